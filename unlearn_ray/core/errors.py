@@ -1,0 +1,95 @@
+"""Every error that a user can meet, in one tree.
+
+A message says the value, the reason and the remedy. `BadInput` is what a person wrote or
+pointed at (exit status 2); `StoreError` is what a store could not do (also 2 when it is met
+before anything ran); `TrialError` ends one trial and lets the sweep go on.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnlearnRayError(Exception):
+    """Root of the tree.
+
+    Args:
+        subject: what the error is about, with the offending value.
+        reason: why that cannot be.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, subject: str, reason: str, remedy: str) -> None:
+        super().__init__(subject, reason, remedy)
+        self.subject = subject
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.reason}; {self.remedy}"
+
+
+class BadInput(UnlearnRayError):
+    """What a person wrote or pointed at cannot be used."""
+
+
+class ConfigError(BadInput):
+    """A field of a sweep file is wrong; `subject` is `file:line: field = value`."""
+
+
+class DataError(BadInput):
+    """A dataset, a forget set or a folder of images is missing or unusable."""
+
+
+class StoreError(UnlearnRayError):
+    """A store could not do what it was asked."""
+
+
+class StoreUnreachable(StoreError):
+    """No answer from the store's endpoint, or the bucket or folder does not exist."""
+
+
+class StoreDenied(StoreError):
+    """The store refused: wrong credentials, or no permission to read or write."""
+
+
+class StoreFull(StoreError):
+    """No space left where the store or its cache writes."""
+
+
+class MissingObject(StoreError):
+    """An object that a record or a checkpoint names is not in the store."""
+
+
+class CorruptObject(StoreError):
+    """An object's bytes are not what was written: truncated, altered or unreadable."""
+
+
+class LeaseLost(StoreError):
+    """Another process took over the right to run a step; this one must stop."""
+
+
+class StepFailed(UnlearnRayError):
+    """A step could not be run to its end; what depends on it cannot run either."""
+
+
+class TrialError(UnlearnRayError):
+    """One trial cannot be completed; the sweep goes on without it."""
+
+
+class NonFiniteLoss(TrialError):
+    """The loss or a weight became NaN or infinite."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A remedy that names the closest of `known`, or lists them all.
+
+    >>> did_you_mean("lerning_rate", ["learning_rate", "epochs"])
+    'did you mean learning_rate?'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"known are {', '.join(known)}" if known else "there are none"

@@ -1,0 +1,50 @@
+"""The retrain gap, derived for every metric in one place.
+
+MUC: "Avg. Gap" is the mean over metrics of |method - Retrain|; AGP (appendix B.3) divides each
+gap by Retrain's value first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+from unlearn_ray.core.errors import UnlearnRayError
+
+
+def gaps(values: Mapping[str, float], reference: Mapping[str, float]) -> dict[str, float]:
+    """|value - reference| of every metric of `values`, in the metric's unit.
+
+    Raises:
+        UnlearnRayError: the reference lacks a metric. A missing reference is never a number.
+    """
+    missing = sorted(set(values) - set(reference))
+    if missing:
+        raise UnlearnRayError(
+            f"retrained model's {', '.join(missing)}",
+            "not measured, so there is no gap",
+            "evaluate the retrained model with the same metrics",
+        )
+    return {name: abs(value - reference[name]) for name, value in values.items()}
+
+
+def average_gap(gap: Mapping[str, float], counted: Collection[str]) -> float:
+    """Mean of the gaps of the `counted` metrics (MUC's Avg. Gap), in their common unit."""
+    return math.fsum(gap[name] for name in counted) / len(counted)
+
+
+def average_gap_percentage(
+    gap: Mapping[str, float], reference: Mapping[str, float], counted: Collection[str]
+) -> float:
+    """Mean of gap / |reference|, in percent (MUC's AGP, appendix B.3).
+
+    A metric whose reference is 0 has no percentage: the result is NaN if its gap is not 0.
+    """
+    shares = [_share(gap[name], reference[name]) for name in counted]
+    return 100 * math.fsum(shares) / len(counted)
+
+
+def _share(gap: float, reference: float) -> float:
+    if reference == 0:
+        return 0.0 if gap == 0 else math.nan
+    return gap / abs(reference)

@@ -1,0 +1,65 @@
+"""Keys: the content of a step's config, hashed.
+
+key = the first 16 hex digits of SHA-256 over canonical JSON. Only values that mean the same on
+every machine may enter; anything else is refused rather than turned into an unstable string.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy as np
+
+from unlearn_ray.core.registry import Part
+from unlearn_ray.core.schema import field_values
+
+KEY_LENGTH = 16
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON's own types, with parts and schemas written out.
+
+    Raises:
+        TypeError: a value has no stable form (a set, a tensor, an open file, a NaN ...).
+    """
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise TypeError(f"{value!r} has no canonical form: not a finite number")
+        # 1.0 and 1 are the same setting: YAML writers use both.
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, Part):
+        return plain(value.identity())
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(field_values(value))
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"{value!r} has no canonical form: a key is not a string")
+        return {key: plain(value[key]) for key in sorted(value)}
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    raise TypeError(f"{value!r} has no canonical form: {type(value).__name__}")
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, shortest float form, ASCII."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def content_key(value: Any) -> str:
+    """16 hex digits that name `value`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def stable_seed(*words: str | int) -> int:
+    """A 63-bit seed from words and numbers, the same on every machine and in every process."""
+    text = "\x1f".join(f"{type(word).__name__}:{word}" for word in words)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

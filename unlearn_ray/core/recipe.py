@@ -1,0 +1,37 @@
+"""`Recipe`: how weights are optimised, whatever is optimised."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from unlearn_ray.core.schema import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+    schema,
+)
+
+
+@schema
+class Recipe:
+    """SGD with momentum; the learning rate is constant or follows a per-epoch cosine to 0.
+
+    The defaults are MUC's pretraining (appendix A.2): 800 epochs, batch 512, learning rate
+    0.06, momentum 0.9, weight decay 5e-4, cosine without warm-up.
+    """
+
+    epochs: NonNegativeInt = 800
+    batch_size: PositiveInt = 512
+    learning_rate: PositiveFloat = 0.06
+    momentum: UnitInterval = 0.9
+    weight_decay: NonNegativeFloat = 5e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The learning rate during `epoch` (0-based)."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * epoch / self.epochs))

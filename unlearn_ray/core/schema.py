@@ -1,0 +1,33 @@
+"""`schema`: the one way to declare a part's fields.
+
+A schema is a frozen, keyword-only pydantic dataclass that forbids unknown fields. Its fields
+are at once its documentation, its YAML, its searchable space and its identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+T = TypeVar("T")
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
+def schema(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen, keyword-only dataclass whose values pydantic checks."""
+    config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
+    return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
+
+
+def field_values(instance: object) -> dict[str, Any]:
+    """The fields of a schema with their values, defaults written out, in declaration order."""
+    return {field.name: getattr(instance, field.name) for field in fields(instance)}  # type: ignore[arg-type]

@@ -1,0 +1,107 @@
+"""Contracts of datasets and forget sets, and the parts of a dataset under one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from unlearn_ray.core.registry import Part
+from unlearn_ray.core.schema import schema
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What can be known of a dataset without decoding it.
+
+    Attributes:
+        train_size: number of training images; sample ids are 0 .. train_size - 1.
+        test_size: number of test images.
+        class_names: in the order of the labels.
+        image_size: height and width in pixels.
+    """
+
+    train_size: int
+    test_size: int
+    class_names: tuple[str, ...]
+    image_size: int
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A decoded dataset; the arrays may be memory-mapped and are never written to.
+
+    Attributes:
+        train_images, test_images: uint8, (N, H, W, 3), RGB.
+        train_labels, test_labels: int64, (N,).
+    """
+
+    train_images: UInt8[np.ndarray, "train height width 3"]
+    train_labels: Int64[np.ndarray, " train"]
+    test_images: UInt8[np.ndarray, "test height width 3"]
+    test_labels: Int64[np.ndarray, " test"]
+
+
+@schema
+class Dataset(Part):
+    """Contract of a dataset: labelled train and test images of one size."""
+
+    kind: ClassVar[str] = "dataset"
+    room: ClassVar[str] = "unlearn_ray.data.datasets"
+
+    def info(self) -> DatasetInfo:
+        """Sizes and class names, quickly: no download, no decoding.
+
+        Raises:
+            DataError: a folder that the fields name is missing or not laid out as expected.
+        """
+        raise NotImplementedError
+
+    def load(self, cache: Path) -> ImageData:
+        """The decoded images, from `cache` after the first time.
+
+        Raises:
+            DataError: files are missing and cannot be downloaded; the message names them and
+                where to put them.
+        """
+        raise NotImplementedError
+
+
+@schema
+class ForgetSet(Part):
+    """Contract of a forget set: which training samples are to be forgotten."""
+
+    kind: ClassVar[str] = "forget_set"
+    room: ClassVar[str] = "unlearn_ray.data.forget_sets"
+
+    def check(self, info: DatasetInfo, validation_size: int) -> None:
+        """Refuse, while planning, what this dataset cannot give.
+
+        Raises:
+            DataError: more samples than there are, an unknown class, an id out of range ...
+        """
+        raise NotImplementedError
+
+    def select(
+        self, order: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " train"]
+    ) -> Int64[np.ndarray, " m"]:
+        """The ids to forget, as a subset of `order`.
+
+        Args:
+            order: ids of all trained-on samples (validation excluded), in the seed's
+                permuted order.
+            labels: labels of the whole training set, indexed by id.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Split:
+    """The parts of a training set under one seed: ids, each int64, disjoint, together all."""
+
+    validation: Int64[np.ndarray, " validation"]
+    forget: Int64[np.ndarray, " forget"]
+    retain: Int64[np.ndarray, " retain"]

@@ -1,0 +1,103 @@
+"""Contract of a family: a model and the criterion it is trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.registry import Part
+from unlearn_ray.core.schema import schema
+from unlearn_ray.data.augmentation import Augmentation, contrastive_views
+
+
+@dataclass(frozen=True)
+class AnchorLosses:
+    """The criterion before its mean: one loss per anchor.
+
+    Attributes:
+        loss: (A,).
+        is_forget: which anchors are of forget images, (A,).
+    """
+
+    loss: Float[Tensor, " anchors"]
+    is_forget: Bool[Tensor, " anchors"]
+
+
+@dataclass(frozen=True)
+class InfoNCE:
+    """InfoNCE in pieces, one row per anchor; s is the cosine similarity over temperature.
+
+    Attributes:
+        positive: s of each anchor with its positive, (A,).
+        log_sum_exp: log of the sum of exp(s) over all that the anchor is contrasted with, its
+            positive included, (A,).
+        similarities: s of each anchor with each candidate of the same batch, (A, C).
+        same_image: which candidates are views of the anchor's own image, (A, C).
+        is_forget: which anchors are of forget images, (A,).
+        candidate_is_forget: the same of candidates, (C,).
+        temperature: what divides the cosine.
+    """
+
+    positive: Float[Tensor, " anchors"]
+    log_sum_exp: Float[Tensor, " anchors"]
+    similarities: Float[Tensor, "anchors candidates"]
+    same_image: Bool[Tensor, "anchors candidates"]
+    is_forget: Bool[Tensor, " anchors"]
+    candidate_is_forget: Bool[Tensor, " candidates"]
+    temperature: float
+
+    @property
+    def losses(self) -> AnchorLosses:
+        """-s(positive) + log-sum-exp of every anchor (MUC, equation 1)."""
+        return AnchorLosses(loss=self.log_sum_exp - self.positive, is_forget=self.is_forget)
+
+
+@schema
+class Family(Part):
+    """Contract of a family.
+
+    Attributes:
+        augmentation: the distribution of the views that it is trained on.
+    """
+
+    kind: ClassVar[str] = "family"
+    room: ClassVar[str] = "unlearn_ray.families"
+    views: ClassVar[int]
+    contrastive: ClassVar[bool] = False
+
+    augmentation: Augmentation = contrastive_views()
+
+    def build(self, backbone: nn.Module) -> nn.Module:
+        """The model to train; it holds `backbone` as its attribute of that name."""
+        raise NotImplementedError
+
+    def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:
+        """The criterion of every anchor of a batch, with gradients."""
+        raise NotImplementedError
+
+    def criterion(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+        """What this family is trained with: the mean over anchors."""
+        return self.anchor_losses(model, batch).loss.mean()
+
+
+@schema
+class ContrastiveFamily(Family):
+    """A family whose criterion is InfoNCE, exposed in pieces."""
+
+    contrastive: ClassVar[bool] = True
+
+    def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
+        """The pieces of InfoNCE of a batch, with gradients.
+
+        In training mode this may also advance what the family keeps beside the weights (a
+        momentum encoder, a queue): call it once per iteration.
+        """
+        raise NotImplementedError
+
+    def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:
+        """InfoNCE of every anchor."""
+        return self.info_nce(model, batch).losses

@@ -1,0 +1,75 @@
+"""Contract of a metric: a function of features and probe outputs, never of where they ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unlearn_ray.core.registry import Part
+from unlearn_ray.core.schema import schema
+
+SetName = Literal["retain", "forget", "test"]
+
+
+class Evidence(Protocol):
+    """What can be asked of one model; everything is computed at most once and shared.
+
+    Samples of the retain set stand in the seed's permuted order, of the test set in the
+    dataset's order. All tensors are on the CPU, float32 or int64.
+    """
+
+    def size(self, part: SetName) -> int:
+        """Number of samples of a set."""
+        ...
+
+    def labels(self, part: SetName) -> Int[Tensor, " n"]:
+        """True classes."""
+        ...
+
+    def features(self, part: SetName) -> Float[Tensor, "n d"]:
+        """Backbone features of test-time images, in eval mode."""
+        ...
+
+    def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
+        """Softmax of the linear probe trained on this model's retain features."""
+        ...
+
+    def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
+        """Backbone features of `views` strong augmentations of the set's first `limit`."""
+        ...
+
+    @property
+    def original(self) -> Evidence:
+        """The same of the original model: before unlearning."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a metric found: numbers for the row, and arrays for an artifact."""
+
+    values: dict[str, float]
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+
+
+@schema
+class Metric(Part):
+    """Contract of a metric.
+
+    Class attributes:
+        columns: its columns, with the header of each in a printed table.
+        in_average_gap: whether its (single) column counts in the average gap (MUC: EMIA, RA,
+            TA, UA and CMIA, all in percent).
+    """
+
+    kind: ClassVar[str] = "metric"
+    room: ClassVar[str] = "unlearn_ray.metrics"
+    columns: ClassVar[dict[str, str]]
+    in_average_gap: ClassVar[bool] = False
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Measure one model; one value per column."""
+        raise NotImplementedError

@@ -1,0 +1,35 @@
+"""Contract of a backbone: images to features."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unlearn_ray.core.registry import Part
+from unlearn_ray.core.schema import schema
+
+
+class BackboneModule(Protocol):
+    """What `Model.build` returns: a module with the length of its features."""
+
+    feature_size: int
+
+    def __call__(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """Features of a batch of images."""
+        ...
+
+
+@schema
+class Model(Part):
+    """Contract of a model: the architecture of a backbone."""
+
+    kind: ClassVar[str] = "model"
+    room: ClassVar[str] = "unlearn_ray.models"
+
+    def build(self) -> nn.Module:
+        """A freshly initialised `BackboneModule`, drawn from torch's global generator."""
+        raise NotImplementedError

@@ -1,0 +1,38 @@
+"""`Setting`: what every step of a sweep shares."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.schema import NonNegativeInt, schema
+from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.engine.probe import Probe
+from unlearn_ray.families.base import Family
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.models.base import Model
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+@schema
+class Setting:
+    """The problem of a sweep: data, model, and how both are trained and measured.
+
+    Attributes:
+        validation: how many training images are kept out of all training: a count, or a
+            fraction of the training set.
+        training: the recipe of pretraining and retraining.
+        metrics: in the order of the result table.
+    """
+
+    dataset: Dataset
+    validation: NonNegativeInt | Fraction = 0.1
+    forget_set: ForgetSet
+    model: Model
+    family: Family
+    training: Recipe = Recipe()
+    probe: Probe = Probe()
+    metrics: tuple[Metric, ...]

@@ -1,0 +1,129 @@
+"""A validated sweep: what a sweep file says, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from unlearn_ray.core.schema import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    schema,
+)
+from unlearn_ray.methods.base import Method
+from unlearn_ray.pipeline.setting import Setting
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a field is searched over.
+
+    Attributes:
+        kind: how values are drawn; `int` is uniform over both ends included.
+        low, high: the ends, of all kinds but `choice`.
+        choices: the values of `choice`.
+    """
+
+    kind: Literal["uniform", "log_uniform", "int", "choice"]
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """One method's search: its fixed fields, and the ranges of the others.
+
+    Attributes:
+        method: the class of the method.
+        fixed: the fields that the file sets to one value.
+        space: the fields that it gives as a range.
+    """
+
+    method: type[Method]
+    fixed: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Range] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method.name
+
+    def at(self, point: dict[str, Any]) -> Method:
+        """The method with the searched fields set to `point`."""
+        return self.method(**self.fixed, **point)
+
+
+@schema
+class Search:
+    """How hyperparameters are searched; the same for every method.
+
+    Attributes:
+        trials: trials of each study.
+        seed: seed of the sampler.
+        startup: trials drawn at random before the sampler models the study, and before any
+            trial may be stopped.
+        keep: a trial goes on to its next tuning seed while its retrain gap is within the best
+            `keep` percent of the study's trials at the same seed.
+        concurrent: trials at a time over all studies; null leaves it to the cluster.
+    """
+
+    trials: PositiveInt = 20
+    seed: NonNegativeInt = 0
+    startup: PositiveInt = 5
+    keep: Annotated[float, Field(gt=0, le=100)] = 50.0
+    concurrent: PositiveInt | None = None
+
+
+@schema
+class Seeds:
+    """Tuning seeds score trials; only reporting seeds stand in the final table."""
+
+    tuning: tuple[NonNegativeInt, ...] = (0, 1, 2)
+    reporting: tuple[NonNegativeInt, ...] = (3, 4, 5, 6, 7)
+
+
+@schema
+class Resources:
+    """What one kind of step asks of the cluster.
+
+    Attributes:
+        workers: Ray Train workers that share one model's training.
+        cpu, gpu: of each worker; `gpu: 0.25` packs four on one device.
+    """
+
+    workers: PositiveInt = 1
+    cpu: PositiveFloat = 1.0
+    gpu: NonNegativeFloat = 0.0
+
+
+@schema
+class ResourcesByStep:
+    """Resources of training (pretrain and retrain) and of trials (unlearn and evaluate)."""
+
+    training: Resources = Resources()
+    trial: Resources = Resources()
+
+
+@schema
+class Sweep:
+    """One sweep file, validated.
+
+    Attributes:
+        name: of the sweep, in every row.
+        store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
+        checkpoint_minutes: how often training saves what it needs to resume.
+    """
+
+    name: str
+    setting: Setting
+    studies: tuple[Study, ...]
+    search: Search = Search()
+    seeds: Seeds = Seeds()
+    resources: ResourcesByStep = ResourcesByStep()
+    store: str = "./store"
+    checkpoint_minutes: PositiveFloat = 10.0
