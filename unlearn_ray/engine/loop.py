@@ -1,0 +1,257 @@
+"""The one training loop: pretraining, retraining, unlearning and probes all run through it.
+
+Nothing random is carried from one iteration to the next: the order of an epoch depends on
+(seed, epoch) and everything an iteration draws on (seed, iteration). So a run that is resumed
+from a checkpoint sees what it would have seen, and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss
+from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.engine.compute import Compute, Stopwatch
+
+PROGRESS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One optimizer update.
+
+    Attributes:
+        epoch: 0-based.
+        number: 0-based, counted over all epochs.
+        rows: positions, among the `count` samples, of this batch: int64 on the CPU, (B,).
+        generator: on the CPU, seeded from (seed, number).
+    """
+
+    epoch: int
+    number: int
+    rows: Tensor
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        iteration, iterations: updates done, and of how many.
+        loss: of the last update.
+        seconds: of optimisation so far, without checkpoints.
+    """
+
+    iteration: int
+    iterations: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        iterations: updates, those before a resumption included.
+        seconds: of optimisation (device time on a GPU), without checkpoints and set-up.
+        loss: of the last update; NaN if there was none.
+    """
+
+    iterations: int
+    seconds: float
+    loss: float
+
+
+class Checkpoints(Protocol):
+    """Where a run saves what it needs to be resumed."""
+
+    seconds_between: float
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """The newest checkpoint: tensors and metadata."""
+        ...
+
+    def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        """Keep a checkpoint."""
+        ...
+
+
+def batch_layout(recipe: Recipe, count: int) -> tuple[int, int]:
+    """Images per batch and batches per epoch; the last, partial batch is dropped.
+
+    A set smaller than one batch is one batch.
+    """
+    batch = min(recipe.batch_size, count)
+    return batch, count // batch if batch else 0
+
+
+def seeded(*words: str | int) -> torch.Generator:
+    """A CPU generator seeded from words and numbers."""
+    return torch.Generator().manual_seed(stable_seed(*words))
+
+
+def optimise(
+    module: nn.Module,
+    recipe: Recipe,
+    *,
+    count: int,
+    seed: int,
+    loss: Callable[[Iteration], Tensor],
+    compute: Compute,
+    checkpoints: Checkpoints | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Descend on `loss` over `recipe.epochs` passes of `count` samples.
+
+    Args:
+        module: what is optimised, already on the device; its training flag is the caller's.
+        recipe: SGD's settings.
+        count: number of samples of an epoch.
+        seed: of the order and of everything an iteration draws.
+        loss: a scalar with gradients, from one iteration.
+        compute: the device.
+        checkpoints: where to save and resume; none keeps nothing.
+        on_progress: called about every second and at the end; what it raises stops the run.
+
+    Raises:
+        NonFiniteLoss: the loss or a weight became NaN or infinite.
+    """
+    run = _Run(module, recipe, count, seed, compute)
+    if checkpoints is not None:
+        run.resume(checkpoints)
+    saved_at = told_at = time.monotonic()
+    for epoch in range(run.done // run.per_epoch, recipe.epochs) if run.per_epoch else ():
+        order = torch.randperm(count, generator=seeded("order", seed, epoch))
+        run.set_learning_rate(recipe.learning_rate_at(epoch))
+        for position in range(run.done % run.per_epoch, run.per_epoch):
+            rows = order[position * run.batch : (position + 1) * run.batch]
+            generator = seeded("iteration", seed, run.done)
+            run.update(Iteration(epoch, run.done, rows, generator), loss)
+            now = time.monotonic()
+            if on_progress is not None and now - told_at >= PROGRESS_SECONDS:
+                told_at = now
+                on_progress(run.progress())
+            if checkpoints is not None and now - saved_at >= checkpoints.seconds_between:
+                run.save(checkpoints)
+                saved_at = time.monotonic()
+        run.check_loss()
+    run.check_weights()
+    if checkpoints is not None and run.unsaved:
+        run.save(checkpoints)
+    if on_progress is not None:
+        on_progress(run.progress())
+    return Report(run.done, run.stopwatch.total(), run.last_loss())
+
+
+class _Run:
+    """The state of one call of `optimise`."""
+
+    def __init__(
+        self, module: nn.Module, recipe: Recipe, count: int, seed: int, compute: Compute
+    ) -> None:
+        self.module = module
+        self.recipe = recipe
+        self.compute = compute
+        self.batch, self.per_epoch = batch_layout(recipe, count)
+        self.total = self.per_epoch * recipe.epochs
+        self.done = 0
+        self.unsaved = 0
+        self.stopwatch = Stopwatch(compute)
+        self.loss = torch.full((), math.nan, device=compute.device)
+        self.finite = torch.ones((), dtype=torch.bool, device=compute.device)
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.SGD(
+            self.parameters,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+
+    def set_learning_rate(self, value: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = value
+
+    def update(self, iteration: Iteration, loss: Callable[[Iteration], Tensor]) -> None:
+        with self.stopwatch.running():
+            self.optimizer.zero_grad(set_to_none=True)
+            with self.compute.autocast():
+                value = loss(iteration)
+            value.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            self.loss = value.detach()
+            self.finite &= self.loss.isfinite()
+        self.done += 1
+        self.unsaved += 1
+        # Asking a GPU would make it wait at every iteration; it is asked once an epoch.
+        if not self.compute.on_gpu:
+            self.check_loss()
+
+    def check_loss(self) -> None:
+        if not bool(self.finite):
+            raise NonFiniteLoss(
+                f"loss within the first {self.done} of {self.total} iterations",
+                "became NaN or infinite",
+                "lower the learning rate or the weight of the term that is ascended",
+            )
+
+    def check_weights(self) -> None:
+        if not all(bool(p.isfinite().all()) for p in self.module.state_dict().values()):
+            raise NonFiniteLoss(
+                f"weights after {self.done} iterations",
+                "hold NaN or infinite values",
+                "lower the learning rate or the weight of the term that is ascended",
+            )
+
+    def last_loss(self) -> float:
+        return float(self.loss)
+
+    def progress(self) -> Progress:
+        return Progress(self.done, self.total, self.last_loss(), self.stopwatch.total())
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        self.check_loss()
+        tensors = {f"model/{name}": value for name, value in self.module.state_dict().items()}
+        for index, parameter in enumerate(self.parameters):
+            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum/{index}"] = momentum
+        metadata = {
+            "iteration": str(self.done),
+            "seconds": repr(self.stopwatch.total()),
+            "loss": repr(self.last_loss()),
+        }
+        checkpoints.save(self.done, {k: v.cpu() for k, v in tensors.items()}, metadata)
+        self.unsaved = 0
+
+    def resume(self, checkpoints: Checkpoints) -> None:
+        loaded = checkpoints.load()
+        if loaded is None:
+            return
+        tensors, metadata = loaded
+        state = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+        try:
+            self.module.load_state_dict(state)
+            done = int(metadata["iteration"])
+            self.stopwatch.seconds = float(metadata["seconds"])
+            self.loss = torch.tensor(float(metadata["loss"]), device=self.compute.device)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CorruptObject(
+                "checkpoint", f"does not fit this model: {error}", "delete it and run again"
+            ) from error
+        for index, parameter in enumerate(self.parameters):
+            if f"momentum/{index}" in tensors:
+                momentum = tensors[f"momentum/{index}"].to(parameter.device)
+                buffer = torch.empty_like(parameter).copy_(momentum)
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        self.done = done

@@ -1,0 +1,42 @@
+"""A dataset on the device: moved there once, indexed there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from unlearn_ray.data.base import ImageData
+
+
+@dataclass(frozen=True)
+class ResidentData:
+    """The arrays of `ImageData` as tensors on a device.
+
+    Attributes:
+        train_images, test_images: uint8, (N, H, W, 3).
+        train_labels, test_labels: int64, (N,).
+        num_classes: number of classes of the dataset.
+    """
+
+    train_images: UInt8[Tensor, "train height width 3"]
+    train_labels: Int[Tensor, " train"]
+    test_images: UInt8[Tensor, "test height width 3"]
+    test_labels: Int[Tensor, " test"]
+    num_classes: int
+
+    @classmethod
+    def load(cls, data: ImageData, num_classes: int, device: torch.device) -> ResidentData:
+        """Copy the arrays to `device`."""
+        train_images, train_labels, test_images, test_labels = (
+            torch.tensor(array, device=device)
+            for array in (
+                data.train_images,
+                data.train_labels,
+                data.test_images,
+                data.test_labels,
+            )
+        )
+        return cls(train_images, train_labels, test_images, test_labels, num_classes)
