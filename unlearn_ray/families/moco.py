@@ -1,0 +1,153 @@
+"""MoCo: a query finds its key, made by a slow copy of the encoder, among a queue of old keys.
+
+He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020.
+Figures are those of MUC's code: a linear head to 128, a queue of 4,096, momentum 0.99,
+temperature 0.1, split batch norm with 8 groups, one direction (query to key).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import ClassVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveFloat, PositiveInt, UnitInterval, schema
+from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
+from unlearn_ray.families.similarity import full_precision, unit_rows
+from unlearn_ray.families.split_batch_norm import split_batch_norm
+
+
+class MoCoModel(nn.Module):
+    """The query encoder, its momentum copy, and the queue of keys: all in the state dict.
+
+    Args:
+        backbone: a `BackboneModule`; its batch norm layers are replaced by split ones.
+        projection_size: length of queries and keys.
+        queue_size: number of old keys that are kept.
+        batch_norm_groups: groups of the split batch norm.
+    """
+
+    queue: Float[Tensor, "queue projection"]
+    queue_pointer: Tensor
+
+    def __init__(
+        self, backbone: nn.Module, projection_size: int, queue_size: int, batch_norm_groups: int
+    ) -> None:
+        super().__init__()
+        split_batch_norm(backbone, batch_norm_groups)
+        self.backbone = backbone
+        self.projection = nn.Linear(cast(int, backbone.feature_size), projection_size)
+        self.key_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
+        self.key_projection = copy.deepcopy(self.projection).requires_grad_(False)
+        self.register_buffer("queue", unit_rows(torch.randn(queue_size, projection_size)))
+        self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.int64))
+
+    def queries(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch projection"]:
+        """Unit vectors, with gradients."""
+        projected = self.projection(self.backbone(images))
+        with full_precision(projected):
+            return unit_rows(projected)
+
+    @torch.no_grad()
+    def keys(
+        self, images: Float[Tensor, "batch 3 height width"], generator: torch.Generator
+    ) -> Float[Tensor, "batch projection"]:
+        """Unit vectors, in the order of `images`, without gradients.
+
+        The images pass the key encoder in an order drawn from `generator`, so that a key's
+        group in the split batch norm is not its query's.
+        """
+        order = torch.randperm(images.shape[0], generator=generator).to(images.device)
+        projected = self.key_projection(self.key_backbone(images[order]))
+        with full_precision(projected):
+            keys = unit_rows(projected)
+        return torch.empty_like(keys).index_copy_(0, order, keys)
+
+    @torch.no_grad()
+    def follow(self, momentum: float) -> None:
+        """Move the key encoder's weights: key = momentum * key + (1 - momentum) * query."""
+        pairs = [
+            (self.key_backbone, self.backbone),
+            (self.key_projection, self.projection),
+        ]
+        keys = [weight for key, _ in pairs for weight in key.parameters()]
+        queries = [weight for _, query in pairs for weight in query.parameters()]
+        get_ema_multi_avg_fn(momentum)(keys, queries, 0)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def enqueue(self, keys: Float[Tensor, "batch projection"]) -> None:
+        """Write keys over the oldest ones; of more keys than places, the last stay."""
+        size, count = self.queue.shape[0], keys.shape[0]
+        places = torch.arange(count, device=keys.device) + self.queue_pointer
+        self.queue.index_copy_(0, places[-size:] % size, keys[-size:].to(self.queue.dtype))
+        self.queue_pointer.add_(count).remainder_(size)
+
+
+@register("moco")
+@schema
+class MoCo(ContrastiveFamily):
+    """InfoNCE of B queries, each against its own key and the queue (equation 1 of the paper).
+
+    Anchors are queries of the first views, candidates the keys of the second views of the same
+    batch (for pairs of different images); the log-sum-exp is over the own key and the queue as
+    it was before this batch.
+
+    Attributes:
+        temperature: what divides the cosine similarity.
+        projection_size: length of the contrasted vectors.
+        queue_size: number of old keys that a query is contrasted with.
+        momentum: how much of the key encoder stays at each iteration.
+        batch_norm_groups: groups of a batch with statistics of their own.
+    """
+
+    views: ClassVar[int] = 2
+
+    temperature: PositiveFloat = 0.1
+    projection_size: PositiveInt = 128
+    queue_size: PositiveInt = 4096
+    momentum: UnitInterval = 0.99
+    batch_norm_groups: PositiveInt = 8
+
+    def build(self, backbone: nn.Module) -> nn.Module:
+        """A `MoCoModel`; head and queue are drawn from torch's global generator."""
+        return MoCoModel(backbone, self.projection_size, self.queue_size, self.batch_norm_groups)
+
+    def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
+        """The pieces of InfoNCE: A = C = B.
+
+        In training with gradients this advances the key encoder (before the keys are made) and
+        the queue (after it was used), once per call. In evaluation mode or under
+        `torch.no_grad()` neither moves.
+        """
+        assert isinstance(model, MoCoModel)
+        advance = model.training and torch.is_grad_enabled()
+        if advance:
+            model.follow(self.momentum)
+        first, second = batch.views
+        queries = model.queries(first)
+        keys = model.keys(second, batch.generator)
+        with full_precision(queries):
+            similarities = queries @ keys.T / self.temperature
+            positive = similarities.diagonal()
+            # Backward reads the queue as it is now; enqueueing writes in place.
+            negatives = queries @ model.queue.clone().T / self.temperature
+            log_sum_exp = torch.logaddexp(positive, negatives.logsumexp(dim=1))
+        if advance:
+            model.enqueue(keys)
+        return InfoNCE(
+            positive=positive,
+            log_sum_exp=log_sum_exp,
+            similarities=similarities,
+            same_image=torch.eye(batch.size, dtype=torch.bool, device=queries.device),
+            is_forget=batch.is_forget,
+            candidate_is_forget=batch.is_forget,
+            temperature=self.temperature,
+        )

@@ -1,0 +1,19 @@
+"""What contrastive families compute in full precision, whatever autocast does around them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """A context without autocast on the device of `tensor`: exp(s) overflows half precision."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def unit_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Rows scaled to length 1, in float32 at least."""
+    precise = features.to(torch.promote_types(features.dtype, torch.float32))
+    return functional.normalize(precise, dim=1)

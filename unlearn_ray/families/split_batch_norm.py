@@ -1,0 +1,89 @@
+"""Batch norm over groups of a batch, as if each group were on a device of its own.
+
+He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
+section 3.3: statistics shared by a query and its key let the model cheat; keys shuffled among
+groups with their own statistics do not share them. MUC's code uses 8 groups on one device.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SplitBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics are of one group of the batch at a time.
+
+    In training, the batch is cut into consecutive groups whose sizes differ by at most one.
+    A batch too small to give every group two images is cut into fewer, since one image alone
+    has no variance where the feature map has shrunk to one pixel. Running statistics move
+    towards the mean over groups. In evaluation this is plain batch norm.
+
+    Args:
+        features: number of channels.
+        groups: number of groups.
+    """
+
+    def __init__(self, features: int, groups: int, eps: float, momentum: float) -> None:
+        super().__init__(features, eps=eps, momentum=momentum)
+        self.groups = groups
+        self.group_momentum = momentum
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Normalised feature maps, in the memory layout of `images`."""
+        groups = max(1, min(self.groups, images.shape[0] // 2))
+        if not self.training or groups == 1:
+            return super().forward(images)
+        means = self.weight.new_zeros(groups, self.num_features)
+        variances = torch.zeros_like(means)
+        # Chunks along the batch are dense in either layout, and `split_with_sizes` (unlike
+        # `tensor_split`) has a backward that concatenates instead of adding padded chunks.
+        chunks = images.split_with_sizes(group_sizes(images.shape[0], groups))
+        normalised = [
+            # With momentum 1 the running statistics become this group's own.
+            functional.batch_norm(
+                chunk, mean, variance, self.weight, self.bias, True, 1.0, self.eps
+            )
+            for chunk, mean, variance in zip(chunks, means, variances, strict=True)
+        ]
+        self._advance(means.mean(dim=0), variances.mean(dim=0))
+        return torch.cat(normalised)
+
+    @torch.no_grad()
+    def _advance(
+        self, mean: Float[Tensor, " channels"], variance: Float[Tensor, " channels"]
+    ) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.running_mean.lerp_(mean, self.group_momentum)
+        self.running_var.lerp_(variance, self.group_momentum)
+        self.num_batches_tracked.add_(1)
+
+
+def group_sizes(count: int, groups: int) -> list[int]:
+    """Sizes of `groups` consecutive groups of `count` images: the larger ones first."""
+    size, larger = divmod(count, groups)
+    return [size + 1] * larger + [size] * (groups - larger)
+
+
+def split_batch_norm(module: nn.Module, groups: int) -> None:
+    """Replace every `BatchNorm2d` inside `module`, keeping weights and statistics.
+
+    Draws no random number. Layers without affine weights or running statistics, or with a
+    cumulative average instead of a momentum, are not expected in a backbone.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            assert child.momentum is not None
+            split = SplitBatchNorm2d(child.num_features, groups, child.eps, child.momentum)
+            split.to(child.weight.device, child.weight.dtype)
+            split.load_state_dict(child.state_dict())
+            split.train(child.training)
+            setattr(module, name, split)
+        else:
+            split_batch_norm(child, groups)

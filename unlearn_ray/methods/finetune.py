@@ -1,0 +1,32 @@
+"""Fine-tuning: train on with the retain set alone, and let the rest be forgotten.
+
+Golatkar et al., "Eternal Sunshine of the Spotless Net", CVPR 2020; in MUC's adaptation with the
+contrastive criterion (section 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.methods.base import Method, Task
+
+
+@register("finetune")
+@schema
+class Finetune(Method):
+    """L = criterion on the retain set.
+
+    MUC (appendix A.2): 10 epochs, learning rate searched in [0.003, 0.03].
+    """
+
+    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "retain"
+
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """The family's criterion."""
+        return task.family.criterion(model, batch)

@@ -1,0 +1,36 @@
+"""Gradient ascent: climb the criterion on the forget set.
+
+Golatkar et al., CVPR 2020; Thudi et al., "Unrolling SGD", EuroS&P 2022; in MUC's adaptation
+with the contrastive criterion (section 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
+from unlearn_ray.methods.base import Method, Task
+
+
+@register("gradient_ascent")
+@schema
+class GradientAscent(Method):
+    """L = -criterion on the forget set.
+
+    Nothing holds the model back, so `epochs` are few and `learning_rate` is small: MUC
+    (appendix A.2) takes 5 epochs and searches [1e-6, 1e-4].
+    """
+
+    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "forget"
+
+    epochs: NonNegativeInt = 5
+    learning_rate: PositiveFloat = 1e-4
+
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """The family's criterion, negated."""
+        return -task.family.criterion(model, batch)

@@ -1,0 +1,40 @@
+"""l1-sparsity: fine-tune on the retain set while pulling weights to zero.
+
+Jia et al., "Model Sparsity Can Simplify Machine Unlearning", NeurIPS 2023.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import NonNegativeFloat, schema
+from unlearn_ray.methods.base import Method, Task
+
+
+@register("l1_sparsity")
+@schema
+class L1Sparsity(Method):
+    """L = criterion on the retain set + coefficient * ||theta||_1.
+
+    theta are all trainable parameters. The coefficient stays constant, as in MUC, which searches
+    it in [1e-6, 1e-3] at learning rate 0.006 (appendix A.2); Jia et al. let it decay to zero.
+
+    Attributes:
+        coefficient: weight of the norm.
+    """
+
+    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "retain"
+
+    coefficient: NonNegativeFloat = 1e-4
+
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """The family's criterion and the norm."""
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        norms = torch.stack([torch.linalg.vector_norm(weight, ord=1) for weight in trained])
+        return task.family.criterion(model, batch) + self.coefficient * norms.sum()

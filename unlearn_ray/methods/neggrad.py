@@ -1,0 +1,36 @@
+"""NegGrad: descend on the retain set while ascending on the forget set.
+
+Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, weigh the two means
+(b * retain - (1 - b) * forget, over a batch of each). This is the form of MUC's code: one batch
+of the whole training set, every anchor counted once with its sign.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.methods.base import Method, Task
+
+
+@register("neggrad")
+@schema
+class NegGrad(Method):
+    """L = (sum over retain anchors - sum over forget anchors) / A, for the batch's A anchors.
+
+    MUC (appendix A.2): 10 epochs, learning rate searched in [0.003, 0.03]. Its SimCLR code
+    assigns the signs in another order than the anchors'; here each anchor has its own image's.
+    """
+
+    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "all"
+
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """The signed mean over anchors."""
+        anchors = task.family.anchor_losses(model, batch)
+        return torch.where(anchors.is_forget, -anchors.loss, anchors.loss).mean()

@@ -1,0 +1,70 @@
+"""The wiring that every residual backbone shares: stem, stages of blocks, mean over pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# torchvision's BasicBlock and Bottleneck: (in_channels, planes, stride, downsample) -> module.
+Block = Callable[[int, int, int, nn.Module | None], nn.Module]
+
+
+class ResidualBackbone(nn.Module):
+    """A residual network with the CIFAR stem and no classifier.
+
+    The stem is one 3x3 convolution of stride 1 without pooling, so that images of 8 to 96
+    pixels keep their detail. Modules are named as in torchvision's ResNet, and initialised as
+    there.
+
+    Args:
+        block: what a stage is made of.
+        expansion: output channels of a block over its planes.
+        depths: blocks of each stage; every stage after the first halves the image and doubles
+            the planes.
+        width: planes of the first stage.
+
+    Attributes:
+        feature_size: length of a feature.
+    """
+
+    def __init__(self, block: Block, expansion: int, depths: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.stages = len(depths)
+        channels = width
+        for index, depth in enumerate(depths):
+            planes = width * 2**index
+            stage = _stage(block, channels, planes, expansion, depth, stride=1 if index == 0 else 2)
+            self.add_module(f"layer{index + 1}", stage)
+            channels = planes * expansion
+        self.feature_size = channels
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """Features of a batch of images."""
+        hidden = self.relu(self.bn1(self.conv1(images)))
+        for index in range(self.stages):
+            hidden = self.get_submodule(f"layer{index + 1}")(hidden)
+        return cast(Tensor, hidden.mean(dim=(2, 3)))
+
+
+def _stage(
+    block: Block, channels: int, planes: int, expansion: int, depth: int, stride: int
+) -> nn.Sequential:
+    out = planes * expansion
+    shortcut = None
+    if stride != 1 or channels != out:
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels, out, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(out)
+        )
+    first = block(channels, planes, stride, shortcut)
+    return nn.Sequential(first, *(block(out, planes, 1, None) for _ in range(depth - 1)))

@@ -1,0 +1,78 @@
+"""ResNet-18, -34, -50 and -101 for small images: torchvision's blocks behind a CIFAR stem.
+
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. At width 64 the parameters
+are torchvision's but for the stem (3x3 instead of 7x7) and the classifier, which is left out:
+MUC's backbones.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.models.base import Model
+from unlearn_ray.models.residual import ResidualBackbone
+
+
+@schema
+class ResNet(Model):
+    """What the four depths share.
+
+    Attributes:
+        width: channels of the first stage; features have 8 * width entries (basic blocks) or
+            32 * width (bottlenecks).
+    """
+
+    block: ClassVar[Literal["BasicBlock", "Bottleneck"]]
+    depths: ClassVar[tuple[int, ...]]
+
+    width: PositiveInt = 64
+
+    def build(self) -> nn.Module:
+        """A freshly initialised backbone, drawn from torch's global generator."""
+        # Planning a sweep imports this module; torchvision takes seconds.
+        from torchvision.models import resnet
+
+        import unlearn_ray.core.torchvision_import  # noqa: F401
+
+        block = getattr(resnet, self.block)
+        return ResidualBackbone(block, block.expansion, self.depths, self.width)
+
+
+@register("resnet18")
+@schema
+class ResNet18(ResNet):
+    """ResNet-18 with the CIFAR stem: 11.2 million parameters, 512 features at width 64."""
+
+    block: ClassVar[Literal["BasicBlock", "Bottleneck"]] = "BasicBlock"
+    depths: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
+
+
+@register("resnet34")
+@schema
+class ResNet34(ResNet):
+    """ResNet-34 with the CIFAR stem: 21.3 million parameters, 512 features at width 64."""
+
+    block: ClassVar[Literal["BasicBlock", "Bottleneck"]] = "BasicBlock"
+    depths: ClassVar[tuple[int, ...]] = (3, 4, 6, 3)
+
+
+@register("resnet50")
+@schema
+class ResNet50(ResNet):
+    """ResNet-50 with the CIFAR stem: 23.5 million parameters, 2,048 features at width 64."""
+
+    block: ClassVar[Literal["BasicBlock", "Bottleneck"]] = "Bottleneck"
+    depths: ClassVar[tuple[int, ...]] = (3, 4, 6, 3)
+
+
+@register("resnet101")
+@schema
+class ResNet101(ResNet):
+    """ResNet-101 with the CIFAR stem: 42.5 million parameters, 2,048 features at width 64."""
+
+    block: ClassVar[Literal["BasicBlock", "Bottleneck"]] = "Bottleneck"
+    depths: ClassVar[tuple[int, ...]] = (3, 4, 23, 3)
