@@ -1,0 +1,72 @@
+"""EMIA efficacy: a membership inference attack on the encoder."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.metrics.accuracy import require_samples
+from unlearn_ray.metrics.base import Evidence, Measurement, Metric, SetName
+from unlearn_ray.metrics.similarity import mean_pair_cosine
+
+EDGES = np.linspace(0.0, 1.0, 501)
+
+
+@register("emia_efficacy")
+@schema
+class EMIAEfficacy(Metric):
+    """Percent of the forget set that the attack takes for non-members (MUC, equation 7: EMIA).
+
+    EncoderMI-T (Liu et al. 2021): a sample's membership score is the mean cosine over all pairs
+    of its views' backbone features, and members lie at or above a threshold. The threshold is
+    the first of 501 edges on [0, 1] with the best accuracy in telling retain samples (the
+    first in the seed's permuted order) from the whole test set.
+
+    MUC's appendix A.3 asks for as many members as non-members; its official code takes the
+    first 10,000 retain samples, which is the same for CIFAR. Here members are the first
+    |test| retain samples, at most `members`; where that leaves unequal numbers, each side
+    counts half of the accuracy, so that a large test set does not win by its size.
+
+    Attributes:
+        views: strong augmentations of each sample.
+        members: at most this many retain samples.
+    """
+
+    columns: ClassVar[dict[str, str]] = {"emia_efficacy": "EMIA"}
+    in_average_gap: ClassVar[bool] = True
+
+    views: Annotated[int, Field(ge=2)] = 10
+    members: PositiveInt = 10_000
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Percent of the forget set below the threshold.
+
+        Raises:
+            DataError: a set is empty.
+        """
+        require_samples(evidence, "retain", "forget", "test")
+        members = self._scores(evidence, "retain", min(self.members, evidence.size("test")))
+        threshold = best_threshold(members, self._scores(evidence, "test"))
+        below = self._scores(evidence, "forget") < threshold
+        return Measurement({"emia_efficacy": 100 * float(np.mean(below))})
+
+    def _scores(
+        self, evidence: Evidence, part: SetName, limit: int | None = None
+    ) -> Float[np.ndarray, " n"]:
+        limit = evidence.size(part) if limit is None else limit
+        return mean_pair_cosine(evidence.view_features(part, self.views, limit)).numpy()
+
+
+def best_threshold(members: Float[np.ndarray, " m"], non_members: Float[np.ndarray, " n"]) -> float:
+    """The first edge that maximises the mean of both sides' accuracy; >= is a member.
+
+    Whole numbers are compared, so that equally good edges tie exactly.
+    """
+    found = len(members) - np.searchsorted(np.sort(members), EDGES, side="left")
+    rejected = np.searchsorted(np.sort(non_members), EDGES, side="left")
+    return float(EDGES[np.argmax(found * len(non_members) + rejected * len(members))])

@@ -1,0 +1,27 @@
+"""Forget accuracy (UA)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.accuracy import accuracy
+from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+
+
+@register("forget_accuracy")
+@schema
+class ForgetAccuracy(Metric):
+    """Accuracy of the linear probe on the forget set, in percent (MUC, section 3.3: UA).
+
+    Beware: MUC's UA is this accuracy, near the test accuracy for a retrained model; the UA of
+    Unlearn-Sparse and SalUn is 100 minus it.
+    """
+
+    columns: ClassVar[dict[str, str]] = {"forget_accuracy": "UA"}
+    in_average_gap: ClassVar[bool] = True
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Percent of the forget set classified correctly."""
+        return Measurement({"forget_accuracy": accuracy(evidence, "forget")})

@@ -1,0 +1,60 @@
+"""Negative alignment: how unlearning moved different forgotten images against each other."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.metrics.accuracy import require_samples
+from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.similarity import alignment_matrix
+
+BLOCK = 512
+
+
+@register("negative_alignment")
+@schema
+class NegativeAlignment(Metric):
+    """Mean and deviation over negative pairs of the alignment gap matrix (MUC, section 5.3).
+
+    The gap matrix is before minus after, as `alignment_matrices` defines it; its negative pairs
+    are the entries off the diagonal. Below zero, unlearning drew the forgotten images together,
+    as the negative calibration of Alignment Calibration does. The matrix is never held whole:
+    memory is that of 512 of its rows.
+
+    A single sample has no negative pair: both columns are then 0.
+
+    Attributes:
+        samples: the first of the forget set, at most this many; time grows with the square.
+    """
+
+    columns: ClassVar[dict[str, str]] = {
+        "negative_alignment_mean": "NA mean",
+        "negative_alignment_std": "NA std",
+    }
+
+    samples: PositiveInt = 5_000
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Mean and population standard deviation over ordered pairs of different samples.
+
+        Raises:
+            DataError: the forget set is empty.
+        """
+        require_samples(evidence, "forget")
+        size = min(self.samples, evidence.size("forget"))
+        before = evidence.original.view_features("forget", 2, size)
+        after = evidence.view_features("forget", 2, size)
+        total = squares = 0.0
+        for start in range(0, size, BLOCK):
+            rows = slice(start, start + BLOCK)
+            gap = alignment_matrix(before, rows) - alignment_matrix(after, rows)
+            gap[:, rows].fill_diagonal_(0.0)
+            total += float(gap.sum())
+            squares += float(gap.square().sum())
+        pairs = max(size * (size - 1), 1)
+        mean = total / pairs
+        deviation = math.sqrt(max(squares / pairs - mean**2, 0.0))
+        return Measurement({"negative_alignment_mean": mean, "negative_alignment_std": deviation})

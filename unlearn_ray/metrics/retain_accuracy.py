@@ -1,0 +1,23 @@
+"""Retain accuracy (RA)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.accuracy import accuracy
+from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+
+
+@register("retain_accuracy")
+@schema
+class RetainAccuracy(Metric):
+    """Accuracy of the linear probe on the retain set, in percent (MUC, section 3.3: RA)."""
+
+    columns: ClassVar[dict[str, str]] = {"retain_accuracy": "RA"}
+    in_average_gap: ClassVar[bool] = True
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Percent of the retain set classified correctly."""
+        return Measurement({"retain_accuracy": accuracy(evidence, "retain")})

@@ -1,0 +1,23 @@
+"""Test accuracy (TA)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.accuracy import accuracy
+from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+
+
+@register("test_accuracy")
+@schema
+class TestAccuracy(Metric):
+    """Accuracy of the linear probe on the test set, in percent (MUC, section 3.3: TA)."""
+
+    columns: ClassVar[dict[str, str]] = {"test_accuracy": "TA"}
+    in_average_gap: ClassVar[bool] = True
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Percent of the test set classified correctly."""
+        return Measurement({"test_accuracy": accuracy(evidence, "test")})
