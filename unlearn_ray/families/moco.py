@@ -65,7 +65,8 @@ class MoCoModel(nn.Module):
         The images pass the key encoder in an order drawn from `generator`, so that a key's
         group in the split batch norm is not its query's.
         """
-        order = torch.randperm(images.shape[0], generator=generator).to(images.device)
+        order = torch.randperm(images.shape[0], generator=generator)
+        order = order.to(images.device, non_blocking=True)
         projected = self.key_projection(self.key_backbone(images[order]))
         with full_precision(projected):
             keys = unit_rows(projected)

@@ -17,7 +17,7 @@ from unlearn_ray.models.residual import ResidualBackbone
 @register("resnet8")
 @schema
 class ResNet8(Model):
-    """ResNet-8 with the CIFAR stem: 78 thousand parameters, 64 features at width 16.
+    """ResNet-8 with the CIFAR stem: 77 thousand parameters, 64 features at width 16.
 
     Attributes:
         width: channels of the first stage; features have 4 * width entries.
