@@ -34,9 +34,10 @@ class ResNet(Model):
     def build(self) -> nn.Module:
         """A freshly initialised backbone, drawn from torch's global generator."""
         # Planning a sweep imports this module; torchvision takes seconds.
-        from torchvision.models import resnet
-
         import unlearn_ray.core.torchvision_import  # noqa: F401
+
+        # isort: split
+        from torchvision.models import resnet
 
         block = getattr(resnet, self.block)
         return ResidualBackbone(block, block.expansion, self.depths, self.width)

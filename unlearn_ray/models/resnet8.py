@@ -28,8 +28,9 @@ class ResNet8(Model):
     def build(self) -> nn.Module:
         """A freshly initialised backbone, drawn from torch's global generator."""
         # Planning a sweep imports this module; torchvision takes seconds.
-        from torchvision.models.resnet import BasicBlock
-
         import unlearn_ray.core.torchvision_import  # noqa: F401
+
+        # isort: split
+        from torchvision.models.resnet import BasicBlock
 
         return ResidualBackbone(BasicBlock, BasicBlock.expansion, (1, 1, 1), self.width)
