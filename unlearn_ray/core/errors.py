@@ -74,6 +74,10 @@ class StepFailed(UnlearnRayError):
     """A step could not be run to its end; what depends on it cannot run either."""
 
 
+class StopRequested(UnlearnRayError):
+    """The sweep is being stopped; what runs saves a checkpoint and ends."""
+
+
 class TrialError(UnlearnRayError):
     """One trial cannot be completed; the sweep goes on without it."""
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss
+from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.engine.compute import Compute, Stopwatch
@@ -76,6 +76,7 @@ class Checkpoints(Protocol):
     """Where a run saves what it needs to be resumed."""
 
     seconds_between: float
+    at_end: bool
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """The newest checkpoint: tensors and metadata."""
@@ -121,7 +122,8 @@ def optimise(
         loss: a scalar with gradients, from one iteration.
         compute: the device.
         checkpoints: where to save and resume; none keeps nothing.
-        on_progress: called about every second and at the end; what it raises stops the run.
+        on_progress: called about every second and at the end; what it raises stops the run,
+            after a last checkpoint if it is StopRequested.
 
     Raises:
         NonFiniteLoss: the loss or a weight became NaN or infinite.
@@ -129,28 +131,43 @@ def optimise(
     run = _Run(module, recipe, count, seed, compute)
     if checkpoints is not None:
         run.resume(checkpoints)
+    try:
+        _descend(run, loss, checkpoints, on_progress)
+    except StopRequested:
+        if checkpoints is not None and run.unsaved:
+            run.save(checkpoints)
+        raise
+    run.check_weights()
+    if checkpoints is not None and checkpoints.at_end and run.unsaved:
+        run.save(checkpoints)
+    return Report(run.done, run.stopwatch.total(), run.last_loss())
+
+
+def _descend(
+    run: _Run,
+    loss: Callable[[Iteration], Tensor],
+    checkpoints: Checkpoints | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
     saved_at = told_at = time.monotonic()
-    for epoch in range(run.done // run.per_epoch, recipe.epochs) if run.per_epoch else ():
-        order = torch.randperm(count, generator=seeded("order", seed, epoch))
-        run.set_learning_rate(recipe.learning_rate_at(epoch))
-        for position in range(run.done % run.per_epoch, run.per_epoch):
-            rows = order[position * run.batch : (position + 1) * run.batch]
-            generator = seeded("iteration", seed, run.done)
+    while run.done < run.total:
+        epoch, position = divmod(run.done, run.per_epoch)
+        order = torch.randperm(run.count, generator=seeded("order", run.seed, epoch))
+        run.set_learning_rate(run.recipe.learning_rate_at(epoch))
+        for begin in range(position * run.batch, run.per_epoch * run.batch, run.batch):
+            rows = order[begin : begin + run.batch]
+            generator = seeded("iteration", run.seed, run.done)
             run.update(Iteration(epoch, run.done, rows, generator), loss)
             now = time.monotonic()
-            if on_progress is not None and now - told_at >= PROGRESS_SECONDS:
-                told_at = now
-                on_progress(run.progress())
             if checkpoints is not None and now - saved_at >= checkpoints.seconds_between:
                 run.save(checkpoints)
                 saved_at = time.monotonic()
+            if on_progress is not None and now - told_at >= PROGRESS_SECONDS:
+                told_at = now
+                on_progress(run.progress())
         run.check_loss()
-    run.check_weights()
-    if checkpoints is not None and run.unsaved:
-        run.save(checkpoints)
     if on_progress is not None:
         on_progress(run.progress())
-    return Report(run.done, run.stopwatch.total(), run.last_loss())
 
 
 class _Run:
@@ -161,6 +178,8 @@ class _Run:
     ) -> None:
         self.module = module
         self.recipe = recipe
+        self.count = count
+        self.seed = seed
         self.compute = compute
         self.batch, self.per_epoch = batch_layout(recipe, count)
         self.total = self.per_epoch * recipe.epochs

@@ -1,0 +1,162 @@
+"""What a sweep will do: the steps and trials that the store does not hold yet.
+
+Planning reads the store and nothing else: it starts no Ray and touches no device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unlearn_ray.core.keys import content_key
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
+from unlearn_ray.pipeline.study import (
+    REFERENCES,
+    PastTrial,
+    Row,
+    past_trials,
+    reference_row_name,
+    row_name,
+    study_key,
+    winner,
+)
+from unlearn_ray.pipeline.sweep_schema import Study, Sweep
+from unlearn_ray.storage.store import Store
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step, and whether the store holds its record."""
+
+    step: Step
+    stored: bool
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A study as it stands.
+
+    Attributes:
+        past: its trials so far.
+        wanted: how many it is to have.
+        reports: the winner's steps on the reporting seeds; empty until the study has ended.
+        reported: whether all of the winner's rows are in the store.
+    """
+
+    study: Study
+    key: str
+    past: list[PastTrial]
+    wanted: int
+    reports: list[PlannedStep]
+    reported: bool
+
+    @property
+    def ended(self) -> int:
+        """Trials that need not be run any more."""
+        return sum(trial.state != "unfinished" for trial in self.past)
+
+    @property
+    def failed(self) -> int:
+        """Trials that could not be completed."""
+        return sum(trial.state == "failed" for trial in self.past)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial has ended."""
+        return self.ended >= self.wanted
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep against a store.
+
+    Attributes:
+        references: pretraining, retraining and their evaluations, tuning seeds first.
+        reference_rows: whether all rows of reference models are in the store.
+    """
+
+    sweep: Sweep
+    references: list[PlannedStep]
+    studies: list[PlannedStudy]
+    reference_rows: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to run."""
+        return (
+            self.reference_rows
+            and all(planned.stored for planned in self.references)
+            and all(study.finished and study.reported for study in self.studies)
+        )
+
+
+def reference_steps(sweep: Sweep, seed: int) -> list[Step]:
+    """The steps of both reference models under one seed, in an order that respects inputs."""
+    setting = sweep.setting
+    original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
+    steps: list[Step] = [original, retrained, Evaluate(setting, seed, retrained)]
+    if seed in sweep.seeds.reporting:
+        steps.append(Evaluate(setting, seed, original))
+    return steps
+
+
+def report_steps(sweep: Sweep, study: Study, best: PastTrial) -> list[Step]:
+    """The winner's steps under every reporting seed."""
+    steps: list[Step] = []
+    for seed in sweep.seeds.reporting:
+        unlearn = Unlearn(sweep.setting, seed, study.at(best.point))
+        steps += [unlearn, Evaluate(sweep.setting, seed, unlearn)]
+    return steps
+
+
+def sweep_rows(sweep: Sweep, store: Store) -> list[Row]:
+    """The rows of a sweep's studies and of its reference models."""
+    prefixes = [f"{study_key(sweep, study)}/" for study in sweep.studies]
+    prefixes.append(f"{REFERENCES}/{content_key(sweep.setting)}/")
+    return [row for prefix in prefixes for row in store.read_rows(prefix).to_pylist()]
+
+
+def make_plan(sweep: Sweep, store: Store) -> Plan:
+    """Compare a sweep with what is in the store.
+
+    Raises:
+        StoreError: the store cannot be read, or a row in it is unreadable.
+    """
+    rows = sweep_rows(sweep, store)
+    names = {row["row"] for row in rows}
+    stored = {kind: set(store.records(kind)) for kind in _KINDS}
+
+    def planned(steps: list[Step]) -> list[PlannedStep]:
+        return [PlannedStep(step, step.key in stored[step.kind]) for step in steps]
+
+    seeds = (*sweep.seeds.tuning, *sweep.seeds.reporting)
+    studies = []
+    for study in sweep.studies:
+        key = study_key(sweep, study)
+        past = past_trials(rows, sweep, study)
+        wanted = sweep.trials(study)
+        best = winner(past)
+        known = best is not None and sum(t.state != "unfinished" for t in past) >= wanted
+        reports = planned(report_steps(sweep, study, best)) if known and best else []
+        wanted_rows = {
+            row_name(key, sweep.name, "reporting", best.number, seed)
+            for seed in sweep.seeds.reporting
+            if best is not None
+        }
+        reported = all(step.stored for step in reports) and wanted_rows <= names
+        studies.append(PlannedStudy(study, key, past, wanted, reports, reported))
+    setting_key = content_key(sweep.setting)
+    reference_names = {
+        reference_row_name(setting_key, sweep.name, method, seed)
+        for seed in sweep.seeds.reporting
+        for method in (RETRAIN, ORIGINAL)
+    }
+    return Plan(
+        sweep=sweep,
+        references=[step for seed in seeds for step in planned(reference_steps(sweep, seed))],
+        studies=studies,
+        reference_rows=reference_names <= names,
+    )
+
+
+_KINDS = (Pretrain.kind, Retrain.kind, Unlearn.kind, Evaluate.kind)

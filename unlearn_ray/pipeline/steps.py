@@ -1,0 +1,246 @@
+"""Steps: the nodes of the graph, each named by the content of its config.
+
+    pretrain(seed) ─┬─▶ unlearn(method, seed) ─▶ evaluate
+    retrain(seed) ──┴─▶ evaluate (the reference)
+
+What says *where* a step runs (workers, devices, paths, store) is not in its config. `revision`
+is raised when a step's numbers change.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from unlearn_ray.core.keys import content_key, plain, stable_seed
+from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.data.splits import training_ids
+from unlearn_ray.engine.loop import Report
+from unlearn_ray.engine.training import new_model, train_from_scratch, unlearn
+from unlearn_ray.methods.base import Method
+from unlearn_ray.pipeline.runtime import ARRAYS, MODEL, Produced, Runtime
+from unlearn_ray.pipeline.setting import Setting
+from unlearn_ray.storage.store import pack_tensors
+
+
+@dataclass(frozen=True)
+class Step:
+    """One unit of work; runs at most once per store.
+
+    Attributes:
+        setting: of the sweep; each kind of step is named by the fields of it that it uses.
+        seed: of the split and of everything that is drawn.
+    """
+
+    kind: ClassVar[str]
+    revision: ClassVar[int]
+
+    setting: Setting
+    seed: int
+
+    def own_config(self) -> dict[str, Any]:
+        """The fields that name this step, beside its kind, revision and inputs."""
+        raise NotImplementedError
+
+    def inputs(self) -> dict[str, Step]:
+        """The steps whose artifacts this one reads."""
+        return {}
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Do the work in this process; the inputs are in the store."""
+        raise NotImplementedError
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Everything that names this step, in plain JSON values."""
+        return {
+            "kind": self.kind,
+            "revision": self.revision,
+            **plain(self.own_config()),
+            "inputs": {name: step.key for name, step in self.inputs().items()},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits of this step's content."""
+        return content_key(self.config)
+
+    def __str__(self) -> str:
+        return f"{self.kind} (seed {self.seed})"
+
+
+def _training_result(report: Report, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
+    return {
+        "seconds": report.seconds,
+        "iterations": report.iterations,
+        "epochs": recipe.epochs,
+        "loss": None if report.iterations == 0 else report.loss,
+        "device": runtime.compute.name,
+    }
+
+
+@dataclass(frozen=True)
+class Pretrain(Step):
+    """The original model: trained on retain and forget set together."""
+
+    kind: ClassVar[str] = "pretrain"
+    revision: ClassVar[int] = 1
+
+    def own_config(self) -> dict[str, Any]:
+        """Data, model, family and recipe; the forget set plays no part."""
+        return {
+            "dataset": self.setting.dataset,
+            "validation": self.setting.validation,
+            "model": self.setting.model,
+            "family": self.setting.family,
+            "training": self.setting.training,
+            "seed": self.seed,
+        }
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Train from scratch on all but the validation set."""
+        data = runtime.data(self.setting.dataset)
+        labels = data.train_labels.cpu().numpy()
+        ids = training_ids(len(labels), self.setting.validation, self.seed)
+        return self._train(runtime, ids)
+
+    def _train(self, runtime: Runtime, ids: Any) -> Produced:
+        setting = self.setting
+        model = new_model(setting.model, setting.family, self.seed)
+        report = train_from_scratch(
+            model,
+            setting.family,
+            setting.training,
+            runtime.data(setting.dataset),
+            ids,
+            seed=stable_seed(self.kind, self.seed),
+            compute=runtime.compute,
+            checkpoints=runtime.checkpoints(self.key, at_end=True),
+            on_progress=runtime.progress(self.key, str(self)),
+        )
+        runtime.remember(self.key, model)
+        result = _training_result(report, setting.training, runtime)
+        return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
+
+
+@dataclass(frozen=True)
+class Retrain(Pretrain):
+    """The retrained model: the same from the retain set alone, with the same initial weights."""
+
+    kind: ClassVar[str] = "retrain"
+    revision: ClassVar[int] = 1
+
+    def own_config(self) -> dict[str, Any]:
+        """As pretraining, and the forget set."""
+        return {**super().own_config(), "forget_set": self.setting.forget_set}
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Train from scratch on the retain set."""
+        return self._train(runtime, runtime.split(self.setting, self.seed).retain)
+
+
+@dataclass(frozen=True)
+class Unlearn(Step):
+    """An unlearned model: a method run on the original.
+
+    Attributes:
+        method: with all its hyperparameters.
+    """
+
+    kind: ClassVar[str] = "unlearn"
+    revision: ClassVar[int] = 1
+
+    method: Method
+
+    def own_config(self) -> dict[str, Any]:
+        """The method and the forget set; the rest is the original's."""
+        return {"method": self.method, "forget_set": self.setting.forget_set, "seed": self.seed}
+
+    @cached_property
+    def original(self) -> Pretrain:
+        """The step that trains the original."""
+        return Pretrain(self.setting, self.seed)
+
+    def inputs(self) -> dict[str, Step]:
+        """The original."""
+        return {"original": self.original}
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Unlearn; evaluation and I/O are not in the result's seconds."""
+        model = runtime.model(self.original.key, self.setting)
+        report = unlearn(
+            model,
+            self.setting.family,
+            self.method,
+            runtime.data(self.setting.dataset),
+            runtime.split(self.setting, self.seed),
+            seed=stable_seed(self.kind, self.seed),
+            compute=runtime.compute,
+            checkpoints=runtime.checkpoints(self.key, at_end=False),
+            on_progress=runtime.progress(self.key, str(self)),
+        )
+        runtime.remember(self.key, model)
+        result = _training_result(report, self.method, runtime)
+        return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
+
+    def __str__(self) -> str:
+        return f"unlearn by {self.method.name} (seed {self.seed})"
+
+
+@dataclass(frozen=True)
+class Evaluate(Step):
+    """Every metric of one model.
+
+    Attributes:
+        model: the step whose model is measured.
+    """
+
+    kind: ClassVar[str] = "evaluate"
+    revision: ClassVar[int] = 1
+
+    model: Pretrain | Unlearn
+
+    def own_config(self) -> dict[str, Any]:
+        """Metrics, probe and forget set."""
+        return {
+            "metrics": self.setting.metrics,
+            "probe": self.setting.probe,
+            "forget_set": self.setting.forget_set,
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def original(self) -> Pretrain:
+        """The original: what a model looked like before unlearning."""
+        return Pretrain(self.setting, self.seed)
+
+    def inputs(self) -> dict[str, Step]:
+        """The measured model, and the original that some metrics compare it with."""
+        return {"model": self.model, "original": self.original}
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Measure; the values are the result, arrays (alignment matrices) an artifact."""
+        started = time.perf_counter()
+        original = runtime.evidence(self.original.key, self.setting, self.seed, None)
+        evidence = (
+            original
+            if self.model.key == self.original.key
+            else runtime.evidence(self.model.key, self.setting, self.seed, original)
+        )
+        values: dict[str, float] = {}
+        arrays: dict[str, Any] = {}
+        for metric in self.setting.metrics:
+            measured = metric.measure(evidence)
+            values |= measured.values
+            arrays |= {f"{metric.name}/{name}": array for name, array in measured.arrays.items()}
+        result = {
+            "values": values,
+            "seconds": time.perf_counter() - started,
+            "device": runtime.compute.name,
+        }
+        return Produced({ARRAYS: pack_tensors(arrays)} if arrays else {}, result)
+
+    def __str__(self) -> str:
+        return f"evaluate {self.model}"

@@ -1,0 +1,204 @@
+"""One trial under one seed: unlearn, evaluate, and write its row."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from unlearn_ray.core.errors import TrialError
+from unlearn_ray.core.keys import content_key
+from unlearn_ray.methods.base import Method
+from unlearn_ray.pipeline.once import Uploaded, ensure, run_here, versions
+from unlearn_ray.pipeline.rows import (
+    ORIGINAL,
+    RETRAIN,
+    Keys,
+    Origin,
+    Purpose,
+    Scalar,
+    Seconds,
+    State,
+    Subject,
+    row,
+)
+from unlearn_ray.pipeline.runtime import Runtime
+from unlearn_ray.pipeline.setting import Setting
+from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
+from unlearn_ray.pipeline.study import reference_row_name, row_name
+from unlearn_ray.storage.store import Record
+
+
+@dataclass(frozen=True)
+class TrialSeed:
+    """One trial under one seed.
+
+    Attributes:
+        sweep: its name.
+        study: the study's key.
+        number: of the trial.
+    """
+
+    sweep: str
+    study: str
+    number: int
+    setting: Setting
+    method: Method
+    seed: int
+    purpose: Purpose
+
+    @property
+    def row_name(self) -> str:
+        """The name of its row."""
+        return row_name(self.study, self.sweep, self.purpose, self.number, self.seed)
+
+    @property
+    def subject(self) -> Subject:
+        """What its row is about."""
+        return Subject(
+            sweep=self.sweep,
+            study=self.study,
+            purpose=self.purpose,
+            method=self.method.name,
+            trial=self.number,
+            seed=self.seed,
+            hyperparameters=self.method,
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How a trial did under one seed.
+
+    Attributes:
+        average_gap: to the retrained model; None if the trial failed.
+        failure: why it failed.
+        ran: whether anything was trained for it now.
+        row: as written.
+    """
+
+    average_gap: float | None
+    failure: str | None
+    ran: bool
+    row: dict[str, Scalar]
+
+
+def score(
+    trial: TrialSeed, runtime: Runtime, execute_training: Callable[[Step], Uploaded] | None = None
+) -> Scored:
+    """Run what is not in the store yet, and write the row.
+
+    Args:
+        trial: what to run; both reference models of its seed are in the store.
+        runtime: of this process.
+        execute_training: how unlearning is run; in this process if not given.
+    """
+
+    def here(step: Step) -> Uploaded:
+        return run_here(step, runtime)
+
+    unlearn = Unlearn(trial.setting, trial.seed, trial.method)
+    evaluate = Evaluate(trial.setting, trial.seed, unlearn)
+    references = _References.of(trial.setting, trial.seed)
+    reference = runtime.record(references.evaluated)
+    retrained = runtime.record(references.retrained)
+    try:
+        unlearned = ensure(unlearn, runtime.store, execute_training or here)
+        evaluated = ensure(evaluate, runtime.store, here)
+    except TrialError as error:
+        failed = _row(trial, "failed", failure=str(error), device=runtime.compute.name)
+        runtime.store.write_row(trial.row_name, failed)
+        return Scored(None, str(error), True, failed)
+    written = row(
+        trial.subject,
+        trial.setting,
+        state="complete",
+        values=evaluated.record.result["values"],
+        reference=reference.result["values"],
+        seconds=Seconds(
+            unlearning=unlearned.record.result["seconds"],
+            retraining=retrained.result["seconds"],
+            evaluation=evaluated.record.result["seconds"],
+        ),
+        keys=Keys(
+            unlearn=unlearn.key,
+            original=unlearn.original.key,
+            retrained=references.retrained.key,
+            evaluate=evaluate.key,
+        ),
+        origin=_origin(unlearned.record),
+    )
+    runtime.store.write_row(trial.row_name, written)
+    gap = written["average_gap"]
+    assert isinstance(gap, float | int)
+    return Scored(float(gap), None, unlearned.ran or evaluated.ran, written)
+
+
+def _row(trial: TrialSeed, state: State, *, failure: str, device: str) -> dict[str, Scalar]:
+    """The row of a trial that has no values."""
+    references = _References.of(trial.setting, trial.seed)
+    return row(
+        trial.subject,
+        trial.setting,
+        state=state,
+        failure=failure,
+        seconds=Seconds(),
+        keys=Keys(
+            unlearn=Unlearn(trial.setting, trial.seed, trial.method).key,
+            original=Pretrain(trial.setting, trial.seed).key,
+            retrained=references.retrained.key,
+        ),
+        origin=Origin(device, socket.gethostname(), versions(), _now()),
+    )
+
+
+@dataclass(frozen=True)
+class _References:
+    retrained: Retrain
+    evaluated: Evaluate
+
+    @classmethod
+    def of(cls, setting: Setting, seed: int) -> _References:
+        retrained = Retrain(setting, seed)
+        return cls(retrained, Evaluate(setting, seed, retrained))
+
+
+def reference_row(
+    sweep: str, setting: Setting, seed: int, method: str, record: Callable[[Step], Record]
+) -> tuple[str, dict[str, Scalar]]:
+    """The name and the row of a reference model (`RETRAIN` or `ORIGINAL`) that was evaluated."""
+    model = Retrain(setting, seed) if method == RETRAIN else Pretrain(setting, seed)
+    evaluate = Evaluate(setting, seed, model)
+    trained, evaluated = record(model), record(evaluate)
+    references = _References.of(setting, seed)
+    reference = record(references.evaluated)
+    written = row(
+        Subject(sweep=sweep, study="", purpose="reference", method=method, trial=-1, seed=seed),
+        setting,
+        state="complete",
+        values=evaluated.result["values"],
+        reference=reference.result["values"],
+        seconds=Seconds(
+            retraining=record(references.retrained).result["seconds"],
+            evaluation=evaluated.result["seconds"],
+        ),
+        keys=Keys(
+            original=Pretrain(setting, seed).key if method == ORIGINAL else None,
+            retrained=references.retrained.key,
+            evaluate=evaluate.key,
+        ),
+        origin=_origin(trained),
+    )
+    return reference_row_name(content_key(setting), sweep, method, seed), written
+
+
+def _origin(trained: Record) -> Origin:
+    """Where and when the record's step ran: the same in every row that tells of it."""
+    device: Any = trained.result["device"]
+    return Origin(str(device), trained.host, trained.versions, trained.created)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

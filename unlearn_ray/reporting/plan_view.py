@@ -1,0 +1,58 @@
+"""A plan, for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from unlearn_ray.pipeline.plan import Plan, PlannedStep, PlannedStudy
+
+
+def plan_view(plan: Plan, store: str) -> str:
+    """What a sweep would run against a store, in plain text."""
+    lines = [f"Sweep {plan.sweep.name} on {store}", "", "Reference steps:"]
+    width = max(len(str(planned.step)) for planned in plan.references)
+    lines += [
+        f"  {planned.step!s:<{width}}  {planned.step.key}  {_state(planned)}"
+        for planned in plan.references
+    ]
+    lines += ["", f"Studies (tuning seeds {_listed(plan.sweep.seeds.tuning)}):"]
+    lines += [f"  {_study(planned)}" for planned in plan.studies]
+    reporting = plan.sweep.seeds.reporting
+    lines += ["", f"Reporting (seeds {_listed(reporting)}), each study's best trial:"]
+    lines += [f"  {_report(planned, len(reporting))}" for planned in plan.studies]
+    steps = sum(not planned.stored for planned in plan.references)
+    trials = sum(max(0, planned.wanted - planned.ended) for planned in plan.studies)
+    lines += [
+        "",
+        "Nothing is left to run."
+        if plan.complete
+        else f"To run: {steps} of {len(plan.references)} reference steps, {trials} trials.",
+    ]
+    return "\n".join(lines)
+
+
+def _state(planned: PlannedStep) -> str:
+    return "in the store" if planned.stored else "to run"
+
+
+def _listed(seeds: tuple[int, ...]) -> str:
+    return ", ".join(str(seed) for seed in seeds)
+
+
+def _study(planned: PlannedStudy) -> str:
+    states = Counter(trial.state for trial in planned.past)
+    ended = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    searched = ", ".join(planned.study.space) or "nothing"
+    left = max(0, planned.wanted - planned.ended)
+    return (
+        f"{planned.study.name}: {planned.wanted} trials over {searched};"
+        f" {f'in the store {ended}; ' if ended else ''}{left} to run"
+    )
+
+
+def _report(planned: PlannedStudy, seeds: int) -> str:
+    if not planned.finished:
+        return f"{planned.study.name}: after its study"
+    if planned.reported:
+        return f"{planned.study.name}: in the store"
+    return f"{planned.study.name}: up to {seeds} runs"

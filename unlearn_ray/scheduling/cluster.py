@@ -1,0 +1,95 @@
+"""Starting Ray on this machine, or joining a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from unlearn_ray.core.errors import BadInput
+
+# One OpenMP thread per worker: on a shared CPU a second one makes small networks 4 to 15 times
+# slower, because idle threads spin.
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
+_DRIVER_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray Train's controller looks at its workers this often; every report and the end of a run
+    # wait for the next look (default 2 s).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Rows are the record of a trial; Tune's own files beside them would only cost time.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Connect to Ray for the time of a sweep.
+
+    Args:
+        address: of a running cluster (`auto`, `host:port`, `ray://host:port`). None joins the
+            cluster that RAY_ADDRESS names (as inside `ray job submit`), or else starts a
+            cluster of this machine alone that ends with the sweep.
+
+    Raises:
+        BadInput: nothing answers at `address`.
+    """
+    for name, value in _DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    own = address is None and "RAY_ADDRESS" not in os.environ
+    if own:
+        # A token of this process tree alone: neither open to the machine's other users, nor
+        # left behind in the home folder, where it would lock later clusters.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if os.environ["RAY_AUTH_MODE"] == "token":
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        with _own_signal_handlers():
+            ray.init(
+                address="local" if own else address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": WORKER_ENVIRONMENT},
+                **({"include_dashboard": False} if own else {}),
+            )
+    except ConnectionError as error:
+        raise BadInput(
+            f"--address {address}", f"no Ray cluster answers ({error})", "start one: ray start"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keep the handlers that are set: ray.init puts its own in their place."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def room_for(cpu: float, gpu: float) -> int:
+    """How many workers of this size the cluster's nodes hold now; at least one."""
+    total = ray.cluster_resources()
+    fits = [int(total.get("CPU", 0) / cpu)]
+    if gpu:
+        fits.append(int(total.get("GPU", 0) / gpu))
+    return max(1, min(fits))

@@ -1,0 +1,335 @@
+"""Runs a sweep: reference steps, studies, and the winners on the reporting seeds.
+
+Every piece of work is a job that waits for something on the cluster and starts as soon as what
+it needs is in the store: evaluations after trainings, the studies after the tuning seeds'
+references, a winner's reporting runs after its study and that seed's references.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ray
+
+from unlearn_ray.core.errors import StepFailed
+from unlearn_ray.pipeline.once import Done, ensure, run_here
+from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.steps import Pretrain, Step
+from unlearn_ray.pipeline.study import PastTrial, past_trials, row_name, winner
+from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
+from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
+from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
+from unlearn_ray.scheduling.board import Board
+from unlearn_ray.scheduling.cluster import cluster, room_for
+from unlearn_ray.scheduling.jobs import Job, Jobs
+from unlearn_ray.scheduling.search import FAILURE, LAST, METRIC, Assignment
+from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
+from unlearn_ray.scheduling.training import run_under_ray_train
+from unlearn_ray.scheduling.worker import Workplace
+from unlearn_ray.storage.store import Store
+
+STUDIES = "studies"
+# A task whose worker or node is lost is started again this often.
+TASK_RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a run did.
+
+    Attributes:
+        steps_run: reference steps that this run trained or measured.
+        trials_failed: trials that could not be completed, in this run.
+    """
+
+    steps_run: int
+    trials_failed: int
+
+
+def run_sweep(
+    plan: Plan,
+    store: Store,
+    *,
+    address: str | None,
+    progress: SweepProgress,
+    stop: threading.Event,
+) -> Tally:
+    """Run what a plan lacks; returns early, with checkpoints saved, once `stop` is set.
+
+    Raises:
+        UnlearnRayError: a reference step failed, or the store did.
+    """
+    with cluster(address):
+        return _Driver(plan, store, progress, stop).run()
+
+
+@ray.remote(max_retries=TASK_RESTARTS)  # type: ignore[untyped-decorator]
+def _run_step(step: Step, workplace: Workplace, board: Any) -> bool:
+    """Run a step in a worker process; tells whether it had to be run."""
+    runtime = workplace.runtime(board)
+    return ensure(step, runtime.store, partial(run_here, runtime=runtime)).ran
+
+
+@ray.remote(max_retries=TASK_RESTARTS)  # type: ignore[untyped-decorator]
+def _run_report(trial: TrialSeed, workplace: Workplace, resources: Resources, board: Any) -> Scored:
+    """Run a study's winner under one reporting seed in a worker process."""
+    return score(trial, workplace.runtime(board), executor(workplace, resources, board))
+
+
+class _Driver:
+    def __init__(
+        self, plan: Plan, store: Store, progress: SweepProgress, stop: threading.Event
+    ) -> None:
+        self.plan = plan
+        self.sweep: Sweep = plan.sweep
+        self.store = store
+        self.progress = progress
+        self.stop = stop
+        self.workplace = Workplace(store.url, 60 * plan.sweep.checkpoint_minutes)
+        self.board: Any = Board.remote()  # type: ignore[attr-defined]
+        self.steps_run = 0
+        self.trials_failed = 0
+        self.left = {study.key: study.wanted - study.ended for study in plan.studies}
+        training = self.sweep.resources.training
+        self.jobs = Jobs(
+            {"training": room_for(training.cpu * training.workers, training.gpu * training.workers)}
+        )
+
+    def run(self) -> Tally:
+        self._show_plan()
+        self.jobs.add(self._reference_jobs())
+        self.jobs.add([self._studies_job()])
+        for planned in self.plan.studies:
+            if self.left[planned.key] <= 0:
+                self._add_reports(planned)
+        watcher = threading.Thread(target=self._watch, daemon=True)
+        watcher.start()
+        try:
+            self.jobs.run(self.stop.is_set)
+        finally:
+            if self.stop.is_set():
+                self._stop_steps()
+        return Tally(self.steps_run, self.trials_failed)
+
+    def _stop_steps(self) -> None:
+        """Give running steps a moment to save a checkpoint."""
+        ray.get(self.board.stop.remote())
+        threading.Event().wait(2.0)
+
+    def _watch(self) -> None:
+        while not self.stop.wait(1.0):
+            try:
+                told = ray.get(self.board.progress.remote(), timeout=5)
+            except (ray.exceptions.RayError, ray.exceptions.RaySystemError):
+                return
+            self.progress.running = {
+                self.names[key]: one.iteration / max(one.iterations, 1)
+                for key, one in told.items()
+                if key in self.names and one.iteration < one.iterations
+            }
+
+    def _show_plan(self) -> None:
+        todo = [planned.step for planned in self.plan.references if not planned.stored]
+        self.names = {step.key: str(step) for step in todo}
+        self.progress.steps = len(todo)
+        self.progress.stored = len(self.plan.references) - len(todo)
+        for planned in self.plan.studies:
+            states = [trial.state for trial in planned.past]
+            best = winner(planned.past)
+            self.progress.studies[planned.study.name] = StudyProgress(
+                wanted=planned.wanted,
+                complete=states.count("complete"),
+                stopped=states.count("stopped"),
+                failed=states.count("failed"),
+                best=best.score if best else None,
+                to_report=len(self.sweep.seeds.reporting),
+            )
+
+    # Reference models
+
+    def _reference_jobs(self) -> list[Job]:
+        jobs = []
+        for planned in self.plan.references:
+            step = planned.step
+            jobs.append(
+                Job(
+                    name=step.key,
+                    work=(lambda: None) if planned.stored else partial(self._run, step),
+                    after=frozenset(wanted.key for wanted in step.inputs().values()),
+                    slots="training" if isinstance(step, Pretrain) and not planned.stored else "",
+                )
+            )
+        for seed in self.sweep.seeds.reporting:
+            after = frozenset(step.key for step in reference_steps(self.sweep, seed))
+            write = partial(self._write_references, seed)
+            jobs.append(Job(name=f"reference rows {seed}", work=write, after=after))
+        return jobs
+
+    def _run(self, step: Step) -> None:
+        ran = self._run_training(step).ran if isinstance(step, Pretrain) else self._run_task(step)
+        self.progress.steps_done += 1
+        self.steps_run += ran
+        if ran:
+            self.progress.note(f"done: {step}")
+
+    def _run_training(self, step: Step) -> Done:
+        execute = partial(
+            run_under_ray_train,
+            workplace=self.workplace,
+            resources=self.sweep.resources.training,
+            board=self.board,
+        )
+        return ensure(step, self.store, execute, give_up=self.stop.is_set)
+
+    def _run_task(self, step: Step) -> bool:
+        task = _run_step.options(**_task_options(self.sweep.resources.trial))
+        ran: bool = _fetch(task.remote(step, self.workplace, self.board), str(step))
+        return ran
+
+    def _write_references(self, seed: int) -> None:
+        def record(step: Step) -> Any:
+            return self.store.record(step.kind, step.key)
+
+        for method in (RETRAIN, ORIGINAL):
+            self.store.write_row(
+                *reference_row(self.sweep.name, self.sweep.setting, seed, method, record)
+            )
+
+    # Studies
+
+    def _studies_job(self) -> Job:
+        after = {
+            step.key
+            for seed in self.sweep.seeds.tuning
+            for step in reference_steps(self.sweep, seed)
+        }
+        return Job(name=STUDIES, work=self._run_studies, after=frozenset(after))
+
+    def _run_studies(self) -> None:
+        self._adopt_rows()
+        run_studies(
+            self.sweep,
+            {planned.study.name: planned.past for planned in self.plan.studies},
+            self.workplace,
+            self.board,
+            on_start=self._on_start,
+            on_result=self._on_result,
+            on_error=self._on_error,
+            stopping=self.stop.is_set,
+        )
+
+    def _adopt_rows(self) -> None:
+        """Rows of the same study under another sweep's name stand in this sweep's table, too."""
+        rows = sweep_rows(self.sweep, self.store)
+        own = {row["row"] for row in rows if row["sweep"] == self.sweep.name}
+        for row in rows:
+            if row["purpose"] == "tuning" and row["sweep"] != self.sweep.name:
+                name = row_name(row["study"], self.sweep.name, "tuning", row["trial"], row["seed"])
+                if name not in own:
+                    mine = {k: v for k, v in row.items() if k != "row"}
+                    self.store.write_row(name, {**mine, "sweep": self.sweep.name})
+
+    def _on_start(self, assignment: Assignment) -> None:
+        self.progress.studies[assignment.study].running += 1
+
+    def _on_result(self, assignment: Assignment, result: dict[str, Any], stopped: bool) -> None:
+        study = self.progress.studies[assignment.study]
+        if stopped:
+            self._mark_stopped(assignment, result)
+            study.stopped += 1
+        elif result.get(FAILURE) is not None:
+            study.failed += 1
+            self.trials_failed += 1
+            self.progress.note(
+                f"failed: {assignment.study} trial {assignment.number}: {result[FAILURE]}"
+            )
+        elif result[LAST]:
+            study.complete += 1
+            study.best = min(result[METRIC], study.best or result[METRIC])
+        else:
+            return
+        study.running -= 1
+        self._ended(assignment)
+
+    def _on_error(self, assignment: Assignment) -> None:
+        study = self.progress.studies[assignment.study]
+        study.running -= 1
+        study.failed += 1
+        self.trials_failed += 1
+        self.progress.note(f"failed: {assignment.study} trial {assignment.number}: worker lost")
+        self._ended(assignment)
+
+    def _mark_stopped(self, assignment: Assignment, result: dict[str, Any]) -> None:
+        """Say in the trial's last row that it ended there."""
+        seed = self.sweep.seeds.tuning[result["seeds_run"] - 1]
+        key = self._planned(assignment.study).key
+        name = row_name(key, self.sweep.name, "tuning", assignment.number, seed)
+        row = self.store.read_rows(name).to_pylist()[0]
+        del row["row"]
+        self.store.write_row(name, {**row, "state": "stopped"})
+
+    def _ended(self, assignment: Assignment) -> None:
+        planned = self._planned(assignment.study)
+        self.left[planned.key] -= 1
+        if self.left[planned.key] == 0:
+            self._add_reports(planned)
+
+    def _planned(self, study: str) -> PlannedStudy:
+        return next(planned for planned in self.plan.studies if planned.study.name == study)
+
+    # Winners on the reporting seeds
+
+    def _add_reports(self, planned: PlannedStudy) -> None:
+        rows = self.store.read_rows(f"{planned.key}/").to_pylist()
+        best = winner(past_trials(rows, self.sweep, planned.study))
+        if best is None:
+            self.progress.note(f"{planned.study.name}: no trial was completed; nothing to report")
+            return
+        jobs = []
+        for seed in self.sweep.seeds.reporting:
+            trial = self._report(planned.study, planned.key, best, seed)
+            after = frozenset(step.key for step in reference_steps(self.sweep, seed))
+            jobs.append(Job(trial.row_name, partial(self._run_report, trial), after))
+        self.jobs.add(jobs)
+
+    def _report(self, study: Study, key: str, best: PastTrial, seed: int) -> TrialSeed:
+        return TrialSeed(
+            sweep=self.sweep.name,
+            study=key,
+            number=best.number,
+            setting=self.sweep.setting,
+            method=study.at(best.point),
+            seed=seed,
+            purpose="reporting",
+        )
+
+    def _run_report(self, trial: TrialSeed) -> None:
+        resources = self.sweep.resources.trial
+        task = _run_report.options(**_task_options(resources))
+        sent = task.remote(trial, self.workplace, resources, self.board)
+        scored: Scored = _fetch(sent, f"{trial.method.name} on reporting seed {trial.seed}")
+        if scored.failure is not None:
+            self.trials_failed += 1
+            self.progress.note(
+                f"failed: {trial.method.name} on reporting seed {trial.seed}: {scored.failure}"
+            )
+        self.progress.studies[trial.method.name].reported += 1
+
+
+def _task_options(resources: Resources) -> dict[str, float]:
+    asked = own_resources(resources)
+    return {"num_cpus": asked["CPU"], "num_gpus": asked.get("GPU", 0)}
+
+
+def _fetch(reference: Any, what: str) -> Any:
+    """The result of a task, with the error that ended it as it was raised there."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise StepFailed(what, f"its worker was lost: {error}", "run the sweep again") from error

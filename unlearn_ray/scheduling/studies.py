@@ -1,0 +1,205 @@
+"""Every study of a sweep as one Tune run on warm, reused actors.
+
+A fresh actor costs over a second per trial (process start and imports), a reused one 0.05 s.
+All studies share one run, so that an actor that finished a trial of one method takes the next
+trial of another.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ray import tune
+from ray.tune.stopper import Stopper
+
+from unlearn_ray.pipeline.once import Uploaded
+from unlearn_ray.pipeline.steps import Step
+from unlearn_ray.pipeline.study import PastTrial, mean, study_key
+from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
+from unlearn_ray.pipeline.trial import Scored, TrialSeed, score
+from unlearn_ray.scheduling.cluster import room_for
+from unlearn_ray.scheduling.search import (
+    FAILURE,
+    LAST,
+    METRIC,
+    SEEDS_RUN,
+    Assignment,
+    Queue,
+    SeedRungs,
+    StudiesSearch,
+    StudySearch,
+)
+from unlearn_ray.scheduling.training import run_under_ray_train
+from unlearn_ray.scheduling.worker import Workplace
+
+# A trial whose actor or node is lost is started again this often before it counts as failed.
+TRIAL_RESTARTS = 2
+
+
+def executor(
+    workplace: Workplace, resources: Resources, board: Any
+) -> Callable[[Step], Uploaded] | None:
+    """How unlearning runs: in the trial's own process, or on two and more Ray Train workers."""
+    if resources.workers == 1:
+        return None
+    return partial(run_under_ray_train, workplace=workplace, resources=resources, board=board)
+
+
+def own_resources(resources: Resources) -> dict[str, float]:
+    """What the process of a trial itself asks for; with Ray Train workers, next to nothing."""
+    if resources.workers > 1:
+        return {"CPU": 0.01}
+    asked = {"CPU": resources.cpu}
+    return {**asked, "GPU": resources.gpu} if resources.gpu else asked
+
+
+class Trial(tune.Trainable):  # type: ignore[misc]
+    """One trial: each of Tune's training iterations is one tuning seed."""
+
+    def setup(self, config: dict[str, Any], sweep: Sweep, workplace: Workplace, board: Any) -> None:
+        """Called once per actor."""
+        self.sweep = sweep
+        self.workplace = workplace
+        self.board = board
+        self.studies = {study.name: study for study in sweep.studies}
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in the same, warm process."""
+        self.trial = new_config
+        self.gaps: list[float] = []
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run the next tuning seed."""
+        study = self.studies[self.trial["study"]]
+        seeds = self.sweep.seeds.tuning
+        scored = self.score(study, seeds[len(self.gaps)])
+        if scored.average_gap is None:
+            return {
+                METRIC: None,
+                SEEDS_RUN: len(self.gaps),
+                LAST: True,
+                FAILURE: scored.failure,
+                "ran": scored.ran,
+                "done": True,
+            }
+        self.gaps.append(scored.average_gap)
+        last = len(self.gaps) == len(seeds)
+        return {
+            METRIC: mean(self.gaps),
+            SEEDS_RUN: len(self.gaps),
+            LAST: last,
+            FAILURE: None,
+            "ran": scored.ran,
+            "done": last,
+        }
+
+    def score(self, study: Study, seed: int) -> Scored:
+        """Unlearn, evaluate, write the row."""
+        trial = TrialSeed(
+            sweep=self.sweep.name,
+            study=study_key(self.sweep, study),
+            number=self.trial["number"],
+            setting=self.sweep.setting,
+            method=study.at(self.trial["point"]),
+            seed=seed,
+            purpose="tuning",
+        )
+        return score(
+            trial,
+            self.workplace.runtime(self.board),
+            executor(self.workplace, self.sweep.resources.trial, self.board),
+        )
+
+
+class _StopAll(Stopper):  # type: ignore[misc]
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self.asked = asked
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self.asked()
+
+    def stop_all(self) -> bool:
+        return self.asked()
+
+
+def queues(sweep: Sweep, past: dict[str, list[PastTrial]]) -> list[Queue]:
+    """What each study still has to run, from its rows."""
+    made = []
+    for study in sweep.studies:
+        trials = past[study.name]
+        ended = {trial.number for trial in trials if trial.state != "unfinished"}
+        told = [trial for trial in trials if trial.number in ended]
+        search = StudySearch(study.name, study.space, sweep.search, told) if study.space else None
+        begun = {trial.number: trial.point for trial in trials if trial.number not in ended}
+        numbers = [n for n in range(sweep.trials(study)) if n not in ended]
+        made.append(Queue(study.name, search, begun, numbers))
+    return made
+
+
+def run_studies(
+    sweep: Sweep,
+    past: dict[str, list[PastTrial]],
+    workplace: Workplace,
+    board: Any,
+    *,
+    on_start: Callable[[Assignment], None],
+    on_result: Callable[[Assignment, dict[str, Any], bool], None],
+    on_error: Callable[[Assignment], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Run every trial that the rows do not hold yet; returns when all ended, or were stopped.
+
+    Args:
+        sweep: its studies.
+        past: the trials of each study so far.
+        workplace: of the actors.
+        board: for progress.
+        on_start: told each trial that starts.
+        on_result: told each trial's seed, and whether the trial is stopped after it.
+        on_error: told each trial whose actor was lost for good.
+        stopping: asked all along.
+    """
+    waiting = queues(sweep, past)
+    total = sum(len(queue.numbers) for queue in waiting)
+    if total == 0:
+        return
+    search = StudiesSearch(waiting, on_start)
+    resources = sweep.resources.trial
+    room = room_for(resources.cpu * resources.workers, resources.gpu * resources.workers)
+    trainable = tune.with_resources(
+        tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
+        tune.PlacementGroupFactory([own_resources(resources)]),
+    )
+    with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=SeedRungs(search, on_result),
+                num_samples=total,
+                max_concurrent_trials=min(sweep.search.concurrent or room, total),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=sweep.name,
+                storage_path=folder,
+                verbose=0,
+                stop=_StopAll(stopping),
+                callbacks=[_Errors(search, on_error)],
+                failure_config=tune.FailureConfig(max_failures=TRIAL_RESTARTS),
+            ),
+        ).fit()
+
+
+class _Errors(tune.Callback):  # type: ignore[misc]
+    def __init__(self, search: StudiesSearch, on_error: Callable[[Assignment], None]) -> None:
+        self.search = search
+        self.on_error = on_error
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.on_error(self.search.assignments[trial.trial_id])

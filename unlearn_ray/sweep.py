@@ -1,0 +1,159 @@
+"""Run a sweep of unlearning methods: from a YAML file to a result table.
+
+python -m unlearn_ray.sweep FILE          run what the store does not hold yet, print the table
+python -m unlearn_ray.sweep plan FILE     say what would run, and run nothing
+python -m unlearn_ray.sweep --list        every dataset, model, family, method and metric
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pandas as pd
+from rich.console import Console
+
+from unlearn_ray.core.errors import BadInput, StoreError, UnlearnRayError
+from unlearn_ray.pipeline.describe import describe_parts
+from unlearn_ray.pipeline.plan import Plan, make_plan, sweep_rows
+from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.reporting.plan_view import plan_view
+from unlearn_ray.reporting.progress import SweepProgress, shown
+from unlearn_ray.reporting.table import comparison
+from unlearn_ray.storage.store import Store, open_store
+
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_EPILOG = """\
+examples:
+  python -m unlearn_ray.sweep sweeps/quickstart.yaml
+  python -m unlearn_ray.sweep plan sweeps/ac_cifar.yaml --store s3://bucket/unlearning
+  python -m unlearn_ray.sweep sweeps/quickstart.yaml --set search.trials=12
+  ray job submit --working-dir . -- python -m unlearn_ray.sweep sweeps/ac_cifar.yaml
+
+A sweep that was stopped, killed or crashed goes on with the same command: steps and trials
+that are in the store are never run again.
+
+S3-compatible stores take credentials, endpoint and region from the usual AWS environment
+variables or profile; s3://bucket/prefix?endpoint=http://host:9000 names an endpoint.
+
+exit status: 0 done, 1 some trials failed, 2 bad input, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    plan_only = bool(given) and given[0] == "plan"
+    options = _parser().parse_args(given[1:] if plan_only else given)
+    out, err = Console(), Console(stderr=True)
+    try:
+        if options.list:
+            for line in describe_parts():
+                print(line)
+            return DONE
+        if options.file is None:
+            _parser().error("FILE is missing")
+        sweep = load_sweep(options.file, options.set, options.store)
+        store = open_store(sweep.store)
+        plan = make_plan(sweep, store)
+        if plan_only:
+            out.print(plan_view(plan, store.url))
+            return DONE
+        return _run(plan, store, options.address, out, err)
+    except UnlearnRayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT if isinstance(error, BadInput | StoreError) else SOME_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m unlearn_ray.sweep",
+        usage="%(prog)s [plan] FILE [--set KEY=VALUE] [--store URL] [--address ADDRESS]",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the sweep, in YAML")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a field, as search.trials=12; may be repeated",
+    )
+    parser.add_argument(
+        "--store", metavar="URL", help="a folder or s3://bucket/prefix, instead of the file's"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="a running Ray cluster (auto, host:port); by default the one that RAY_ADDRESS "
+        "names, or else one of this machine that ends with the sweep",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list every part that a sweep file can name"
+    )
+    return parser
+
+
+def _run(plan: Plan, store: Store, address: str | None, out: Console, err: Console) -> int:
+    failed = sum(study.failed for study in plan.studies)
+    if plan.complete:
+        trials = sum(study.ended for study in plan.studies)
+        err.print(
+            f"Nothing to train: all {len(plan.references)} reference steps and {trials} trials "
+            f"of {plan.sweep.name} are in {store.url}.",
+            soft_wrap=True,
+            highlight=False,
+        )
+    else:
+        store.check_writable()
+        # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
+        from unlearn_ray.scheduling.driver import run_sweep
+
+        progress = SweepProgress(plan.sweep.name)
+        with _interruptible() as stop, shown(progress, err):
+            tally = run_sweep(plan, store, address=address, progress=progress, stop=stop)
+        if stop.is_set():
+            err.print("Interrupted; the same command goes on from here.")
+            return INTERRUPTED
+        failed += tally.trials_failed
+    _print_table(plan, store, out)
+    return SOME_FAILED if failed else DONE
+
+
+def _print_table(plan: Plan, store: Store, out: Console) -> None:
+    rows = [row for row in sweep_rows(plan.sweep, store) if row["sweep"] == plan.sweep.name]
+    table = comparison(pd.DataFrame(rows), plan.sweep)
+    out.print(table.rich() if out.is_terminal else table.text(), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM set the event; a second one ends the process as usual."""
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def ask(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in signals:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
