@@ -1,0 +1,100 @@
+"""Crops, shifts and flips of many images at once, each with its own box.
+
+Both axes are treated alike: an output row is one input row, or lies between two. The images are
+gathered row by row, turned on their side, and gathered again, so that every step copies whole
+rows. What comes out lies on its side, one colour plane after the other; nothing that follows
+minds, and the last copy turns it back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Where each output row of each image comes from.
+
+    Attributes:
+        first: index of the input row, (N, S).
+        second, weight: the row that it is mixed with, and that row's share, (N, S); None
+            where nothing is mixed.
+    """
+
+    first: Int64[Tensor, "n s"]
+    second: Int64[Tensor, "n s"] | None = None
+    weight: Float[Tensor, "n s"] | None = None
+
+    def reversed_where(self, flip: Bool[Tensor, " n"]) -> Taps:
+        """The same rows in the opposite order, for the images that `flip` names."""
+        return Taps(*(None if part is None else _reversed(part, flip) for part in self._parts()))  # type: ignore[arg-type]
+
+    def _parts(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        return self.first, self.second, self.weight
+
+
+def _reversed(part: Tensor, flip: Tensor) -> Tensor:
+    return torch.where(flip[:, None], part.flip(1), part)
+
+
+def resized(start: Int64[Tensor, " n"], length: Int64[Tensor, " n"], size: int) -> Taps:
+    """Bilinear taps that stretch `length` rows from `start` to `size` rows.
+
+    Coordinates are those of torchvision's resize (pixel centres at half-integers, clamped to
+    the box: a crop does not see outside itself). `length` is at most `size`, so there is
+    nothing to be smoothed away.
+    """
+    steps = torch.arange(size, device=start.device, dtype=torch.float32) + 0.5
+    position = (steps * (length / size)[:, None] - 0.5).clamp_min_(0)
+    last = (length - 1)[:, None]
+    first = torch.minimum(position.long(), last)
+    weight = (position - first).clamp_max_(1)
+    second = torch.minimum(first + 1, last)
+    return Taps(first + start[:, None], second + start[:, None], weight)
+
+
+def shifted(start: Int64[Tensor, " n"], size: int) -> Taps:
+    """Taps that take `size` rows from `start` as they are."""
+    return Taps(start[:, None] + torch.arange(size, device=start.device))
+
+
+def resample(
+    images: UInt8[Tensor, "n height width 3"], rows: Taps | None, columns: Taps | None
+) -> Float[Tensor, "3 n columns rows"]:
+    """Colour planes of the resampled images, on their side, scaled to [0, 1].
+
+    Args:
+        images: uint8, RGB.
+        rows, columns: what the output's rows and columns are made of; None keeps them.
+    """
+    count, height, width, _ = images.shape
+    if rows is None:
+        planes = _planes(images)
+    else:
+        flat = images.reshape(count * height, width * 3)
+        shape = (count, rows.first.shape[1], width, 3)
+        planes = _planes(flat.index_select(0, _flat(rows.first, height)).view(shape))
+        if rows.second is not None and rows.weight is not None:
+            other = _planes(flat.index_select(0, _flat(rows.second, height)).view(shape))
+            planes.lerp_(other, rows.weight[:, None, :])
+    if columns is not None:
+        flat = planes.view(3, count * width, -1)
+        planes = flat.index_select(1, _flat(columns.first, width))
+        if columns.second is not None and columns.weight is not None:
+            other = flat.index_select(1, _flat(columns.second, width))
+            planes.lerp_(other, columns.weight.reshape(-1, 1))
+        planes = planes.view(3, count, columns.first.shape[1], -1)
+    return planes.mul_(1 / 255)
+
+
+def _planes(images: Tensor) -> Tensor:
+    return images.permute(3, 0, 2, 1).to(torch.float32, memory_format=torch.contiguous_format)
+
+
+def _flat(index: Tensor, length: int) -> Tensor:
+    image = torch.arange(index.shape[0], device=index.device) * length
+    return (index + image[:, None]).view(-1)

@@ -1,0 +1,111 @@
+"""What is drawn for each image of a batch, on the CPU, so that every device sees the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from itertools import permutations
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+CROP_TRIES = 10
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
+
+@dataclass(frozen=True)
+class ViewParameters:
+    """One row per image; None where the augmentation does not do such a thing.
+
+    Attributes:
+        crop: top, left, height and width of the box that is stretched to the image's size.
+        shift: top and left of the crop inside the padded image.
+        flip: whether left and right are swapped.
+        jitter: whether the colours are jittered.
+        factors: of brightness, contrast, saturation and hue (in turns).
+        order: which of these four (0 .. 3) is applied first, second ...; those whose strength
+            is 0 are left out.
+        gray: whether the colours become gray in the end.
+    """
+
+    count: int
+    crop: Int64[Tensor, "batch 4"] | None = None
+    shift: Int64[Tensor, "batch 2"] | None = None
+    flip: Bool[Tensor, " batch"] | None = None
+    jitter: Bool[Tensor, " batch"] | None = None
+    factors: Float[Tensor, "batch 4"] | None = None
+    order: Int64[Tensor, "batch active"] | None = None
+    gray: Bool[Tensor, " batch"] | None = None
+
+    def rows(self, index: slice | Int64[Tensor, " rows"]) -> ViewParameters:
+        """The parameters of some of the images, in the order of `index`."""
+        count = torch.empty(self.count, 0)[index].shape[0]
+        chosen = {name: part[index] for name, part in self._tensors().items()}
+        return replace(self, count=count, **chosen)
+
+    def to(self, device: torch.device | str) -> ViewParameters:
+        """The same on another device."""
+        moved = {name: part.to(device, non_blocking=True) for name, part in self._tensors().items()}
+        return replace(self, **moved)  # type: ignore[arg-type]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+
+
+def draw_crop(
+    count: int,
+    size: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    generator: torch.Generator,
+) -> Int64[Tensor, "count 4"]:
+    """Boxes (top, left, height, width) by the law of torchvision's RandomResizedCrop.
+
+    Area uniform in `scale`, ratio log-uniform in `ratio`; the first of ten tries that fits
+    inside the image, else the largest central box whose ratio is allowed.
+    """
+    uniform = torch.rand(2, CROP_TRIES, count, generator=generator, dtype=torch.float64)
+    low, high = torch.log(torch.tensor(ratio, dtype=torch.float64))
+    area = (uniform[0] * (scale[1] - scale[0]) + scale[0]) * (size * size)
+    aspect = torch.exp_(uniform[1] * (high - low) + low)
+    width = torch.sqrt(area * aspect).round_()
+    height = torch.sqrt(area / aspect).round_()
+    fits = (width > 0) & (width <= size) & (height > 0) & (height <= size)
+    chosen = fits.to(torch.uint8).argmax(dim=0, keepdim=True)  # the first that fits
+    whole_width = min(size, round(size * ratio[1]))
+    whole_height = min(size, round(size / ratio[0]))
+    any_fits = fits.any(dim=0)
+    width = torch.where(any_fits, width.gather(0, chosen)[0], whole_width)
+    height = torch.where(any_fits, height.gather(0, chosen)[0], whole_height)
+    place = torch.rand(2, count, generator=generator, dtype=torch.float64)
+    room = torch.stack((size - height, size - width))
+    corner = torch.where(any_fits, (place * (room + 1)).floor_(), (room / 2).floor_())
+    return torch.stack((*corner, height, width), dim=1).long()
+
+
+def draw_factors(
+    count: int, strengths: tuple[float, float, float, float], generator: torch.Generator
+) -> Float[Tensor, "count 4"]:
+    """Factors of brightness, contrast and saturation around 1 (never negative), of hue around 0."""
+    low = torch.tensor([*(max(0.0, 1 - strength) for strength in strengths[:3]), -strengths[HUE]])
+    high = torch.tensor([*(1 + strength for strength in strengths[:3]), strengths[HUE]])
+    return torch.rand(count, 4, generator=generator).mul_(high - low).add_(low)
+
+
+def draw_order(
+    count: int, strengths: tuple[float, float, float, float], generator: torch.Generator
+) -> Int64[Tensor, "count active"]:
+    """A uniformly random order, for each image, of the operations whose strength is not 0."""
+    active = [operation for operation, strength in enumerate(strengths) if strength]
+    orders = torch.tensor(list(permutations(active)))
+    return orders[torch.randint(len(orders), (count,), generator=generator)]
+
+
+def draw_flag(
+    count: int, probability: float, generator: torch.Generator
+) -> Bool[Tensor, " count"] | None:
+    """True with `probability`; None if that is 0."""
+    if probability == 0:
+        return None
+    return torch.rand(count, generator=generator) < probability
