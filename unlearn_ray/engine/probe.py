@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, schema
+from unlearn_ray.engine.compute import Compute
+from unlearn_ray.engine.loop import Iteration, optimise
 
 
 @schema
@@ -22,3 +32,57 @@ class Probe(Recipe):
     learning_rate: PositiveFloat = 1.0
     weight_decay: NonNegativeFloat = 0.0
     features: Literal["cached", "augmented"] = "cached"
+
+
+def train_probe(
+    probe: Probe,
+    features: Callable[[Iteration], Float[Tensor, "batch d"]],
+    labels: Int[Tensor, " n"],
+    *,
+    feature_size: int,
+    num_classes: int,
+    seed: int,
+    compute: Compute,
+) -> nn.Linear:
+    """Train a linear classifier by cross-entropy, in float32 on the device.
+
+    A class without samples is only ever pushed down.
+
+    Args:
+        probe: SGD's settings.
+        features: frozen features, on the device, of the rows of one iteration.
+        labels: of the training samples, on the device.
+        feature_size: length of a feature vector.
+        num_classes: of the dataset, those without samples included.
+        seed: of initial weights, order and views.
+        compute: the device.
+
+    Raises:
+        DataError: there are no samples.
+        NonFiniteLoss: training diverged.
+    """
+    if labels.shape[0] == 0:
+        raise DataError(
+            "retain set of 0 samples",
+            "a linear probe needs some to train on",
+            "forget less, or keep less for validation",
+        )
+    words = ("probe", seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stable_seed(*words))
+        linear = nn.Linear(feature_size, num_classes).to(compute.device)
+
+    def loss(iteration: Iteration) -> Tensor:
+        with torch.autocast(compute.device.type, enabled=False):
+            logits = linear(features(iteration))
+            return functional.cross_entropy(logits, labels[iteration.rows.to(compute.device)])
+
+    optimise(
+        linear,
+        probe,
+        count=labels.shape[0],
+        seed=stable_seed(*words),
+        loss=loss,
+        compute=compute,
+    )
+    return linear

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.toy import TwoLayerBackbone
+from unlearn_ray.core.errors import NonFiniteLoss
+from unlearn_ray.core.registry import parts
+from unlearn_ray.data.augmentation import contrastive_views, normalise
+from unlearn_ray.data.base import Split
+from unlearn_ray.engine.compute import Compute
+from unlearn_ray.engine.evidence import ModelEvidence
+from unlearn_ray.engine.features import BLOCK, extract, frozen
+from unlearn_ray.engine.probe import Probe
+from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.metrics.base import Metric
+
+CPU = Compute(torch.device("cpu"))
+CLASSES = 3
+
+
+def resident(train: int, test: int, seed: int = 0) -> ResidentData:
+    generator = torch.Generator().manual_seed(seed)
+
+    def images(count: int) -> Tensor:
+        return torch.randint(256, (count, 8, 8, 3), generator=generator, dtype=torch.uint8)
+
+    return ResidentData(
+        images(train),
+        torch.randint(CLASSES, (train,), generator=generator),
+        images(test),
+        torch.randint(CLASSES, (test,), generator=generator),
+        CLASSES,
+    )
+
+
+def split_of(train: int, forget: int, validation: int = 3, seed: int = 0) -> Split:
+    order = np.random.RandomState(seed).permutation(train)
+    return Split(
+        validation=order[:validation],
+        forget=order[validation : validation + forget],
+        retain=order[validation + forget :],
+    )
+
+
+class Model(nn.Module):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.backbone = TwoLayerBackbone()
+            nn.init.normal_(self.backbone.bn.running_mean)  # type: ignore[arg-type]
+
+
+@dataclass
+class Watched:
+    """Evidence with a record of every batch that reached its backbone."""
+
+    evidence: ModelEvidence
+    model: Model
+    batches: list[Tensor] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+
+DATA, SPLIT = resident(60, 20), split_of(60, 12)
+
+
+def watch(
+    seed: int = 1,
+    *,
+    data: ResidentData = DATA,
+    split: Split = SPLIT,
+    original: ModelEvidence | None = None,
+    probe: Probe = Probe(epochs=3),  # noqa: B008
+    evidence_seed: int = 0,
+    change: Callable[[Model], object] = lambda model: None,
+) -> Watched:
+    model = Model(seed)
+    change(model)
+    evidence = ModelEvidence(
+        model,
+        data,
+        split,
+        augmentation=contrastive_views(),
+        probe=probe,
+        seed=evidence_seed,
+        compute=CPU,
+        original=original,
+    )
+    watched = Watched(evidence, model)
+    model.backbone.register_forward_pre_hook(lambda _, args: watched.batches.append(args[0]))
+    return watched
+
+
+def test_sets_stand_in_the_order_of_the_split() -> None:
+    evidence = watch().evidence
+    for part, ids in {"retain": SPLIT.retain, "forget": SPLIT.forget}.items():
+        assert evidence.size(part) == len(ids)  # type: ignore[arg-type]
+        assert torch.equal(evidence.labels(part), DATA.train_labels[ids])  # type: ignore[arg-type]
+    assert evidence.size("test") == 20
+    assert torch.equal(evidence.labels("test"), DATA.test_labels)
+
+
+def test_features_are_those_of_single_normalised_images() -> None:
+    watched = watch()
+    backbone = watched.model.backbone.eval()
+    features = watched.evidence.features("retain")
+    assert features.dtype == torch.float32
+    with torch.no_grad():
+        for row, index in enumerate(SPLIT.retain[:5].tolist()):
+            alone = backbone(normalise(DATA.train_images[index : index + 1]))[0]
+            torch.testing.assert_close(features[row], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_is_computed_before_it_is_asked_for_nor_twice() -> None:
+    watched = watch()
+    evidence = watched.evidence
+    assert watched.images == 0
+    evidence.features("test")
+    evidence.features("test")
+    assert watched.images == 20
+    evidence.probabilities("test")
+    evidence.probabilities("retain")
+    assert watched.images == 20 + len(SPLIT.retain)
+    evidence.view_features("forget", 2, 12)
+    evidence.view_features("forget", 3, 12)
+    evidence.view_features("forget", 1, 4)
+    assert watched.images == 20 + len(SPLIT.retain) + 3 * 12
+
+
+def test_all_metrics_ask_the_original_for_two_views_of_the_forget_set_alone() -> None:
+    original = watch(1)
+    unlearned = watch(2, original=original.evidence)
+    for metric in parts(Metric).values():
+        for value in metric().measure(unlearned.evidence).values.values():
+            assert np.isfinite(value)
+    assert original.images == 2 * 12
+    # Views are drawn block by block, so the 20 members come with the rest of their block.
+    assert unlearned.images == (45 + 12 + 20) + 10 * (45 + 12 + 20)
+
+
+def test_models_are_shown_the_same_views_whatever_was_asked_before() -> None:
+    first, second = watch(1), watch(2)
+    first.evidence.view_features("forget", 2, 12)
+    second.evidence.features("retain")
+    second.evidence.view_features("retain", 2, 12)
+    second.batches.clear()
+    second.evidence.view_features("forget", 2, 12)
+    assert len(first.batches) == len(second.batches) == 2
+    for ours, theirs in zip(first.batches, second.batches, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_views_differ_between_views_sets_and_seeds() -> None:
+    same = Split(validation=SPLIT.validation, forget=SPLIT.retain, retain=SPLIT.retain)
+    watched, other = watch(split=same), watch(split=same, evidence_seed=1)
+    for evidence in (watched.evidence, other.evidence):
+        evidence.view_features("retain", 2, 45)
+        evidence.view_features("forget", 1, 45)
+    batches = [*watched.batches, *other.batches]
+    for i, batch in enumerate(batches):
+        assert not any(torch.equal(batch, earlier) for earlier in batches[:i])
+
+
+def test_fewer_views_and_samples_are_the_first_of_more() -> None:
+    data, split = resident(2 * BLOCK + 60, 5), split_of(2 * BLOCK + 60, 7)
+    full = watch(data=data, split=split).evidence.view_features("retain", 3, 10**6)
+    assert full.shape == (2 * BLOCK + 50, 3, 5)
+    for limit in (1, BLOCK, BLOCK + 1):
+        fresh = watch(data=data, split=split).evidence
+        assert torch.equal(fresh.view_features("retain", 2, limit), full[:limit, :2])
+    grown = watch(data=data, split=split)
+    grown.evidence.view_features("retain", 1, BLOCK + 1)
+    assert torch.equal(grown.evidence.view_features("retain", 3, 10**6), full)
+    assert grown.images == 3 * (2 * BLOCK + 50)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    def partly_training(model: Model) -> None:
+        model.train()
+        model.backbone.bn.eval()
+
+    watched = watch(change=partly_training, probe=Probe(epochs=2, features="augmented"))
+    before = {name: value.clone() for name, value in watched.model.state_dict().items()}
+    watched.evidence.probabilities("forget")
+    watched.evidence.view_features("test", 2, 9)
+    assert all(torch.equal(v, before[n]) for n, v in watched.model.state_dict().items())
+    assert [m.training for m in watched.model.backbone.modules()] == [True, True, False, True]
+    assert all(p.grad is None for p in watched.model.parameters())
+
+
+def test_training_flags_come_back_after_an_error() -> None:
+    backbone = TwoLayerBackbone().train()
+    with pytest.raises(RuntimeError), frozen(backbone):
+        backbone(torch.zeros(1, 99, 2, 2))
+    assert all(module.training for module in backbone.modules())
+
+
+@pytest.mark.parametrize("features", ["cached", "augmented"])
+def test_probabilities(features: str) -> None:
+    probe = Probe(epochs=4, batch_size=16, features=features)  # type: ignore[arg-type]
+    watched, again = watch(probe=probe), watch(probe=probe)
+    for part in ("forget", "test"):
+        probabilities = watched.evidence.probabilities(part)  # type: ignore[arg-type]
+        assert probabilities.shape == (watched.evidence.size(part), CLASSES)  # type: ignore[arg-type]
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(len(probabilities)))
+        assert torch.equal(probabilities, again.evidence.probabilities(part))  # type: ignore[arg-type]
+    # 45 retain samples are two whole batches of 16 an epoch.
+    in_training = 4 * 32 if features == "augmented" else 0
+    assert watched.images == 45 + 12 + 20 + in_training
+
+
+def test_an_augmented_probe_sees_shifted_and_flipped_images() -> None:
+    watched = watch(probe=Probe(epochs=1, batch_size=45, features="augmented"))
+    watched.evidence.probabilities("retain")
+    plain, augmented = watched.batches
+    mean = normalise(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))
+    unchanged = sum(any(torch.equal(view, image) for image in plain) for view in augmented)
+    padded = sum(bool((view == mean[0]).all(0).any()) for view in augmented)
+    assert unchanged < 10
+    assert padded > 30
+
+
+def test_whole_class_unlearning() -> None:
+    """The forget set is a class that the probe never sees."""
+    is_forget = (DATA.train_labels == 1).numpy()
+    ids = np.arange(60)
+    split = Split(validation=ids[:0], forget=ids[is_forget], retain=ids[~is_forget])
+    original = watch(1, split=split)
+    evidence = watch(2, split=split, original=original.evidence, probe=Probe()).evidence
+    values = {name: metric().measure(evidence).values for name, metric in parts(Metric).items()}
+    assert values["forget_accuracy"]["forget_accuracy"] < 10
+    assert all(np.isfinite(v) for columns in values.values() for v in columns.values())
+
+
+def test_constant_features_are_measured() -> None:
+    def collapse(model: Model) -> None:
+        nn.init.zeros_(model.backbone.linear.weight)
+
+    original = watch(1)
+    evidence = watch(2, original=original.evidence, change=collapse).evidence
+    for metric in parts(Metric).values():
+        measured = metric().measure(evidence)
+        assert all(np.isfinite(value) for value in measured.values.values())
+
+
+@pytest.mark.parametrize("metric", ["retain_accuracy", "emia_efficacy", "forgetting_score"])
+def test_features_that_are_not_numbers_end_the_trial(metric: str) -> None:
+    def break_it(model: Model) -> None:
+        nn.init.constant_(model.backbone.linear.bias, float("nan"))
+
+    evidence = watch(2, original=watch(1).evidence, change=break_it).evidence
+    with pytest.raises(NonFiniteLoss, match="hold NaN or infinite"):
+        parts(Metric)[metric]().measure(evidence)
+
+
+def test_the_original_is_its_own_original() -> None:
+    original = watch(1).evidence
+    assert original.original is original
+    assert watch(2, original=original).evidence.original is original
+
+
+def test_no_images_give_no_features() -> None:
+    nothing = torch.zeros(0, dtype=torch.long)
+    features = extract(TwoLayerBackbone(), DATA.train_images, nothing, normalise)
+    assert features.shape == (0, 5)

@@ -1,0 +1,178 @@
+"""`ModelEvidence`: everything metrics may ask of one model, computed at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from unlearn_ray.data.augmentation import Augmentation, normalise, probe_views
+from unlearn_ray.data.base import Split
+from unlearn_ray.engine.compute import Compute
+from unlearn_ray.engine.features import BLOCK, Views, extract, frozen
+from unlearn_ray.engine.loop import Iteration, seeded
+from unlearn_ray.engine.probe import Probe, train_probe
+from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.metrics.base import Evidence, SetName
+
+
+class ModelEvidence:
+    """Features and probe outputs of one model, on the CPU; implements `Evidence`.
+
+    The views of a set depend on the seed, the set and the number of the view alone: the
+    original, the retrained and every unlearned model are shown the same ones, so that what is
+    compared before and after is paired, and no answer depends on what was asked before it.
+
+    Args:
+        model: with its `backbone`, on the device; left as it is.
+        data: the dataset on the device.
+        split: forget and retain set of the seed.
+        augmentation: the family's views; its mean and deviation also normalise test-time
+            images and the probe's views.
+        probe: how the linear probe is trained.
+        seed: of views and probe.
+        compute: the device.
+        original: the evidence of the model before unlearning; None says that this model is it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ResidentData,
+        split: Split,
+        *,
+        augmentation: Augmentation,
+        probe: Probe,
+        seed: int,
+        compute: Compute,
+        original: Evidence | None = None,
+    ) -> None:
+        self._backbone: nn.Module = model.get_submodule("backbone")
+        self._data = data
+        self._augmentation = augmentation
+        self._probe = probe
+        self._seed = seed
+        self._compute = compute
+        self._original = original
+        device = compute.device
+        self._ids: dict[SetName, Tensor] = {
+            "retain": torch.as_tensor(split.retain, device=device),
+            "forget": torch.as_tensor(split.forget, device=device),
+            "test": torch.arange(data.test_labels.shape[0], device=device),
+        }
+        self._features: dict[SetName, Tensor] = {}
+        self._probabilities: dict[SetName, Tensor] = {}
+        self._view_blocks: dict[tuple[SetName, int, int], Tensor] = {}
+
+    def size(self, part: SetName) -> int:
+        """Number of samples of a set."""
+        return self._ids[part].shape[0]
+
+    def labels(self, part: SetName) -> Int[Tensor, " n"]:
+        """True classes."""
+        return self._device_labels(part).cpu()
+
+    def features(self, part: SetName) -> Float[Tensor, "n d"]:
+        """Backbone features of the unaugmented images.
+
+        Raises:
+            NonFiniteLoss: a feature is NaN or infinite.
+        """
+        if part not in self._features:
+            self._features[part] = extract(
+                self._backbone, self._images(part), self._ids[part], self._test_time
+            )
+        return self._features[part]
+
+    def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
+        """Softmax of the linear probe trained on this model's retain features.
+
+        Raises:
+            NonFiniteLoss: a feature, or the probe's training, became NaN or infinite.
+            DataError: the retain set is empty.
+        """
+        if part not in self._probabilities:
+            classifier = self._classifier
+            with torch.no_grad():
+                logits = classifier(self.features(part).to(self._compute.device))
+                self._probabilities[part] = logits.softmax(dim=1).cpu()
+        return self._probabilities[part]
+
+    def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
+        """Backbone features of `views` strong augmentations of the set's first `limit`.
+
+        Fewer views are the first of more, and fewer samples the first of more.
+
+        Raises:
+            NonFiniteLoss: a feature is NaN or infinite.
+        """
+        count = min(limit, self.size(part))
+        blocks = range(max(1, -(-count // BLOCK)))
+        by_view = [
+            torch.cat([self._view_block(part, view, block) for block in blocks])[:count]
+            for view in range(views)
+        ]
+        return torch.stack(by_view, dim=1)
+
+    @property
+    def original(self) -> Evidence:
+        """The same of the model before unlearning; the original's own is itself."""
+        return self if self._original is None else self._original
+
+    def _view_block(self, part: SetName, view: int, block: int) -> Tensor:
+        key = (part, view, block)
+        if key not in self._view_blocks:
+            generator = seeded("view", self._seed, part, view, block)
+            self._view_blocks[key] = extract(
+                self._backbone,
+                self._images(part),
+                self._ids[part][block * BLOCK : (block + 1) * BLOCK],
+                lambda images: self._augmentation(images, generator),
+            )
+        return self._view_blocks[key]
+
+    @cached_property
+    def _classifier(self) -> nn.Linear:
+        inputs = self._augmented() if self._probe.features == "augmented" else self._cached()
+        return train_probe(
+            self._probe,
+            inputs,
+            self._device_labels("retain"),
+            feature_size=self.features("retain").shape[1],
+            num_classes=self._data.num_classes,
+            seed=self._seed,
+            compute=self._compute,
+        )
+
+    def _cached(self) -> Callable[[Iteration], Tensor]:
+        features = self.features("retain").to(self._compute.device)
+        return lambda iteration: features[iteration.rows.to(features.device)]
+
+    def _augmented(self) -> Callable[[Iteration], Tensor]:
+        mean, std = self._augmentation.mean, self._augmentation.std
+        views = replace(probe_views(), mean=mean, std=std)
+        images, ids = self._images("retain"), self._ids["retain"]
+
+        def features(iteration: Iteration) -> Tensor:
+            batch = images[ids[iteration.rows.to(ids.device)]]
+            with frozen(self._backbone):
+                output: Tensor = self._backbone(views(batch, iteration.generator))
+            return output.float()
+
+        return features
+
+    def _images(self, part: SetName) -> UInt8[Tensor, "all height width 3"]:
+        return self._data.test_images if part == "test" else self._data.train_images
+
+    def _device_labels(self, part: SetName) -> Int[Tensor, " n"]:
+        labels = self._data.test_labels if part == "test" else self._data.train_labels
+        return labels[self._ids[part]]
+
+    @property
+    def _test_time(self) -> Views:
+        mean, std = self._augmentation.mean, self._augmentation.std
+        return lambda images: normalise(images, mean, std)
