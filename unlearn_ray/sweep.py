@@ -16,16 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import pandas as pd
 from rich.console import Console
 
 from unlearn_ray.core.errors import BadInput, StoreError, UnlearnRayError
 from unlearn_ray.pipeline.describe import describe_parts
 from unlearn_ray.pipeline.plan import Plan, make_plan, sweep_rows
+from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.progress import SweepProgress, shown
-from unlearn_ray.reporting.table import comparison
 from unlearn_ray.storage.store import Store, open_store
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -55,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out, err = Console(), Console(stderr=True)
     try:
         if options.list:
-            for line in describe_parts():
-                print(line)
+            print(describe_parts())
             return DONE
         if options.file is None:
             _parser().error("FILE is missing")
@@ -64,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store = open_store(sweep.store)
         plan = make_plan(sweep, store)
         if plan_only:
-            out.print(plan_view(plan, store.url))
+            print(plan_view(plan, store.url))
             return DONE
         return _run(plan, store, options.address, out, err)
     except UnlearnRayError as error:
@@ -130,9 +128,21 @@ def _run(plan: Plan, store: Store, address: str | None, out: Console, err: Conso
 
 
 def _print_table(plan: Plan, store: Store, out: Console) -> None:
+    import pandas as pd
+
+    from unlearn_ray.reporting.render import plain_text, rich_view
+    from unlearn_ray.reporting.table import comparison
+
     rows = [row for row in sweep_rows(plan.sweep, store) if row["sweep"] == plan.sweep.name]
-    table = comparison(pd.DataFrame(rows), plan.sweep)
-    out.print(table.rich() if out.is_terminal else table.text(), highlight=False, soft_wrap=True)
+    table = comparison(
+        pd.DataFrame(rows),
+        methods=[study.name for study in plan.sweep.studies],
+        counted=counted_columns(plan.sweep.setting.metrics),
+    )
+    if out.is_terminal:
+        out.print(rich_view(table))
+    else:
+        print(plain_text(table))
 
 
 @contextmanager

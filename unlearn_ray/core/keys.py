@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
         if not all(isinstance(key, str) for key in value):
             raise TypeError(f"{value!r} has no canonical form: a key is not a string")
         return {key: plain(value[key]) for key in sorted(value)}
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [plain(item) for item in value]
     raise TypeError(f"{value!r} has no canonical form: {type(value).__name__}")
 

@@ -240,6 +240,7 @@ class _Run:
 
     def save(self, checkpoints: Checkpoints) -> None:
         self.check_loss()
+        self.check_weights()
         tensors = {f"model/{name}": value for name, value in self.module.state_dict().items()}
         for index, parameter in enumerate(self.parameters):
             momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")

@@ -17,7 +17,8 @@ from typing import Any
 from unlearn_ray.core.errors import StepFailed
 from unlearn_ray.pipeline.runtime import Runtime
 from unlearn_ray.pipeline.steps import Step
-from unlearn_ray.storage.store import FileEntry, Lease, Record, Store
+from unlearn_ray.storage.leases import Lease
+from unlearn_ray.storage.store import FileEntry, Record, Store
 
 POLL_SECONDS = 0.5
 

@@ -268,9 +268,9 @@ class _Driver:
         seed = self.sweep.seeds.tuning[result["seeds_run"] - 1]
         key = self._planned(assignment.study).key
         name = row_name(key, self.sweep.name, "tuning", assignment.number, seed)
-        row = self.store.read_rows(name).to_pylist()[0]
-        del row["row"]
-        self.store.write_row(name, {**row, "state": "stopped"})
+        # A prefix finds longer names, too: seed 1 and seed 10.
+        rows = {row.pop("row"): row for row in self.store.read_rows(name).to_pylist()}
+        self.store.write_row(name, {**rows[name], "state": "stopped"})
 
     def _ended(self, assignment: Assignment) -> None:
         planned = self._planned(assignment.study)

@@ -1,0 +1,54 @@
+# make quickstart   set up and run the main job on embedded data
+# make test         set up, then lint, types and tests
+# make benchmarks   set up with the peers, then print speed ratios
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test setup s3 lint types fast slow benchmarks
+
+quickstart: .venv/installed
+	$(BIN)/python -m unlearn_ray.sweep sweeps/quickstart.yaml
+
+test: setup s3 lint types fast
+
+setup: .venv/developing
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+
+# Constraints are the tested versions; torch's CPU and CUDA builds both satisfy them.
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/developing: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# A real S3 server for the tests: OpenStack Swift with its S3 API, in its own environment.
+s3: .venv-s3/installed
+
+.venv-s3/installed:
+	$(PYTHON) -m venv .venv-s3
+	.venv-s3/bin/python -m pip install --quiet swift==2.38.3
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+fast: setup s3
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+slow: setup s3
+	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+benchmarks: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	for file in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$file || exit 1; done

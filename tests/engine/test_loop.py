@@ -1,0 +1,206 @@
+"""The loop against a naive SGD in float64 loops, and its resumption, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
+from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.engine.compute import Compute
+from unlearn_ray.engine.loop import Iteration, Progress, batch_layout, optimise, seeded
+
+COMPUTE = Compute.detect()
+COUNT = 37
+
+
+@dataclass
+class Memory:
+    """Checkpoints kept in memory."""
+
+    seconds_between: float = 0.0
+    at_end: bool = True
+    saved: list[tuple[dict[str, Tensor], dict[str, str]]] = field(default_factory=list)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        return self.saved[-1] if self.saved else None
+
+    def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        assert int(metadata["iteration"]) == iteration
+        self.saved.append(({name: value.clone() for name, value in tensors.items()}, metadata))
+
+
+def problem(dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Tensor, Tensor]:
+    generator = seeded("problem")
+    inputs = torch.randn(COUNT, 5, generator=generator).to(dtype)
+    targets = torch.randn(COUNT, generator=generator).to(dtype)
+    model = nn.Linear(5, 1).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return model, inputs, targets
+
+
+def squared_error(model: nn.Module, inputs: Tensor, targets: Tensor):
+    def loss(iteration: Iteration) -> Tensor:
+        # The generator stands for augmentation: what is drawn must be the same after a resumption.
+        noise = 0.01 * torch.randn(1, generator=iteration.generator).to(inputs.dtype)
+        rows = iteration.rows
+        return ((model(inputs[rows] + noise).squeeze(1) - targets[rows]) ** 2).mean()
+
+    return loss
+
+
+def weights(model: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_equals_naive_sgd(schedule) -> None:
+    recipe = Recipe(
+        epochs=3, batch_size=8, learning_rate=0.05, momentum=0.9, weight_decay=0.01,
+        schedule=schedule,
+    )  # fmt: skip
+    model, inputs, targets = problem(torch.float64)
+    w = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
+    velocity = [0.0] * 6
+    number = 0
+    for epoch in range(3):
+        rate = 0.05 if schedule == "constant" else 0.025 * (1 + math.cos(math.pi * epoch / 3))
+        order = torch.randperm(COUNT, generator=seeded("order", 5, epoch)).tolist()
+        for start in range(0, COUNT - COUNT % 8, 8):
+            noise = 0.01 * float(torch.randn(1, generator=seeded("iteration", 5, number)))
+            gradient = [0.0] * 6
+            for row in order[start : start + 8]:
+                x = [float(v) + noise for v in inputs[row]] + [1.0]
+                error = sum(a * b for a, b in zip(w, x, strict=True)) - float(targets[row])
+                for i in range(6):
+                    gradient[i] += 2 * error * x[i] / 8
+            for i in range(6):
+                gradient[i] += 0.01 * w[i]
+                velocity[i] = gradient[i] if number == 0 else 0.9 * velocity[i] + gradient[i]
+                w[i] -= rate * velocity[i]
+            number += 1
+    report = optimise(
+        model, recipe, count=COUNT, seed=5, loss=squared_error(model, inputs, targets),
+        compute=COMPUTE,
+    )  # fmt: skip
+    assert report.iterations == number == 12
+    found = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
+    assert found == pytest.approx(w, abs=1e-7)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 8, 13])
+def test_a_resumed_run_ends_with_the_same_bits(stop_after) -> None:
+    recipe = Recipe(epochs=4, batch_size=9, learning_rate=0.05)
+    model, inputs, targets = problem()
+    interrupted = copy.deepcopy(model)
+    optimise(
+        model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
+        compute=COMPUTE,
+    )  # fmt: skip
+
+    memory = Memory()
+    honest = squared_error(interrupted, inputs, targets)
+
+    def dies(iteration: Iteration) -> Tensor:
+        if iteration.number == stop_after:
+            raise KeyboardInterrupt
+        return honest(iteration)
+
+    with pytest.raises(KeyboardInterrupt):
+        optimise(
+            interrupted, recipe, count=COUNT, seed=1, loss=dies, compute=COMPUTE,
+            checkpoints=memory,
+        )  # fmt: skip
+    again, _, _ = problem()
+    report = optimise(
+        again, recipe, count=COUNT, seed=1, loss=squared_error(again, inputs, targets),
+        compute=COMPUTE, checkpoints=memory,
+    )  # fmt: skip
+    assert report.iterations == 16
+    assert all(torch.equal(a, b) for a, b in zip(weights(again), weights(model), strict=True))
+
+
+def test_a_finished_run_is_not_run_again() -> None:
+    recipe = Recipe(epochs=2, batch_size=10, learning_rate=0.05)
+    memory = Memory(seconds_between=1e9)
+    model, inputs, targets = problem()
+    optimise(
+        model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
+        compute=COMPUTE, checkpoints=memory,
+    )  # fmt: skip
+    fresh, _, _ = problem()
+
+    def never(iteration: Iteration) -> Tensor:
+        raise AssertionError("nothing is left to do")
+
+    report = optimise(
+        fresh, recipe, count=COUNT, seed=1, loss=never, compute=COMPUTE, checkpoints=memory
+    )
+    assert report.iterations == 6
+    assert all(torch.equal(a, b) for a, b in zip(weights(fresh), weights(model), strict=True))
+
+
+def test_a_requested_stop_saves_first(monkeypatch) -> None:
+    monkeypatch.setattr("unlearn_ray.engine.loop.PROGRESS_SECONDS", 0.0)
+    recipe = Recipe(epochs=5, batch_size=10, learning_rate=0.05)
+    memory = Memory(seconds_between=1e9)
+    model, inputs, targets = problem()
+
+    def stop(progress: Progress) -> None:
+        if progress.iteration == 7:
+            raise StopRequested("run", "stopped", "go on")
+
+    with pytest.raises(StopRequested):
+        optimise(
+            model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
+            compute=COMPUTE, checkpoints=memory, on_progress=stop,
+        )  # fmt: skip
+    assert [metadata["iteration"] for _, metadata in memory.saved] == ["7"]
+
+
+def test_zero_epochs_change_nothing() -> None:
+    model, inputs, targets = problem()
+    before = weights(model)
+    report = optimise(
+        model, Recipe(epochs=0), count=COUNT, seed=1,
+        loss=squared_error(model, inputs, targets), compute=COMPUTE,
+    )  # fmt: skip
+    assert report.iterations == 0
+    assert all(torch.equal(a, b) for a, b in zip(weights(model), before, strict=True))
+
+
+def test_divergence_is_an_error_and_never_saved() -> None:
+    model, inputs, targets = problem()
+    memory = Memory()
+    recipe = Recipe(epochs=500, batch_size=37, learning_rate=1e6, schedule="constant")
+    with pytest.raises(NonFiniteLoss, match="lower the learning rate"):
+        optimise(
+            model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
+            compute=COMPUTE, checkpoints=memory,
+        )  # fmt: skip
+    for tensors, metadata in memory.saved:
+        assert math.isfinite(float(metadata["loss"]))
+        assert tensors
+
+
+def test_weights_that_overflow_at_the_last_update_are_an_error() -> None:
+    model, _, _ = problem()
+    recipe = Recipe(epochs=1, batch_size=37, learning_rate=1e30, schedule="constant")
+    with pytest.raises(NonFiniteLoss, match="weights"):
+        optimise(
+            model, recipe, count=COUNT, seed=1, compute=COMPUTE,
+            loss=lambda _: 1e20 * model.weight.sum(),
+        )  # fmt: skip
+
+
+def test_a_small_set_is_one_batch() -> None:
+    assert batch_layout(Recipe(batch_size=512), 100) == (100, 1)
+    assert batch_layout(Recipe(batch_size=30), 100) == (30, 3)
+    assert batch_layout(Recipe(batch_size=30), 0) == (0, 0)
