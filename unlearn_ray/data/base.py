@@ -22,12 +22,15 @@ class DatasetInfo:
         test_size: number of test images.
         class_names: in the order of the labels.
         image_size: height and width in pixels.
+        sample_names: of the training images, in the order of their ids; empty if they have
+            none but their id.
     """
 
     train_size: int
     test_size: int
     class_names: tuple[str, ...]
     image_size: int
+    sample_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class ForgetSet(Part):
     def check(self, info: DatasetInfo, validation_size: int) -> None:
         """Refuse, while planning, what this dataset cannot give.
 
+        A forget set that names classes or files looks their numbers up here and keeps them, so
+        that `identity` and `select` need no dataset, on whatever machine they are asked.
+
         Raises:
             DataError: more samples than there are, an unknown class, an id out of range ...
         """
@@ -96,6 +102,10 @@ class ForgetSet(Part):
             labels: labels of the whole training set, indexed by id.
         """
         raise NotImplementedError
+
+    def named_ids(self) -> Int64[np.ndarray, " k"] | None:
+        """The ids that a person named one by one; None if the forget set follows a rule."""
+        return None
 
 
 @dataclass(frozen=True)

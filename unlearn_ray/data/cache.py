@@ -1,0 +1,94 @@
+"""Where downloads and decoded images are kept on each machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.keys import content_key
+from unlearn_ray.data.base import ImageData
+
+# Raised when the decoding of any dataset changes.
+_REVISION = 1
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def cache_folder() -> Path:
+    """UNLEARN_RAY_CACHE, else ~/.cache/unlearn_ray."""
+    chosen = os.environ.get("UNLEARN_RAY_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unlearn_ray"
+
+
+def decoded(
+    cache: Path,
+    identity: Mapping[str, Any],
+    decode: Callable[[], ImageData],
+    texts: Mapping[str, str] | None = None,
+) -> ImageData:
+    """The arrays of `<cache>/decoded/<id of the content>`, memory-mapped; decoded if not there.
+
+    Processes that ask at once decode once. The folder appears whole or not at all.
+
+    Args:
+        cache: the cache folder.
+        identity: what names the content.
+        decode: makes the arrays.
+        texts: files to be written beside the arrays: their names and contents.
+
+    Raises:
+        DataError: the cache cannot be written, or what it holds was damaged.
+    """
+    folder = cache / "decoded" / content_key({"revision": _REVISION, **identity})
+    if not folder.is_dir():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                if not folder.is_dir():
+                    _write(folder, decode(), texts or {})
+        except OSError as error:
+            raise DataError(
+                f"cache folder {cache}",
+                f"cannot be written: {error.strerror or error}",
+                "free space there, or set UNLEARN_RAY_CACHE to another folder",
+            ) from error
+    return _opened(folder)
+
+
+def _write(folder: Path, data: ImageData, texts: Mapping[str, str]) -> None:
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name in _ARRAYS:
+            np.save(unfinished / f"{name}.npy", np.ascontiguousarray(getattr(data, name)))
+        for name, text in texts.items():
+            (unfinished / name).write_text(text, encoding="utf-8")
+        unfinished.chmod(0o755)
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _opened(folder: Path) -> ImageData:
+    try:
+        return ImageData(
+            **{
+                name: np.load(
+                    folder / f"{name}.npy", mmap_mode="r" if name.endswith("images") else None
+                )
+                for name in _ARRAYS
+            }
+        )
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"decoded images in {folder}",
+            f"cannot be read: {error}",
+            "delete this folder; the images are decoded anew",
+        ) from error

@@ -1,0 +1,63 @@
+"""Handwritten digits that come with scikit-learn: nothing is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData
+
+_TRAIN_SIZE, _TEST_SIZE, _CLASSES = 1437, 360, 10
+_LARGEST_VALUE = 16
+
+
+@register("digits")
+@schema
+class Digits(Dataset):
+    """scikit-learn's 1,797 handwritten digits, 8 x 8, split once into 1,437 and 360.
+
+    The test set takes the same share of every class, by a fixed permutation.
+
+    Attributes:
+        image_size: the images are resized to this (bilinear); gray stands in all 3 channels.
+    """
+
+    image_size: PositiveInt = 16
+
+    def info(self) -> DatasetInfo:
+        """Known without reading anything."""
+        names = tuple(str(digit) for digit in range(_CLASSES))
+        return DatasetInfo(_TRAIN_SIZE, _TEST_SIZE, names, self.image_size)
+
+    def load(self, cache: Path) -> ImageData:
+        """Read from scikit-learn's own files; too small to be worth a cache."""
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+        labels = labels.astype(np.int64)
+        images = self._images(pixels)
+        test = _test_ids(labels)
+        train = np.setdiff1d(np.arange(len(labels)), test)
+        return ImageData(images[train], labels[train], images[test], labels[test])
+
+    def _images(self, pixels: np.ndarray) -> np.ndarray:
+        gray = torch.from_numpy(pixels).view(-1, 1, 8, 8) * (255 / _LARGEST_VALUE)
+        size = (self.image_size, self.image_size)
+        resized = functional.interpolate(gray, size, mode="bilinear", antialias=True)
+        channels = resized.round().to(torch.uint8).permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+        return channels.contiguous().numpy()
+
+
+def _test_ids(labels: np.ndarray) -> np.ndarray:
+    """The samples that come first within their class, as a share of it, in a fixed order."""
+    order = np.random.RandomState(0).permutation(len(labels))
+    share = np.empty(len(labels))
+    for label in range(_CLASSES):
+        members = order[labels[order] == label]
+        share[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(order[np.argsort(share[order], kind="stable")[:_TEST_SIZE]])

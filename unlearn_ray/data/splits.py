@@ -1,0 +1,100 @@
+"""Validation, forget and retain set of a seed, exactly as in MUC.
+
+MUC's official code: RandomState(seed) permutes the training set; the first samples are the
+validation set, the next ones are forgotten, the rest is retained.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int64
+
+from unlearn_ray.core.errors import DataError
+from unlearn_ray.data.base import ForgetSet, Split
+
+Ids = Int64[np.ndarray, " n"]
+
+
+def validation_size(validation: int | float, train_size: int) -> int:
+    """Number of training samples kept out of all training.
+
+    Args:
+        validation: a count, or (float) a fraction of the training set, rounded down.
+        train_size: number of training samples.
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
+    size = validation if isinstance(validation, int) else int(validation * train_size)
+    if size >= train_size:
+        raise DataError(
+            f"validation = {validation}",
+            f"leaves nothing to train on: the training set has {train_size:,} images",
+            f"keep fewer than {train_size:,} for validation",
+        )
+    return size
+
+
+def training_ids(train_size: int, validation: int | float, seed: int) -> Ids:
+    """What the original is trained on: forget and retain set, in the seed's permuted order."""
+    return _permuted(train_size, seed)[validation_size(validation, train_size) :]
+
+
+def validation_ids(train_size: int, validation: int | float, seed: int) -> Ids:
+    """The validation set, in the seed's permuted order; whatever is to be forgotten."""
+    return _permuted(train_size, seed)[: validation_size(validation, train_size)]
+
+
+def never_trained(
+    forget_set: ForgetSet, train_size: int, validation: int | float, seed: int
+) -> int:
+    """How many of the ids that a person named lie in the validation set of this seed.
+
+    No model has seen these, so there is nothing to forget of them: `split` leaves them out.
+    """
+    named = forget_set.named_ids()
+    if named is None:
+        return 0
+    return int(np.isin(named, validation_ids(train_size, validation, seed)).sum())
+
+
+def split(
+    labels: Int64[np.ndarray, " train"],
+    validation: int | float,
+    forget_set: ForgetSet,
+    seed: int,
+) -> Split:
+    """The parts of a training set under one seed, each in the seed's permuted order.
+
+    Args:
+        labels: labels of the training set, indexed by id.
+        validation: a count or a fraction; see `validation_size`.
+        forget_set: what is to be forgotten of the rest.
+        seed: of the permutation.
+
+    Raises:
+        DataError: the forget set or the retain set is empty.
+    """
+    trained_on = training_ids(len(labels), validation, seed)
+    forgotten = np.isin(trained_on, forget_set.select(trained_on, labels))
+    if not forgotten.any():
+        raise DataError(
+            f"forget_set {forget_set.name}",
+            f"none of its samples was trained on under seed {seed}",
+            "name other samples, or keep fewer for validation",
+        )
+    if forgotten.all():
+        raise DataError(
+            f"forget_set {forget_set.name}",
+            f"nothing is left to retain under seed {seed}",
+            "forget fewer samples",
+        )
+    return Split(
+        validation=validation_ids(len(labels), validation, seed),
+        forget=trained_on[forgotten],
+        retain=trained_on[~forgotten],
+    )
+
+
+def _permuted(train_size: int, seed: int) -> Ids:
+    return np.random.RandomState(seed).permutation(train_size).astype(np.int64)
