@@ -1,0 +1,141 @@
+"""The sampler's side of a study: what Optuna is told, and what a restart changes (nothing)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from unlearn_ray.pipeline.study import PastTrial
+from unlearn_ray.pipeline.sweep_schema import Range, Search
+from unlearn_ray.scheduling.search import (
+    FAILURE,
+    LAST,
+    METRIC,
+    SEEDS_RUN,
+    Queue,
+    StudiesSearch,
+    StudySearch,
+    distribution,
+)
+
+SPACE = {
+    "learning_rate": Range("log_uniform", 1e-4, 1e-1),
+    "beta": Range("uniform", 0.0, 20.0),
+    "positive_similarity": Range("choice", choices=("tempered", "cosine")),
+}
+SEARCH = Search(trials=14, startup=4, keep=50)
+SEEDS = 3
+
+
+def gap(point: dict[str, Any], seed: int) -> float:
+    wrong = 0.0 if point["positive_similarity"] == "cosine" else 1.0
+    return abs(point["beta"] - 7) + 30 * point["learning_rate"] + wrong + 0.1 * seed
+
+
+def run(past: list[PastTrial], until: int) -> list[PastTrial]:
+    """A study from `past` on, one trial at a time, as Tune would drive it."""
+    search = StudySearch("alignment_calibration", SPACE, SEARCH, past)
+    trials = list(past)
+    for number in range(len(past), until):
+        point = search.suggest_number(str(number), number, None)
+        gaps: list[float] = []
+        stopped = False
+        while len(gaps) < SEEDS and not stopped:
+            gaps.append(gap(point, len(gaps)))
+            result = {
+                METRIC: sum(gaps) / len(gaps), SEEDS_RUN: len(gaps), LAST: len(gaps) == SEEDS,
+                FAILURE: None, "training_iteration": len(gaps),
+            }  # fmt: skip
+            stopped = search.should_stop(str(number), result)
+        search.on_trial_complete(str(number), result)
+        trials.append(PastTrial(number, point, tuple(gaps), "stopped" if stopped else "complete"))
+    return trials
+
+
+def test_a_restart_anywhere_suggests_the_same_trials() -> None:
+    whole = run([], 14)
+    assert {trial.state for trial in whole} == {"complete", "stopped"}
+    for restart in (1, 3, 5, 9, 13):
+        assert run(whole[:restart], 14) == whole
+
+
+def test_the_search_beats_its_random_start() -> None:
+    scores = [trial.score for trial in run([], 30)]
+    assert min(scores[4:]) < min(scores[:4])
+
+
+def test_stopped_and_failed_trials_are_never_told_complete() -> None:
+    search = StudySearch("finetune", SPACE, Search(startup=2, keep=50), [])
+    study = search._ot_study
+    good = {METRIC: 1.0, SEEDS_RUN: 1, LAST: False, FAILURE: None}
+    for number, value in enumerate((1.0, 2.0)):
+        trial_id = str(number)
+        search.suggest_number(trial_id, number, None)
+        assert not search.should_stop(trial_id, {**good, METRIC: value})
+        last = {**good, METRIC: value, SEEDS_RUN: 2, LAST: True}
+        assert not search.should_stop(trial_id, last)
+        search.on_trial_complete(trial_id, last)
+    search.suggest_number("bad", 2, None)
+    bad = {**good, METRIC: 50.0}
+    assert search.should_stop("bad", bad)
+    search.on_trial_complete("bad", bad)
+    search.suggest_number("nan", 3, None)
+    search.on_trial_complete("nan", {METRIC: None, SEEDS_RUN: 0, LAST: True, FAILURE: "NaN"})
+    search.suggest_number("lost", 4, None)
+    search.on_trial_complete("lost", None, error=True)
+    assert [trial.state for trial in study.trials] == [
+        TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL,
+        TrialState.FAIL,
+    ]  # fmt: skip
+    assert [trial.value for trial in study.trials[:2]] == [1.0, 2.0]
+    assert study.trials[3].value is None
+
+
+def test_what_rows_tell_is_told() -> None:
+    point = {"learning_rate": 0.01, "beta": 2.0, "positive_similarity": "cosine"}
+    past = [
+        PastTrial(0, point, (3.0, 5.0, 4.0), "complete"),
+        PastTrial(1, point, (9.0,), "stopped"),
+        PastTrial(2, point, (), "failed"),
+    ]
+    trials = StudySearch("finetune", SPACE, SEARCH, past)._ot_study.trials
+    assert [trial.state for trial in trials] == [
+        TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL,
+    ]  # fmt: skip
+    assert trials[0].value == 4.0
+    assert trials[0].intermediate_values == {1: 3.0, 2: 4.0, 3: 4.0}
+    assert trials[1].intermediate_values == {1: 9.0}
+    assert all(trial.params == point for trial in trials)
+
+
+def test_studies_take_turns_and_begun_trials_keep_their_point() -> None:
+    begun = {"learning_rate": 0.05, "beta": 1.5, "positive_similarity": "tempered"}
+    queues = [
+        Queue("one", StudySearch("one", SPACE, SEARCH, []), {1: begun}, [0, 1, 2]),
+        Queue("none", None, {}, [0]),
+    ]
+    search = StudiesSearch(queues)
+    suggested = [search.suggest(str(i)) for i in range(5)]
+    assert [(s["study"], s["number"]) for s in suggested[:4]] == [
+        ("one", 0), ("none", 0), ("one", 1), ("one", 2),
+    ]  # fmt: skip
+    assert suggested[1]["point"] == {}
+    assert suggested[2]["point"] == begun
+    assert suggested[0]["point"] != begun
+    assert suggested[4] == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("field_range", "expected"),
+    [
+        (Range("uniform", 1, 2), FloatDistribution(1, 2)),
+        (Range("log_uniform", 1e-3, 1), FloatDistribution(1e-3, 1, log=True)),
+        (Range("int", 2, 9), IntDistribution(2, 9)),
+        (Range("choice", choices=("a", "b")), CategoricalDistribution(["a", "b"])),
+    ],
+)
+def test_ranges_are_optunas_distributions(field_range, expected) -> None:
+    assert distribution(field_range) == expected
