@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -17,6 +17,9 @@ from unlearn_ray.core.schema import (
 from unlearn_ray.methods.base import Method
 from unlearn_ray.pipeline.setting import Setting
 
+RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
+RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -28,7 +31,7 @@ class Range:
         choices: the values of `choice`.
     """
 
-    kind: Literal["uniform", "log_uniform", "int", "choice"]
+    kind: RangeKind
     low: float = 0.0
     high: float = 0.0
     choices: tuple[Any, ...] = ()
@@ -109,21 +112,28 @@ class ResourcesByStep:
     trial: Resources = Resources()
 
 
+SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
 @schema
 class Sweep:
     """One sweep file, validated.
 
     Attributes:
-        name: of the sweep, in every row.
+        name: of the sweep, in every row: letters, digits, `.`, `_` and `-`.
         store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
         checkpoint_minutes: how often training saves what it needs to resume.
     """
 
-    name: str
+    name: SweepName
     setting: Setting
     studies: tuple[Study, ...]
     search: Search = Search()
     seeds: Seeds = Seeds()
     resources: ResourcesByStep = ResourcesByStep()
-    store: str = "./store"
+    store: Annotated[str, Field(min_length=1)] = "./store"
     checkpoint_minutes: PositiveFloat = 10.0
+
+    def trials(self, study: Study) -> int:
+        """How many trials a study has: one where nothing is searched."""
+        return self.search.trials if study.space else 1

@@ -1,0 +1,59 @@
+"""Rows: what stands in which column."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.results.rows import SETTING, SPREAD, one_row
+from unlearn_ray.core.errors import UnlearnRayError
+from unlearn_ray.pipeline.rows import Keys, Origin, Seconds, Subject, counted_columns, row
+
+
+def test_a_row_holds_values_references_gaps_and_hyperparameters() -> None:
+    found = one_row("finetune", 3, 91.0, 81.0, trial=4, learning_rate=0.02, epochs=3)
+    assert found["retain_accuracy"] == 91.0
+    assert found["retain_accuracy_retrained"] == 92.0
+    assert found["retain_accuracy_gap"] == 1.0
+    assert found["forgetting_score_gap"] == pytest.approx(0.05)
+    assert found["average_gap"] == 2.0  # forgetting score does not count
+    assert found["average_gap_percentage"] == pytest.approx(100 * (1 / 92 + 3 / 84) / 2)
+    assert (found["hp_learning_rate"], found["hp_epochs"], found["trial"]) == (0.02, 3, 4)
+    hyperparameters = json.loads(str(found["hyperparameters"]))
+    assert hyperparameters == {
+        name.removeprefix("hp_"): value for name, value in found.items() if name.startswith("hp_")
+    }
+    assert (found["dataset"], found["model"]) == ("digits", "resnet8(width=8)")
+    assert (found["device"], found["version_torch"]) == ("cpu", "2.9")
+    assert (found["key_retrained"], found["key_unlearn"]) == ("retrained3", None)
+    assert all(v is None or isinstance(v, str | int | float | bool) for v in found.values())
+
+
+def test_a_failed_trial_has_the_same_columns_and_no_numbers() -> None:
+    complete = one_row("finetune", 2, 91.0, 81.0)
+    failed = one_row("finetune", 2, None, state="failed", failure="loss is nan")
+    assert list(failed) == list(complete)
+    assert (failed["state"], failed["failure"]) == ("failed", "loss is nan")
+    assert failed["retain_accuracy_retrained"] == 90.0
+    empty = ("retain_accuracy", "retain_accuracy_gap", "average_gap", "average_gap_percentage")
+    assert all(failed[name] is None for name in empty)
+
+
+def test_a_missing_reference_is_an_error_and_no_number() -> None:
+    without = {"retain_accuracy": 1.0, "forgetting_score": 1.0, **SPREAD}
+    with pytest.raises(UnlearnRayError, match="retrained model's test_accuracy: not measured"):
+        row(
+            Subject("small", "s", "tuning", "finetune", 0, 0),
+            SETTING,
+            state="complete",
+            values={**without, "test_accuracy": 1.0},
+            reference=without,
+            seconds=Seconds(),
+            keys=Keys(),
+            origin=Origin("cpu", "here", {}, ""),
+        )
+
+
+def test_only_metrics_of_the_average_gap_are_counted() -> None:
+    assert counted_columns(SETTING.metrics) == ["retain_accuracy", "test_accuracy"]

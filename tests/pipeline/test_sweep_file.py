@@ -1,0 +1,705 @@
+"""Sweep files: what they say, and every way to say it wrong."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.core.registry import parts
+from unlearn_ray.families.base import Family
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.pipeline.describe import describe_parts
+from unlearn_ray.pipeline.fields import label
+from unlearn_ray.pipeline.ranges import read_range
+from unlearn_ray.pipeline.sweep_file import TABLE_1, load_sweep
+from unlearn_ray.pipeline.sweep_schema import Range
+from unlearn_ray.pipeline.yaml_tree import ConfigErrors, Value, override, read_tree
+
+SWEEPS = Path(__file__).parents[2] / "sweeps"
+GOOD = """\
+name: small
+dataset: digits
+validation: 0.2
+forget_set: {random: {fraction: 0.1}}
+model: {resnet8: {width: 8}}
+family:
+  simclr:
+    temperature: 0.4
+    augmentation: {flip: 0, crop_scale: [0.5, 1]}
+training: {epochs: 3, batch_size: 64, weight_decay: 1e-3}
+methods:
+  finetune:
+    epochs: 5
+    learning_rate: {log_uniform: [3e-3, 0.03]}
+  alignment_calibration:
+    alpha: 1
+    beta: {uniform: [0, 20]}
+    epochs: {int: [1, 4]}
+    positive_similarity: {choice: [tempered, cosine]}
+  gradient_ascent:
+search: {trials: 6}
+seeds:
+  tuning: [0, 1]
+  reporting: [2, 3]
+resources: {trial: {gpu: 0.5}}
+"""
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "x.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_file_says_what_it_says(write: Write) -> None:
+    sweep = load_sweep(write(GOOD))
+    setting = sweep.setting
+    assert sweep.name == "small"
+    assert label(setting.dataset) == "digits"
+    assert label(setting.forget_set) == "random(fraction=0.1)"
+    assert label(setting.model) == "resnet8(width=8)"
+    assert setting.validation == 0.2
+    assert setting.training.weight_decay == 1e-3  # 1e-3 is text to YAML 1.1
+    assert setting.training.momentum == 0.9
+    assert sweep.search.trials == 6
+    assert (sweep.seeds.tuning, sweep.seeds.reporting) == ((0, 1), (2, 3))
+    assert sweep.resources.trial.gpu == 0.5
+    assert sweep.resources.training.gpu == 0
+    finetune, alignment, ascent = sweep.studies
+    assert finetune.fixed == {"epochs": 5}
+    assert finetune.space == {"learning_rate": Range(kind="log_uniform", low=0.003, high=0.03)}
+    assert alignment.space["epochs"] == Range(kind="int", low=1, high=4)
+    assert alignment.space["positive_similarity"].choices == ("tempered", "cosine")
+    assert (ascent.name, ascent.fixed, ascent.space) == ("gradient_ascent", {}, {})
+    assert (sweep.trials(finetune), sweep.trials(ascent)) == (6, 1)
+    assert finetune.at({"learning_rate": 0.01}).epochs == 5
+
+
+def test_an_augmentation_overrides_the_fields_of_its_family(write: Write) -> None:
+    family = load_sweep(write(GOOD)).setting.family
+    default = parts(Family)["simclr"]().augmentation
+    assert (family.augmentation.flip, family.augmentation.crop_scale) == (0, (0.5, 1.0))
+    assert family.augmentation.hue == default.hue != 0
+    assert family.temperature == 0.4  # type: ignore[attr-defined]
+
+
+def test_metrics_default_to_all_with_those_of_table_1_first(write: Write) -> None:
+    names = [metric.name for metric in load_sweep(write(GOOD)).setting.metrics]
+    assert tuple(names[:5]) == TABLE_1
+    assert sorted(names) == sorted(parts(Metric))
+    chosen = load_sweep(write(GOOD + "metrics: [test_accuracy, {emia_efficacy: {views: 4}}]\n"))
+    assert [label(m) for m in chosen.setting.metrics] == [
+        "test_accuracy",
+        "emia_efficacy(views=4)",
+    ]
+
+
+def test_the_name_defaults_to_the_stem(write: Write) -> None:
+    assert load_sweep(write(GOOD.replace("name: small\n", ""))).name == "x"
+
+
+def test_overrides_are_dotted_yaml_and_come_last(write: Write) -> None:
+    sweep = load_sweep(
+        write(GOOD),
+        [
+            "methods.finetune.epochs=7",
+            "methods.finetune.learning_rate=1e-2",
+            "methods.gradient_ascent.epochs=1",
+            "methods.neggrad={epochs: 2}",
+            "seeds.tuning=[9]",
+            "model=resnet18",
+            "model.resnet18.width=16",
+            "resources.training.workers=2",
+            "search.trials=3",
+            "search.trials=4",
+        ],
+        store="s3://bucket/prefix",
+    )
+    by_name = {study.name: study for study in sweep.studies}
+    assert by_name["finetune"].fixed == {"epochs": 7, "learning_rate": 0.01}
+    assert by_name["gradient_ascent"].fixed == {"epochs": 1}
+    assert by_name["neggrad"].fixed == {"epochs": 2}
+    assert sweep.seeds.tuning == (9,)
+    assert label(sweep.setting.model) == "resnet18(width=16)"
+    assert sweep.resources.training.workers == 2
+    assert sweep.search.trials == 4
+    assert sweep.store == "s3://bucket/prefix"
+
+
+# Each: what to replace in GOOD, by what, then the subject after `x.yaml:`, reason, remedy.
+BAD = {
+    "unknown field of a method": (
+        "    epochs: 5",
+        "    lerning_rate: 5",
+        "13: methods.finetune.lerning_rate",
+        "unknown field",
+        "did you mean learning_rate?",
+    ),
+    "unknown field of the file": (
+        "search:",
+        "serch:",
+        "21: serch",
+        "unknown field",
+        "did you mean search?",
+    ),
+    "unknown field of a nested schema": (
+        "{flip: 0,",
+        "{flop: 0,",
+        "9: family.simclr.augmentation.flop",
+        "unknown field",
+        "did you mean flip?",
+    ),
+    "unknown method": (
+        "  finetune:",
+        "  finetun:",
+        "12: methods.finetun = {epochs: 5, learning_rate: {log_uniform: [0.003, 0.03]}}",
+        "unknown method",
+        "did you mean finetune?",
+    ),
+    "unknown dataset": (
+        "dataset: digits",
+        "dataset: digit",
+        "2: dataset = digit",
+        "unknown dataset",
+        "did you mean digits?",
+    ),
+    "two models": (
+        "model: {resnet8: {width: 8}}",
+        "model: {resnet8: {}, resnet18: {}}",
+        "5: model = {resnet8: {}, resnet18: {}}",
+        "one model is expected",
+        "write a name, or {name: {field: value}}; known are",
+    ),
+    "text for a number": (
+        "    epochs: 5",
+        "    epochs: five",
+        "13: methods.finetune.epochs = five",
+        "must be a valid integer",
+        "give a whole number >= 0",
+    ),
+    "quoted number": (
+        "    epochs: 5",
+        "    epochs: '5'",
+        "13: methods.finetune.epochs = 5",
+        "must be a valid integer",
+        "give a whole number >= 0",
+    ),
+    "true for a number": (
+        "{trials: 6}",
+        "{trials: true}",
+        "21: search.trials = true",
+        "must be a valid integer",
+        "give a whole number > 0",
+    ),
+    "fraction for a whole number": (
+        "{trials: 6}",
+        "{trials: 2.5}",
+        "21: search.trials = 2.5",
+        "must be a valid integer",
+        "give a whole number > 0",
+    ),
+    "out of bounds": (
+        "{epochs: 3,",
+        "{epochs: -3,",
+        "10: training.epochs = -3",
+        "must be greater than or equal to 0",
+        "give a whole number >= 0",
+    ),
+    "not finite": (
+        "temperature: 0.4",
+        "temperature: .inf",
+        "8: family.simclr.temperature = inf",
+        "must be a finite number",
+        "give a number > 0",
+    ),
+    "validation above 1": (
+        "validation: 0.2",
+        "validation: 1.5",
+        "3: validation = 1.5",
+        "must be a valid integer",
+        "give a whole number >= 0 or number > 0 and < 1",
+    ),
+    "wrong choice of a literal": (
+        "{epochs: 3,",
+        "{schedule: cosin,",
+        "10: training.schedule = cosin",
+        "must be 'cosine' or 'constant'",
+        "did you mean cosine?",
+    ),
+    "a list too short": (
+        "crop_scale: [0.5, 1]",
+        "crop_scale: [0.5]",
+        "9: family.simclr.augmentation.crop_scale = [0.5]",
+        "field required",
+        "give [number, number] or null",
+    ),
+    "range where none is allowed": (
+        "{epochs: 3,",
+        "{epochs: {int: [1, 3]},",
+        "10: training.epochs = {int: [1, 3]}",
+        "only fields of methods are searched",
+        "write one value",
+    ),
+    "unknown kind of range": (
+        "{log_uniform:",
+        "{loguniform:",
+        "14: methods.finetune.learning_rate = {loguniform: [0.003, 0.03]}",
+        "unknown kind of range",
+        "did you mean log_uniform?",
+    ),
+    "range of two kinds": (
+        "{uniform: [0, 20]}",
+        "{uniform: [0, 20], choice: [1, 2]}",
+        "17: methods.alignment_calibration.beta",
+        "exactly one kind",
+        "write {uniform: [low, high]}",
+    ),
+    "empty range": (
+        "{uniform: [0, 20]}",
+        "{uniform: [20, 0]}",
+        "17: methods.alignment_calibration.beta.uniform = [20, 0]",
+        "empty range: 20 is not below 0",
+        "put the lower end first",
+    ),
+    "range of one point": (
+        "{int: [1, 4]}",
+        "{int: [4, 4]}",
+        "18: methods.alignment_calibration.epochs.int = [4, 4]",
+        "empty range",
+        "write the value itself",
+    ),
+    "log range through zero": (
+        "{uniform: [0, 20]}",
+        "{log_uniform: [0, 20]}",
+        "17: methods.alignment_calibration.beta.log_uniform = [0, 20]",
+        "a logarithmic range reaches zero",
+        "begin above 0, or use uniform",
+    ),
+    "range beyond the field's bounds": (
+        "{uniform: [0, 20]}",
+        "{uniform: [-1, 20]}",
+        "17: methods.alignment_calibration.beta.uniform[0] = -1",
+        "must be greater than or equal to 0",
+        "give a number >= 0",
+    ),
+    "range with one end": (
+        "{uniform: [0, 20]}",
+        "{uniform: [20]}",
+        "17: methods.alignment_calibration.beta.uniform = [20]",
+        "a range has two ends",
+        "write {uniform: [low, high]}",
+    ),
+    "range with an end of text": (
+        "{uniform: [0, 20]}",
+        "{uniform: [0, many]}",
+        "17: methods.alignment_calibration.beta.uniform[1] = many",
+        "must be a valid number",
+        "give a number",
+    ),
+    "range to infinity": (
+        "{uniform: [0, 20]}",
+        "{uniform: [0, .inf]}",
+        "17: methods.alignment_calibration.beta.uniform[1] = inf",
+        "must be a finite number",
+        "give a number",
+    ),
+    "int range of a real field": (
+        "{uniform: [0, 20]}",
+        "{int: [0, 20]}",
+        "17: methods.alignment_calibration.beta.int = [0, 20]",
+        "the field takes real numbers",
+        "use uniform or log_uniform",
+    ),
+    "real range of a whole field": (
+        "{int: [1, 4]}",
+        "{uniform: [1, 4]}",
+        "18: methods.alignment_calibration.epochs.uniform = [1, 4]",
+        "the field takes whole numbers",
+        "use int",
+    ),
+    "range of words": (
+        "{choice: [tempered, cosine]}",
+        "{uniform: [0, 1]}",
+        "19: methods.alignment_calibration.positive_similarity.uniform = [0, 1]",
+        "tempered | cosine has no range of numbers",
+        "use {choice: [...]}",
+    ),
+    "no choices": (
+        "{choice: [tempered, cosine]}",
+        "{choice: []}",
+        "19: methods.alignment_calibration.positive_similarity.choice = []",
+        "no choices",
+        "list at least two",
+    ),
+    "an invalid choice": (
+        "{choice: [tempered, cosine]}",
+        "{choice: [tempered, cosin]}",
+        "19: methods.alignment_calibration.positive_similarity.choice[1] = cosin",
+        "must be 'tempered' or 'cosine'",
+        "did you mean cosine?",
+    ),
+    "a choice of lists": (
+        "{choice: [tempered, cosine]}",
+        "{choice: [tempered, [cosine]]}",
+        "19: methods.alignment_calibration.positive_similarity.choice[1] = [cosine]",
+        "a choice is one value, not several",
+        "give tempered | cosine",
+    ),
+    "a choice twice": (
+        "{choice: [tempered, cosine]}",
+        "{choice: [tempered, tempered]}",
+        "19: methods.alignment_calibration.positive_similarity.choice[1] = tempered",
+        "chosen twice",
+        "list every choice once",
+    ),
+    "seeds that overlap": (
+        "reporting: [2, 3]",
+        "reporting: [1, 3]",
+        "24: seeds.reporting = [1, 3]",
+        "1 also among the tuning seeds [0, 1]",
+        "make tuning and reporting seeds disjoint",
+    ),
+    "no seeds": (
+        "tuning: [0, 1]",
+        "tuning: []",
+        "23: seeds.tuning = []",
+        "no seeds",
+        "give at least one",
+    ),
+    "a seed twice": (
+        "tuning: [0, 1]",
+        "tuning: [0, 0]",
+        "23: seeds.tuning = [0, 0]",
+        "a seed stands twice",
+        "list every seed once",
+    ),
+    "a negative seed": (
+        "tuning: [0, 1]",
+        "tuning: [-1, 1]",
+        "23: seeds.tuning = [-1, 1]",
+        "must be greater than or equal to 0",
+        "give a list of whole number >= 0",
+    ),
+    "a forget set that the data cannot give": (
+        "fraction: 0.1",
+        "fraction: 1.5",
+        "4: forget_set",
+        "must be less than",
+        "give",
+    ),
+    "validation that takes all": (
+        "validation: 0.2",
+        "validation: 100000",
+        "3: validation = 100000",
+        "leaves nothing to train on",
+        "keep fewer than",
+    ),
+    "a class that does not exist": (
+        "{random: {fraction: 0.1}}",
+        "{classes: {classes: [3, 10]}}",
+        "4: forget_set = {classes: {classes: [3, 10]}}",
+        "classes = 10: the dataset has 10 classes",
+        "give a label number from 0 to 9",
+    ),
+    "more to forget than there is": (
+        "{random: {fraction: 0.1}}",
+        "{random: {count: 5000}}",
+        "4: forget_set = {random: {count: 5000}}",
+        "count = 5000: leaves nothing to retain",
+        "forget fewer than",
+    ),
+    "fields that exclude each other": (
+        "{fraction: 0.1}",
+        "{fraction: 0.1, count: 5}",
+        "4: forget_set.random = {fraction: 0.1, count: 5}",
+        "",
+        "change one of its fields",
+    ),
+    "ids in a file that is missing": (
+        "{random: {fraction: 0.1}}",
+        "{ids: {file: no-such-file.txt}}",
+        "4: forget_set = {ids: {file: no-such-file.txt}}",
+        "no-such-file.txt",
+        "",
+    ),
+    "images in a folder that is missing": (
+        "dataset: digits",
+        "dataset: {image_folder: {path: no-such-folder}}",
+        "2: dataset = {image_folder: {path: no-such-folder}}",
+        "no-such-folder",
+        "",
+    ),
+    "a metric twice": (
+        "search: {trials: 6}",
+        "metrics: [test_accuracy, test_accuracy]",
+        "21: metrics[1] = test_accuracy",
+        "measured twice",
+        "name every metric once",
+    ),
+    "no metric that counts": (
+        "search: {trials: 6}",
+        "metrics: [forgetting_score]",
+        "21: metrics = [forgetting_score]",
+        "none counts in the average gap",
+        "add one of",
+    ),
+    "metrics not a list": (
+        "search: {trials: 6}",
+        "metrics: test_accuracy",
+        "21: metrics = test_accuracy",
+        "a list of metrics is expected",
+        "write [retain_accuracy, ...]",
+    ),
+    "a name with spaces": (
+        "name: small",
+        "name: very small",
+        "1: name = very small",
+        "string should match pattern",
+        "give text",
+    ),
+    "a missing field": (
+        "dataset: digits\n",
+        "",
+        "1: dataset",
+        "required, but missing",
+        "add `dataset: ...`; known are",
+    ),
+    "a field twice": (
+        "search:",
+        "validation: 0.1\nsearch:",
+        "21: validation",
+        "given twice, first on line 3",
+        "keep one of them",
+    ),
+    "a value for a mapping": (
+        "search: {trials: 6}",
+        "search: 6",
+        "21: search = 6",
+        "a mapping of fields is expected",
+        "write `field: value` lines under it",
+    ),
+    "fields for a method": (
+        "  gradient_ascent:",
+        "  gradient_ascent: [1]",
+        "20: methods.gradient_ascent = [1]",
+        "a mapping of fields is expected",
+        "write `field: value` lines under it",
+    ),
+    "a tag": (
+        "{trials: 6}",
+        "{trials: !!python/name:os.system 6}",
+        "21: search.trials = 6",
+        "unknown tag",
+        "write it without the tag",
+    ),
+    "a tab": (
+        "    epochs: 5",
+        "\tepochs: 5",
+        "13:1",
+        "not YAML: found character '\\t'",
+        "indent with spaces, not tabs",
+    ),
+    "a bracket left open": (
+        "search: {trials: 6}",
+        "search: {trials: 6",
+        "22:6",
+        "not YAML:",
+        "correct the YAML at that place",
+    ),
+    "an alias that holds itself": (
+        "search: {trials: 6}",
+        "search: &a {trials: *a}",
+        "21: search.trials",
+        "an alias that holds itself",
+        "write the value out",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_told_with_line_field_reason_and_remedy(case: str, write: Write) -> None:
+    old, new, subject, reason, remedy = BAD[case]
+    assert GOOD.count(old) == 1
+    path = write(GOOD.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    error = caught.value
+    assert not isinstance(error, ConfigErrors), str(error)
+    assert error.subject.startswith(f"{path}:{subject}")
+    assert reason in error.reason
+    assert error.remedy.startswith(remedy)
+    assert "\n" not in str(error)
+    assert error.reason
+    assert error.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "reason"),
+    [
+        ("", "", "empty"),
+        ("# only this\n", "", "empty"),
+        ("- 1\n- 2\n", ":1", "a sweep file is a mapping of fields"),
+        ("just words\n", ":1", "a sweep file is a mapping of fields"),
+        ("a: 1\n---\nb: 2\n", ":2:1", "not YAML"),
+        ("a: \x00\n", "", "not YAML"),
+        ("? [a]\n: 1\n", ":1", "a field without a name"),
+    ],
+)
+def test_a_file_that_is_no_sweep(text: str, subject: str, reason: str, write: Write) -> None:
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    assert caught.value.subject.split(" = ")[0] == f"{path}{subject}"
+    assert reason in caught.value.reason
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, write: Write) -> None:
+    near = write(GOOD)
+    with pytest.raises(ConfigError, match=rf"no such file; did you mean {near}\?"):
+        load_sweep(near.with_name("xx.yaml"))
+    with pytest.raises(ConfigError, match="is a directory"):
+        load_sweep(tmp_path)
+    near.write_bytes(b"name: a\nstore: \xff\n")
+    with pytest.raises(ConfigError, match=r"x.yaml:2: not UTF-8 text"):
+        load_sweep(near)
+
+
+def test_several_errors_are_told_at_once(write: Write) -> None:
+    text = GOOD.replace("epochs: 5", "epocs: 5").replace("trials: 6", "trials: 0")
+    text = text.replace("dataset: digits", "dataset: digit")
+    with pytest.raises(ConfigErrors) as caught:
+        load_sweep(write(text))
+    lines = str(caught.value).splitlines()
+    assert [line.split("x.yaml:")[1].split(":")[0] for line in lines] == ["2", "13", "21"]
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_no_methods(write: Write) -> None:
+    text = GOOD[: GOOD.index("methods:")] + "methods: {}\n"
+    with pytest.raises(ConfigError, match=r"x.yaml:11: methods: no methods; name some"):
+        load_sweep(write(text))
+
+
+def test_an_override_is_named_in_its_error(write: Write) -> None:
+    path = write(GOOD)
+    cases = {
+        "methods.finetune.epochs=x": "--set methods.finetune.epochs=x: must be a valid integer",
+        "methods.finetune={epocs: 2}": "--set methods.finetune={epocs: 2}: "
+        "methods.finetune.epocs: unknown field; did you mean epochs?",
+        "serch.trials=3": "--set serch.trials=3: unknown field; did you mean search?",
+        "search.trials": "--set search.trials: not of the form key=value",
+        "=3": "--set =3: not of the form key=value",
+        "seeds..tuning=3": "--set seeds..tuning=3: not of the form key=value",
+        "search.trials.more=3": "--set search.trials.more=3: search.trials has no fields",
+        "seeds.tuning=[2]": f"{path}:24: seeds.reporting = [2, 3]: 2 also among",
+        "seeds.tuning=[0": "--set seeds.tuning=[0: not YAML:",
+    }
+    for assignment, message in cases.items():
+        with pytest.raises(ConfigError) as caught:
+            load_sweep(path, [assignment])
+        assert str(caught.value).startswith(message)
+
+
+def test_a_method_that_the_family_cannot_do(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = load_sweep(write(GOOD))
+    alignment = sweep.studies[1].method
+    reason = "alignment_calibration needs a contrastive family; byol has no negatives"
+    monkeypatch.setattr(alignment, "unsupported", classmethod(lambda cls, family: reason))
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(write(GOOD))
+    assert "x.yaml:15: methods.alignment_calibration: " + reason in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_of_the_project_loads(path: Path) -> None:
+    sweep = load_sweep(path)
+    assert sweep.name == path.stem
+    names = [study.name for study in sweep.studies]
+    assert names[:4] == ["finetune", "gradient_ascent", "neggrad", "l1_sparsity"]
+    assert names[4:] == ["alignment_calibration"]
+    assert all(study.space for study in sweep.studies)
+    assert path.read_text().startswith("# MUC")
+
+
+def test_the_list_shows_every_part_with_its_fields() -> None:
+    text = describe_parts()
+    assert "  alignment_calibration  " in text
+    assert "      coefficient: number >= 0 = 0.0001" in text
+    assert "      width: whole number > 0 = 64" in text
+    assert "\n        hue: number >= 0" in text
+    for name in (*parts(Metric), *parts(Family)):
+        assert f"\n  {name} " in text
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
+finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6)
+
+
+@given(low=finite, high=finite, kind=st.sampled_from(["uniform", "log_uniform"]))
+def test_a_range_is_taken_or_refused_as_its_ends_say(low: float, high: float, kind: str) -> None:
+    ends = [Value(end, "x.yaml:1", "m.f") for end in (low, high)]
+    value = Value({kind: Value(ends, "x.yaml:1", "m.f")}, "x.yaml:1", "m.f")
+    if low < high and (kind == "uniform" or low > 0):
+        assert read_range(value, float) == Range(kind=kind, low=low, high=high)  # type: ignore[arg-type]
+    else:
+        with pytest.raises(ConfigError, match=r"empty range|reaches zero"):
+            read_range(value, float)
+
+
+@given(low=st.integers(-9, 9), high=st.integers(-9, 9), floor=st.integers(-9, 9))
+def test_both_ends_of_an_int_range_obey_the_field(low: int, high: int, floor: int) -> None:
+    ends = [Value(end, "x.yaml:1", "m.f") for end in (low, high)]
+    value = Value({"int": Value(ends, "x.yaml:1", "m.f")}, "x.yaml:1", "m.f")
+    hint = Annotated[int, Field(ge=floor)]
+    if floor <= low < high:
+        assert read_range(value, hint) == Range(kind="int", low=low, high=high)
+    else:
+        with pytest.raises(ConfigError):
+            read_range(value, hint)
+
+
+@given(value=st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_survives_the_file(value: float) -> None:
+    for text in (repr(value), f"{value:e}", f"{value:.17g}"):
+        tree = override(Value({}, "x", ""), f"a={text}")
+        assert math.isclose(tree.plain["a"], float(text), rel_tol=0, abs_tol=0)
+
+
+@given(content=st.dictionaries(st.sampled_from("abcd"), scalars | st.lists(scalars), max_size=4))
+def test_the_tree_reads_what_yaml_wrote(
+    content: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("yaml") / "x.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert read_tree(path).plain == content
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[("no", "no"), ("12:30", "12:30"), ("010", 10), ("0x1F", 31), ("1e-3", 1e-3)],
+        *[("~", None), ("50_000", 50_000), (".5", 0.5), ("-.inf", -math.inf), ("1E5", 1e5)],
+        *[("'1'", "1"), ("True", True), ("e", "e"), ("1.", 1.0), ("+3", 3), ("1e", "1e")],
+        ("2026-01-01", "2026-01-01"),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    found = override(Value({}, "x", ""), f"a={text}").plain["a"]
+    assert found == value
+    assert type(found) is type(value)

@@ -1,0 +1,182 @@
+"""The rows of a result table: one per trial and seed, and one per reference model and seed.
+
+Columns: sweep, study (key), purpose, method, trial, state, failure, seed, dataset, forget_set,
+family, model; hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
+`<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit) and
+average_gap_percentage; unlearning_seconds, retraining_seconds, evaluation_seconds; device,
+host, `version_<library>`; key_unlearn, key_original, key_retrained, key_evaluate; created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps
+from unlearn_ray.core.keys import canonical, plain
+from unlearn_ray.core.schema import field_values
+from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.pipeline.fields import label
+from unlearn_ray.pipeline.setting import Setting
+
+Scalar = str | int | float | bool | None
+Purpose = Literal["tuning", "reporting", "reference"]
+State = Literal["complete", "stopped", "failed"]
+
+RETRAIN = "retrain"
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of the steps behind a row; None where there was no such step."""
+
+    unlearn: str | None = None
+    original: str | None = None
+    retrained: str | None = None
+    evaluate: str | None = None
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What a row's steps took; unlearning is MUC's RTE, without evaluation and I/O."""
+
+    unlearning: float | None = None
+    retraining: float | None = None
+    evaluation: float | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where and when a row was made.
+
+    Attributes:
+        device: what the model was unlearned on.
+        versions: of the libraries that its numbers depend on, by name.
+        created: ISO 8601, UTC.
+    """
+
+    device: str
+    host: str
+    versions: Mapping[str, str]
+    created: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a row is about.
+
+    Attributes:
+        sweep: its name.
+        study: key of the study; of a reference row, "".
+        method: a method's name, `RETRAIN` or `ORIGINAL`.
+        trial: its number; of a reference row, -1.
+        hyperparameters: the method with the trial's values; None for a reference.
+    """
+
+    sweep: str
+    study: str
+    purpose: Purpose
+    method: str
+    trial: int
+    seed: int
+    hyperparameters: Method | None = None
+
+
+def counted_columns(metrics: Collection[Metric]) -> list[str]:
+    """The columns that count in the average gap, in the order of the metrics."""
+    return [column for metric in metrics if metric.in_average_gap for column in metric.columns]
+
+
+def row(
+    subject: Subject,
+    setting: Setting,
+    *,
+    state: State,
+    failure: str | None = None,
+    values: Mapping[str, float] | None = None,
+    reference: Mapping[str, float] | None = None,
+    seconds: Seconds,
+    keys: Keys,
+    origin: Origin,
+) -> dict[str, Scalar]:
+    """One row.
+
+    Args:
+        subject: what it is about.
+        setting: of the sweep.
+        state: how the trial ended.
+        failure: why it failed; None otherwise.
+        values: what was measured, by column; None where nothing was.
+        reference: the same of the retrained model of this seed; None if it failed.
+        seconds: what the steps took.
+        keys: of the steps.
+        origin: where and when.
+
+    Raises:
+        UnlearnRayError: there are values and a reference, but one that the reference lacks.
+    """
+    result: dict[str, Scalar] = {
+        "sweep": subject.sweep,
+        "study": subject.study,
+        "purpose": subject.purpose,
+        "method": subject.method,
+        "trial": subject.trial,
+        "state": state,
+        "failure": failure,
+        "seed": subject.seed,
+        "dataset": label(setting.dataset),
+        "forget_set": label(setting.forget_set),
+        "family": label(setting.family),
+        "model": label(setting.model),
+        **_hyperparameters(subject.hyperparameters),
+        **_measured(setting.metrics, values, reference),
+        "unlearning_seconds": seconds.unlearning,
+        "retraining_seconds": seconds.retraining,
+        "evaluation_seconds": seconds.evaluation,
+        "device": origin.device,
+        "host": origin.host,
+    }
+    result |= {f"version_{name}": version for name, version in origin.versions.items()}
+    result |= {
+        "key_unlearn": keys.unlearn,
+        "key_original": keys.original,
+        "key_retrained": keys.retrained,
+        "key_evaluate": keys.evaluate,
+        "created": origin.created,
+    }
+    return result
+
+
+def _hyperparameters(method: Method | None) -> dict[str, Scalar]:
+    if method is None:
+        return {"hyperparameters": None}
+    fields: dict[str, Scalar] = {"hyperparameters": canonical(field_values(method))}
+    for name, value in field_values(method).items():
+        simple = value is None or isinstance(value, str | int | float | bool)
+        fields[f"hp_{name}"] = value if simple else canonical(plain(value))
+    return fields
+
+
+def _measured(
+    metrics: Collection[Metric],
+    values: Mapping[str, float] | None,
+    reference: Mapping[str, float] | None,
+) -> dict[str, Scalar]:
+    columns = [column for metric in metrics for column in metric.columns]
+    counted = counted_columns(metrics)
+    gap = gaps(values, reference) if values is not None and reference is not None else None
+    result: dict[str, Scalar] = {}
+    for column in columns:
+        result[column] = None if values is None else values[column]
+        result[f"{column}_retrained"] = None if reference is None else reference[column]
+        result[f"{column}_gap"] = None if gap is None else gap[column]
+    result["average_gap"] = None if gap is None else average_gap(gap, counted)
+    result["average_gap_percentage"] = (
+        None
+        if gap is None or reference is None
+        else average_gap_percentage(gap, reference, counted)
+    )
+    return result

@@ -1,0 +1,238 @@
+"""Sweep files: YAML in, a validated `Sweep` out, every error at its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from unlearn_ray.core.errors import ConfigError, DataError
+from unlearn_ray.core.registry import Part, parts
+from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.data.splits import validation_size
+from unlearn_ray.families.base import Family
+from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.models.base import Model
+from unlearn_ray.pipeline.fields import (
+    class_problem,
+    field_nodes,
+    field_type,
+    found,
+    known_field,
+    read_field,
+    read_part,
+    require,
+    schema_fields,
+)
+from unlearn_ray.pipeline.ranges import read_range
+from unlearn_ray.pipeline.setting import Setting
+from unlearn_ray.pipeline.sweep_schema import Range, Seeds, Study, Sweep
+from unlearn_ray.pipeline.yaml_tree import Problems, Value, override, read_tree
+
+# The columns of MUC's Table 1, in its order; further metrics stand behind them.
+TABLE_1 = (
+    "emia_efficacy",
+    "retain_accuracy",
+    "test_accuracy",
+    "forget_accuracy",
+    "cmia_efficacy",
+)
+_REQUIRED: dict[str, type[Part]] = {
+    "dataset": Dataset,
+    "forget_set": ForgetSet,
+    "model": Model,
+    "family": Family,
+    "methods": Method,
+}
+_SWEEP = ("name", "search", "seeds", "resources", "store", "checkpoint_minutes")
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> Sweep:
+    """Read and check a sweep file.
+
+    Args:
+        path: of the YAML file.
+        overrides: `key=value` with a dotted path and a YAML value, applied in order.
+        store: replaces the file's store.
+
+    Raises:
+        ConfigError: what is wrong; several at once as a `ConfigErrors`.
+    """
+    tree = read_tree(path)
+    for assignment in overrides:
+        tree = override(tree, assignment)
+    if store is not None:
+        given = Value(store, f"--store {store!r}", "store", override=True)
+        tree = Value({**field_nodes(tree), "store": given}, tree.where, tree.path)
+    nodes = {"name": Value(path.stem, str(path), "name"), **field_nodes(tree)}
+    problems = Problems()
+    read: dict[str, Any] = {}
+    for name, value in nodes.items():
+        with problems:
+            read[name] = _read(value, name)
+    with problems:
+        options = {name: ", ".join(parts(contract)) for name, contract in _REQUIRED.items()}
+        require(tree, list(_REQUIRED), options)
+    read.setdefault("metrics", default_metrics())
+    for error in _conflicts(read, nodes):
+        problems.found.append(error)
+    problems.check()
+    studies = read.pop("methods")
+    outer = {name: read.pop(name) for name in _SWEEP if name in read}
+    return Sweep(setting=Setting(**read), studies=studies, **outer)
+
+
+def default_metrics() -> tuple[Metric, ...]:
+    """Every registered metric, those of MUC's Table 1 first."""
+    known = parts(Metric)
+    first = [name for name in TABLE_1 if name in known]
+    return tuple(known[name]() for name in [*first, *(n for n in known if n not in first)])
+
+
+def _read(value: Value, name: str) -> Any:
+    """The value of one field of the file."""
+    if name == "methods":
+        return _studies(value)
+    if name == "metrics":
+        return _metrics(value)
+    cls = Sweep if name in _SWEEP else Setting
+    known = [*schema_fields(Setting), "methods", *_SWEEP]
+    known_field(value, name, dict.fromkeys(known))
+    return read_field(value, cls, name)
+
+
+def _metrics(value: Value) -> tuple[Metric, ...]:
+    if not isinstance(value.content, list):
+        raise value.error("a list of metrics is expected", "write [retain_accuracy, ...]")
+    problems = Problems()
+    read: dict[str, Metric] = {}
+    for item in value.content:
+        with problems:
+            metric = read_part(item, Metric)
+            if metric.name in read:
+                raise item.error("measured twice", "name every metric once")
+            read[metric.name] = metric
+    problems.check()
+    if not any(metric.in_average_gap for metric in read.values()):
+        counted = [name for name, metric in parts(Metric).items() if metric.in_average_gap]
+        raise value.error(
+            "none counts in the average gap, so no trial has a score",
+            f"add one of {', '.join(counted)}",
+        )
+    return tuple(read.values())
+
+
+def _studies(value: Value) -> tuple[Study, ...]:
+    nodes = field_nodes(value)
+    if not nodes:
+        raise value.error("no methods", f"name some of {', '.join(parts(Method))}", show=False)
+    problems = Problems()
+    studies = []
+    for name, node in nodes.items():
+        with problems:
+            studies.append(_study(node, found(node, Method, name)))
+    problems.check()
+    return tuple(studies)
+
+
+def _study(value: Value, cls: type[Method]) -> Study:
+    fixed: dict[str, Any] = {}
+    space: dict[str, Range] = {}
+    problems = Problems()
+    known = schema_fields(cls)
+    for name, node in field_nodes(value).items():
+        with problems:
+            known_field(node, name, known)
+            hint = field_type(known[name])
+            if isinstance(node.content, dict) and not is_dataclass(hint):
+                space[name] = read_range(node, hint)
+            else:
+                fixed[name] = read_field(node, cls, name)
+    with problems:
+        require(value, [name for name, field in known.items() if field.is_required()])
+    problems.check()
+    study = Study(method=cls, fixed=fixed, space=space)
+    for point in _corners(space):
+        try:
+            study.at(point)
+        except ValidationError as error:
+            raise class_problem(value, error, cls) from None
+    return study
+
+
+def _corners(space: dict[str, Range]) -> Iterator[dict[str, Any]]:
+    """Points that use every end and every choice of a space, one field away from its first."""
+    values = {name: _ends(range_) for name, range_ in space.items()}
+    first = {name: options[0] for name, options in values.items()}
+    yield first
+    for name, options in values.items():
+        for option in options[1:]:
+            yield {**first, name: option}
+
+
+def _ends(range_: Range) -> tuple[Any, ...]:
+    if range_.kind == "choice":
+        return range_.choices
+    number = int if range_.kind == "int" else float
+    return number(range_.low), number(range_.high)
+
+
+def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigError]:
+    """Fields that are right alone and wrong together."""
+    problems = Problems()
+    with problems:
+        _check_seeds(read.get("seeds", Seeds()), nodes.get("seeds"))
+    with problems:
+        _check_data(read, nodes)
+    if "methods" in read and "family" in read:
+        for study in read["methods"]:
+            reason = study.method.unsupported(read["family"])
+            with problems:
+                if reason is not None:
+                    node = nodes["methods"].content[study.name]
+                    raise node.error(reason, "remove the method, or change the family", show=False)
+    return problems.found
+
+
+def _check_seeds(seeds: Seeds, node: Value | None) -> None:
+    if node is None:
+        return
+    problems = Problems()
+    for name in ("tuning", "reporting"):
+        with problems:
+            values = getattr(seeds, name)
+            given = field_nodes(node).get(name, node)
+            if not values:
+                raise given.error("no seeds", "give at least one")
+            if len(set(values)) < len(values):
+                raise given.error("a seed stands twice", "list every seed once")
+    problems.check()
+    shared = sorted(set(seeds.tuning) & set(seeds.reporting))
+    if shared:
+        given = field_nodes(node).get("reporting", node)
+        raise given.error(
+            f"{', '.join(map(str, shared))} also among the tuning seeds "
+            f"{list(seeds.tuning)}: a winner would be reported on the seeds it was chosen on",
+            "make tuning and reporting seeds disjoint",
+        )
+
+
+def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    if "dataset" not in read:
+        return
+    at = nodes["dataset"]
+    try:
+        info = read["dataset"].info()
+        if "validation" in nodes and "validation" not in read:
+            return
+        at = nodes.get("validation", at)
+        size = validation_size(read.get("validation", Setting.validation), info.train_size)
+        if "forget_set" in read:
+            at = nodes["forget_set"]
+            read["forget_set"].check(info, size)
+    except DataError as error:
+        raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None
