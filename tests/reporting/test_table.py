@@ -1,0 +1,194 @@
+"""The comparison against numbers computed by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from tests.results.rows import frame, one_row, small_sweep
+from unlearn_ray.reporting.ranking import best_trials, scored_trials
+from unlearn_ray.reporting.render import markdown, plain_text, rich_view
+from unlearn_ray.reporting.table import comparison, comparisons
+
+
+def test_numbers_are_those_computed_by_hand() -> None:
+    table = comparison(frame(small_sweep()))
+    retrain, original, finetune, neggrad = table.lines
+    assert [line.method for line in table.lines] == ["retrain", "original", "finetune", "neggrad"]
+    assert table.counted == ("retain_accuracy", "test_accuracy")
+    assert list(table.headers)[:3] == ["retain_accuracy", "test_accuracy", "forgetting_score"]
+
+    assert retrain.metrics is not None
+    assert retrain.seeds == (2, 3)
+    assert retrain.metrics["retain_accuracy"].mean == 91.0
+    assert retrain.metrics["retain_accuracy"].std == pytest.approx(math.sqrt(2))
+    assert retrain.metrics["test_accuracy"].mean == 82.0
+    assert retrain.metrics["test_accuracy"].gap is None
+    assert retrain.seconds is not None
+    assert retrain.seconds.mean == 30.0
+    assert retrain.average_gap is None
+
+    # Retain accuracy is 91 and 91 where the retrained model has 90 and 92: the averages agree,
+    # and the gap is 1 all the same.
+    assert finetune.metrics is not None
+    cell = finetune.metrics["retain_accuracy"]
+    assert (cell.mean, cell.std, cell.gap) == (91.0, 0.0, 1.0)
+    cell = finetune.metrics["test_accuracy"]
+    assert (cell.mean, cell.gap) == (80.0, pytest.approx(2.0))
+    assert finetune.metrics["forgetting_score"].gap == pytest.approx(0.05)
+    assert finetune.average_gap is not None
+    assert finetune.average_gap.mean == pytest.approx(1.5)  # (1 + 1) / 2 and (1 + 3) / 2
+    assert finetune.average_gap.std == pytest.approx(math.sqrt(0.5))
+    assert finetune.average_gap_percentage is not None
+    percent = (100 * (1 / 90 + 1 / 80) / 2 + 100 * (1 / 92 + 3 / 84) / 2) / 2
+    assert finetune.average_gap_percentage.mean == pytest.approx(percent)
+    assert finetune.seconds is not None
+    assert finetune.seconds.mean == 2.0
+    assert finetune.trial == 1
+    assert finetune.hyperparameters is not None
+    assert finetune.hyperparameters["learning_rate"] == 0.02
+
+    assert neggrad.average_gap is not None
+    assert neggrad.average_gap.mean == pytest.approx(0.25)
+    assert table.best == "neggrad"
+    assert original.metrics is not None
+    assert original.metrics["retain_accuracy"].gap == pytest.approx(3.0)  # 4 and 2
+
+
+def test_one_seed_has_no_deviation() -> None:
+    table = comparison(frame([one_row("finetune", 2, 91.0, 79.0)]))
+    line = table.lines[-1]
+    assert line.metrics is not None
+    assert line.metrics["retain_accuracy"].std is None
+    assert "±" not in plain_text(table).split("\n", 2)[2]
+    assert "91.00 (1.00)" in plain_text(table)
+
+
+def test_a_method_that_lacks_a_seed_is_never_the_best() -> None:
+    rows = small_sweep()
+    rows = [
+        r for r in rows if (r["method"], r["seed"], r["purpose"]) != ("neggrad", 3, "reporting")
+    ]
+    failed = one_row("neggrad", 3, None, state="failed", failure="loss is nan", trial=1)
+    table = comparison(frame([*rows, failed]))
+    assert table.best == "finetune"
+    assert table.lines[-1].note == "1 of 2 seeds: loss is nan"
+    assert "neggrad: 1 of 2 seeds: loss is nan" in plain_text(table)
+
+
+def test_a_method_without_rows_says_why() -> None:
+    lost = one_row("l1_sparsity", 0, None, purpose="tuning", state="failed", failure="loss is nan")
+    table = comparison(frame([*small_sweep(), lost]), methods=["l1_sparsity", "finetune", "scrub"])
+    notes = {line.method: line.note for line in table.lines if line.note}
+    assert notes == {
+        "l1_sparsity": "no row on a reporting seed (tuning trials: 1 failed; loss is nan)",
+        "scrub": "not started",
+    }
+    assert table.best == "finetune"
+
+
+def test_only_the_newest_study_of_a_method_is_shown() -> None:
+    newer = "2026-02-01T00:00:00Z"
+    rows = [one_row("finetune", 2, 95.0, 85.0, study="s2", created=newer)]
+    table = comparison(frame([*small_sweep(), *rows]))
+    finetune = table.lines[2]
+    assert finetune.metrics is not None
+    assert finetune.metrics["retain_accuracy"].mean == 95.0
+    assert table.notes == ("finetune: 1 older study left out",)
+
+
+def test_the_winner_of_the_tuning_seeds_is_reported_and_no_former_one() -> None:
+    former = [one_row("finetune", seed, 99.0, 99.0, trial=0, created="2027") for seed in (2, 3)]
+    finetune = comparison(frame([*small_sweep(), *former])).lines[2]
+    assert finetune.trial == 1
+
+
+def test_no_row_on_a_reporting_seed_yet() -> None:
+    rows = [row for row in small_sweep() if row["purpose"] == "tuning"]
+    table = comparison(frame(rows))
+    assert table.best is None
+    assert [line.method for line in table.lines] == ["finetune", "neggrad"]
+    text = plain_text(table)
+    assert "no row on a reporting seed yet" in text
+    assert "no row on a reporting seed (tuning trials: 2 complete, 1 stopped)" in text
+
+
+def test_time_is_in_minutes_where_it_is_long() -> None:
+    rows = frame(small_sweep())
+    assert comparison(rows).time_unit == ("s", 1.0)
+    rows["retraining_seconds"] = 6600.0
+    text = plain_text(comparison(rows))
+    assert "Time, RTE (min)" in text
+    assert "110.00" in text
+
+
+def test_sweeps_have_tables_of_their_own() -> None:
+    other = [one_row("finetune", 2, 91.0, 79.0, sweep="other")]
+    assert [t.sweep for t in comparisons(frame([*small_sweep(), *other]))] == ["other", "small"]
+
+
+def test_renders_hold_the_same_cells() -> None:
+    table = comparison(frame(small_sweep()))
+    console = Console(width=150, record=True, file=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(rich_view(table))
+    for text in (plain_text(table), markdown(table)):
+        assert "91.00 ± 0.00 (1.00)" in text
+        assert "0.3000 ± 0.0000 (0.0500)" in text
+    rich = capture.get()
+    assert "91.00 ± 0.00" in rich
+    assert "(1.00)" in rich
+    for text in (plain_text(table), markdown(table), rich):
+        assert "small: digits, random(fraction=0.1), simclr, resnet8(width=8)" in text
+        assert ("**neggrad**" if "| ---" in text else "neggrad*") in text
+        assert "learning_rate=0.02" in text
+        assert "Time, RTE (s)" in text
+
+
+def test_plain_columns_are_aligned() -> None:
+    lines = plain_text(comparison(frame(small_sweep()))).splitlines()
+    rule = next(line for line in lines if line.startswith("---"))
+    starts = [i for i, c in enumerate(rule) if c == "-" and (i == 0 or rule[i - 1] == " ")]
+    for line in lines[lines.index(rule) + 1 : lines.index(rule) + 5]:
+        assert all(line[i] != " " and (i == 0 or line[i - 1] == " ") for i in starts)
+
+
+def test_the_frame_holds_unrounded_numbers() -> None:
+    found = comparison(frame(small_sweep())).frame().set_index("method")
+    assert found.loc["neggrad", "best"]
+    assert found.loc["finetune", "average_gap"] == pytest.approx(1.5)
+    assert found.loc["retrain", "retain_accuracy_seed_std"] == pytest.approx(math.sqrt(2))
+    assert pd.isna(found.loc["retrain", "average_gap"])
+    assert found.loc["finetune", "unlearning_seconds"] == 2.0
+
+
+def test_trials_are_scored_over_their_tuning_seeds() -> None:
+    trials = scored_trials(frame(small_sweep()))
+    finetune = trials[trials["method"] == "finetune"].set_index("trial")
+    assert list(finetune["state"]) == ["complete", "complete", "stopped"]
+    assert list(finetune["average_gap"]) == pytest.approx([4.0, 1.0, 2.0])
+    assert list(finetune["seeds"]) == [2, 2, 1]
+
+
+def test_the_best_trial_is_complete_and_the_first_of_equals() -> None:
+    rows = small_sweep()
+    equal = [
+        one_row("finetune", 0, 89.0, 81.0, purpose="tuning", trial=7),
+        one_row("finetune", 1, 91.0, 83.0, purpose="tuning", trial=7),
+    ]
+    perfect = [one_row("finetune", 0, 90.0, 80.0, purpose="tuning", trial=8)]
+    best = best_trials(frame([*rows, *equal, *perfect])).set_index("method")
+    assert best.loc["finetune", "trial"] == 1
+    assert best.loc["finetune", "average_gap"] == pytest.approx(1.0)
+    # Trial 8 was perfect on its only seed: one seed less than the others is not complete.
+    counts = ["complete", "stopped", "failed"]
+    assert list(best.loc["finetune", counts]) == [3, 2, 0]
+
+
+def test_trials_that_all_failed_have_no_best() -> None:
+    rows = [one_row("finetune", 0, None, purpose="tuning", state="failed", failure="nan")]
+    assert len(best_trials(frame(rows))) == 0
+    assert list(scored_trials(frame(rows))["state"]) == ["failed"]

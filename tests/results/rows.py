@@ -1,0 +1,125 @@
+"""Rows as a sweep writes them, of numbers that a test chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from unlearn_ray.core.registry import find
+from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.families.base import Family
+from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.models.base import Model
+from unlearn_ray.pipeline.rows import (
+    Keys,
+    Origin,
+    Purpose,
+    Scalar,
+    Seconds,
+    State,
+    Subject,
+    row,
+)
+from unlearn_ray.pipeline.setting import Setting
+
+SETTING = Setting(
+    dataset=find(Dataset, "digits")(),
+    forget_set=find(ForgetSet, "random")(fraction=0.1),
+    model=find(Model, "resnet8")(width=8),
+    family=find(Family, "simclr")(),
+    metrics=(
+        find(Metric, "retain_accuracy")(),
+        find(Metric, "test_accuracy")(),
+        find(Metric, "forgetting_score")(),
+    ),
+)
+SPREAD = {"forgetting_score_std": 0.1}
+# Of the retrained model, by seed.
+RETRAINED = {
+    0: {"retain_accuracy": 90.0, "test_accuracy": 80.0, "forgetting_score": 0.25, **SPREAD},
+    1: {"retain_accuracy": 92.0, "test_accuracy": 82.0, "forgetting_score": 0.35, **SPREAD},
+    2: {"retain_accuracy": 90.0, "test_accuracy": 80.0, "forgetting_score": 0.25, **SPREAD},
+    3: {"retain_accuracy": 92.0, "test_accuracy": 84.0, "forgetting_score": 0.35, **SPREAD},
+}
+
+
+def one_row(
+    method: str,
+    seed: int,
+    retain: float | None,
+    test: float | None = None,
+    *,
+    purpose: Purpose = "reporting",
+    trial: int = 0,
+    state: State = "complete",
+    failure: str | None = None,
+    study: str = "s1",
+    sweep: str = "small",
+    created: str = "2026-01-01T00:00:00Z",
+    seconds: float = 1.5,
+    **hyperparameters: Any,
+) -> dict[str, Scalar]:
+    """One row; the forgetting score is 0.3, and without `retain` nothing was measured."""
+    values: Mapping[str, float] | None = None
+    if retain is not None:
+        assert test is not None
+        values = {
+            "retain_accuracy": retain,
+            "test_accuracy": test,
+            "forgetting_score": 0.3,
+            **SPREAD,
+        }
+    reference = method in ("retrain", "original")
+    subject = Subject(
+        sweep=sweep,
+        study="" if reference else f"{method}-{study}",
+        purpose="reference" if reference else purpose,
+        method=method,
+        trial=-1 if reference else trial,
+        seed=seed,
+        hyperparameters=None if reference else find(Method, method)(**hyperparameters),
+    )
+    return row(
+        subject,
+        SETTING,
+        state=state,
+        failure=failure,
+        values=values,
+        reference=RETRAINED[seed],
+        seconds=Seconds(unlearning=None if reference else seconds, retraining=30.0),
+        keys=Keys(original=f"original{seed}", retrained=f"retrained{seed}"),
+        origin=Origin("cpu", "here", {"torch": "2.9"}, created),
+    )
+
+
+def small_sweep() -> list[dict[str, Scalar]]:
+    """Two methods, two tuning and two reporting seeds, three trials each."""
+    rows = []
+    for seed in (0, 1):
+        kept = RETRAINED[seed]["retain_accuracy"], RETRAINED[seed]["test_accuracy"]
+        for trial, away in enumerate((4.0, 1.0, 2.0)):
+            for method in ("finetune", "neggrad"):
+                point: dict[str, Any] = {"trial": trial, "learning_rate": 0.01 * (trial + 1)}
+                if trial == 2 and seed == 1:
+                    continue  # stopped after its first seed
+                state: State = "stopped" if trial == 2 else "complete"
+                shifted = kept[0] - away, kept[1] + away
+                rows.append(one_row(method, seed, *shifted, purpose="tuning", state=state, **point))
+    best: dict[str, Any] = {"trial": 1, "learning_rate": 0.02}
+    rows += [
+        one_row("finetune", 2, 91.0, 79.0, **best),
+        one_row("finetune", 3, 91.0, 81.0, seconds=2.5, **best),
+        one_row("neggrad", 2, 90.5, 80.0, **best),
+        one_row("neggrad", 3, 92.0, 83.5, **best),
+        one_row("original", 2, 94.0, 84.0),
+        one_row("original", 3, 94.0, 84.0),
+        one_row("retrain", 2, 90.0, 80.0),
+    ]
+    return rows
+
+
+def frame(rows: list[dict[str, Scalar]]) -> pd.DataFrame:
+    return pd.DataFrame(rows)

@@ -1,0 +1,60 @@
+"""Trials, scored over their tuning seeds, and the best of each study."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+STUDY = ["sweep", "method", "study"]
+TRIAL = [*STUDY, "trial"]
+
+_NUMBERS = ("average_gap", "average_gap_percentage", "unlearning_seconds")
+
+
+def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per trial of the tuning rows.
+
+    A trial is complete when every one of its rows is and it was run on as many seeds as any
+    other trial of its study; its score is the mean of its seeds' average gaps.
+
+    Returns:
+        sweep, method, study, trial, state, seeds, average_gap, average_gap_std (ddof 1; NaN for
+        one seed), average_gap_percentage, unlearning_seconds (mean), hyperparameters, failure.
+    """
+    tuning = rows[rows["purpose"] == "tuning"].sort_values("seed")
+    # A column without a single value has no type.
+    tuning = tuning.astype(dict.fromkeys(_NUMBERS, float))
+    trials = tuning.groupby(TRIAL, as_index=False, dropna=False).agg(
+        state=("state", _state),
+        seeds=("seed", "nunique"),
+        average_gap=("average_gap", "mean"),
+        average_gap_std=("average_gap", "std"),
+        average_gap_percentage=("average_gap_percentage", "mean"),
+        unlearning_seconds=("unlearning_seconds", "mean"),
+        hyperparameters=("hyperparameters", "first"),
+        failure=("failure", "first"),
+    )
+    most = trials.groupby(STUDY, dropna=False)["seeds"].transform("max")
+    trials.loc[(trials["state"] == "complete") & (trials["seeds"] < most), "state"] = "stopped"
+    return trials
+
+
+def _state(states: pd.Series[str]) -> str:
+    found = set(states)
+    return next((state for state in ("failed", "stopped") if state in found), "complete")
+
+
+def best_trials(rows: pd.DataFrame) -> pd.DataFrame:
+    """The complete trial of each study with the smallest average gap; of equals, the first.
+
+    Returns:
+        The columns of `scored_trials`, and how many trials of the study were complete, stopped
+        and failed; ordered by sweep and average gap. A study without a complete trial has none.
+    """
+    trials = scored_trials(rows)
+    counts = trials.pivot_table(
+        index=STUDY, columns="state", values="trial", aggfunc="count", fill_value=0
+    ).reindex(columns=["complete", "stopped", "failed"], fill_value=0)
+    complete = trials[(trials["state"] == "complete") & trials["average_gap"].notna()]
+    best = complete.sort_values(["average_gap", "trial"]).drop_duplicates(STUDY)
+    best = best.merge(counts.reset_index(), on=STUDY, how="left")
+    return best.sort_values(["sweep", "average_gap", "method"], ignore_index=True)

@@ -1,0 +1,322 @@
+"""`python -m unlearn_ray.results STORE`: query, best, compare, diff, compact."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearn_ray.core.errors import BadInput, UnlearnRayError, did_you_mean
+from unlearn_ray.storage.store import Record, Store, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+KINDS = ("pretrain", "retrain", "unlearn", "evaluate")
+FORMATS = ("table", "markdown", "csv", "json", "parquet")
+EXAMPLES = """\
+STORE is a folder or s3://bucket/prefix[?endpoint=URL&region=NAME].
+
+examples:
+  the paper's table, for every sweep in the store, or for one
+    python -m unlearn_ray.results ./store compare
+    python -m unlearn_ray.results ./store compare --sweep quickstart --format csv
+  the best trial of each method on the tuning seeds, with its hyperparameters
+    python -m unlearn_ray.results ./store best
+  SQL (DuckDB) over one row per trial and seed
+    python -m unlearn_ray.results ./store query "DESCRIBE rows"
+    python -m unlearn_ray.results ./store query \\
+      "SELECT method, avg(average_gap) FROM rows WHERE purpose = 'reporting' GROUP BY method"
+    python -m unlearn_ray.results ./store query "SELECT * FROM rows" \\
+      --format parquet --output rows.parquet
+  which fields make two steps differ (keys may be shortened)
+    python -m unlearn_ray.results ./store diff 3fa9 81c0
+  merge many small row files into one
+    python -m unlearn_ray.results ./store compact
+
+columns of rows:
+  sweep, study, purpose (tuning, reporting, reference), method, trial, state (complete, stopped,
+  failed), failure, seed, dataset, forget_set, family, model, hyperparameters, hp_<field>,
+  <metric>, <metric>_retrained, <metric>_gap, average_gap, average_gap_percentage,
+  unlearning_seconds, retraining_seconds, evaluation_seconds, device, host, version_<library>,
+  key_unlearn, key_original, key_retrained, key_evaluate, created
+
+exit status: 0 done, 2 bad input or a store that cannot be read, 130 interrupted
+"""
+
+
+def load(store: str) -> pd.DataFrame:
+    """Every row of a store: one per trial and seed, and one per reference model and seed.
+
+    Args:
+        store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
+
+    Raises:
+        StoreError: the store cannot be reached or read.
+    """
+    frame: pd.DataFrame = open_store(store).read_rows().to_pandas()
+    return frame
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where and how an answer is printed."""
+
+    format: str
+    path: Path | None
+
+    def frame(self, frame: pd.DataFrame) -> None:
+        """Print a frame."""
+        from unlearn_ray.reporting import render
+
+        if self.format == "table":
+            grid = render.frame_grid(frame)
+            self._view(render.rich_grid(grid), render.aligned(grid))
+        elif self.format == "markdown":
+            self._text(render.markdown_grid(render.frame_grid(frame)) + "\n")
+        else:
+            self._machine(frame)
+
+    def comparisons(self, rows: pd.DataFrame) -> None:
+        """Print the paper's table of every sweep."""
+        import pandas as pd
+
+        from unlearn_ray.reporting import render, table
+
+        found = table.comparisons(rows)
+        if self.format == "table":
+            for number, comparison in enumerate(found):
+                text = render.plain_text(comparison)
+                self._view(render.rich_view(comparison), text, append=number > 0)
+        elif self.format == "markdown":
+            self._text("\n\n".join(map(render.markdown, found)) + "\n")
+        else:
+            self._machine(pd.concat([part.frame() for part in found], ignore_index=True))
+
+    def _view(self, view: Any, text: str, *, append: bool = False) -> None:
+        if self.path is None and sys.stdout.isatty():
+            from rich.console import Console
+
+            Console().print(view)
+        else:
+            self._text(("\n" if append else "") + text + "\n", append=append)
+
+    def _machine(self, frame: pd.DataFrame) -> None:
+        if self.format == "csv":
+            self._text(frame.to_csv(index=False))
+        elif self.format == "json":
+            self._text(frame.to_json(orient="records", indent=2, date_format="iso") + "\n")
+        else:
+            buffer = io.BytesIO()
+            frame.to_parquet(buffer, index=False)
+            self._bytes(buffer.getvalue())
+
+    def _text(self, text: str, *, append: bool = False) -> None:
+        if self.path is None:
+            sys.stdout.write(text)
+        else:
+            self._bytes(text.encode(), append=append)
+
+    def _bytes(self, data: bytes, *, append: bool = False) -> None:
+        if self.path is None:
+            raise BadInput(
+                "--format parquet", "a binary file cannot be printed", "add --output FILE"
+            )
+        try:
+            with self.path.open("ab" if append else "wb") as file:
+                file.write(data)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise BadInput(f"--output {self.path}", reason, "name a file to write") from None
+
+
+def _query(store: Store, options: argparse.Namespace, output: Output) -> None:
+    rows = _rows(store, options)
+    if rows is not None:
+        output.frame(query(rows, options.sql).to_pandas())
+
+
+def query(rows: pa.Table, sql: str) -> pa.Table:
+    """What a SELECT over the table `rows` answers.
+
+    Nothing else can be read or written: no other statement runs, and no file is reachable.
+
+    Raises:
+        BadInput: not one SELECT, or DuckDB refuses it.
+    """
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.register("rows", rows)
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        statements = connection.extract_statements(sql)
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            raise BadInput(f"query {sql!r}", "not one SELECT", 'write "SELECT ... FROM rows"')
+        return connection.sql(sql).to_arrow_table()
+    except duckdb.Error as error:
+        reason = " ".join(str(error).split())
+        remedy = 'list the columns with query "DESCRIBE rows"'
+        raise BadInput(f"query {sql!r}", reason, remedy) from None
+    finally:
+        connection.close()
+
+
+def _best(store: Store, options: argparse.Namespace, output: Output) -> None:
+    from unlearn_ray.reporting.ranking import best_trials
+
+    rows = _rows(store, options)
+    if rows is None:
+        return
+    best = best_trials(rows.to_pandas())
+    if len(best):
+        output.frame(best)
+    else:
+        _say("no complete trial on the tuning seeds yet")
+
+
+def _compare(store: Store, options: argparse.Namespace, output: Output) -> None:
+    rows = _rows(store, options)
+    if rows is not None:
+        output.comparisons(rows.to_pandas())
+
+
+def _rows(store: Store, options: argparse.Namespace) -> pa.Table | None:
+    """The rows, of one sweep if one is asked for; says so if there are none."""
+    import pyarrow.compute as pc
+
+    rows = store.read_rows()
+    if rows.num_rows == 0:
+        _say(f"{options.store} holds no rows yet; run python -m unlearn_ray.sweep FILE first")
+        return None
+    sweep = getattr(options, "sweep", None)
+    if sweep is None:
+        return rows
+    known = rows["sweep"].unique().to_pylist()
+    if sweep not in known:
+        raise BadInput(f"--sweep {sweep}", "no rows of this sweep", did_you_mean(sweep, known))
+    return rows.filter(pc.equal(rows["sweep"], sweep))
+
+
+def _diff(store: Store, options: argparse.Namespace, output: Output) -> None:
+    import pandas as pd
+
+    records = {key: kind for kind in KINDS for key in store.records(kind)}
+    first, second = (_record(store, records, key) for key in (options.first, options.second))
+    lines = list(differences(first, second))
+    if lines:
+        output.frame(pd.DataFrame(lines, columns=["field", first.key, second.key]))
+    else:
+        _say(f"{first.key} and {second.key} have the same config")
+
+
+def _record(store: Store, records: Mapping[str, str], prefix: str) -> Record:
+    matching = [key for key in records if key.startswith(prefix)]
+    if len(matching) != 1:
+        reason = "several records begin so" if matching else "no record begins so"
+        listed = ", ".join(f"{records[key]} {key}" for key in sorted(matching)[:5])
+        remedy = f"give more digits: {listed}" if matching else "find keys with `query`"
+        raise BadInput(f"key {prefix}", reason, remedy)
+    record = store.record(records[matching[0]], matching[0])
+    if record is None:
+        raise BadInput(f"key {prefix}", "its record was just removed", "ask again")
+    return record
+
+
+def differences(first: Record, second: Record) -> Iterator[tuple[str, str | None, str | None]]:
+    """Fields of two records' configs that differ, dotted, with both values as JSON."""
+    left, right = (dict(_flat({"kind": r.kind, **r.config}, "")) for r in (first, second))
+    for name in [*left, *(name for name in right if name not in left)]:
+        if left.get(name) != right.get(name):
+            yield name, left.get(name), right.get(name)
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{path}.{name}".lstrip("."))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for number, item in enumerate(value):
+            name = item.get("name", number) if isinstance(item, Mapping) else number
+            yield from _flat(item, f"{path}[{name}]")
+    else:
+        yield path, json.dumps(value)
+
+
+def _compact(store: Store, options: argparse.Namespace, output: Output) -> None:
+    count = store.compact()
+    _say(f"{count} row files merged" if count else "nothing to merge")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--format", choices=FORMATS, default=argparse.SUPPRESS, help="default: table"
+    )
+    shared.add_argument(
+        "--output", type=Path, metavar="FILE", default=argparse.SUPPRESS,
+        help="write to a file instead of the terminal",
+    )  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m unlearn_ray.results",
+        description="Read the rows and records of a store.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[shared],
+    )
+    parser.add_argument("store", metavar="STORE")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[..., None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, parents=[shared])
+        added.set_defaults(run=run)
+        return added
+
+    command("query", _query, "SQL (DuckDB) over the table `rows`; read-only").add_argument(
+        "sql", metavar="SQL"
+    )
+    best = command("best", _best, "the best complete trial of each method, on the tuning seeds")
+    compare = command("compare", _compare, "the paper's table, over the reporting seeds")
+    for added in (best, compare):
+        added.add_argument("--sweep", metavar="NAME", help="only this sweep")
+    diff = command("diff", _diff, "the fields in which two steps differ")
+    diff.add_argument("first", metavar="KEY", help="a key, or how it begins")
+    diff.add_argument("second", metavar="KEY")
+    command("compact", _compact, "merge small row files into one")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    output = Output(getattr(options, "format", "table"), getattr(options, "output", None))
+    try:
+        store = open_store(options.store)
+        store.check_readable()
+        options.run(store, options, output)
+        sys.stdout.flush()
+    except UnlearnRayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read has seen enough; what is left must not fail again while exiting.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
