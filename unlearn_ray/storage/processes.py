@@ -1,0 +1,68 @@
+"""Which process this is, so that another one on the same machine can tell that it died."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process, told apart from a later one with the same number.
+
+    Attributes:
+        host: its machine's name.
+        pid: its number.
+        machine: which boot of which machine, and which namespace its number belongs to; ""
+            where the system does not say (not Linux).
+        started: clock ticks from boot to its start; "" likewise.
+    """
+
+    host: str
+    pid: int
+    machine: str
+    started: str
+
+    @staticmethod
+    def here() -> ProcessIdentity:
+        """This process."""
+        started, _ = _start_and_state(os.getpid())
+        return ProcessIdentity(socket.gethostname(), os.getpid(), _machine(), started)
+
+    def is_dead(self) -> bool:
+        """Whether it ran on this very machine and has ended; False whenever that is unknown."""
+        same_machine = (self.host, self.machine) == (socket.gethostname(), _machine())
+        if not same_machine or not self.machine or not self.started:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # another user's: it is there
+        started, state = _start_and_state(self.pid)
+        return started not in ("", self.started) or state in ("Z", "X")
+
+
+@cache
+def _machine() -> str:
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink(_PROC / 'self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _start_and_state(pid: int) -> tuple[str, str]:
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return "", ""
+    # The second field, the program's name, may hold spaces and parentheses.
+    after_name = text.rpartition(")")[2].split()
+    return after_name[19], after_name[0]

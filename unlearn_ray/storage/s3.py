@@ -1,0 +1,210 @@
+"""`S3Bucket`: objects of a bucket on AWS or any S3-compatible server.
+
+Credentials come from boto3's usual chain (environment, profile, instance role), and so does
+the endpoint when the URL names none (AWS_ENDPOINT_URL).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.storage.local import finished_file
+from unlearn_ray.storage.objects import check_name
+from unlearn_ray.storage.s3_errors import explained, is_missing, status
+
+# An endpoint that does not answer at all fails after 4 x 2 s and at most 1 + 2 + 4 s of waiting.
+_CONNECT_SECONDS = 2
+_READ_SECONDS = 30
+_ATTEMPTS = 4
+_CONNECTIONS = 32
+_CONFLICT_ATTEMPTS = 8
+_IN_PARTS = 64 << 20
+_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+_BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+
+
+class S3Bucket:
+    """An `ObjectStore` under a prefix of a bucket.
+
+    Args:
+        bucket: its name; it must exist.
+        prefix: what all object names start with; "" is the whole bucket.
+        endpoint: http(s)://host:port of a server other than AWS.
+        region: needed where neither environment nor profile names one.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str, endpoint: str | None = None, region: str | None = None
+    ) -> None:
+        self.bucket = bucket
+        self.prefix = prefix.strip("/")
+        self.endpoint = endpoint
+        self.region = region
+
+    def __reduce__(self) -> tuple[type[S3Bucket], tuple[str, str, str | None, str | None]]:
+        return S3Bucket, (self.bucket, self.prefix, self.endpoint, self.region)
+
+    @property
+    def url(self) -> str:
+        """s3://bucket/prefix?endpoint=...&region=..."""
+        given = {"endpoint": self.endpoint, "region": self.region}
+        query = urlencode({key: value for key, value in given.items() if value}, safe=":/")
+        return f"s3://{self.bucket}/{self.prefix}" + (f"?{query}" if query else "")
+
+    @cached_property
+    def client(self) -> Any:
+        """The boto3 client; thread-safe."""
+        if self.endpoint is None:
+            client = self._client("auto")
+            host = urlsplit(client.meta.endpoint_url).hostname or ""
+            if host.endswith(_AWS_DOMAINS):
+                return client
+        # Other servers rarely answer to bucket.host.
+        return self._client("path")
+
+    def check_exists(self) -> None:
+        """Raise StoreUnreachable unless the bucket can be listed."""
+        with self._explained(self.url):
+            self.client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
+
+    def read(self, name: str) -> bytes:
+        """See `ObjectStore.read`."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            with self._explained(name):
+                try:
+                    answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
+                    data: bytes = answer["Body"].read()
+                    return data
+                except _BROKEN_BODY:
+                    # boto3 retries requests, but not the reading of an answer's body.
+                    if attempt == _ATTEMPTS:
+                        raise
+        raise AssertionError
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `ObjectStore.write`; a large object goes up in parts, side by side."""
+        with self._explained(name):
+            if len(data) < _IN_PARTS:
+                self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
+            else:
+                self.client.upload_fileobj(BytesIO(data), self.bucket, self._key(name))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """See `ObjectStore.create`.
+
+        A PUT that was repeated after a lost answer may meet its own object: the object's
+        metadata tell whose it is.
+        """
+        attempt = uuid.uuid4().hex
+        with self._explained(name):
+            for tries in range(1, _CONFLICT_ATTEMPTS + 1):
+                try:
+                    self.client.put_object(
+                        Bucket=self.bucket,
+                        Key=self._key(name),
+                        Body=data,
+                        IfNoneMatch="*",
+                        Metadata={"attempt": attempt},
+                    )
+                except ClientError as error:
+                    if status(error) == 409 and tries < _CONFLICT_ATTEMPTS:
+                        time.sleep(0.05 * tries)
+                        continue
+                    if status(error) != 412:
+                        raise
+                    repeated = tries > 1 or error.response["ResponseMetadata"]["RetryAttempts"]
+                    return bool(repeated) and self._attempt(name) == attempt
+                return True
+        raise AssertionError
+
+    def delete(self, name: str) -> None:
+        """See `ObjectStore.delete`."""
+        with self._explained(name):
+            try:
+                self.client.delete_object(Bucket=self.bucket, Key=self._key(name))
+            except ClientError as error:
+                if not is_missing(error):
+                    raise
+
+    def names(self, prefix: str) -> list[str]:
+        """See `ObjectStore.names`."""
+        start = len(self._key(""))
+        found: list[str] = []
+        with self._explained(self.url):
+            pages = self.client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._key("") + prefix):
+                found += [entry["Key"][start:] for entry in page.get("Contents", ())]
+        return sorted(found)
+
+    def upload(self, name: str, path: Path) -> None:
+        """See `ObjectStore.upload`."""
+        with self._explained(name), path.open("rb") as file:
+            self.client.upload_fileobj(file, self.bucket, self._key(name))
+
+    def download(self, name: str, path: Path) -> None:
+        """See `ObjectStore.download`."""
+        with self._explained(name), finished_file(path) as file:
+            self.client.download_fileobj(self.bucket, self._key(name), file)
+
+    def _key(self, name: str) -> str:
+        if name:
+            check_name(name)
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def _attempt(self, name: str) -> str | None:
+        try:
+            head = self.client.head_object(Bucket=self.bucket, Key=self._key(name))
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+        found: str | None = head["Metadata"].get("attempt")
+        return found
+
+    def _client(self, addressing: Literal["auto", "path"]) -> Any:
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            max_pool_connections=_CONNECTIONS,
+            tcp_keepalive=True,
+            s3={"addressing_style": addressing},
+        )
+        try:
+            # A session of its own: boto3's default session must not be shared by threads.
+            session = boto3.session.Session()
+            return session.client(
+                "s3", endpoint_url=self.endpoint, region_name=self.region, config=config
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"store = {self.url}", str(error), "write endpoint=http://host:port"
+            ) from error
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """botocore's errors as the tree's; `name` is an object's or the store's URL."""
+        subject = f"store {self.url}" if name == self.url else f"object {name} of {self.url}"
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            raise explained(error, subject, self.bucket) from error

@@ -1,0 +1,272 @@
+"""`Store`: records, artifacts, leases, checkpoints and rows, over any `ObjectStore`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from unlearn_ray.core.errors import (
+    ConfigError,
+    CorruptObject,
+    MissingObject,
+    StoreError,
+    did_you_mean,
+)
+from unlearn_ray.storage import checkpoints
+from unlearn_ray.storage.leases import Holder, Lease, Leases
+from unlearn_ray.storage.local import LocalFolder
+from unlearn_ray.storage.objects import ObjectStore
+from unlearn_ray.storage.records import FileEntry, Record, from_bytes, record_name, to_bytes
+from unlearn_ray.storage.tensors import pack_tensors, unpack_tensors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from unlearn_ray.storage.tables import Rows, Scalar
+
+__all__ = ["FileEntry", "Record", "Store", "open_store", "pack_tensors", "unpack_tensors"]
+
+LEASE_SECONDS = 30.0
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_REMEDY = "write a folder, or s3://bucket/prefix?endpoint=http://host:port&region=NAME"
+
+
+def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS) -> Store:
+    """The store at a folder's path or s3://bucket/prefix[?endpoint=URL&region=NAME].
+
+    Nothing is asked of it yet: `Store.check_writable` does that.
+
+    Args:
+        url: where; `Store.url` opens the same store from anywhere.
+        lease_seconds: how long the holder of a lease may be silent.
+
+    Raises:
+        ConfigError: the URL is none of these.
+    """
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        if not url.strip():
+            raise ConfigError("store = ''", "empty", _REMEDY)
+        return Store(LocalFolder(Path(url)), lease_seconds)
+    if scheme[1] != "s3":
+        raise ConfigError(f"store = {_shown(url)}", f"unknown scheme {scheme[1]}", _REMEDY)
+    return Store(_bucket(url), lease_seconds)
+
+
+class Store:
+    """Everything that outlives a process.
+
+    Attributes:
+        objects: the bytes beneath.
+    """
+
+    def __init__(self, objects: ObjectStore, lease_seconds: float) -> None:
+        self.objects = objects
+        self._lease_seconds = lease_seconds
+        self._leases = Leases(objects, lease_seconds)
+
+    def __reduce__(self) -> tuple[type[Store], tuple[ObjectStore, float]]:
+        return Store, (self.objects, self._lease_seconds)
+
+    @property
+    def url(self) -> str:
+        """What opens this store again, from any process and working directory."""
+        return self.objects.url
+
+    def check_readable(self) -> None:
+        """Make sure that there is a store to read; one request.
+
+        Raises:
+            StoreUnreachable, StoreDenied: there is none, or it may not be read.
+        """
+        self.objects.check_exists()
+
+    def check_writable(self) -> None:
+        """Make sure that steps can be stored, before anything is spent; four small requests.
+
+        Raises:
+            StoreUnreachable, StoreDenied, StoreFull: what is wrong with it.
+            StoreError: it does not hold to create-if-absent, which leases stand on.
+        """
+        name, data = f"probes/{uuid.uuid4().hex}", b"can this store be written?"
+        created = self.objects.create(name, data)
+        again = self.objects.create(name, data)
+        intact = self.objects.read(name) == data
+        self.objects.delete(name)
+        if not created or again or not intact:
+            raise StoreError(
+                f"store {self.url}",
+                "it overwrites what must only be created if absent (If-None-Match is ignored)",
+                "use a server with conditional writes",
+            )
+        if isinstance(self.objects, LocalFolder):
+            self.objects.remove_leftovers()
+
+    # records
+
+    def record(self, kind: str, key: str) -> Record | None:
+        """The record of a step; None until it is complete.
+
+        Raises:
+            CorruptObject: it cannot be parsed.
+        """
+        try:
+            data = self.objects.read(record_name(kind, key))
+        except MissingObject:
+            return None
+        return from_bytes(kind, key, data)
+
+    def complete(self, record: Record) -> bool:
+        """Write a record; False if there is one already, which then stays."""
+        return self.objects.create(record_name(record.kind, record.key), to_bytes(record))
+
+    def records(self, kind: str) -> list[str]:
+        """Keys of the completed steps of a kind."""
+        prefix = f"records/{kind}/"
+        names = self.objects.names(prefix)
+        return [name.removeprefix(prefix).removesuffix(".json") for name in names]
+
+    # artifacts
+
+    def put_artifact(self, kind: str, key: str, files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+        """Upload a step's output, by file name; returns what its record must hold.
+
+        Every upload goes to a place of its own, so that two of one step never mix.
+        """
+        folder = f"artifacts/{kind}/{key}/{uuid.uuid4().hex[:16]}"
+        entries = {}
+        for file, data in files.items():
+            entry = FileEntry(f"{folder}/{file}", len(data), hashlib.sha256(data).hexdigest())
+            self.objects.write(entry.name, data)
+            entries[file] = entry
+        return entries
+
+    def read_artifact(self, record: Record, file: str) -> bytes:
+        """One file of a completed step's output, verified.
+
+        Raises:
+            MissingObject: the record names no such file, or the file is gone.
+            CorruptObject: its bytes are not what was uploaded.
+        """
+        subject = f"{file} of {record.kind} {record.key}"
+        remedy = (
+            f"delete {record_name(record.kind, record.key)} from {self.url} and run again:"
+            " the step is run anew"
+        )
+        if file not in record.files:
+            raise MissingObject(subject, f"its files are {sorted(record.files)}", remedy)
+        entry = record.files[file]
+        try:
+            data = self.objects.read(entry.name)
+        except MissingObject as error:
+            raise MissingObject(subject, f"no object {entry.name}", remedy) from error
+        if len(data) != entry.size:
+            reason = f"{entry.name} has {len(data)} bytes, {entry.size} were written"
+            raise CorruptObject(subject, reason, remedy)
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise CorruptObject(subject, f"{entry.name} was altered (SHA-256 differs)", remedy)
+        return data
+
+    # leases
+
+    def lease(self, key: str) -> Lease | None:
+        """The right to run a step now; None while another process holds it.
+
+        Never waits. Call again until a record or a lease comes: this instance remembers what
+        it saw of the holder, and takes over when the holder is dead or silent.
+        """
+        return self._leases.take(key)
+
+    def holder(self, key: str) -> Holder | None:
+        """Who may run a step now; None if nobody does."""
+        return self._leases.holder(key)
+
+    # checkpoints
+
+    def save_checkpoint(self, key: str, iteration: int, data: bytes) -> None:
+        """Keep what a step needs to go on from `iteration`, in the place of older ones."""
+        checkpoints.save(self.objects, key, iteration, data)
+
+    def latest_checkpoint(self, key: str) -> tuple[int, bytes] | None:
+        """Iteration and bytes of the newest intact checkpoint.
+
+        Raises:
+            CorruptObject: there are checkpoints, but none is intact.
+        """
+        return checkpoints.latest(self.objects, key)
+
+    def clear_checkpoints(self, key: str) -> None:
+        """Remove all checkpoints of a step."""
+        checkpoints.clear(self.objects, key)
+
+    # rows
+
+    @property
+    def _rows(self) -> Rows:
+        from unlearn_ray.storage.tables import Rows  # pyarrow: not for planning
+
+        return Rows(self.objects)
+
+    def write_row(self, name: str, row: Mapping[str, Scalar]) -> None:
+        """Write or replace one row of the result table."""
+        self._rows.write(name, row)
+
+    def delete_row(self, name: str) -> None:
+        """Remove a row, if it is there."""
+        self._rows.delete(name)
+
+    def read_rows(self, prefix: str = "") -> pa.Table:
+        """All rows whose name starts with `prefix`, with their names in the column `row`.
+
+        Raises:
+            CorruptObject: a file of rows cannot be read.
+        """
+        return self._rows.read(prefix)
+
+    def compact(self) -> int:
+        """Merge the rows' small files into one; returns how many were merged."""
+        return self._rows.compact()
+
+
+def _bucket(url: str) -> ObjectStore:
+    from unlearn_ray.storage.s3 import S3Bucket  # boto3: only for those who use it
+
+    subject = f"store = {_shown(url)}"
+    place, _, query = url.removeprefix("s3://").partition("?")
+    bucket, _, prefix = place.partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        reason = f"{_shown(bucket)!r} is no bucket" if bucket else "no bucket"
+        raise ConfigError(subject, reason, _REMEDY)
+    options = parse_qsl(query, keep_blank_values=True)
+    for name, value in options:
+        if name not in ("endpoint", "region"):
+            raise ConfigError(
+                subject, f"unknown option {name}", did_you_mean(name, ["endpoint", "region"])
+            )
+        if not value or [each for each, _ in options].count(name) > 1:
+            raise ConfigError(subject, f"{name} must be given once, with a value", _REMEDY)
+    endpoint, region = (dict(options).get(name) for name in ("endpoint", "region"))
+    if endpoint is not None:
+        _check_endpoint(endpoint, subject)
+    return S3Bucket(bucket, prefix, endpoint, region)
+
+
+def _check_endpoint(endpoint: str, subject: str) -> None:
+    parts = urlsplit(endpoint)
+    if "@" in parts.netloc:
+        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+        raise ConfigError(subject, "credentials have no place in a URL", remedy)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(subject, f"endpoint {endpoint} is no http(s)://host:port", _REMEDY)
+
+
+def _shown(url: str) -> str:
+    """`url` without what may be a password."""
+    return re.sub(r"[^/=]*@", "***@", url)

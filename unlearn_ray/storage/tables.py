@@ -1,0 +1,234 @@
+"""Rows: every trial and seed is one Parquet file of one row, named by its key.
+
+Nothing is ever appended, so writers need no agreement. `compact` merges the small files into
+one; a compacted file lists in its metadata the compacted files that it replaces, so that a
+crash between writing it and removing those leaves nothing counted twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from unlearn_ray.core.errors import CorruptObject, MissingObject, StoreError
+from unlearn_ray.storage.objects import ObjectStore
+
+Scalar = bool | int | float | str | None
+
+_SMALL = "rows/"
+_COMPACTED = "rows-compacted/"
+_SUFFIX = ".parquet"
+_NAME = "row"
+_REPLACES = b"replaces"
+_THREADS = 16
+_READ_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """All that was there at one time.
+
+    Attributes:
+        bytes: of the small files, by object name.
+        small: their tables, by row name.
+        compacted: by object name; none replaces another.
+        replaced: names of compacted files that those replace.
+    """
+
+    bytes: dict[str, bytes]
+    small: dict[str, pa.Table]
+    compacted: dict[str, pa.Table]
+    replaced: list[str]
+
+    def union(self, prefix: str) -> pa.Table:
+        """One table, sorted by name; a small file wins over a compacted row of its name."""
+        known = set(self.small)
+        tables = list(self.small.values())
+        for table in self.compacted.values():
+            names = table[_NAME].to_pylist()
+            keep = [name.startswith(prefix) and name not in known for name in names]
+            known.update(names)
+            tables.append(table.filter(pa.array(keep, pa.bool_())))
+        return _concatenated(tables).sort_by(_NAME)
+
+
+class Rows:
+    """The rows of a store."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    def write(self, name: str, row: Mapping[str, Scalar]) -> None:
+        """Write or replace the row `name`; its columns take the types of the values.
+
+        Raises:
+            ValueError: a column is called `row`, which holds the name.
+        """
+        if _NAME in row:
+            raise ValueError(f"no column can be called {_NAME!r}: it holds the row's name")
+        table = pa.table({column: pa.array([value]) for column, value in row.items()})
+        self._objects.write(_small(name), _to_bytes(_named(table, name)))
+
+    def delete(self, name: str) -> None:
+        """Remove the row `name`, if it is there; not safe beside a running `compact`."""
+        for compacted, table in self._snapshot("").compacted.items():
+            others = table.filter(pc.not_equal(table[_NAME], name))
+            if others.num_rows < table.num_rows:
+                self._replace([compacted], others)
+        self._objects.delete(_small(name))
+
+    def read(self, prefix: str = "") -> pa.Table:
+        """All rows whose name starts with `prefix`: the union of their columns, by name.
+
+        A column that is int here and float there becomes float; one that mixes other types
+        becomes text; where a row lacks a column it is null. `row` holds the name.
+
+        Raises:
+            CorruptObject: a file cannot be read.
+        """
+        return self._snapshot(prefix).union(prefix)
+
+    def compact(self) -> int:
+        """Merge all rows into one file and remove the small ones; returns how many.
+
+        Safe against a crash at any point, and beside writers: a row that was written again
+        since it was read stays.
+        """
+        snapshot = self._snapshot("")
+        if not snapshot.small:
+            return 0
+        # Those that are replaced already but could not be removed go as well.
+        self._replace([*snapshot.compacted, *snapshot.replaced], snapshot.union(""))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(self._remove_if_same, snapshot.bytes, snapshot.bytes.values()))
+        return len(snapshot.small)
+
+    def _snapshot(self, prefix: str) -> _Snapshot:
+        for _ in range(_READ_ATTEMPTS):
+            data = self._present(self._objects.names(_SMALL + prefix))
+            small = {_row_name(name): self._parsed(name, each) for name, each in data.items()}
+            # Listed after the small files were read: what vanished from those is in here.
+            names = self._objects.names(_COMPACTED)
+            files = self._present(names)
+            if len(files) < len(names):
+                continue  # replaced by a newer one since they were listed
+            tables = {name: self._parsed(name, each) for name, each in files.items()}
+            replaced = {old for table in tables.values() for old in _replaced_by(table)}
+            live = {name: table for name, table in tables.items() if name not in replaced}
+            return _Snapshot(data, small, live, sorted(replaced & set(tables)))
+        raise StoreError("rows", "they are being compacted again and again", "read them later")
+
+    def _replace(self, compacted: Sequence[str], table: pa.Table) -> None:
+        """Write `table` as a compacted file in the place of others."""
+        table = table.replace_schema_metadata({_REPLACES: json.dumps(compacted).encode()})
+        data = _to_bytes(table)
+        name = f"{_COMPACTED}{hashlib.sha256(data).hexdigest()[:16]}{_SUFFIX}"
+        self._objects.write(name, data)
+        for old in compacted:
+            self._objects.delete(old)
+
+    def _remove_if_same(self, name: str, data: bytes) -> None:
+        try:
+            same = self._objects.read(name) == data
+        except MissingObject:
+            return  # another process compacts too
+        if same:
+            self._objects.delete(name)
+
+    def _present(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The bytes of those objects that are still there."""
+
+        def read(name: str) -> tuple[str, bytes | None]:
+            try:
+                return name, self._objects.read(name)
+            except MissingObject:
+                return name, None
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return {name: data for name, data in pool.map(read, names) if data is not None}
+
+    def _parsed(self, name: str, data: bytes) -> pa.Table:
+        try:
+            file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+            table = file.read(use_threads=False)
+            table.validate(full=True)
+            if _NAME not in table.column_names:
+                raise ValueError(f"no column {_NAME}")
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise CorruptObject(
+                f"object {name} of {self._objects.url}",
+                f"no readable Parquet file ({str(error).splitlines()[0][:100]})",
+                "delete that object and run the sweep again: its steps are in the store,"
+                " only the row is written anew",
+            ) from error
+        return table
+
+
+def _small(name: str) -> str:
+    return f"{_SMALL}{name}{_SUFFIX}"
+
+
+def _row_name(name: str) -> str:
+    return name.removeprefix(_SMALL).removesuffix(_SUFFIX)
+
+
+def _named(table: pa.Table, name: str) -> pa.Table:
+    if table.num_columns == 0:
+        return pa.table({_NAME: [name]})
+    return table.add_column(0, _NAME, pa.array([name]))
+
+
+def _to_bytes(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(
+        table, sink, write_page_checksum=True, use_dictionary=False, write_statistics=False
+    )
+    return sink.getvalue()
+
+
+def _replaced_by(table: pa.Table) -> list[str]:
+    names: list[str] = json.loads((table.schema.metadata or {}).get(_REPLACES, b"[]"))
+    return names
+
+
+def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
+    # Rows of one sweep have the same columns: casting each alone would take most of the time.
+    alike: dict[pa.Schema, list[pa.Table]] = {}
+    for table in tables:
+        alike.setdefault(table.schema.remove_metadata(), []).append(table)
+    types: dict[str, set[pa.DataType]] = {_NAME: {pa.string()}}
+    for schema in alike:
+        for column in schema:
+            types.setdefault(column.name, set()).add(column.type)
+    common = pa.schema([(name, _common(several)) for name, several in types.items()])
+    parts = [_cast(pa.concat_tables(each), common) for each in alike.values()]
+    return pa.concat_tables([common.empty_table(), *parts])
+
+
+def _common(types: set[pa.DataType]) -> pa.DataType:
+    types = types - {pa.null()}
+    if not types:
+        return pa.null()
+    if len(types) == 1:
+        return next(iter(types))
+    return pa.float64() if types <= {pa.int64(), pa.float64()} else pa.string()
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    present = set(table.column_names)
+    columns = [
+        # Unsafe only in that an int beyond 2**53 is rounded when it becomes a float.
+        table[column.name].cast(column.type, safe=False)
+        if column.name in present
+        else pa.nulls(table.num_rows, column.type)
+        for column in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,53 @@
+"""Tensors as safetensors bytes: read without running anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+
+from unlearn_ray.core.errors import CorruptObject
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_METADATA = "metadata"
+
+
+def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Named tensors of any shape and dtype as safetensors, on the CPU and contiguous.
+
+    Equal tensors and metadata give equal bytes. Tensors that share memory are stored each.
+    """
+    import safetensors.torch  # torch: not for those who only read tables
+
+    copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    addresses = [copy.untyped_storage().data_ptr() for copy in copies.values() if copy.numel()]
+    if len(set(addresses)) < len(addresses):
+        copies = {name: copy.clone() for name, copy in copies.items()}
+    # One entry: the order in which safetensors writes several differs from call to call.
+    text = {_METADATA: json.dumps(metadata, sort_keys=True)} if metadata else None
+    return bytes(safetensors.torch.save(copies, metadata=text))
+
+
+def unpack_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of `pack_tensors`.
+
+    Raises:
+        CorruptObject: the bytes are truncated or no safetensors.
+    """
+    import safetensors.torch
+
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        text = header.get("__metadata__", {}).get(_METADATA, "{}")
+        return tensors, json.loads(text)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CorruptObject(
+            f"tensors in {len(data)} bytes",
+            f"no complete safetensors ({error})",
+            "delete the object and run again",
+        ) from error
