@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def decoded(
     cache: Path,
     identity: Mapping[str, Any],
     decode: Callable[[], ImageData],
-    texts: Mapping[str, str] | None = None,
+    texts: Callable[[], Mapping[str, str]] = dict,
 ) -> ImageData:
     """The arrays of `<cache>/decoded/<id of the content>`, memory-mapped; decoded if not there.
 
@@ -41,25 +42,32 @@ def decoded(
         cache: the cache folder.
         identity: what names the content.
         decode: makes the arrays.
-        texts: files to be written beside the arrays: their names and contents.
+        texts: the names and contents of files to be written beside the arrays.
 
     Raises:
         DataError: the cache cannot be written, or what it holds was damaged.
     """
     folder = cache / "decoded" / content_key({"revision": _REVISION, **identity})
     if not folder.is_dir():
-        try:
+        with writing(cache):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
                 if not folder.is_dir():
-                    _write(folder, decode(), texts or {})
-        except OSError as error:
-            raise DataError(
-                f"cache folder {cache}",
-                f"cannot be written: {error.strerror or error}",
-                "free space there, or set UNLEARN_RAY_CACHE to another folder",
-            ) from error
+                    _write(folder, decode(), texts())
     return _opened(folder)
+
+
+@contextmanager
+def writing(cache: Path) -> Iterator[None]:
+    """Raise DataError, with the remedy, where the cache cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cache folder {cache}",
+            f"cannot be written: {error.strerror or error}",
+            "free space there, or set UNLEARN_RAY_CACHE to another folder",
+        ) from error
 
 
 def _write(folder: Path, data: ImageData, texts: Mapping[str, str]) -> None:

@@ -13,6 +13,8 @@ from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.data.base import DatasetInfo, ForgetSet
 
+MUC_FRACTION = 0.1
+
 
 @register("random")
 @schema
@@ -22,8 +24,8 @@ class Random(ForgetSet):
     MUC's rule: the first of the seed's permuted order, after the validation set.
 
     Attributes:
-        fraction: of the trained-on samples, rounded down.
-        count: number of samples.
+        fraction: of the trained-on samples, rounded down; MUC's 0.1 if neither is given.
+        count: number of samples, instead of a fraction.
     """
 
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -31,8 +33,11 @@ class Random(ForgetSet):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Random:
-        if (self.fraction is None) == (self.count is None):
-            raise ValueError("give exactly one of fraction and count")
+        if self.fraction is not None and self.count is not None:
+            raise ValueError("give fraction or count, not both")
+        if self.fraction is None and self.count is None:
+            # Written out, so that the default and the same fraction given have one key.
+            object.__setattr__(self, "fraction", MUC_FRACTION)
         return self
 
     def size(self, trained_on: int) -> int:
