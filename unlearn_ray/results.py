@@ -163,7 +163,7 @@ def query(rows: pa.Table, sql: str) -> pa.Table:
             raise BadInput(f"query {sql!r}", "not one SELECT", 'write "SELECT ... FROM rows"')
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split("\nLINE ")[0].split())
         remedy = 'list the columns with query "DESCRIBE rows"'
         raise BadInput(f"query {sql!r}", reason, remedy) from None
     finally:

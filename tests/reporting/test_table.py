@@ -192,3 +192,19 @@ def test_trials_that_all_failed_have_no_best() -> None:
     rows = [one_row("finetune", 0, None, purpose="tuning", state="failed", failure="nan")]
     assert len(best_trials(frame(rows))) == 0
     assert list(scored_trials(frame(rows))["state"]) == ["failed"]
+
+
+def test_a_sweep_of_which_nothing_was_measured() -> None:
+    rows = [
+        one_row(method, seed, None, purpose=purpose, state="failed", failure="loss is nan")
+        for method in ("finetune", "neggrad")
+        for purpose, seed in (("tuning", 0), ("reporting", 2))  # type: ignore[assignment]
+    ]
+    for row in rows:
+        row |= {name: None for name in row if name.endswith("_retrained")}
+    table = comparison(frame(rows))
+    assert table.best is None
+    assert table.lines[-1].note == "0 of 1 seeds: loss is nan"
+    text = plain_text(table)
+    assert "neggrad: 0 of 1 seeds: loss is nan" in text
+    assert len(table.frame()) == 3
