@@ -47,8 +47,9 @@ def best_trials(rows: pd.DataFrame) -> pd.DataFrame:
     """The complete trial of each study with the smallest average gap; of equals, the first.
 
     Returns:
-        The columns of `scored_trials`, and how many trials of the study were complete, stopped
-        and failed; ordered by sweep and average gap. A study without a complete trial has none.
+        The columns of `scored_trials` without state and failure, and how many trials of the
+        study were complete, stopped and failed; ordered by sweep and average gap. A study
+        without a complete trial has no line.
     """
     trials = scored_trials(rows)
     counts = trials.pivot_table(
@@ -56,5 +57,6 @@ def best_trials(rows: pd.DataFrame) -> pd.DataFrame:
     ).reindex(columns=["complete", "stopped", "failed"], fill_value=0)
     complete = trials[(trials["state"] == "complete") & trials["average_gap"].notna()]
     best = complete.sort_values(["average_gap", "trial"]).drop_duplicates(STUDY)
-    best = best.merge(counts.reset_index(), on=STUDY, how="left")
+    best = best.merge(counts.reset_index(), on=STUDY, how="left").drop(columns=["state", "failure"])
+    best["hyperparameters"] = best.pop("hyperparameters")  # the widest column last
     return best.sort_values(["sweep", "average_gap", "method"], ignore_index=True)
