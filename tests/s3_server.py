@@ -16,8 +16,9 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import boto3
 
@@ -140,7 +141,7 @@ class S3Server:
                     text = (self.folder / f"{name}.log").read_text()[-2000:]
                     raise RuntimeError(f"Swift's {name} server did not start:\n{text}")
                 time.sleep(0.02)
-        self.client().list_buckets()
+        self.client.list_buckets()
 
     def stop(self) -> None:
         """End the processes; the data stays."""
@@ -153,11 +154,12 @@ class S3Server:
     def store_url(self, prefix: str = "") -> str:
         """URL of a store in a new bucket."""
         bucket = f"bucket-{uuid.uuid4().hex[:12]}"
-        self.client().create_bucket(Bucket=bucket)
+        self.client.create_bucket(Bucket=bucket)
         return f"s3://{bucket}/{prefix}?endpoint={self.endpoint}"
 
-    def client(self):  # type: ignore[no-untyped-def]
-        """A boto3 client of its own, with this server's credentials."""
+    @cached_property
+    def client(self) -> Any:
+        """A boto3 client with this server's credentials."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -123,9 +123,10 @@ def lossy_proxy(port: int) -> Iterator[int]:
 
             def forward() -> None:
                 nonlocal is_put
-                while data := client.recv(1 << 16):
-                    is_put = is_put or data.startswith(b"PUT")
-                    server.sendall(data)
+                with suppress(OSError):
+                    while data := client.recv(1 << 16):
+                        is_put = is_put or data.startswith(b"PUT")
+                        server.sendall(data)
 
             threading.Thread(target=forward, daemon=True).start()
             while data := server.recv(1 << 16):

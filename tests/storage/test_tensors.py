@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlearn_ray.core.errors import CorruptObject
@@ -32,6 +32,7 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
     return tensor.T if tensor.ndim == 2 and draw(st.booleans()) else tensor
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(st.text(min_size=1).filter(lambda name: name != "__metadata__"), tensors()),
     st.dictionaries(st.text(), st.text()),
