@@ -1,0 +1,104 @@
+"""Splits against a naive loop over MUC's permutation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unlearn_ray.core.errors import DataError
+from unlearn_ray.data.base import ForgetSet
+from unlearn_ray.data.forget_sets.classes import Classes
+from unlearn_ray.data.forget_sets.random import Random
+from unlearn_ray.data.splits import (
+    never_trained,
+    split,
+    training_ids,
+    validation_ids,
+    validation_size,
+)
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(20, 200)
+validations = st.one_of(st.integers(0, 8), st.floats(0.01, 0.4))
+forget_sets = st.one_of(
+    st.floats(0.1, 0.9).map(lambda fraction: Random(fraction=fraction)),
+    st.integers(1, 8).map(lambda count: Random(count=count)),
+    st.just(Classes(classes=(0, 2))),
+)
+
+
+def labels_of(size: int) -> np.ndarray:
+    return np.arange(size, dtype=np.int64) % 4
+
+
+def naive(labels: np.ndarray, validation: int | float, forget_set: ForgetSet, seed: int) -> tuple:
+    order = [int(number) for number in np.random.RandomState(seed).permutation(len(labels))]
+    kept_out = validation if isinstance(validation, int) else int(validation * len(labels))
+    parts: tuple[list[int], list[int], list[int]] = (order[:kept_out], [], [])
+    rest = order[kept_out:]
+    if isinstance(forget_set, Random):
+        count = forget_set.count or int(forget_set.fraction * len(rest))  # type: ignore[operator]
+        chosen = rest[:count]
+    else:
+        chosen = [number for number in rest if labels[number] in (0, 2)]
+    for number in rest:
+        parts[1 if number in chosen else 2].append(number)
+    return parts
+
+
+@given(sizes, validations, forget_sets, seeds)
+def test_split_is_the_naive_loop(
+    size: int, validation: int | float, forget_set: ForgetSet, seed: int
+) -> None:
+    labels = labels_of(size)
+    parts = split(labels, validation, forget_set, seed)
+    expected = naive(labels, validation, forget_set, seed)
+    for part, ids in zip((parts.validation, parts.forget, parts.retain), expected, strict=True):
+        assert part.dtype == np.int64
+        assert part.tolist() == ids
+
+
+@given(sizes, validations, forget_sets, seeds)
+def test_parts_are_disjoint_and_complete(
+    size: int, validation: int | float, forget_set: ForgetSet, seed: int
+) -> None:
+    parts = split(labels_of(size), validation, forget_set, seed)
+    everything = np.concatenate((parts.validation, parts.forget, parts.retain))
+    assert sorted(everything.tolist()) == list(range(size))
+
+
+@given(sizes, validations, forget_sets, forget_sets, seeds)
+def test_training_does_not_depend_on_what_is_forgotten(
+    size: int, validation: int | float, one: ForgetSet, other: ForgetSet, seed: int
+) -> None:
+    trained_on = training_ids(size, validation, seed)
+    kept_out = validation_ids(size, validation, seed)
+    for forget_set in (one, other):
+        parts = split(labels_of(size), validation, forget_set, seed)
+        assert np.array_equal(parts.validation, kept_out)
+        assert set(trained_on) == set(parts.forget) | set(parts.retain)
+    again = split(labels_of(size), validation, one, seed)
+    assert np.array_equal(again.forget, split(labels_of(size), validation, one, seed).forget)
+
+
+def test_mucs_sizes() -> None:
+    parts = split(np.zeros(50_000, dtype=np.int64), 0.1, Random(fraction=0.1), 3)
+    assert (len(parts.validation), len(parts.forget), len(parts.retain)) == (5000, 4500, 40_500)
+    order = np.random.RandomState(3).permutation(50_000)
+    assert np.array_equal(parts.forget, order[5000:9500])
+
+
+@pytest.mark.parametrize(("validation", "size"), [(0, 0), (7, 7), (0.1, 143), (0.999, 1435)])
+def test_validation_size(validation: int | float, size: int) -> None:
+    assert validation_size(validation, 1437) == size
+
+
+def test_validation_must_leave_something() -> None:
+    with pytest.raises(DataError, match=r"validation = 1437: leaves nothing to train on.*1,437"):
+        validation_size(1437, 1437)
+
+
+def test_a_rule_names_no_ids() -> None:
+    assert never_trained(Random(count=3), 100, 0.1, 0) == 0
