@@ -59,21 +59,21 @@ def logistic(values: Values) -> Values:
 
 
 SHAPES = {
-    "skewed": lambda r: (r.beta(8, 1.5, 5000), r.beta(6, 1.6, 4000), r.beta(6.5, 1.6, 2000)),
+    "skewed": lambda r: (r.beta(8, 1.5, 3000), r.beta(6, 1.6, 2500), r.beta(6.5, 1.6, 2000)),
     # Most confidences equal 1 in float32, in members more than in non-members.
     "saturated": lambda r: (
-        logistic(r.normal(18, 6, 5000)),
-        logistic(r.normal(10, 8, 4000)),
+        logistic(r.normal(18, 6, 3000)),
+        logistic(r.normal(10, 8, 2500)),
         logistic(r.normal(12, 8, 2000)),
     ),
     "bimodal": lambda r: (
-        np.where(r.random(5000) < 0.1, r.beta(1, 3, 5000), r.beta(20, 1, 5000)),
-        np.where(r.random(4000) < 0.25, r.beta(1, 3, 4000), r.beta(10, 1, 4000)),
+        np.where(r.random(3000) < 0.1, r.beta(1, 3, 3000), r.beta(20, 1, 3000)),
+        np.where(r.random(2500) < 0.25, r.beta(1, 3, 2500), r.beta(10, 1, 2500)),
         np.where(r.random(2000) < 0.15, r.beta(1, 3, 2000), r.beta(10, 1, 2000)),
     ),
     "fewer members": lambda r: (
-        r.beta(9, 1, 2500),
-        r.beta(5, 2, 4000),
+        r.beta(9, 1, 1800),
+        r.beta(5, 2, 2500),
         r.beta(6, 1.5, 2000),
     ),
 }
