@@ -27,7 +27,7 @@ class Probe(Recipe):
 
     - CIFAR-10, JPEG-recompressed, 6,000 training and 3,000 test images: retain 46.9 and 42.3,
       test 43.5 and 40.8, forget 42.5 and 40.3, CMIA 37.0 and 34.7; cached moves by at most 0.5
-      with the probe's seed, and took 4 s instead of 612 s.
+      with the probe's seed.
     - digits, 8x8 pixels: test 97.5 and 73.6. A crop padded by 4 moves such images by up to half
       their size: use "cached" for small images.
 
