@@ -178,6 +178,13 @@ def test_deletion_may_die_at_any_point(local_store: Store) -> None:
     assert local_store.read_rows()["row"].to_pylist() == ["0", "2"]
 
 
+def test_compacting_the_same_row_again_keeps_it(local_store: Store) -> None:
+    for _ in range(2):
+        local_store.write_row("a", {"x": 1})
+        assert local_store.compact() == 1
+        assert local_store.read_rows().to_pylist() == [{"row": "a", "x": 1}]
+
+
 class Rewriting:
     """An object store in which another process writes a row while this one compacts."""
 

@@ -1,15 +1,13 @@
 """Rows: every trial and seed is one Parquet file of one row, named by its key.
 
 Nothing is ever appended, so writers need no agreement. `compact` merges the small files into
-one; a compacted file lists in its metadata the compacted files that it replaces, so that a
-crash between writing it and removing those leaves nothing counted twice.
+one; a row that is in several files is counted once, and a small file wins.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +25,6 @@ _SMALL = "rows/"
 _COMPACTED = "rows-compacted/"
 _SUFFIX = ".parquet"
 _NAME = "row"
-_REPLACES = b"replaces"
 _THREADS = 16
 _READ_ATTEMPTS = 5
 
@@ -39,14 +36,12 @@ class _Snapshot:
     Attributes:
         bytes: of the small files, by object name.
         small: their tables, by row name.
-        compacted: by object name; none replaces another.
-        replaced: names of compacted files that those replace.
+        compacted: tables of the compacted files, by object name.
     """
 
     bytes: dict[str, bytes]
     small: dict[str, pa.Table]
     compacted: dict[str, pa.Table]
-    replaced: list[str]
 
     def union(self, prefix: str) -> pa.Table:
         """One table, sorted by name; a small file wins over a compacted row of its name."""
@@ -105,8 +100,9 @@ class Rows:
         snapshot = self._snapshot("")
         if not snapshot.small:
             return 0
-        # Those that are replaced already but could not be removed go as well.
-        self._replace([*snapshot.compacted, *snapshot.replaced], snapshot.union(""))
+        # The older compacted files go first: where they and the new one differ, the small files
+        # that made the difference still stand over both.
+        self._replace(list(snapshot.compacted), snapshot.union(""))
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(self._remove_if_same, snapshot.bytes, snapshot.bytes.values()))
         return len(snapshot.small)
@@ -120,20 +116,18 @@ class Rows:
             files = self._present(names)
             if len(files) < len(names):
                 continue  # replaced by a newer one since they were listed
-            tables = {name: self._parsed(name, each) for name, each in files.items()}
-            replaced = {old for table in tables.values() for old in _replaced_by(table)}
-            live = {name: table for name, table in tables.items() if name not in replaced}
-            return _Snapshot(data, small, live, sorted(replaced & set(tables)))
+            compacted = {name: self._parsed(name, each) for name, each in files.items()}
+            return _Snapshot(data, small, compacted)
         raise StoreError("rows", "they are being compacted again and again", "read them later")
 
     def _replace(self, compacted: Sequence[str], table: pa.Table) -> None:
         """Write `table` as a compacted file in the place of others."""
-        table = table.replace_schema_metadata({_REPLACES: json.dumps(compacted).encode()})
         data = _to_bytes(table)
         name = f"{_COMPACTED}{hashlib.sha256(data).hexdigest()[:16]}{_SUFFIX}"
         self._objects.write(name, data)
         for old in compacted:
-            self._objects.delete(old)
+            if old != name:  # equal content has an equal name
+                self._objects.delete(old)
 
     def _remove_if_same(self, name: str, data: bytes) -> None:
         try:
@@ -192,11 +186,6 @@ def _to_bytes(table: pa.Table) -> bytes:
         table, sink, write_page_checksum=True, use_dictionary=False, write_statistics=False
     )
     return sink.getvalue()
-
-
-def _replaced_by(table: pa.Table) -> list[str]:
-    names: list[str] = json.loads((table.schema.metadata or {}).get(_REPLACES, b"[]"))
-    return names
 
 
 def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
