@@ -15,6 +15,7 @@ from unlearn_ray.scheduling.search import (
     LAST,
     METRIC,
     SEEDS_RUN,
+    Ending,
     Queue,
     StudiesSearch,
     StudySearch,
@@ -49,9 +50,11 @@ def run(past: list[PastTrial], until: int) -> list[PastTrial]:
                 METRIC: sum(gaps) / len(gaps), SEEDS_RUN: len(gaps), LAST: len(gaps) == SEEDS,
                 FAILURE: None, "training_iteration": len(gaps),
             }  # fmt: skip
-            stopped = search.should_stop(str(number), result)
-        search.on_trial_complete(str(number), result)
-        trials.append(PastTrial(number, point, tuple(gaps), "stopped" if stopped else "complete"))
+            # Tune asks the scheduler after every seed but the last.
+            stopped = not result[LAST] and search.should_stop(str(number), result)
+        state = "stopped" if stopped else "complete"
+        search.tell(str(number), Ending(state, result[METRIC], len(gaps)))
+        trials.append(PastTrial(number, point, tuple(gaps), state))
     return trials
 
 
@@ -68,30 +71,40 @@ def test_the_search_beats_its_random_start() -> None:
 
 
 def test_stopped_and_failed_trials_are_never_told_complete() -> None:
-    search = StudySearch("finetune", SPACE, Search(startup=2, keep=50), [])
-    study = search._ot_study
-    good = {METRIC: 1.0, SEEDS_RUN: 1, LAST: False, FAILURE: None}
+    study = StudySearch("finetune", SPACE, Search(startup=2, keep=50), [])
+    ends: list[tuple[int, str]] = []
+    queue = Queue("finetune", study, {}, [0, 1, 2, 3, 4, 5])
+    search = StudiesSearch(
+        [queue], lambda _: None, lambda trial, end: ends.append((trial.number, end.state))
+    )
+    first = {METRIC: 1.0, SEEDS_RUN: 1, LAST: False, FAILURE: None}
     for number, value in enumerate((1.0, 2.0)):
-        trial_id = str(number)
-        search.suggest_number(trial_id, number, None)
-        assert not search.should_stop(trial_id, {**good, METRIC: value})
-        last = {**good, METRIC: value, SEEDS_RUN: 2, LAST: True}
-        assert not search.should_stop(trial_id, last)
-        search.on_trial_complete(trial_id, last)
-    search.suggest_number("bad", 2, None)
-    bad = {**good, METRIC: 50.0}
+        search.suggest(str(number))
+        assert not search.should_stop(str(number), {**first, METRIC: value})
+        search.on_trial_complete(
+            str(number), {METRIC: value, SEEDS_RUN: 2, LAST: True, FAILURE: None}
+        )
+    search.suggest("bad")
+    bad = {**first, METRIC: 50.0}
     assert search.should_stop("bad", bad)
     search.on_trial_complete("bad", bad)
-    search.suggest_number("nan", 3, None)
+    search.suggest("nan")
     search.on_trial_complete("nan", {METRIC: None, SEEDS_RUN: 0, LAST: True, FAILURE: "NaN"})
-    search.suggest_number("lost", 4, None)
+    search.suggest("lost")
     search.on_trial_complete("lost", None, error=True)
-    assert [trial.state for trial in study.trials] == [
+    search.suggest("interrupted")
+    search.on_trial_complete("interrupted", first)
+    told = study._ot_study.trials
+    assert [trial.state for trial in told] == [
         TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL,
-        TrialState.FAIL,
+        TrialState.FAIL, TrialState.RUNNING,
     ]  # fmt: skip
-    assert [trial.value for trial in study.trials[:2]] == [1.0, 2.0]
-    assert study.trials[3].value is None
+    assert [trial.value for trial in told[:2]] == [1.0, 2.0]
+    assert told[0].intermediate_values == {1: 1.0, 2: 1.0}
+    assert told[3].value is None
+    assert ends == [
+        (0, "complete"), (1, "complete"), (2, "stopped"), (3, "failed"), (4, "failed"),
+    ]  # fmt: skip
 
 
 def test_what_rows_tell_is_told() -> None:
@@ -117,7 +130,7 @@ def test_studies_take_turns_and_begun_trials_keep_their_point() -> None:
         Queue("one", StudySearch("one", SPACE, SEARCH, []), {1: begun}, [0, 1, 2]),
         Queue("none", None, {}, [0]),
     ]
-    search = StudiesSearch(queues)
+    search = StudiesSearch(queues, lambda _: None, lambda *_: None)
     suggested = [search.suggest(str(i)) for i in range(5)]
     assert [(s["study"], s["number"]) for s in suggested[:4]] == [
         ("one", 0), ("none", 0), ("one", 1), ("one", 2),

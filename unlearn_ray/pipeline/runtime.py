@@ -178,7 +178,7 @@ class Runtime:
                 f"do not fit the model: {error}",
                 "delete the step's record and run the sweep again",
             ) from error
-        return model.to(self.compute.device)
+        return self.compute.place(model, 0)
 
     def evidence(
         self, key: str, setting: Setting, seed: int, original: ModelEvidence | None

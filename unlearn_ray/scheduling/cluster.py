@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,23 +11,11 @@ from contextlib import contextmanager
 import ray
 
 from unlearn_ray.core.errors import BadInput
+from unlearn_ray.scheduling.environment import starts_own_cluster
 
 # One OpenMP thread per worker: on a shared CPU a second one makes small networks 4 to 15 times
 # slower, because idle threads spin.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-
-_DRIVER_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray Train's controller looks at its workers this often; every report and the end of a run
-    # wait for the next look (default 2 s).
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    # Rows are the record of a trial; Tune's own files beside them would only cost time.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 @contextmanager
@@ -44,15 +30,7 @@ def cluster(address: str | None) -> Iterator[None]:
     Raises:
         BadInput: nothing answers at `address`.
     """
-    for name, value in _DRIVER_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    own = address is None and "RAY_ADDRESS" not in os.environ
-    if own:
-        # A token of this process tree alone: neither open to the machine's other users, nor
-        # left behind in the home folder, where it would lock later clusters.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if os.environ["RAY_AUTH_MODE"] == "token":
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    own = starts_own_cluster(address)
     try:
         with _own_signal_handlers():
             ray.init(

@@ -26,7 +26,7 @@ from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
 from unlearn_ray.scheduling.board import Board
 from unlearn_ray.scheduling.cluster import cluster, room_for
 from unlearn_ray.scheduling.jobs import Job, Jobs
-from unlearn_ray.scheduling.search import FAILURE, LAST, METRIC, Assignment
+from unlearn_ray.scheduling.search import Assignment, Ending
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import Workplace
@@ -106,11 +106,14 @@ class _Driver:
         for planned in self.plan.studies:
             if self.left[planned.key] <= 0:
                 self._add_reports(planned)
-        watcher = threading.Thread(target=self._watch, daemon=True)
+        ended = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
         watcher.start()
         try:
             self.jobs.run(self.stop.is_set)
         finally:
+            ended.set()
+            watcher.join()
             if self.stop.is_set():
                 self._stop_steps()
         return Tally(self.steps_run, self.trials_failed)
@@ -120,12 +123,12 @@ class _Driver:
         ray.get(self.board.stop.remote())
         threading.Event().wait(2.0)
 
-    def _watch(self) -> None:
-        while not self.stop.wait(1.0):
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.wait(1.0):
             try:
                 told = ray.get(self.board.progress.remote(), timeout=5)
-            except (ray.exceptions.RayError, ray.exceptions.RaySystemError):
-                return
+            except ray.exceptions.RayError:
+                continue  # a busy or lost board costs the view, not the sweep
             self.progress.running = {
                 self.names[key]: one.iteration / max(one.iterations, 1)
                 for key, one in told.items()
@@ -217,8 +220,7 @@ class _Driver:
             self.workplace,
             self.board,
             on_start=self._on_start,
-            on_result=self._on_result,
-            on_error=self._on_error,
+            on_end=self._on_end,
             stopping=self.stop.is_set,
         )
 
@@ -236,47 +238,35 @@ class _Driver:
     def _on_start(self, assignment: Assignment) -> None:
         self.progress.studies[assignment.study].running += 1
 
-    def _on_result(self, assignment: Assignment, result: dict[str, Any], stopped: bool) -> None:
+    def _on_end(self, assignment: Assignment, ending: Ending) -> None:
         study = self.progress.studies[assignment.study]
-        if stopped:
-            self._mark_stopped(assignment, result)
+        study.running -= 1
+        if ending.state == "complete":
+            assert ending.gap is not None
+            study.complete += 1
+            study.best = ending.gap if study.best is None else min(study.best, ending.gap)
+        elif ending.state == "stopped":
+            self._mark_stopped(assignment, ending)
             study.stopped += 1
-        elif result.get(FAILURE) is not None:
+        else:
             study.failed += 1
             self.trials_failed += 1
             self.progress.note(
-                f"failed: {assignment.study} trial {assignment.number}: {result[FAILURE]}"
+                f"failed: {assignment.study} trial {assignment.number}: {ending.failure}"
             )
-        elif result[LAST]:
-            study.complete += 1
-            study.best = min(result[METRIC], study.best or result[METRIC])
-        else:
-            return
-        study.running -= 1
-        self._ended(assignment)
+        planned = self._planned(assignment.study)
+        self.left[planned.key] -= 1
+        if self.left[planned.key] == 0:
+            self._add_reports(planned)
 
-    def _on_error(self, assignment: Assignment) -> None:
-        study = self.progress.studies[assignment.study]
-        study.running -= 1
-        study.failed += 1
-        self.trials_failed += 1
-        self.progress.note(f"failed: {assignment.study} trial {assignment.number}: worker lost")
-        self._ended(assignment)
-
-    def _mark_stopped(self, assignment: Assignment, result: dict[str, Any]) -> None:
+    def _mark_stopped(self, assignment: Assignment, ending: Ending) -> None:
         """Say in the trial's last row that it ended there."""
-        seed = self.sweep.seeds.tuning[result["seeds_run"] - 1]
+        seed = self.sweep.seeds.tuning[ending.seeds_run - 1]
         key = self._planned(assignment.study).key
         name = row_name(key, self.sweep.name, "tuning", assignment.number, seed)
         # A prefix finds longer names, too: seed 1 and seed 10.
         rows = {row.pop("row"): row for row in self.store.read_rows(name).to_pylist()}
         self.store.write_row(name, {**rows[name], "state": "stopped"})
-
-    def _ended(self, assignment: Assignment) -> None:
-        planned = self._planned(assignment.study)
-        self.left[planned.key] -= 1
-        if self.left[planned.key] == 0:
-            self._add_reports(planned)
 
     def _planned(self, study: str) -> PlannedStudy:
         return next(planned for planned in self.plan.studies if planned.study.name == study)

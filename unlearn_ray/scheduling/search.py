@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import (
@@ -49,6 +49,16 @@ def distribution(field_range: Range) -> BaseDistribution:
     )
 
 
+class StaysInDriver:
+    """Tune pickles a run's parts for `Tuner.restore`, which nothing here needs.
+
+    What they point at (threads, views) lives in the driver alone, so they pickle as nothing.
+    """
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()
+
+
 class StudySearch(OptunaSearch):  # type: ignore[misc]
     """OptunaSearch for one method's study."""
 
@@ -64,8 +74,6 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]
         )
         self._name = name
         self._search = search
-        self._numbers: dict[str, int] = {}
-        self._stopped: set[str] = set()
         self._ot_study.pruner = optuna.pruners.PercentilePruner(
             search.keep, n_startup_trials=search.startup
         )
@@ -102,7 +110,6 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]
             )
         if point is not None:
             self._ot_study.enqueue_trial(point)
-        self._numbers[trial_id] = number
         suggested: dict[str, Any] = self.suggest(trial_id)
         return suggested
 
@@ -110,25 +117,17 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]
         """Whether a trial is clearly worse than the study's others after the same seeds."""
         trial = self._ot_trials[trial_id]
         trial.report(result[METRIC], result[SEEDS_RUN])
-        if result[LAST] or not trial.should_prune():
-            return False
-        self._stopped.add(trial_id)
-        return True
+        stop: bool = trial.should_prune()
+        return stop
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: `should_stop` has reported it."""
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Tell Optuna how the trial ended."""
-        failed = error or result is None or result.get(FAILURE) is not None
-        if failed:
-            super().on_trial_complete(trial_id, None, error=True)
-        elif trial_id in self._stopped:
-            super().on_trial_complete(trial_id, None, error=False)
+    def tell(self, trial_id: str, ending: Ending) -> None:
+        """Tell Optuna how a trial ended."""
+        if ending.state == "complete":
+            # Optuna keeps the last seed, too, for the trials that are compared with this one.
+            self._ot_trials[trial_id].report(ending.gap, ending.seeds_run)
+            self.on_trial_complete(trial_id, {METRIC: ending.gap})
         else:
-            super().on_trial_complete(trial_id, result, error=False)
+            self.on_trial_complete(trial_id, None, error=ending.state == "failed")
 
 
 @dataclass
@@ -158,17 +157,44 @@ class Assignment:
     point: dict[str, Any]
 
 
-class StudiesSearch(Searcher):  # type: ignore[misc]
-    """All studies behind one Tune run: they take turns, and share its warm actors."""
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended.
+
+    Attributes:
+        gap: mean average gap over the seeds that were run; None if it failed.
+        seeds_run: how many these were.
+        failure: why it failed.
+    """
+
+    state: Literal["complete", "stopped", "failed"]
+    gap: float | None
+    seeds_run: int
+    failure: str | None = None
+
+
+class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
+    """All studies behind one Tune run: they take turns, and share its warm actors.
+
+    Args:
+        queues: what each study has to run.
+        on_start: told each trial that starts.
+        on_end: told each trial that ends, once its study's sampler knows.
+    """
 
     def __init__(
-        self, queues: list[Queue], on_start: Callable[[Assignment], None] = lambda _: None
+        self,
+        queues: list[Queue],
+        on_start: Callable[[Assignment], None],
+        on_end: Callable[[Assignment, Ending], None],
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._queues = queues
         self._on_start = on_start
-        self.assignments: dict[str, Assignment] = {}
+        self._on_end = on_end
+        self._assignments: dict[str, Assignment] = {}
         self._search_of: dict[str, StudySearch | None] = {}
+        self._stopped: set[str] = set()
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -189,17 +215,18 @@ class StudiesSearch(Searcher):  # type: ignore[misc]
             point = queue.search.suggest_number(trial_id, number, point)
         assert point is not None
         assignment = Assignment(queue.name, number, point)
-        self.assignments[trial_id] = assignment
+        self._assignments[trial_id] = assignment
         self._search_of[trial_id] = queue.search
         self._on_start(assignment)
         return {"study": queue.name, "number": number, "point": point}
 
     def should_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Ask the trial's study; a failed trial ends by itself."""
+        """Ask the trial's study; a trial that ends by itself is not asked for."""
         search = self._search_of[trial_id]
-        if search is None or result.get(FAILURE) is not None:
+        if search is None or not search.should_stop(trial_id, result):
             return False
-        return search.should_stop(trial_id, result)
+        self._stopped.add(trial_id)
+        return True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler has asked `should_stop`."""
@@ -207,10 +234,26 @@ class StudiesSearch(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Pass on to the trial's study."""
+        """Tell the trial's study, then whoever waits for it."""
+        ending = self._ending(trial_id, result, error)
+        if ending is None:
+            return
         search = self._search_of[trial_id]
         if search is not None:
-            search.on_trial_complete(trial_id, result, error)
+            search.tell(trial_id, ending)
+        self._on_end(self._assignments[trial_id], ending)
+
+    def _ending(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> Ending | None:
+        if error or result is None:
+            return Ending("failed", None, 0, "its worker was lost too often")
+        failure = result.get(FAILURE)
+        if failure is not None:
+            return Ending("failed", None, result[SEEDS_RUN], failure)
+        if trial_id in self._stopped:
+            return Ending("stopped", result[METRIC], result[SEEDS_RUN])
+        if result[LAST]:
+            return Ending("complete", result[METRIC], result[SEEDS_RUN])
+        return None  # the whole sweep is being stopped; the trial goes on when it is resumed
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: rows are the only memory."""
@@ -219,28 +262,22 @@ class StudiesSearch(Searcher):  # type: ignore[misc]
         """Nothing: rows are the only memory."""
 
 
-@dataclass
-class SeedRungs(FIFOScheduler):  # type: ignore[misc]
+class SeedRungs(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
     """Tune's scheduler: after each tuning seed, stop what is clearly worse.
 
-    Attributes:
+    Args:
         search: knows every study's trials.
-        on_result: told the trial, its result and whether it stops here.
     """
 
-    search: StudiesSearch
-    on_result: Callable[[Assignment, dict[str, Any], bool], None]
-    metric: str | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, search: StudiesSearch) -> None:
         super().__init__()
+        self.search = search
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """The metric is the studies' own."""
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide after one seed."""
+        """Decide after one seed; Tune does not ask after a trial's last."""
         stop = self.search.should_stop(trial.trial_id, result)
-        self.on_result(self.search.assignments[trial.trial_id], result, stop)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)

@@ -27,8 +27,10 @@ from unlearn_ray.scheduling.search import (
     METRIC,
     SEEDS_RUN,
     Assignment,
+    Ending,
     Queue,
     SeedRungs,
+    StaysInDriver,
     StudiesSearch,
     StudySearch,
 )
@@ -116,7 +118,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         )
 
 
-class _StopAll(Stopper):  # type: ignore[misc]
+class _StopAll(StaysInDriver, Stopper):  # type: ignore[misc]
     def __init__(self, asked: Callable[[], bool]) -> None:
         self.asked = asked
 
@@ -148,8 +150,7 @@ def run_studies(
     board: Any,
     *,
     on_start: Callable[[Assignment], None],
-    on_result: Callable[[Assignment, dict[str, Any], bool], None],
-    on_error: Callable[[Assignment], None],
+    on_end: Callable[[Assignment, Ending], None],
     stopping: Callable[[], bool],
 ) -> None:
     """Run every trial that the rows do not hold yet; returns when all ended, or were stopped.
@@ -160,15 +161,14 @@ def run_studies(
         workplace: of the actors.
         board: for progress.
         on_start: told each trial that starts.
-        on_result: told each trial's seed, and whether the trial is stopped after it.
-        on_error: told each trial whose actor was lost for good.
+        on_end: told each trial that ends.
         stopping: asked all along.
     """
     waiting = queues(sweep, past)
     total = sum(len(queue.numbers) for queue in waiting)
     if total == 0:
         return
-    search = StudiesSearch(waiting, on_start)
+    search = StudiesSearch(waiting, on_start, on_end)
     resources = sweep.resources.trial
     room = room_for(resources.cpu * resources.workers, resources.gpu * resources.workers)
     trainable = tune.with_resources(
@@ -180,7 +180,7 @@ def run_studies(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                scheduler=SeedRungs(search, on_result),
+                scheduler=SeedRungs(search),
                 num_samples=total,
                 max_concurrent_trials=min(sweep.search.concurrent or room, total),
                 reuse_actors=True,
@@ -190,16 +190,8 @@ def run_studies(
                 storage_path=folder,
                 verbose=0,
                 stop=_StopAll(stopping),
-                callbacks=[_Errors(search, on_error)],
                 failure_config=tune.FailureConfig(max_failures=TRIAL_RESTARTS),
+                # Rows and records are what a trial leaves; there is nothing else to save.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
-
-
-class _Errors(tune.Callback):  # type: ignore[misc]
-    def __init__(self, search: StudiesSearch, on_error: Callable[[Assignment], None]) -> None:
-        self.search = search
-        self.on_error = on_error
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.on_error(self.search.assignments[trial.trial_id])
