@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tests.data.reference import photographs, pil_views, tensor_views
 from unlearn_ray.data.augmentation import (
@@ -17,6 +18,7 @@ from unlearn_ray.data.augmentation import (
     normalise,
     probe_views,
 )
+from unlearn_ray.data.rendering import render, work_at_once
 from unlearn_ray.data.view_parameters import ViewParameters
 
 AUGMENTATIONS = {
@@ -69,12 +71,13 @@ def test_views_are_torchvisions(augmentation: Augmentation, size: int) -> None:
 def test_what_other_devices_compute_is_the_same(augmentation: Augmentation) -> None:
     images = noise(100, 16)
     parameters = augmentation.sample(100, 16, generator())
-    # Ungrouped, with neutral operations where an image needs none: the form without waiting.
-    everywhere = augmentation._view(images, parameters, None)
-    assert everywhere.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(
-        everywhere, augmentation.apply(images, parameters), rtol=0, atol=1e-5
-    )
+    padded = functional.pad(images, (0, 0, *(augmentation.padding,) * 4))
+    views = torch.empty(images.shape)
+    # All images together, with neutral operations where one needs none.
+    work = work_at_once(parameters, 16)
+    render(padded, work, augmentation.mean, augmentation.std, views)
+    expected = augmentation.apply(images, parameters)
+    torch.testing.assert_close(views.permute(0, 3, 1, 2), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -6,6 +6,8 @@ changed in place. The operations are those of torchvision's tensor path.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,28 +23,50 @@ def luma(planes: Float[Tensor, "3 n p"]) -> Float[Tensor, "n p"]:
     return gray.add_(planes[1], alpha=LUMA[1]).add_(planes[2], alpha=LUMA[2])
 
 
-def blend(
-    planes: Float[Tensor, "3 n p"],
-    keep: Float[Tensor, "n 1"],
-    to_gray: Float[Tensor, "n 1"] | None,
-    to_mean: Float[Tensor, "n 1"] | None,
-) -> None:
-    """clamp(keep * image + to_gray * luma + to_mean * mean luma) in place.
+@dataclass(frozen=True)
+class Blends:
+    """Brightness, contrast and saturation of each image, one operation after the other.
 
-    With one of the two shares 1 - keep and the other 0 this is torchvision's
-    `adjust_saturation` or `adjust_contrast`; with both 0 it is `adjust_brightness`. So one
-    operation serves rows that are at different ones.
+    Every one of them is clamp(keep * image + to_gray * luma + to_mean * mean luma): the two
+    shares are 0 for brightness, to_mean is 1 - keep for contrast, to_gray is 1 - keep for
+    saturation. So images that are at different ones are still treated together.
+
+    Attributes:
+        keep, to_gray, to_mean: (operations, N, 1); None where always 0.
     """
-    if to_gray is None and to_mean is None:
-        planes.mul_(keep).clamp_(0, 1)
-        return
-    mixed = luma(planes)
-    mean = None if to_mean is None else mixed.mean(dim=1, keepdim=True).mul_(to_mean)
-    if to_gray is not None:
-        mixed.mul_(to_gray)
-    if mean is not None:
-        mixed = mean if to_gray is None else mixed.add_(mean)
-    planes.mul_(keep).add_(mixed).clamp_(0, 1)
+
+    keep: Float[Tensor, "operations n 1"]
+    to_gray: Float[Tensor, "operations n 1"] | None
+    to_mean: Float[Tensor, "operations n 1"] | None
+
+    def part(self, operations: slice, images: slice) -> Blends:
+        """Some of the operations on some of the images."""
+        shares = [
+            None if share is None else share[operations, images]
+            for share in (self.to_gray, self.to_mean)
+        ]
+        return Blends(self.keep[operations, images], *shares)
+
+    def apply(self, planes: Float[Tensor, "3 n p"]) -> None:
+        """All operations, in place."""
+        for operation in range(len(self.keep)):
+            mixed = self._mixed_in(planes, operation)
+            planes.mul_(self.keep[operation])
+            if mixed is not None:
+                planes.add_(mixed)
+            planes.clamp_(0, 1)
+
+    def _mixed_in(self, planes: Tensor, operation: int) -> Tensor | None:
+        if self.to_gray is None and self.to_mean is None:
+            return None
+        gray = luma(planes)
+        if self.to_mean is None:
+            assert self.to_gray is not None
+            return gray.mul_(self.to_gray[operation])
+        mean = gray.mean(dim=1, keepdim=True).mul_(self.to_mean[operation])
+        if self.to_gray is None:
+            return mean
+        return gray.mul_(self.to_gray[operation]).add_(mean)
 
 
 def shift_hue(planes: Float[Tensor, "3 n p"], shift: Float[Tensor, "n 1"]) -> None:
@@ -58,12 +82,16 @@ def shift_hue(planes: Float[Tensor, "3 n p"], shift: Float[Tensor, "n 1"]) -> No
     low = torch.minimum(red, green)
     torch.minimum(low, blue, out=low)
     chroma = high - low
+    # The hue from the greatest colour. A lerp by 0 or 1 is exact, and far quicker than `where`.
+    greatest = torch.empty_like(high)
     hue = (red - green).add_(chroma, alpha=4)
-    hue = torch.where(green == high, (blue - red).add_(chroma, alpha=2), hue)
-    hue = torch.where(red == high, green - blue, hue)
+    from_green = (blue - red).add_(chroma, alpha=2)
+    hue.lerp_(from_green, torch.eq(green, high, out=greatest))
+    torch.sub(green, blue, out=from_green)
+    hue.lerp_(from_green, torch.eq(red, high, out=greatest))
     # No chroma, no hue: 0 / tiny is 0, and the ramps are multiplied by 0.
-    hue.div_(chroma.clamp_min(_TINY)).add_(shift * 6)
-    hue.sub_((hue * (1 / 6)).floor_(), alpha=6)
+    hue.div_(torch.clamp_min(chroma, _TINY, out=greatest)).add_(shift * 6)
+    hue.sub_(torch.mul(hue, 1 / 6, out=greatest).floor_(), alpha=6)
 
     torch.sub(hue, 3, out=red)
     torch.addcmul(low.sub_(chroma), chroma, red.abs_().clamp_(1, 2), out=red)

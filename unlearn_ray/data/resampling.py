@@ -8,6 +8,7 @@ minds, and the last copy turns it back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +32,16 @@ class Taps:
 
     def reversed_where(self, flip: Bool[Tensor, " n"]) -> Taps:
         """The same rows in the opposite order, for the images that `flip` names."""
-        return Taps(*(None if part is None else _reversed(part, flip) for part in self._parts()))  # type: ignore[arg-type]
+        return self._each(lambda part: torch.where(flip[:, None], part.flip(1), part))
 
-    def _parts(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        return self.first, self.second, self.weight
+    def part(self, images: slice) -> Taps:
+        """The taps of some of the images."""
+        return self._each(lambda part: part[images])
 
-
-def _reversed(part: Tensor, flip: Tensor) -> Tensor:
-    return torch.where(flip[:, None], part.flip(1), part)
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Taps:
+        if self.second is None or self.weight is None:
+            return Taps(change(self.first))
+        return Taps(change(self.first), change(self.second), change(self.weight))
 
 
 def resized(start: Int64[Tensor, " n"], length: Int64[Tensor, " n"], size: int) -> Taps:
@@ -72,27 +75,24 @@ def resample(
         rows, columns: what the output's rows and columns are made of; None keeps them.
     """
     count, height, width, _ = images.shape
-    if rows is None:
-        planes = _planes(images)
-    else:
-        flat = images.reshape(count * height, width * 3)
-        shape = (count, rows.first.shape[1], width, 3)
-        planes = _planes(flat.index_select(0, _flat(rows.first, height)).view(shape))
-        if rows.second is not None and rows.weight is not None:
-            other = _planes(flat.index_select(0, _flat(rows.second, height)).view(shape))
-            planes.lerp_(other, rows.weight[:, None, :])
+    lines = images.reshape(count * height, width * 3)
+    if rows is not None:
+        lines = _mixed(lines, rows, height)
+    stretched = lines.view(count, -1, width, 3).permute(3, 0, 2, 1)
+    # Bytes are turned on their side first, being quicker to move than what they become.
+    planes = stretched.contiguous().float()
     if columns is not None:
-        flat = planes.view(3, count * width, -1)
-        planes = flat.index_select(1, _flat(columns.first, width))
-        if columns.second is not None and columns.weight is not None:
-            other = flat.index_select(1, _flat(columns.second, width))
-            planes.lerp_(other, columns.weight.reshape(-1, 1))
-        planes = planes.view(3, count, columns.first.shape[1], -1)
-    return planes.mul_(1 / 255)
+        planes = _mixed(planes.view(3, count * width, -1), columns, width)
+    return planes.view(3, count, -1, planes.shape[-1]).mul_(1 / 255)
 
 
-def _planes(images: Tensor) -> Tensor:
-    return images.permute(3, 0, 2, 1).to(torch.float32, memory_format=torch.contiguous_format)
+def _mixed(lines: Tensor, taps: Taps, length: int) -> Tensor:
+    """Gather and mix along the last but one dimension, where each image has `length` lines."""
+    first = lines.index_select(-2, _flat(taps.first, length))
+    if taps.second is None or taps.weight is None:
+        return first
+    second = lines.index_select(-2, _flat(taps.second, length))
+    return first.float().lerp_(second.float(), taps.weight.reshape(-1, 1))
 
 
 def _flat(index: Tensor, length: int) -> Tensor:

@@ -18,30 +18,32 @@ class ViewParameters:
     """One row per image; None where the augmentation does not do such a thing.
 
     Attributes:
+        count: number of images.
+        operations: the colour operations that are applied (those whose strength is not 0).
         crop: top, left, height and width of the box that is stretched to the image's size.
         shift: top and left of the crop inside the padded image.
         flip: whether left and right are swapped.
         jitter: whether the colours are jittered.
         factors: of brightness, contrast, saturation and hue (in turns).
-        order: which of these four (0 .. 3) is applied first, second ...; those whose strength
-            is 0 are left out.
+        order: which of the operations is applied first, second ...
         gray: whether the colours become gray in the end.
     """
 
     count: int
+    operations: tuple[int, ...] = ()
     crop: Int64[Tensor, "batch 4"] | None = None
     shift: Int64[Tensor, "batch 2"] | None = None
     flip: Bool[Tensor, " batch"] | None = None
     jitter: Bool[Tensor, " batch"] | None = None
     factors: Float[Tensor, "batch 4"] | None = None
-    order: Int64[Tensor, "batch active"] | None = None
+    order: Int64[Tensor, "batch operations"] | None = None
     gray: Bool[Tensor, " batch"] | None = None
 
     def rows(self, index: slice | Int64[Tensor, " rows"]) -> ViewParameters:
         """The parameters of some of the images, in the order of `index`."""
         count = torch.empty(self.count, 0)[index].shape[0]
         chosen = {name: part[index] for name, part in self._tensors().items()}
-        return replace(self, count=count, **chosen)
+        return replace(self, count=count, **chosen)  # type: ignore[arg-type]
 
     def to(self, device: torch.device | str) -> ViewParameters:
         """The same on another device."""
@@ -94,11 +96,10 @@ def draw_factors(
 
 
 def draw_order(
-    count: int, strengths: tuple[float, float, float, float], generator: torch.Generator
-) -> Int64[Tensor, "count active"]:
-    """A uniformly random order, for each image, of the operations whose strength is not 0."""
-    active = [operation for operation, strength in enumerate(strengths) if strength]
-    orders = torch.tensor(list(permutations(active)))
+    count: int, operations: tuple[int, ...], generator: torch.Generator
+) -> Int64[Tensor, "count operations"]:
+    """A uniformly random order of the operations for each image."""
+    orders = torch.tensor(list(permutations(operations)))
     return orders[torch.randint(len(orders), (count,), generator=generator)]
 
 
