@@ -138,7 +138,7 @@ def normalise(
     count, height, width, _ = images.shape
     # Whole rows at a time: an innermost loop over three channels would not be vectorised.
     scale, offset = (
-        torch.tensor(values, device=images.device).repeat(width)
+        torch.tensor(values).repeat(width).to(images.device, non_blocking=True)
         for values in scale_and_offset(mean, std)
     )
     rows = images.reshape(count, height, width * 3).to(torch.float32).mul_(scale / 255).add_(offset)
