@@ -114,6 +114,9 @@ def _run(plan: Plan, store: Store, address: str | None, out: Console, err: Conso
     else:
         store.check_writable()
         # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
+        from unlearn_ray.scheduling.environment import prepare
+
+        prepare(address)
         from unlearn_ray.scheduling.driver import run_sweep
 
         progress = SweepProgress(plan.sweep.name)
