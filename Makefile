@@ -32,7 +32,7 @@ s3: .venv-s3/installed
 
 .venv-s3/installed:
 	$(PYTHON) -m venv .venv-s3
-	.venv-s3/bin/python -m pip install --quiet swift==2.38.3
+	.venv-s3/bin/python -m pip install --quiet swift==2.38.3 'setuptools<81'
 	touch $@
 
 lint: setup
