@@ -1,0 +1,124 @@
+"""What a trial costs beside its training: process start, scheduling, records, rows.
+
+Trials that train nothing (zero epochs, one accuracy) run through the studies of a sweep on warm
+actors, and beside them, in the same Ray cluster, trials that do nothing through plain Ray Tune
+with torch imported: with its defaults (a process per trial), and with `reuse_actors=True`.
+The cost of ours is a trial's wall time less its unlearning and evaluation.
+
+    python -m benchmarks.trial_cost
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SWEEP = """
+dataset: {digits: {image_size: 8}}
+validation: 0.5
+forget_set: {random: {fraction: 0.1}}
+model: {resnet8: {width: 4}}
+family: {simclr: {augmentation: {flip: 0}}}
+training: {epochs: 0}
+probe: {epochs: 1}
+metrics: [forget_accuracy]
+methods: {finetune: {epochs: 0, learning_rate: {log_uniform: [0.003, 0.03]}}}
+search: {trials: TRIALS, startup: 5, concurrent: 1}
+seeds: {tuning: [0], reporting: [1]}
+"""
+OURS, REUSED, DEFAULT = 60, 60, 6
+
+
+def main() -> None:
+    """Print the three costs, and ours as a ratio of Tune's default."""
+    from unlearn_ray.scheduling.environment import prepare
+
+    prepare(None)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sweep.yaml"
+        path.write_text(SWEEP.replace("TRIALS", str(OURS)))
+        _measure(path, f"{folder}/store")
+
+
+def _measure(path: Path, store_url: str) -> None:
+    from unlearn_ray.pipeline.once import ensure, run_here
+    from unlearn_ray.pipeline.plan import reference_steps
+    from unlearn_ray.pipeline.sweep_file import load_sweep
+    from unlearn_ray.scheduling.board import Board
+    from unlearn_ray.scheduling.cluster import cluster
+    from unlearn_ray.scheduling.studies import run_studies
+    from unlearn_ray.scheduling.worker import Workplace
+    from unlearn_ray.storage.store import open_store
+
+    sweep = load_sweep(path)
+    store = open_store(store_url)
+    workplace = Workplace(store.url, 600)
+    with cluster(None):
+        board: Any = Board.remote()
+        runtime = workplace.runtime(board)
+        for step in reference_steps(sweep, 0):
+            ensure(step, store, lambda step: run_here(step, runtime))
+        ends: list[float] = []
+        run_studies(
+            sweep,
+            {"finetune": []},
+            workplace,
+            board,
+            on_start=lambda _: None,
+            on_end=lambda *_: ends.append(time.perf_counter()),
+            stopping=lambda: False,
+        )
+        rows = store.read_rows().to_pylist()
+        assert len(rows) == OURS
+        work = statistics.median(r["unlearning_seconds"] + r["evaluation_seconds"] for r in rows)
+        # The first trials pay for starting the actor.
+        gaps = [after - before for before, after in zip(ends[5:], ends[6:], strict=False)]
+        ours = statistics.median(gaps) - work
+        reused = _plain_tune(REUSED, reuse=True)
+        default = _plain_tune(DEFAULT, reuse=False)
+    print(f"a trial beside its training and evaluation, one at a time, {OURS} trials")
+    print(f"  unlearn_ray                    {ours:8.3f} s   (unlearn and evaluate {work:.3f} s)")
+    print(f"  Ray Tune, reuse_actors=True    {reused:8.3f} s   {reused / ours:6.1f}x ours")
+    print(f"  Ray Tune, defaults             {default:8.3f} s   {default / ours:6.1f}x ours")
+    sys.exit(0 if ours < 0.1 else "the cost of a trial is not under 0.1 s")
+
+
+def _nothing(config: dict[str, Any]) -> None:
+    import torch
+    from ray import tune
+
+    tune.report({"value": float(torch.zeros(1))})
+
+
+def _plain_tune(trials: int, *, reuse: bool) -> float:
+    from ray import tune
+
+    ends: list[float] = []
+
+    class Clock(tune.Callback):  # type: ignore[misc]
+        """Notes when trials end."""
+
+        def on_trial_complete(self, *_: Any, **__: Any) -> None:
+            """A trial ended."""
+            ends.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        tune.Tuner(
+            tune.with_resources(_nothing, {"cpu": 1}),
+            param_space={"x": tune.uniform(0, 1)},
+            tune_config=tune.TuneConfig(
+                num_samples=trials, max_concurrent_trials=1, reuse_actors=reuse
+            ),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[Clock()]),
+        ).fit()
+    first = 5 if reuse else 0
+    gaps = [after - before for before, after in zip(ends[first:], ends[first + 1 :], strict=False)]
+    return statistics.median(gaps)
+
+
+if __name__ == "__main__":
+    main()
