@@ -10,6 +10,7 @@ The cost of ours is a trial's wall time less its unlearning and evaluation.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import tempfile
@@ -76,7 +77,7 @@ def _measure(path: Path, store_url: str) -> None:
         assert len(rows) == OURS
         work = statistics.median(r["unlearning_seconds"] + r["evaluation_seconds"] for r in rows)
         # The first trials pay for starting the actor.
-        gaps = [after - before for before, after in zip(ends[5:], ends[6:], strict=False)]
+        gaps = [after - before for before, after in itertools.pairwise(ends[5:])]
         ours = statistics.median(gaps) - work
         reused = _plain_tune(REUSED, reuse=True)
         default = _plain_tune(DEFAULT, reuse=False)
@@ -116,8 +117,7 @@ def _plain_tune(trials: int, *, reuse: bool) -> float:
             run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[Clock()]),
         ).fit()
     first = 5 if reuse else 0
-    gaps = [after - before for before, after in zip(ends[first:], ends[first + 1 :], strict=False)]
-    return statistics.median(gaps)
+    return statistics.median(b - a for a, b in itertools.pairwise(ends[first:]))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Measured on two-core AVX2 machines: bf16 autocast runs at 0.08x of float32, and a second OpenMP
 thread makes small networks 4 to 15 times slower beside other load. So a CPU worker computes in
-float32 on one thread; a GPU worker uses bf16 autocast, TF32 and a compiled backbone.
+float32 on one thread; a GPU worker uses bf16 autocast and, for long runs, a compiled encoder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+
+from unlearn_ray.core.collective import world_size
 
 # Compiling takes about a minute; below this many iterations it does not come back.
 COMPILE_FROM_ITERATIONS = 5_000
@@ -33,7 +35,7 @@ class Compute:
         On a CPU, results are deterministic: the same numbers, bit for bit, run after run.
         """
         if torch.cuda.is_available():
-            torch.backends.cuda.matmul.allow_tf32 = True
+            # Convolutions may round to TF32; similarities and log-sum-exps are left at float32.
             torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
             return cls(torch.device("cuda", torch.cuda.current_device()))
@@ -60,7 +62,8 @@ class Compute:
     def place(self, module: nn.Module, iterations: int) -> nn.Module:
         """Move a module to the device, in channels_last, compiled if that pays."""
         module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.on_gpu and iterations >= COMPILE_FROM_ITERATIONS:
+        # A compiled encoder would be cut in pieces at every message between workers.
+        if self.on_gpu and world_size() == 1 and iterations >= COMPILE_FROM_ITERATIONS:
             for encoder in module.children():
                 encoder.compile()
         return module
