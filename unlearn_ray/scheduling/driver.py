@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from unlearn_ray.core.errors import StepFailed
 from unlearn_ray.pipeline.once import Done, ensure, run_here
@@ -90,7 +91,9 @@ class _Driver:
         self.progress = progress
         self.stop = stop
         self.workplace = Workplace(store.url, 60 * plan.sweep.checkpoint_minutes)
-        self.board: Any = Board.remote()  # type: ignore[attr-defined]
+        # Beside the driver: a node that comes and goes must not take it along.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.board: Any = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self.steps_run = 0
         self.trials_failed = 0
         self.left = {study.key: study.wanted - study.ended for study in plan.studies}

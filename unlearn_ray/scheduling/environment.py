@@ -13,6 +13,8 @@ _DRIVER_ENVIRONMENT = {
     # wait for the next look (default 2 s).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # A sweep file's relative paths mean the same in every worker.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Rows are the record of a trial; Tune's own files beside them would only cost time.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
