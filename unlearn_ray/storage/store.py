@@ -210,7 +210,7 @@ class Store:
 
     @property
     def _rows(self) -> Rows:
-        from unlearn_ray.storage.tables import Rows  # pyarrow: not for planning
+        from unlearn_ray.storage.tables import Rows  # pyarrow: only for those who use rows
 
         return Rows(self.objects)
 

@@ -199,7 +199,8 @@ def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
             types.setdefault(column.name, set()).add(column.type)
     common = pa.schema([(name, _common(several)) for name, several in types.items()])
     parts = [_cast(pa.concat_tables(each), common) for each in alike.values()]
-    return pa.concat_tables([common.empty_table(), *parts])
+    # Not `empty_table`, which imports pandas: a plan has no time for that.
+    return pa.concat_tables([pa.Table.from_batches([], common), *parts])
 
 
 def _common(types: set[pa.DataType]) -> pa.DataType:
