@@ -15,17 +15,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from unlearn_ray.core.errors import BadInput, StoreError, UnlearnRayError
+from unlearn_ray.core.errors import BadInput, StepFailed, StoreError, UnlearnRayError
+from unlearn_ray.pipeline.data_check import check_data
 from unlearn_ray.pipeline.describe import describe_parts
 from unlearn_ray.pipeline.plan import Plan, make_plan, sweep_rows
 from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.progress import SweepProgress, shown
+from unlearn_ray.scheduling.environment import prepare
 from unlearn_ray.storage.store import Store, open_store
+
+if TYPE_CHECKING:
+    from unlearn_ray.scheduling.driver import Tally
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -42,7 +48,7 @@ that are in the store are never run again.
 S3-compatible stores take credentials, endpoint and region from the usual AWS environment
 variables or profile; s3://bucket/prefix?endpoint=http://host:9000 names an endpoint.
 
-exit status: 0 done, 1 some trials failed, 2 bad input, 130 interrupted
+exit status: 0 done, 1 a step or some trials failed, 2 bad input, 130 interrupted
 """
 
 
@@ -51,23 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     plan_only = bool(given) and given[0] == "plan"
     options = _parser().parse_args(given[1:] if plan_only else given)
-    out, err = Console(), Console(stderr=True)
+    if options.list:
+        print(describe_parts())
+        return DONE
+    if options.file is None:
+        _parser().print_help(sys.stderr)
+        return BAD_INPUT
     try:
-        if options.list:
-            print(describe_parts())
-            return DONE
-        if options.file is None:
-            _parser().error("FILE is missing")
-        sweep = load_sweep(options.file, options.set, options.store)
-        store = open_store(sweep.store)
-        plan = make_plan(sweep, store)
-        if plan_only:
-            print(plan_view(plan, store.url))
-            return DONE
-        return _run(plan, store, options.address, out, err)
+        return _show(options) if plan_only else _run(options, Console(), Console(stderr=True))
     except UnlearnRayError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, BadInput | StoreError) else SOME_FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +103,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(plan: Plan, store: Store, address: str | None, out: Console, err: Console) -> int:
+def _planned(options: argparse.Namespace) -> tuple[Plan, Store]:
+    sweep = load_sweep(options.file, options.set, options.store)
+    store = open_store(sweep.store)
+    return make_plan(sweep, store), store
+
+
+def _show(options: argparse.Namespace) -> int:
+    plan, store = _planned(options)
+    print(plan_view(plan, store.url))
+    return DONE
+
+
+def _run(options: argparse.Namespace, out: Console, err: Console) -> int:
+    plan, store = _planned(options)
     failed = sum(study.failed for study in plan.studies)
     if plan.complete:
         trials = sum(study.ended for study in plan.studies)
@@ -112,22 +127,37 @@ def _run(plan: Plan, store: Store, address: str | None, out: Console, err: Conso
             highlight=False,
         )
     else:
-        store.check_writable()
-        # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
-        from unlearn_ray.scheduling.environment import prepare
-
-        prepare(address)
-        from unlearn_ray.scheduling.driver import run_sweep
-
-        progress = SweepProgress(plan.sweep.name)
-        with _interruptible() as stop, shown(progress, err):
-            tally = run_sweep(plan, store, address=address, progress=progress, stop=stop)
+        _check_before_spending(plan, store, options.address)
+        with _interruptible() as stop:
+            tally = _train(plan, store, options.address, err, stop)
         if stop.is_set():
             err.print("Interrupted; the same command goes on from here.")
             return INTERRUPTED
         failed += tally.trials_failed
     _print_table(plan, store, out)
     return SOME_FAILED if failed else DONE
+
+
+def _check_before_spending(plan: Plan, store: Store, address: str | None) -> None:
+    """Find out what would otherwise end the sweep once Ray runs and models were trained."""
+    prepare(address)
+    store.check_writable()
+    check_data(plan.sweep)
+
+
+def _train(
+    plan: Plan, store: Store, address: str | None, err: Console, stop: threading.Event
+) -> Tally:
+    # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
+    from unlearn_ray.scheduling.driver import run_sweep
+
+    progress = SweepProgress(plan.sweep.name)
+    try:
+        with shown(progress, err):
+            return run_sweep(plan, store, address=address, progress=progress, stop=stop)
+    except StoreError as error:
+        # It could be used when the sweep started: a step failed, and no input was bad.
+        raise StepFailed(error.subject, error.reason, error.remedy) from error
 
 
 def _print_table(plan: Plan, store: Store, out: Console) -> None:

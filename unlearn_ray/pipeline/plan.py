@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn_ray.core.keys import content_key
+from unlearn_ray.data.splits import never_trained
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.study import (
@@ -73,12 +74,15 @@ class Plan:
     Attributes:
         references: pretraining, retraining and their evaluations, tuning seeds first.
         reference_rows: whether all rows of reference models are in the store.
+        never_trained: by seed, how many of the samples that a person named for forgetting are
+            in its validation set; seeds that have none are left out.
     """
 
     sweep: Sweep
     references: list[PlannedStep]
     studies: list[PlannedStudy]
     reference_rows: bool
+    never_trained: dict[int, int]
 
     @property
     def complete(self) -> bool:
@@ -156,7 +160,14 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         references=[step for seed in seeds for step in planned(reference_steps(sweep, seed))],
         studies=studies,
         reference_rows=reference_names <= names,
+        never_trained={seed: count for seed in seeds if (count := _never_trained(sweep, seed))},
     )
+
+
+def _never_trained(sweep: Sweep, seed: int) -> int:
+    setting = sweep.setting
+    size = setting.dataset.info().train_size
+    return never_trained(setting.forget_set, size, setting.validation, seed)
 
 
 _KINDS = (Pretrain.kind, Retrain.kind, Unlearn.kind, Evaluate.kind)

@@ -15,6 +15,7 @@ def plan_view(plan: Plan, store: str) -> str:
         f"  {planned.step!s:<{width}}  {planned.step.key}  {_state(planned)}"
         for planned in plan.references
     ]
+    lines += _never_trained(plan)
     lines += ["", f"Studies (tuning seeds {_listed(plan.sweep.seeds.tuning)}):"]
     lines += [f"  {_study(planned)}" for planned in plan.studies]
     reporting = plan.sweep.seeds.reporting
@@ -29,6 +30,19 @@ def plan_view(plan: Plan, store: str) -> str:
         else f"To run: {steps} of {len(plan.references)} reference steps, {trials} trials.",
     ]
     return "\n".join(lines)
+
+
+def _never_trained(plan: Plan) -> list[str]:
+    if not plan.never_trained:
+        return []
+    named = plan.sweep.setting.forget_set.named_ids()
+    assert named is not None
+    counts = ", ".join(f"{count} under seed {seed}" for seed, count in plan.never_trained.items())
+    return [
+        "",
+        f"Of the {len(named)} named samples, some are in a seed's validation set, so that no"
+        f" model sees them and they are left out: {counts}.",
+    ]
 
 
 def _state(planned: PlannedStep) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import ray
 
 from unlearn_ray.core.errors import BadInput
-from unlearn_ray.scheduling.environment import starts_own_cluster
+from unlearn_ray.scheduling.environment import named, starts_own_cluster
 
 # One OpenMP thread per worker: on a shared CPU a second one makes small networks 4 to 15 times
 # slower, because idle threads spin.
@@ -42,7 +42,7 @@ def cluster(address: str | None) -> Iterator[None]:
             )
     except ConnectionError as error:
         raise BadInput(
-            f"--address {address}", f"no Ray cluster answers ({error})", "start one: ray start"
+            named(address)[0], f"no Ray cluster answers ({error})", "start one: ray start --head"
         ) from error
     try:
         yield

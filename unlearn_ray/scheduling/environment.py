@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import socket
+
+from unlearn_ray.core.errors import BadInput
 
 _DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -21,6 +25,7 @@ _DRIVER_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_CONNECT_SECONDS = 10
 
 
 def starts_own_cluster(address: str | None) -> bool:
@@ -28,8 +33,25 @@ def starts_own_cluster(address: str | None) -> bool:
     return address is None and "RAY_ADDRESS" not in os.environ
 
 
+def named(address: str | None) -> tuple[str, str | None]:
+    """The option or variable that says which cluster to join, and its address.
+
+    RAY_ADDRESS says it where --address is not given or is `auto`.
+    """
+    if address in (None, "auto") and "RAY_ADDRESS" in os.environ:
+        address = os.environ["RAY_ADDRESS"]
+        return f"RAY_ADDRESS = {address}", address
+    return f"--address {address}", address
+
+
 def prepare(address: str | None) -> None:
-    """Set what Ray is to find in the environment; what a person has set stays."""
+    """Set what Ray is to find in the environment; what a person has set stays.
+
+    Raises:
+        BadInput: nothing listens at the address of the cluster that is to be joined.
+    """
+    if not starts_own_cluster(address):
+        _check_listens(*named(address))
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if starts_own_cluster(address):
@@ -38,3 +60,19 @@ def prepare(address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _check_listens(subject: str, address: str | None) -> None:
+    """Ray itself would look for minutes for a cluster that is not there."""
+    if address in ("auto", "local"):
+        return
+    parts = re.fullmatch(r"(?:ray://)?\[?([^/\s]+?)\]?:(\d{1,5})", address or "")
+    if parts is None:
+        remedy = "write auto, or host:port of the cluster's head (6379 by default)"
+        raise BadInput(subject, "no address of a Ray cluster", remedy)
+    try:
+        socket.create_connection((parts[1], int(parts[2])), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        remedy = "start one there: ray start --head"
+        raise BadInput(subject, f"no Ray cluster answers ({reason})", remedy) from error

@@ -15,6 +15,7 @@ from typing import Any
 from ray import tune
 from ray.tune.stopper import Stopper
 
+from unlearn_ray.core.errors import StopRequested, UnlearnRayError
 from unlearn_ray.pipeline.once import Uploaded
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.study import PastTrial, mean, study_key
@@ -79,16 +80,15 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """Run the next tuning seed."""
         study = self.studies[self.trial["study"]]
         seeds = self.sweep.seeds.tuning
-        scored = self.score(study, seeds[len(self.gaps)])
+        try:
+            scored = self.score(study, seeds[len(self.gaps)])
+        except StopRequested:
+            raise
+        except UnlearnRayError as error:
+            # No row says so: once the store or the data are mended, the trial is run again.
+            return self._failed(str(error), ran=False)
         if scored.average_gap is None:
-            return {
-                METRIC: None,
-                SEEDS_RUN: len(self.gaps),
-                LAST: True,
-                FAILURE: scored.failure,
-                "ran": scored.ran,
-                "done": True,
-            }
+            return self._failed(scored.failure, ran=scored.ran)
         self.gaps.append(scored.average_gap)
         last = len(self.gaps) == len(seeds)
         return {
@@ -98,6 +98,16 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             FAILURE: None,
             "ran": scored.ran,
             "done": last,
+        }
+
+    def _failed(self, failure: str | None, *, ran: bool) -> dict[str, Any]:
+        return {
+            METRIC: None,
+            SEEDS_RUN: len(self.gaps),
+            LAST: True,
+            FAILURE: failure,
+            "ran": ran,
+            "done": True,
         }
 
     def score(self, study: Study, seed: int) -> Scored:
