@@ -66,7 +66,7 @@ def test_pieces_and_criterion_equal_loops() -> None:
         ):
             key.copy_(0.99 * key + 0.01 * query)
     keys = naive_keys(moved, batch)
-    queries = [unit(row) for row in copy.deepcopy(model).queries(batch.views[0]).detach()]
+    queries = [unit(row) for row in copy.deepcopy(model).queries(batch).detach()]
     queue = [[float(x) for x in row] for row in model.queue]
     pieces = family.info_nce(model, batch)
     for anchor in range(6):
@@ -182,7 +182,7 @@ def test_shuffle_changes_groups_but_not_the_rows_of_keys() -> None:
     model = MoCoModel(Recorder(), projection_size=3, queue_size=4, batch_norm_groups=2).double()
     batch = random_batch(16, dtype=torch.float64)
     images = batch.views[1]
-    keys = model.keys(images, batch.generator)
+    keys = model.keys(batch)
     order = torch.randperm(16, generator=torch.Generator().manual_seed(1))
     assert torch.equal(model.key_backbone.seen[-1], images[order])
     assert set(order[:8].tolist()) != set(range(8))
@@ -193,7 +193,7 @@ def test_shuffle_changes_groups_but_not_the_rows_of_keys() -> None:
 def test_shuffled_images_keep_their_memory_layout() -> None:
     model = MoCoModel(Recorder(), projection_size=3, queue_size=4, batch_norm_groups=2)
     batch = random_batch(16)
-    model.keys(batch.views[1], batch.generator)
+    model.keys(batch)
     assert model.key_backbone.seen[-1].is_contiguous(memory_format=torch.channels_last)
 
 

@@ -249,6 +249,13 @@ BAD = {
         "field required",
         "give [number, number] or null",
     ),
+    "workers on parts of a gpu": (
+        "{trial: {gpu: 0.5}}",
+        "{trial: {workers: 2, gpu: 0.5}}",
+        "25: resources.trial = {workers: 2, gpu: 0.5}",
+        "workers that share one training need a whole gpu each, or none",
+        "change one of its fields",
+    ),
     "range where none is allowed": (
         "{epochs: 3,",
         "{epochs: {int: [1, 3]},",

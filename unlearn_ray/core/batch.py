@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
+
+from unlearn_ray.core.collective import own_rows
+
+
+class View(Protocol):
+    """One augmentation of the images of a whole batch, made when rows are asked for.
+
+    A tensor of them, (B, 3, H, W), is one too.
+    """
+
+    def __getitem__(self, rows: slice | Int64[Tensor, " n"], /) -> Float[Tensor, "n 3 h w"]:
+        """Some of the images, normalised, on the device."""
+        ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of one iteration, augmented, on the device.
+    """The images of one iteration: the same whole batch on every worker of a training.
 
     Attributes:
-        views: one tensor per view, each (B, 3, H, W), normalised.
+        views: the augmentations; `view` gives this worker's rows of them.
         labels: class of each image, (B,).
         is_forget: which images belong to the forget set, (B,).
         generator: a CPU generator seeded from (seed, iteration), for whatever else the
-            iteration draws (MoCo's key shuffle).
+            iteration draws (MoCo's key shuffle); the same on every worker.
     """
 
-    views: tuple[Float[Tensor, "batch 3 height width"], ...]
+    views: tuple[View, ...]
     labels: Int[Tensor, " batch"]
     is_forget: Bool[Tensor, " batch"]
     generator: torch.Generator
 
     @property
     def size(self) -> int:
-        """Number of images."""
+        """Number of images of the whole batch."""
         return self.labels.shape[0]
+
+    def view(
+        self, index: int, order: Int64[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "own 3 height width"]:
+        """The rows of a view that this worker computes, augmented at each call.
+
+        Args:
+            index: which view.
+            order: an order, on the device, in which the whole batch is put first.
+        """
+        own = own_rows(self.size)
+        return self.views[index][own if order is None else order[own]]

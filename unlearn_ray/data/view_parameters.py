@@ -41,7 +41,7 @@ class ViewParameters:
 
     def rows(self, index: slice | Int64[Tensor, " rows"]) -> ViewParameters:
         """The parameters of some of the images, in the order of `index`."""
-        count = torch.empty(self.count, 0)[index].shape[0]
+        count = len(range(self.count)[index] if isinstance(index, slice) else index)
         chosen = {name: part[index] for name, part in self._tensors().items()}
         return replace(self, count=count, **chosen)  # type: ignore[arg-type]
 

@@ -3,12 +3,14 @@
 Nothing random is carried from one iteration to the next: the order of an epoch depends on
 (seed, epoch) and everything an iteration draws on (seed, iteration). So a run that is resumed
 from a checkpoint sees what it would have seen, and ends with the same weights.
+
+Several workers (`core.collective`) run this loop side by side and take every decision together:
+each computes its rows of the same batches, and their weights stay the same bits.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,10 +18,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from unlearn_ray.core.collective import average, on_first, world_size
 from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.engine.compute import Compute, Stopwatch
+from unlearn_ray.engine.moments import Moments
 
 PROGRESS_SECONDS = 1.0
 
@@ -119,11 +123,11 @@ def optimise(
         recipe: SGD's settings.
         count: number of samples of an epoch.
         seed: of the order and of everything an iteration draws.
-        loss: a scalar with gradients, from one iteration.
+        loss: a scalar with gradients, from one iteration; of the whole batch on every worker.
         compute: the device.
-        checkpoints: where to save and resume; none keeps nothing.
-        on_progress: called about every second and at the end; what it raises stops the run,
-            after a last checkpoint if it is StopRequested.
+        checkpoints: where to save and resume; none keeps nothing. Only worker 0 saves and loads.
+        on_progress: called on worker 0 about every second and at the end; what it raises stops
+            the run, after a last checkpoint if it is StopRequested.
 
     Raises:
         NonFiniteLoss: the loss or a weight became NaN or infinite.
@@ -149,7 +153,8 @@ def _descend(
     checkpoints: Checkpoints | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
-    saved_at = told_at = time.monotonic()
+    save_seconds = math.inf if checkpoints is None else checkpoints.seconds_between
+    moments = Moments(run.done, save_seconds, PROGRESS_SECONDS)
     while run.done < run.total:
         epoch, position = divmod(run.done, run.per_epoch)
         order = torch.randperm(run.count, generator=seeded("order", run.seed, epoch))
@@ -158,16 +163,15 @@ def _descend(
             rows = order[begin : begin + run.batch]
             generator = seeded("iteration", run.seed, run.done)
             run.update(Iteration(epoch, run.done, rows, generator), loss)
-            now = time.monotonic()
-            if checkpoints is not None and now - saved_at >= checkpoints.seconds_between:
+            save, tell = moments.after(run.done)
+            if save and checkpoints is not None:
                 run.save(checkpoints)
-                saved_at = time.monotonic()
-            if on_progress is not None and now - told_at >= PROGRESS_SECONDS:
-                told_at = now
-                on_progress(run.progress())
+                moments.saved()
+            if tell and on_progress is not None:
+                run.tell(on_progress)
         run.check_loss()
     if on_progress is not None:
-        on_progress(run.progress())
+        run.tell(on_progress)
 
 
 class _Run:
@@ -207,14 +211,26 @@ class _Run:
             with self.compute.autocast():
                 value = loss(iteration)
             value.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
             self.loss = value.detach()
+            if world_size() > 1:
+                self._average_gradients()
+            self.optimizer.step()
             self.finite &= self.loss.isfinite()
         self.done += 1
         self.unsaved += 1
         # Asking a GPU would make it wait at every iteration; it is asked once an epoch.
         if not self.compute.on_gpu:
             self.check_loss()
+
+    def _average_gradients(self) -> None:
+        """One message per update.
+
+        Not DistributedDataParallel: a family calls parts of its model, not its forward, and
+        its buffers are already the same on every worker. The loss goes along, so that all
+        workers see the same bits and give up at the same update.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        average([*gradients, self.loss])
 
     def check_loss(self) -> None:
         if not bool(self.finite):
@@ -238,9 +254,16 @@ class _Run:
     def progress(self) -> Progress:
         return Progress(self.done, self.total, self.last_loss(), self.stopwatch.total())
 
+    def tell(self, on_progress: Callable[[Progress], None]) -> None:
+        on_first(lambda: on_progress(self.progress()))
+
     def save(self, checkpoints: Checkpoints) -> None:
         self.check_loss()
         self.check_weights()
+        on_first(lambda: self._save(checkpoints))
+        self.unsaved = 0
+
+    def _save(self, checkpoints: Checkpoints) -> None:
         tensors = {f"model/{name}": value for name, value in self.module.state_dict().items()}
         for index, parameter in enumerate(self.parameters):
             momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
@@ -252,10 +275,9 @@ class _Run:
             "loss": repr(self.last_loss()),
         }
         checkpoints.save(self.done, {k: v.cpu() for k, v in tensors.items()}, metadata)
-        self.unsaved = 0
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        loaded = checkpoints.load()
+        loaded = on_first(checkpoints.load)
         if loaded is None:
             return
         tensors, metadata = loaded

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import world_size
+from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.data.augmentation import Augmentation
 from unlearn_ray.data.base import Split
+from unlearn_ray.data.view_parameters import ViewParameters
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.loop import (
     Checkpoints,
@@ -23,6 +28,7 @@ from unlearn_ray.engine.loop import (
     optimise,
 )
 from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.engine.shared_batch_norm import share_batch_norm
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method, Task
 from unlearn_ray.models.base import Model
@@ -113,6 +119,22 @@ def unlearn(
     )
 
 
+@dataclass(frozen=True)
+class _View:
+    """One augmentation of a batch.
+
+    Parameters are drawn for the whole batch, so that an image looks the same whichever worker
+    makes its view.
+    """
+
+    augmentation: Augmentation
+    images: UInt8[Tensor, "batch height width 3"]
+    parameters: ViewParameters
+
+    def __getitem__(self, rows: slice | Int64[Tensor, " n"], /) -> Float[Tensor, "n 3 h w"]:
+        return self.augmentation.apply(self.images[rows], self.parameters.rows(rows))
+
+
 class _Batches:
     """Turns an iteration's rows into augmented views on the device."""
 
@@ -134,15 +156,17 @@ class _Batches:
         rows = iteration.rows.to(self.compute.device, non_blocking=True)
         ids = self.ids[rows]
         images = self.data.train_images[ids]
-        views = tuple(
-            self.family.augmentation(images, iteration.generator) for _ in range(self.family.views)
-        )
         return Batch(
-            views=views,
+            views=tuple(self._view(images, iteration) for _ in range(self.family.views)),
             labels=self.data.train_labels[ids],
             is_forget=self.is_forget[rows],
             generator=iteration.generator,
         )
+
+    def _view(self, images: Tensor, iteration: Iteration) -> _View:
+        augmentation = self.family.augmentation
+        drawn = augmentation.sample(images.shape[0], images.shape[1], iteration.generator)
+        return _View(augmentation, images, drawn.to(images.device))
 
     def train(
         self,
@@ -154,7 +178,15 @@ class _Batches:
         checkpoints: Checkpoints | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> Report:
-        _, per_epoch = batch_layout(recipe, len(self.ids))
+        batch, per_epoch = batch_layout(recipe, len(self.ids))
+        if 0 < batch < world_size():
+            raise BadInput(
+                f"workers = {world_size()}",
+                f"a batch of {batch} images cannot be shared by more workers than it has images",
+                f"set workers to {batch} or fewer",
+            )
+        if world_size() > 1:
+            share_batch_norm(model, batch)
         self.compute.place(model, per_epoch * recipe.epochs)
         model.train()
         report = optimise(

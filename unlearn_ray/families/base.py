@@ -76,7 +76,11 @@ class Family(Part):
         raise NotImplementedError
 
     def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:
-        """The criterion of every anchor of a batch, with gradients."""
+        """The criterion of every anchor of a batch, with gradients.
+
+        The model sees `batch.view(...)`, this worker's rows; what it makes of them goes through
+        `gather_rows`, and from there on everything is of the whole batch.
+        """
         raise NotImplementedError
 
     def criterion(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:

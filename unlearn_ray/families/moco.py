@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveFloat, PositiveInt, UnitInterval, schema
 from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
@@ -48,26 +49,23 @@ class MoCoModel(nn.Module):
         self.register_buffer("queue", unit_rows(torch.randn(queue_size, projection_size)))
         self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.int64))
 
-    def queries(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch projection"]:
-        """Unit vectors, with gradients."""
-        projected = self.projection(self.backbone(images))
+    def queries(self, batch: Batch) -> Float[Tensor, "batch projection"]:
+        """Unit vectors of the first views, with gradients."""
+        projected = gather_rows(self.projection(self.backbone(batch.view(0))), batch.size)
         with full_precision(projected):
             return unit_rows(projected)
 
     @torch.no_grad()
-    def keys(
-        self, images: Float[Tensor, "batch 3 height width"], generator: torch.Generator
-    ) -> Float[Tensor, "batch projection"]:
-        """Unit vectors, in the order of `images`, without gradients.
+    def keys(self, batch: Batch) -> Float[Tensor, "batch projection"]:
+        """Unit vectors of the second views, in the order of the batch, without gradients.
 
-        The images pass the key encoder in an order drawn from `generator`, so that a key's
-        group in the split batch norm is not its query's.
+        The images pass the key encoder in an order drawn from the batch's generator, so that a
+        key's group in the split batch norm is not its query's.
         """
-        order = torch.randperm(images.shape[0], generator=generator)
-        order = order.to(images.device, non_blocking=True)
-        projected = self.key_projection(self.key_backbone(images[order]))
+        order = torch.randperm(batch.size, generator=batch.generator)
+        order = order.to(batch.labels.device, non_blocking=True)
+        projected = self.key_projection(self.key_backbone(batch.view(1, order)))
+        projected = gather_rows(projected, batch.size)
         with full_precision(projected):
             keys = unit_rows(projected)
         return torch.empty_like(keys).index_copy_(0, order, keys)
@@ -132,9 +130,8 @@ class MoCo(ContrastiveFamily):
         advance = model.training and torch.is_grad_enabled()
         if advance:
             model.follow(self.momentum)
-        first, second = batch.views
-        queries = model.queries(first)
-        keys = model.keys(second, batch.generator)
+        queries = model.queries(batch)
+        keys = model.keys(batch)
         with full_precision(queries):
             similarities = queries @ keys.T / self.temperature
             positive = similarities.diagonal()

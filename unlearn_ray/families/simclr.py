@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveFloat, PositiveInt, schema
 from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
@@ -77,7 +78,7 @@ class SimCLR(ContrastiveFamily):
         Each view passes the model by itself, so that batch norm sees one view at a time, as in
         MUC's code.
         """
-        first, second = (model(view) for view in batch.views)
+        first, second = (gather_rows(model(batch.view(view)), batch.size) for view in range(2))
         with full_precision(first):
             first, second = unit_rows(first), unit_rows(second)
             anchors = torch.cat([first, second])

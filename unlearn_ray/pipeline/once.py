@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from unlearn_ray.core.collective import on_first
 from unlearn_ray.core.errors import StepFailed
-from unlearn_ray.pipeline.runtime import Runtime
+from unlearn_ray.pipeline.runtime import Produced, Runtime
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.storage.leases import Lease
 from unlearn_ray.storage.store import FileEntry, Record, Store
@@ -45,11 +46,13 @@ def versions() -> dict[str, str]:
 
 
 def run_here(step: Step, runtime: Runtime) -> Uploaded:
-    """Run a step in this process and upload what it made."""
+    """Run a step in this process and upload what it made; of several workers, the first does."""
     produced = step.run(runtime)
-    return Uploaded(
-        runtime.store.put_artifact(step.kind, step.key, produced.files), produced.result
-    )
+    return on_first(lambda: _upload(step, produced, runtime.store))
+
+
+def _upload(step: Step, produced: Produced, store: Store) -> Uploaded:
+    return Uploaded(store.put_artifact(step.kind, step.key, produced.files), produced.result)
 
 
 def ensure(

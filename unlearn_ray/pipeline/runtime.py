@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from unlearn_ray.core.collective import on_every, on_first
 from unlearn_ray.core.errors import CorruptObject, MissingObject
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.base import Dataset, Split
@@ -117,7 +118,7 @@ class Runtime:
             classes = len(dataset.info().class_names)
             return ResidentData.load(dataset.load(cache_folder()), classes, self.compute.device)
 
-        return self._data.get(content_key(dataset), load)
+        return self._data.get(content_key(dataset), lambda: on_every(load))
 
     def split(self, setting: Setting, seed: int) -> Split:
         """Validation, forget and retain set of a seed."""
@@ -127,7 +128,7 @@ class Runtime:
             labels = self.data(setting.dataset).train_labels.cpu().numpy()
             return split(labels, setting.validation, setting.forget_set, seed)
 
-        return self._splits.get(content_key(what), make)
+        return self._splits.get(content_key(what), lambda: on_every(make))
 
     def record(self, step: Named) -> Record:
         """The record of a step that was run; asked for once, since records never change.
@@ -168,7 +169,7 @@ class Runtime:
             MissingObject: the step has no record, or its artifact is gone.
             CorruptObject: the artifact is not what was written.
         """
-        weights = self._weights.get(key, lambda: self._stored_weights(key))
+        weights = self._weights.get(key, lambda: on_first(lambda: self._stored_weights(key)))
         model = new_model(setting.model, setting.family, seed=0)
         try:
             model.load_state_dict(weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -96,12 +96,18 @@ class Resources:
 
     Attributes:
         workers: Ray Train workers that share one model's training.
-        cpu, gpu: of each worker; `gpu: 0.25` packs four on one device.
+        cpu, gpu: of each worker; `gpu: 0.25` packs four on one device (with one worker each).
     """
 
     workers: PositiveInt = 1
     cpu: PositiveFloat = 1.0
     gpu: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _one_device_each(self) -> Resources:
+        if self.workers > 1 and self.gpu % 1:
+            raise ValueError("workers that share one training need a whole gpu each, or none")
+        return self
 
 
 @schema

@@ -9,6 +9,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from unlearn_ray.core.collective import on_every
 from unlearn_ray.core.errors import StepFailed, UnlearnRayError
 from unlearn_ray.pipeline.once import Uploaded, run_here
 from unlearn_ray.pipeline.steps import Step
@@ -65,9 +66,11 @@ def _work(config: dict[str, Any]) -> None:
     step: Step = config["step"]
     board = config["board"]
     try:
-        outcome: Any = run_here(step, config["workplace"].runtime(board))
+        runtime = on_every(lambda: config["workplace"].runtime(board))
+        outcome: Any = run_here(step, runtime)
     except UnlearnRayError as error:
-        # Trying again would only fail again; the error is the step's outcome.
+        # Trying again would only fail again; the error is the step's outcome. All workers are
+        # here: `core.collective` has them fail together.
         outcome = error
     if ray.train.get_context().get_world_rank() == 0:
         ray.get(board.deliver.remote(step.key, outcome))

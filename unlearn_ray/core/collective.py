@@ -1,0 +1,133 @@
+"""Several workers on one model: who they are, and what they tell each other.
+
+Worker r of W computes a consecutive slice of every batch, its own rows. What it makes of them is
+gathered, so that every worker computes the same loss of the whole batch; parameter gradients are
+then averaged. For the average to be the gradient of that loss, the gradient of gathered rows is
+passed on W times: a parameter's gradient through the rows is a sum over workers, while a
+penalty on the parameter itself has the same gradient on every worker, which averaging keeps.
+
+One process alone, with or without `torch.distributed`, is a single worker; nothing here costs
+it anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, distributed
+
+from unlearn_ray.core.errors import UnlearnRayError
+
+Value = TypeVar("Value")
+
+
+def world_size() -> int:
+    """Number of workers."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 1
+    return distributed.get_world_size()
+
+
+def rank() -> int:
+    """Which of the workers this is: 0 .. W - 1."""
+    return distributed.get_rank() if world_size() > 1 else 0
+
+
+def rows_of(worker: int, count: int) -> slice:
+    """The consecutive rows, of `count`, that a worker computes; sizes differ by at most one."""
+    workers = world_size()
+    return slice(count * worker // workers, count * (worker + 1) // workers)
+
+
+def own_rows(count: int) -> slice:
+    """The rows, of `count`, that this worker computes."""
+    return rows_of(rank(), count)
+
+
+def gather_rows(rows: Float[Tensor, "own ..."], count: int) -> Float[Tensor, "count ..."]:
+    """The rows of all workers, in order, on every worker; differentiable.
+
+    Args:
+        rows: this worker's own (`own_rows(count)`).
+        count: rows of all workers together.
+    """
+    if world_size() == 1:
+        return rows
+    return cast(Tensor, _GatherRows.apply(rows, count))  # type: ignore[no-untyped-call]
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, count: int) -> Tensor:
+        ctx.count = count
+        # Adding zeros is exact, and does with slices of different sizes.
+        gathered = rows.new_zeros(count, *rows.shape[1:])
+        gathered[own_rows(count)] = rows
+        distributed.all_reduce(gathered)
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient[own_rows(ctx.count)] * world_size(), None
+
+
+@torch.no_grad()
+def average(tensors: Sequence[Tensor]) -> None:
+    """Put the mean over workers in the place of each tensor; one message for all of them.
+
+    Every worker ends with the same bits.
+    """
+    if world_size() == 1:
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    distributed.all_reduce(flat)
+    flat /= world_size()
+    parts = flat.split_with_sizes([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view(tensor.shape))
+
+
+def on_first(action: Callable[[], Value]) -> Value:
+    """What `action` returns on worker 0, where alone it runs.
+
+    Raises:
+        UnlearnRayError: on every worker, what worker 0 raised.
+    """
+    if world_size() == 1:
+        return action()
+    outcome: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = action()
+        except UnlearnRayError as error:
+            outcome[1] = error
+    distributed.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return cast(Value, outcome[0])
+
+
+def on_every(action: Callable[[], Value]) -> Value:
+    """Run what may fail on some workers and not on others.
+
+    Raises:
+        UnlearnRayError: on every worker, what the first that failed raised; nobody is left
+            waiting for one that has given up.
+    """
+    if world_size() == 1:
+        return action()
+    value: Value | None = None
+    error: UnlearnRayError | None = None
+    try:
+        value = action()
+    except UnlearnRayError as caught:
+        error = caught
+    errors: list[UnlearnRayError | None] = [None] * world_size()
+    distributed.all_gather_object(errors, error)
+    for found in errors:
+        if found is not None:
+            raise found
+    return cast(Value, value)
