@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
+_INTERRUPTED = "Interrupted; the same command goes on from here."
+
 _EPILOG = """\
 examples:
   python -m unlearn_ray.sweep sweeps/quickstart.yaml
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, BadInput | StoreError) else SOME_FAILED
     except KeyboardInterrupt:
+        print(_INTERRUPTED, file=sys.stderr)
         return INTERRUPTED
 
 
@@ -131,7 +134,7 @@ def _run(options: argparse.Namespace, out: Console, err: Console) -> int:
         with _interruptible() as stop:
             tally = _train(plan, store, options.address, err, stop)
         if stop.is_set():
-            err.print("Interrupted; the same command goes on from here.")
+            err.print(_INTERRUPTED)
             return INTERRUPTED
         failed += tally.trials_failed
     _print_table(plan, store, out)
@@ -199,4 +202,6 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 if __name__ == "__main__":
+    # While a sweep runs, both end it cleanly; before and after, both end the process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

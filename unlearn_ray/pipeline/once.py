@@ -6,6 +6,7 @@ record last. Whoever dies on the way leaves a lease that ends and a checkpoint t
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -15,13 +16,15 @@ from importlib.metadata import version
 from typing import Any
 
 from unlearn_ray.core.collective import on_first
-from unlearn_ray.core.errors import StepFailed
+from unlearn_ray.core.errors import LeaseLost, StepFailed
 from unlearn_ray.pipeline.runtime import Produced, Runtime
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.storage.leases import Lease
 from unlearn_ray.storage.store import FileEntry, Record, Store
 
 POLL_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,11 @@ def ensure(
         step: its inputs are in the store.
         store: where records and leases are.
         execute: runs the step and uploads its artifact; `run_here`, or Ray Train.
-        give_up: asked while another process holds the lease.
+        give_up: asked while another process holds the lease; a lease that is lost while the
+            step runs (this process stood still) is waited for likewise.
 
     Raises:
         StepFailed: an input has no record, or `give_up` said so.
-        LeaseLost: another process took the step over while this one ran it.
     """
     while True:
         record = store.record(step.kind, step.key)
@@ -85,7 +88,11 @@ def ensure(
                 )
         lease = store.lease(step.key)
         if lease is not None:
-            return _run_leased(step, store, execute, lease)
+            try:
+                return _run_leased(step, store, execute, lease)
+            except LeaseLost as error:
+                # This process was silent for too long; whoever took over leaves the record.
+                _log.warning("%s: %s", step, error)
         if give_up():
             raise StepFailed(f"{step}", "was given up while another process ran it", "run again")
         time.sleep(POLL_SECONDS)
