@@ -174,9 +174,11 @@ class Runtime:
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
+            # PyTorch lists every tensor, one a line below a heading.
+            first = " ".join(str(error).splitlines()[1:2]).strip()
             raise CorruptObject(
                 f"weights of step {key}",
-                f"do not fit the model: {error}",
+                f"do not fit the model: {first}",
                 "delete the step's record and run the sweep again",
             ) from error
         return self.compute.place(model, 0)

@@ -1,0 +1,495 @@
+"""Whatever a person gets wrong is told in words, before anything is spent, and damages nothing.
+
+Every case is a call of one of the two commands against a store that holds a finished sweep: it
+must end with status 2, say what is wrong, why, and what to do, and leave every byte of the store
+as it was. No case may come as far as starting Ray. What can only go wrong while steps run is in
+`tests/test_run_time_failures.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from tests.s3_server import S3Server
+from tests.tiny import SWEEP, finish, runtime, tiny_sweep
+from unlearn_ray import results, sweep
+from unlearn_ray.core import registry
+from unlearn_ray.core.schema import schema
+from unlearn_ray.families.base import Family
+from unlearn_ray.storage.store import open_store
+
+SWEEPS = Path(__file__).parents[1] / "sweeps"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of its own with a sweep file and the store of the finished sweep."""
+
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "tiny.yaml"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text, encoding="utf-8")
+
+    def change(self, old: str, new: str) -> None:
+        assert SWEEP.count(old) == 1
+        self.write(SWEEP.replace(old, new))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def finished_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    finish(tiny_sweep(folder), runtime(folder / "store"))
+    return folder
+
+
+@pytest.fixture
+def place(finished_sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    shutil.copytree(finished_sweep, tmp_path / "place")
+    monkeypatch.setenv("UNLEARN_RAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Whoever gets as far as Ray cannot import what starts it.
+    monkeypatch.setitem(sys.modules, "unlearn_ray.scheduling.driver", None)
+    return Place(tmp_path / "place")
+
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(place: Place, capfd: pytest.CaptureFixture[str]) -> Refused:
+    """Call a command that must refuse; returns what it said."""
+
+    def call(*arguments: str, command: Callable[..., int] = sweep.main) -> str:
+        before = contents(place.store)
+        assert command(list(arguments)) == 2
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("error: ")
+        assert "Traceback" not in said.err
+        # Value: reason; remedy.
+        assert all(": " in line and "; " in line for line in said.err.splitlines())
+        assert contents(place.store) == before
+        return said.err
+
+    return call
+
+
+# What is written in a sweep file: the text that is replaced, by what, and what is said of it.
+IN_THE_FILE = {
+    "unknown field": (
+        "learning_rate: 0.01",
+        "lerning_rate: 0.01",
+        "tiny.yaml:11: methods.finetune.lerning_rate: unknown field; did you mean learning_rate?",
+    ),
+    "unknown field at the top": ("training:", "trainig:", "tiny.yaml:7: trainig"),
+    "wrong type": ("epochs: 1, batch_size: 128}\np", "epochs: many}\np", "training.epochs = many"),
+    "negative number": ("{epochs: 2}", "{epochs: -2}", "probe.epochs = -2"),
+    "not a number": ("rate: 0.01", "rate: .nan", "methods.finetune.learning_rate = nan"),
+    "empty range": (
+        "rate: 0.01",
+        "rate: {uniform: [0.03, 0.003]}",
+        "tiny.yaml:11: methods.finetune.learning_rate",
+    ),
+    "log range through zero": (
+        "rate: 0.01",
+        "rate: {log_uniform: [0, 0.1]}",
+        "tiny.yaml:11: methods.finetune.learning_rate",
+    ),
+    "range beyond the field": (
+        "rate: 0.01",
+        "rate: {uniform: [-1, 0.1]}",
+        "tiny.yaml:11: methods.finetune.learning_rate",
+    ),
+    "forget set larger than the data": (
+        "{fraction: 0.1}",
+        "{count: 5000}",
+        "count = 5000: leaves nothing to retain: models are trained on 719 samples;"
+        " forget fewer than 719",
+    ),
+    "forget set of nothing": ("{fraction: 0.1}", "{fraction: 0.001}", "less than one of 719"),
+    "validation set of everything": ("validation: 0.5", "validation: 1437", "nothing to train on"),
+    "class that does not exist": (
+        "{random: {fraction: 0.1}}",
+        "{classes: {classes: [3, eleven]}}",
+        "classes = 'eleven': the dataset has no such class; known are 0, 1, 2",
+    ),
+    "unknown method": (
+        "finetune:",
+        "fine_tune:",
+        "unknown method; did you mean finetune?",
+    ),
+    "unknown dataset": ("digits:", "digit:", "unknown dataset; did you mean digits?"),
+    "unknown metric": ("test_accuracy]", "tests_accuracy]", "did you mean test_accuracy?"),
+    "metrics without a gap": (
+        "[retain_accuracy, test_accuracy]",
+        "[forgetting_score]",
+        "none counts in the average gap, so no trial has a score",
+    ),
+    "overlapping seeds": (
+        "reporting: [1]",
+        "reporting: [1, 0]",
+        "tiny.yaml:14: seeds.reporting = [1, 0]: 0 also among the tuning seeds",
+    ),
+    "field given twice": (
+        "family: simclr",
+        "family: simclr\nfamily: moco",
+        "tiny.yaml:7: family: given twice, first on line 6; keep one of them",
+    ),
+    "no YAML": ("probe: {epochs: 2}", "probe: {epochs: 2", "not YAML"),
+    "unknown store": (
+        "name: tiny",
+        "name: tiny\nstore: gs://bucket/somewhere",
+        "store = gs://bucket/somewhere: unknown scheme gs; write a folder, or s3://",
+    ),
+    "a password in the store's URL": (
+        "name: tiny",
+        "name: tiny\nstore: s3://bucket/p?endpoint=http://me:geheim@host:1",
+        "credentials have no place in a URL",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_THE_FILE)
+def test_in_the_file(case: str, place: Place, refused: Refused) -> None:
+    old, new, message = IN_THE_FILE[case]
+    place.change(old, new)
+    given = (
+        [str(place.file)] if "store: " in new else [str(place.file), "--store", str(place.store)]
+    )
+    for command in ([], ["plan"]):
+        said = refused(*command, *given)
+        assert message in said
+        assert "geheim" not in said
+
+
+@schema
+class WithoutNegatives(Family):
+    """A family whose criterion has no negatives."""
+
+    name: ClassVar[str] = "without_negatives"
+    views: ClassVar[int] = 2
+
+
+def test_a_method_that_the_family_cannot_do(
+    place: Place, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.parts(Family)
+    monkeypatch.setitem(registry._REGISTERED["family"], "without_negatives", WithoutNegatives)
+    text = SWEEP.replace("family: simclr", "family: without_negatives")
+    place.write(text.replace("  finetune: {", "  finetune:\n  alignment_calibration: {"))
+    assert (
+        "tiny.yaml:12: methods.alignment_calibration: alignment_calibration needs a contrastive"
+        " family; without_negatives has no negatives; remove the method, or change the family"
+    ) in refused(str(place.file), "--store", str(place.store))
+
+
+def test_ids_that_are_none(place: Place, refused: Refused) -> None:
+    ids = place.folder / "ids.txt"
+    place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
+    for text, message in {
+        "3\n1437\n": f"{ids}:2: 1437: the training set has 1,437 samples; give ids from 0 to 1436",
+        "3\n-1\n": f"{ids}:2: -1: the training set has 1,437 samples",
+        "3\nthree\n": f"{ids}:2: three: neither a sample id nor the name of a training file",
+        "# none\n": "names no sample; write one sample id per line",
+        "".join(f"{number}\n" for number in range(1437)): "leaves nothing to retain",
+    }.items():
+        ids.write_text(text)
+        assert message in refused("plan", str(place.file), "--store", str(place.store))
+    ids.unlink()
+    assert "cannot be read: No such file" in refused("plan", str(place.file))
+
+
+def test_ids_that_no_model_was_trained_on(place: Place, refused: Refused) -> None:
+    """Only the labels could tell for other forget sets, so a run looks before it trains."""
+    validation = np.random.RandomState(1).permutation(1437)[:718]
+    ids = place.folder / "ids.txt"
+    ids.write_text(f"{validation[0]}\n{validation[5]}\n")
+    place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
+    said = refused(str(place.file), "--store", str(place.store))
+    assert "forget_set ids: none of its samples was trained on under seed 1" in said
+
+
+def test_no_sweep_file(place: Place, refused: Refused) -> None:
+    assert "tinny.yaml: no such file; did you mean" in refused(str(place.folder / "tinny.yaml"))
+    assert f"{place.folder}: is a directory" in refused(str(place.folder))
+    place.file.write_bytes(b"name: a\nmodel: \xff\xfe\x00")
+    assert "tiny.yaml:2: not UTF-8 text; save it as UTF-8" in refused(str(place.file))
+    place.write("")
+    assert "tiny.yaml: empty; give at least dataset" in refused("plan", str(place.file))
+
+
+def test_overrides(place: Place, refused: Refused) -> None:
+    given = (str(place.file), "--store", str(place.store))
+    for assignment, message in {
+        "serch.trials=3": "--set serch.trials=3: unknown field; did you mean search?",
+        "search.trials": "--set search.trials: not of the form key=value; write --set",
+        "search.trials=0": "--set search.trials=0: ",
+        "methods.finetune.epochs=[1": "--set methods.finetune.epochs=[1: not YAML",
+        "dataset=cifar11": "--set dataset=cifar11: unknown dataset; did you mean cifar10?",
+        "store=ftp://host": "store = ftp://host: unknown scheme ftp",
+    }.items():
+        options = given[:1] if assignment.startswith("store") else given
+        assert message in refused("plan", *options, "--set", assignment)
+
+
+def test_several_errors_are_told_at_once(place: Place, refused: Refused) -> None:
+    place.write(SWEEP.replace("resnet8", "resnet9").replace("rate: 0.01", "rate: fast"))
+    lines = refused(str(place.file), "--store", str(place.store)).splitlines()
+    assert ["tiny.yaml:5: model" in lines[0], "tiny.yaml:11: methods" in lines[1]] == [True, True]
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("arguments", [["--nothing"], ["a", "b"], ["plan", "a", "--set"]])
+def test_options_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        sweep.main(arguments)
+    assert "usage: python -m unlearn_ray.sweep" in capsys.readouterr().err
+
+
+# Data
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing listens on port 9: every request is refused at once.
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_dataset_that_cannot_be_downloaded(
+    place: Place, refused: Refused, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place.change("{digits: {image_size: 8}}", f"{{cifar10: {{folder: {place.folder}/cifar}}}}")
+    given = (str(place.file), "--store", str(place.store))
+    assert sweep.main(["plan", *given]) == 0  # planning downloads nothing
+    capfd.readouterr()
+    said = refused(*given)
+    assert f"dataset cifar10: cifar-10-python.tar.gz in {place.folder}/cifar: cannot be" in said
+    assert "https://www.cs.toronto.edu" in said
+    assert f"and put it into {place.folder}/cifar" in said
+
+
+@pytest.fixture
+def images(place: Place) -> Path:
+    from PIL import Image
+
+    folder = place.folder / "images"
+    noise = np.random.RandomState(0)
+    for part, count in (("train", 20), ("test", 4)):
+        for label in ("cat", "dog"):
+            (folder / part / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = noise.randint(0, 256, (9, 7, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / label / f"{number}.png")
+    place.change(
+        "{digits: {image_size: 8}}", f"{{image_folder: {{path: {folder}, image_size: 8}}}}"
+    )
+    return folder
+
+
+def test_an_image_that_cannot_be_read(
+    place: Place, images: Path, refused: Refused, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = (str(place.file), "--store", str(place.store))
+    damaged = images / "train" / "dog" / "3.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    assert sweep.main(["plan", *given]) == 0  # planning decodes nothing
+    capfd.readouterr()
+    said = refused(*given)
+    assert f"{damaged}: cannot be read as an image" in said
+    assert "repair or remove it" in said
+
+
+def test_a_folder_without_images(place: Place, images: Path, refused: Refused) -> None:
+    given = ("plan", str(place.file), "--store", str(place.store))
+    (images / "test" / "dog").rename(images / "test" / "wolf")
+    assert "the classes of train/ and test/ differ: train/dog, test/wolf" in refused(*given)
+    shutil.rmtree(images / "test")
+    assert f"{images}/test: No such file or directory; lay it out as" in refused(*given)
+    shutil.rmtree(images)
+    assert f"{images}/train: No such file or directory; lay it out as" in refused(*given)
+
+
+# Stores
+
+
+def test_a_store_without_write_permission(
+    place: Place, read_only_folder: Path, refused: Refused
+) -> None:
+    said = refused(str(place.file), "--store", str(read_only_folder))
+    assert "allow this user to read and write there, or choose another store" in said
+    assert contents(read_only_folder) == {}
+
+
+def test_a_store_that_is_a_file(place: Place, refused: Refused) -> None:
+    file = place.folder / "file"
+    file.write_text("mine")
+    assert "choose a folder as the store, not a file" in refused(
+        str(place.file), "--store", str(file)
+    )
+    assert file.read_text() == "mine"
+
+
+def test_a_full_disk(place: Place, small_disk: Path, refused: Refused) -> None:
+    if not os.path.ismount(small_disk):
+        pytest.skip("needs a file system of its own, which this user may not mount")
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "ballast").write_bytes(b"x" * (4 << 20))
+    said = refused(str(place.file), "--store", str(small_disk / "store"))
+    assert "No space left on device; free space there, then run again" in said
+    assert [*contents(small_disk)] == ["ballast"]
+
+
+def test_an_unreachable_store(place: Place, refused: Refused, s3_server: S3Server) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"s3://bucket/p?endpoint=http://127.0.0.1:{closed.getsockname()[1]}"
+    started = time.monotonic()
+    assert f"{url}: no answer from the endpoint" in refused(str(place.file), "--store", url)
+    assert time.monotonic() - started < 30
+    url = f"s3://no-such-bucket/p?endpoint={s3_server.endpoint}"
+    assert "no bucket no-such-bucket; create it" in refused(str(place.file), "--store", url)
+
+
+def test_wrong_credentials(
+    place: Place, refused: Refused, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = s3_server.store_url("kept")
+    open_store(url).objects.write("rows/x", b"kept")
+    with monkeypatch.context() as environment:
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "geheim")
+        said = refused(str(place.file), "--store", url)
+        assert "AWS_ACCESS_KEY_ID" in said
+        assert "geheim" not in said
+        assert "AWS_ACCESS_KEY_ID" in refused(url, "compare", command=results.main)
+    assert open_store(url).objects.names("") == ["rows/x"]
+    assert open_store(url).objects.read("rows/x") == b"kept"
+
+
+def test_a_corrupt_row(place: Place, refused: Refused) -> None:
+    for row in (place.store / "rows").rglob("*.parquet"):
+        row.write_bytes(row.read_bytes()[:100])
+    given = (str(place.file), "--store", str(place.store))
+    for said in (
+        refused(*given),
+        refused("plan", *given),
+        refused(str(place.store), "query", "SELECT 1", command=results.main),
+        refused(str(place.store), "compare", command=results.main),
+        refused(str(place.store), "compact", command=results.main),
+    ):
+        assert "no readable Parquet file" in said
+        assert "delete that object and run the sweep again" in said
+
+
+# Clusters
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers (connection refused); start one there: ray start"),
+        ("ray://127.0.0.1:9", "no Ray cluster answers (connection refused)"),
+        ("127.0.0.1:99999", "no Ray cluster answers"),
+        ("host.invalid:6379", "no Ray cluster answers"),
+        ("http://127.0.0.1:8265", "no address of a Ray cluster; write auto, or host:port"),
+        ("somewhere", "no address of a Ray cluster"),
+        ("", "no address of a Ray cluster"),
+    ],
+)
+def test_no_cluster(
+    address: str,
+    message: str,
+    place: Place,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = (str(place.file), "--store", str(place.store), "--set", "training.epochs=2")
+    started = time.monotonic()
+    assert f"--address {address}: {message}" in refused(*given, "--address", address)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert f"RAY_ADDRESS = {address}: {message}" in refused(*given)
+    assert time.monotonic() - started < 30
+
+
+# Results
+
+
+def test_results(place: Place, refused: Refused) -> None:
+    store = str(place.store)
+
+    def told(*arguments: str) -> str:
+        return refused(*arguments, command=results.main)
+
+    keys = sorted(path.stem for path in (place.store / "records").rglob("*.json"))
+    assert "no such folder; check the path" in told(f"{store}s", "compare")
+    assert not Path(f"{store}s").exists()
+    assert "unknown scheme http" in told("http://host/store", "best")
+    assert "query 'SELEC 1'" in told(store, "query", "SELEC 1")
+    assert 'list the columns with query "DESCRIBE rows"' in told(
+        store, "query", "SELECT methd FROM rows"
+    )
+    for sql in ("DROP TABLE rows", "SELECT 1; SELECT 2", f"COPY rows TO '{store}/x.csv'"):
+        assert "not one SELECT" in told(store, "query", sql)
+    assert "key zz: no record begins so" in told(store, "diff", "zz", keys[0])
+    assert "several records begin so; give more digits" in told(store, "diff", "", keys[0])
+    assert "--sweep tin: no rows of this sweep; did you mean tiny?" in told(
+        store, "compare", "--sweep", "tin"
+    )
+    assert "add --output FILE" in told(store, "best", "--format", "parquet")
+    output = place.folder / "no" / "folder.csv"
+    assert "name a file to write" in told(store, "best", "--output", str(output))
+
+
+# A process of its own
+
+
+def test_ray_is_not_even_imported(place: Place, images: Path) -> None:
+    """As a person calls it: the status of the process, and what it did not spend."""
+    before = contents(place.store)
+    (images / "test" / "dog" / "0.png").write_bytes(b"no image")
+    program = (
+        "import sys; from unlearn_ray.sweep import main; status = main(sys.argv[1:]);"
+        "print('ray' in sys.modules); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(place.file), "--store", str(place.store)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "False\n")
+    assert done.stderr.startswith(f"error: {images}/test/dog/0.png: cannot be read as an image")
+    assert "Traceback" not in done.stderr
+    assert contents(place.store) == before

@@ -1,0 +1,91 @@
+"""A whole sweep that takes seconds, run step by step in this process: no Ray."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from unlearn_ray.engine.compute import Compute
+from unlearn_ray.pipeline.once import Done, ensure, run_here
+from unlearn_ray.pipeline.plan import make_plan
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.runtime import Runtime
+from unlearn_ray.pipeline.setting import Setting
+from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step
+from unlearn_ray.pipeline.study import study_key
+from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.pipeline.sweep_schema import Study, Sweep
+from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
+from unlearn_ray.storage.store import open_store
+
+SWEEP = """\
+name: tiny
+dataset: {digits: {image_size: 8}}
+validation: 0.5
+forget_set: {random: {fraction: 0.1}}
+model: {resnet8: {width: 4}}
+family: simclr
+training: {epochs: 1, batch_size: 128}
+probe: {epochs: 2}
+metrics: [retain_accuracy, test_accuracy]
+methods:
+  finetune: {epochs: 1, batch_size: 128, learning_rate: 0.01}
+seeds:
+  tuning: [0]
+  reporting: [1]
+"""
+
+
+def tiny_sweep(folder: Path, text: str = SWEEP) -> Sweep:
+    """The sweep of `text`, whose file lies in `folder`."""
+    path = folder / "tiny.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_sweep(path)
+
+
+def runtime(store: Path | str, checkpoint_seconds: float = 600) -> Runtime:
+    """A process that has run nothing yet."""
+    return Runtime(open_store(str(store)), Compute.detect(), checkpoint_seconds)
+
+
+def run(step: Step, runtime: Runtime) -> Done:
+    """Run a step, unless the store has its record."""
+    return ensure(step, runtime.store, partial(run_here, runtime=runtime))
+
+
+def run_references(setting: Setting, seed: int, runtime: Runtime) -> None:
+    """Both reference models and their evaluations."""
+    original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
+    for model in (original, retrained):
+        run(model, runtime)
+    for model in (original, retrained):
+        run(Evaluate(setting, seed, model), runtime)
+
+
+def trial(sweep: Sweep, study: Study, seed: int) -> TrialSeed:
+    """The one trial of a study that searches nothing."""
+    return TrialSeed(
+        sweep=sweep.name,
+        study=study_key(sweep, study),
+        number=0,
+        setting=sweep.setting,
+        method=study.at({}),
+        seed=seed,
+        purpose="tuning" if seed in sweep.seeds.tuning else "reporting",
+    )
+
+
+def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
+    """Everything that the sweep wants of the store; returns how its trials went."""
+    scored = []
+    for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
+        run_references(sweep.setting, seed, runtime)
+        for method in (RETRAIN, ORIGINAL) if seed in sweep.seeds.reporting else ():
+            written = reference_row(sweep.name, sweep.setting, seed, method, runtime.record)
+            runtime.store.write_row(*written)
+        for study in sweep.studies:
+            failed = any(one.failure for one in scored if one.row["method"] == study.name)
+            if not failed:
+                scored.append(score(trial(sweep, study, seed), runtime))
+    assert make_plan(sweep, runtime.store).complete
+    return scored
