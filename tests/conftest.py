@@ -70,3 +70,13 @@ def read_only_folder(tmp_path: Path) -> Iterator[Path]:
     folder.chmod(0o500)
     yield folder
     folder.chmod(0o700)
+
+
+@pytest.fixture(scope="session")
+def finished_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the file tiny.yaml and the store of its finished sweep; not to be changed."""
+    from tests.tiny import finish, runtime, tiny_sweep
+
+    folder = tmp_path_factory.mktemp("finished")
+    finish(tiny_sweep(folder), runtime(folder / "store"))
+    return folder

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from tests.s3_server import S3Server
-from tests.tiny import SWEEP, finish, runtime, tiny_sweep
+from tests.tiny import SWEEP
 from unlearn_ray import results, sweep
 from unlearn_ray.core import registry
 from unlearn_ray.core.schema import schema
@@ -61,13 +61,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
-
-
-@pytest.fixture(scope="session")
-def finished_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
-    finish(tiny_sweep(folder), runtime(folder / "store"))
-    return folder
 
 
 @pytest.fixture

@@ -126,8 +126,9 @@ def _run(options: argparse.Namespace, out: Console, err: Console) -> int:
         err.print(
             f"Nothing to train: all {len(plan.references)} reference steps and {trials} trials "
             f"of {plan.sweep.name} are in {store.url}.",
-            soft_wrap=True,
+            markup=False,
             highlight=False,
+            soft_wrap=True,
         )
     else:
         _check_before_spending(plan, store, options.address)

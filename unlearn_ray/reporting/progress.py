@@ -130,7 +130,7 @@ def _plain(
         _print_notes(progress, console)
         line = _line(progress, at_start)
         if time.monotonic() - said_at >= PLAIN_SECONDS and line != said:
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
             said, said_at = line, time.monotonic()
     _print_notes(progress, console)
 
@@ -139,7 +139,7 @@ def _print_notes(progress: SweepProgress, console: Console) -> None:
     with progress.lock:
         notes, progress.notes = progress.notes, []
     for note in notes:
-        console.print(note, highlight=False, soft_wrap=True)
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _summary(progress: SweepProgress, at_start: float) -> str:
