@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.scheduling.sweeps import Driver, rows, table, write_sweep
+from tests.scheduling.sweeps import SWEEP, Driver, rows, table, write_sweep
+from unlearn_ray.storage.store import open_store
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,23 @@ class Uninterrupted:
     rows: list[dict[str, Any]]
     table: list[str]
 
-    def trained_references(self, store: Path) -> str:
-        """A new store that holds the trained reference models and nothing else."""
+    def trained_references(self, store: Path, *, but_one: bool = False) -> str:
+        """A new store with the trained reference models alone; `but_one` lacks one pretraining."""
         for kind in ("pretrain", "retrain"):
             for what in ("records", "artifacts"):
                 shutil.copytree(Path(self.store) / what / kind, store / what / kind)
+        if but_one:
+            (store / f"records/pretrain/{self.one_pretraining}.json").unlink()
+            shutil.rmtree(store / f"artifacts/pretrain/{self.one_pretraining}")
         return str(store)
+
+    @property
+    def one_pretraining(self) -> str:
+        """The key of the tuning seed's; the studies wait for it."""
+        store = open_store(self.store)
+        records = [store.record("pretrain", key) for key in store.records("pretrain")]
+        seed = SWEEP["seeds"]["tuning"][0]
+        return next(one.key for one in records if one is not None and one.config["seed"] == seed)
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ SWEEP: dict[str, Any] = {
 }
 TRAININGS = ("pretrain", "retrain", "unlearn")
 RUN_SECONDS = 600
-_MARK = "UNLEARN_RAY_TEST_DRIVER"
+MARK = "UNLEARN_RAY_TEST_DRIVER"
 _VARYING = ("created", "host", "unlearning_seconds", "retraining_seconds", "evaluation_seconds")
 
 
@@ -128,7 +128,7 @@ class Driver:
             found = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             pytest.fail(f"still running after {seconds:.0f} s{self.told()}")
-        assert found == status, self.told()
+        assert found == status, f"exit status {found}{self.told()}"
         return self
 
     def kill(self) -> None:
@@ -180,13 +180,13 @@ def environment_of(mark: str) -> dict[str, str]:
     """This process's variables, as far as a sweep may see them, and one that children inherit."""
     own = {"RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
     kept = {name: value for name, value in os.environ.items() if name not in own}
-    return {**kept, "OMP_NUM_THREADS": "1", _MARK: mark}
+    return {**kept, "OMP_NUM_THREADS": "1", MARK: mark}
 
 
 def marked(mark: str) -> list[int]:
     """The processes that `environment_of(mark)` was given to, and all that they started."""
     pids = (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdecimal())
-    return [pid for pid in pids if f"{_MARK}={mark}".encode() in _environ(pid)]
+    return [pid for pid in pids if f"{MARK}={mark}".encode() in _environ(pid)]
 
 
 def kill_marked(mark: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from tests.scheduling.sweeps import Driver, attempts, objects, rows, table
 from unlearn_ray.storage.store import open_store
 
 FAULTS = Path(__file__).parent.parent / "faults"
-CHECKPOINTS = re.compile(r"checkpoints/([0-9a-f]+)/(\d+)-[0-9a-f]+\.safetensors")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -47,15 +46,11 @@ def no_step_ran_twice(store: str, records_then: dict[str, bytes]) -> None:
     assert all(count == 2 for count in often.values()), often
 
 
-def checkpoints(store: str) -> dict[str, int]:
-    """The iteration of the newest checkpoint of each step that has one."""
-    found = [
-        CHECKPOINTS.fullmatch(name) for name in open_store(store).objects.names("checkpoints/")
-    ]
-    newest: dict[str, int] = {}
-    for match in filter(None, found):
-        newest[match[1]] = max(newest.get(match[1], 0), int(match[2]))
-    return newest
+def checkpoints(store: str, key: str) -> list[int]:
+    """The iterations of the checkpoints of a step."""
+    prefix = f"checkpoints/{key}/"
+    names = open_store(store).objects.names(prefix)
+    return [int(name.removeprefix(prefix).partition("-")[0]) for name in names]
 
 
 def test_killed_in_the_middle_of_the_studies(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
@@ -76,58 +71,52 @@ def test_killed_in_the_middle_of_the_studies(tmp_path: Path, uninterrupted: Unin
 def test_killed_in_the_middle_of_a_pretraining(
     tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
-    store = str(tmp_path / "store")
+    store = uninterrupted.trained_references(tmp_path / "store", but_one=True)
+    key = uninterrupted.one_pretraining
     often = ("--set", "checkpoint_minutes=0.005")
+    seen: set[int] = set()
     with Driver(uninterrupted.file, store, *often) as driver:
-        seen: set[tuple[str, int]] = set()
 
         def third_checkpoint() -> bool:
-            seen.update(checkpoints(store).items())
-            keys = [key for key, _ in seen]
-            return any(keys.count(key) >= 3 for key in keys)
+            seen.update(checkpoints(store, key))
+            return len(seen) >= 3
 
         driver.until(third_checkpoint, "a third checkpoint")
         driver.kill()
-        assert objects(store, "records/") == {}
-        # Stale workers may save once more; nothing goes back behind this.
-        reached = checkpoints(store)
-        assert reached
-        driver.leaves_nothing()
-        resumed: set[tuple[str, int]] = set()
+        then = objects(store, "records/")
+        assert f"records/pretrain/{key}.json" not in then
+        driver.leaves_nothing()  # a worker that outlives the driver may save once more
+        reached = max(checkpoints(store, key))
+        later: set[int] = set()
         with Driver(uninterrupted.file, store, *often) as again:
 
-            def both_complete() -> bool:
-                resumed.update(checkpoints(store).items())
-                done = weights(store)
-                return all(any(key in name for name in done) for key in reached)
+            def complete() -> bool:
+                later.update(checkpoints(store, key))
+                return f"pretrain/{key}" in weights(store)
 
-            again.until(both_complete, "the end of the resumed trainings")
+            again.until(complete, "the end of the resumed pretraining")
             finishes_as_if_uninterrupted(again, store, uninterrupted)
-        later = [(key, iteration) for key, iteration in resumed if key in reached]
-        assert any(iteration > reached[key] for key, iteration in later), "saw no later checkpoint"
-        assert all(iteration >= reached[key] for key, iteration in later), "began anew"
-        assert open_store(store).objects.names("checkpoints/") == []
+    assert max(later) > reached, "no later checkpoint was seen"
+    assert min(later) >= reached, "it began anew"
+    assert open_store(store).objects.names("checkpoints/") == []
+    no_step_ran_twice(store, then)
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "unlearn"])
 def test_killed_between_upload_and_record(
     kind: str, tmp_path: Path, uninterrupted: Uninterrupted
 ) -> None:
-    store = str(tmp_path / "store")
-    if kind == "unlearn":
-        uninterrupted.trained_references(tmp_path / "store")
+    store = uninterrupted.trained_references(tmp_path / "store", but_one=kind == "pretrain")
     path = os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")])
     faulty = {"PYTHONPATH": path, "DIE_BEFORE_RECORD_OF": kind}
     with Driver(uninterrupted.file, store, environment=faulty) as driver:
-        driver.ends(-9)
+        driver.ends(-signal.SIGKILL)
         then = objects(store, "records/")
-        assert any(training.startswith(f"{kind}/") for training in attempts(store))
-        assert not any(name.startswith(f"records/{kind}/") for name in then)
+        uploaded = [t for t in attempts(store) if f"records/{t}.json" not in then]
+        assert len(uploaded) == 1
+        assert uploaded[0].startswith(f"{kind}/")
         with Driver(uninterrupted.file, store) as again:
             finishes_as_if_uninterrupted(again, store, uninterrupted)
         driver.leaves_nothing()
-        no_step_ran_twice(store, then)
-        assert any(
-            training.startswith(f"{kind}/") and count == 2
-            for training, count in attempts(store).items()
-        ), "the model that lost its record was not trained again"
+    no_step_ran_twice(store, then)
+    assert attempts(store)[uploaded[0]] == 2

@@ -52,13 +52,19 @@ def cluster(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """Keep the handlers that are set: ray.init puts its own in their place."""
+    """Keep the handlers that are set: ray.init puts its own in their place.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM met Ray's own handler, which ends the process.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except SystemExit as ended:
+        raise KeyboardInterrupt from ended
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

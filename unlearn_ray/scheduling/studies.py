@@ -83,31 +83,27 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         try:
             scored = self.score(study, seeds[len(self.gaps)])
         except StopRequested:
-            raise
+            return self._result(last=False, done=True)
         except UnlearnRayError as error:
             # No row says so: once the store or the data are mended, the trial is run again.
-            return self._failed(str(error), ran=False)
+            return self._result(last=True, done=True, failure=str(error))
         if scored.average_gap is None:
-            return self._failed(scored.failure, ran=scored.ran)
+            return self._result(last=True, done=True, failure=scored.failure, ran=scored.ran)
         self.gaps.append(scored.average_gap)
         last = len(self.gaps) == len(seeds)
+        return self._result(last=last, done=last, ran=scored.ran)
+
+    def _result(
+        self, *, last: bool, done: bool, failure: str | None = None, ran: bool = False
+    ) -> dict[str, Any]:
+        """What Tune and the search are told; an interrupted trial is done, but not at its last."""
         return {
-            METRIC: mean(self.gaps),
+            METRIC: mean(self.gaps) if failure is None and self.gaps else None,
             SEEDS_RUN: len(self.gaps),
             LAST: last,
-            FAILURE: None,
-            "ran": scored.ran,
-            "done": last,
-        }
-
-    def _failed(self, failure: str | None, *, ran: bool) -> dict[str, Any]:
-        return {
-            METRIC: None,
-            SEEDS_RUN: len(self.gaps),
-            LAST: True,
             FAILURE: failure,
             "ran": ran,
-            "done": True,
+            "done": done,
         }
 
     def score(self, study: Study, seed: int) -> Scored:
