@@ -20,6 +20,7 @@ def test_a_finished_sweep_trains_nothing(uninterrupted: Uninterrupted) -> None:
         processes: set[int] = set()
         while driver.process.poll() is None:
             processes.update(driver.processes())
+            time.sleep(0.1)
         driver.ends(0)
     assert time.monotonic() - started < 20
     assert processes == {driver.process.pid}, "it started other processes"
