@@ -253,15 +253,10 @@ def test_nan_loss_of_a_reference(tmp_path: Path) -> None:
 # As a command, with Ray
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(280)
-def test_damaged_weights_end_a_sweep_in_words(tiny: Sweep, store: Store, tmp_path: Path) -> None:
-    original = Pretrain(tiny.setting, 0)
-    run_references(tiny.setting, 1, runtime(store.url))
-    truncate(store, weights(store, original))
-    before = contents(store)
+def told_by_a_run(folder: Path, store: Store) -> str:
+    """Run the sweep, which must fail in words; returns them."""
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "unlearn_ray.sweep", str(tmp_path / "tiny.yaml")]
+    command = [sys.executable, "-m", "unlearn_ray.sweep", str(folder / "tiny.yaml")]
     process = subprocess.Popen(
         [*command, "--store", store.url],
         stdout=subprocess.PIPE,
@@ -277,9 +272,35 @@ def test_damaged_weights_end_a_sweep_in_words(tiny: Sweep, store: Store, tmp_pat
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 1, err
     assert "Traceback" not in err
-    assert f"model.safetensors of pretrain {original.key}" in err
+    return err
+
+
+@pytest.mark.slow
+def test_damaged_weights_fail_the_trials_that_need_them(
+    tiny: Sweep, store: Store, tmp_path: Path
+) -> None:
+    original = Pretrain(tiny.setting, 0)
+    run_references(tiny.setting, 1, runtime(store.url))
+    truncate(store, weights(store, original))
+    before = contents(store)
+    err = told_by_a_run(tmp_path, store)
+    assert f"failed: finetune trial 0: model.safetensors of pretrain {original.key}" in err
     assert f"delete records/pretrain/{original.key}.json from {store.url}" in err
     # The references' rows are all that was added: no trial was completed, and none marked failed.
     after = contents(store)
     assert before.items() <= after.items()
     assert all(name.startswith("rows/references/") for name in after.keys() - before.keys())
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_ends_the_sweep(
+    again: tuple[Pretrain, bytes], store: Store, tmp_path: Path
+) -> None:
+    step, _ = again
+    checkpoint = interrupted(step, store)
+    truncate(store, checkpoint)
+    before = contents(store)
+    err = told_by_a_run(tmp_path, store)
+    assert f"error: checkpoint {checkpoint}: its bytes are not what was written" in err
+    assert "; delete it and run again" in err
+    assert before.items() <= contents(store).items()

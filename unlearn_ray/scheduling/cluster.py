@@ -41,9 +41,8 @@ def cluster(address: str | None) -> Iterator[None]:
                 **({"include_dashboard": False} if own else {}),
             )
     except ConnectionError as error:
-        raise BadInput(
-            named(address)[0], f"no Ray cluster answers ({error})", "start one: ray start --head"
-        ) from error
+        remedy = "start one (ray start --head), or set RAY_AUTH_MODE=token if it wants a token"
+        raise BadInput(named(address)[0], f"no Ray cluster answers ({error})", remedy) from error
     try:
         yield
     finally:

@@ -26,6 +26,8 @@ _DRIVER_ENVIRONMENT = {
     # A worker that asked for no GPU sees none, and computes on the CPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
+# What listens at an address may be no head: Ray would try it for 10 minutes (20 times 30 s).
+_JOINING_ENVIRONMENT = {"RAY_NUM_REDIS_GET_RETRIES": "3", "RAY_py_gcs_connect_timeout_s": "10"}
 _CONNECT_SECONDS = 10
 
 
@@ -51,11 +53,12 @@ def prepare(address: str | None) -> None:
     Raises:
         BadInput: nothing listens at the address of the cluster that is to be joined.
     """
-    if not starts_own_cluster(address):
+    own = starts_own_cluster(address)
+    if not own:
         _check_listens(*named(address))
-    for name, value in _DRIVER_ENVIRONMENT.items():
+    for name, value in (_DRIVER_ENVIRONMENT | ({} if own else _JOINING_ENVIRONMENT)).items():
         os.environ.setdefault(name, value)
-    if starts_own_cluster(address):
+    if own:
         # A token of this process tree alone: neither open to the machine's other users, nor
         # left behind in the home folder, where it would lock later clusters.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
