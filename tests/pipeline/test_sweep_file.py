@@ -710,3 +710,12 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
     found = override(Value({}, "x", ""), f"a={text}").plain["a"]
     assert found == value
     assert type(found) is type(value)
+
+
+def test_the_readmes_sweep_loads(tmp_path: Path) -> None:
+    blocks = (Path(__file__).parents[2] / "README.md").read_text().split("```")
+    file = tmp_path / "readme.yaml"
+    file.write_text(next(block for block in blocks if block.startswith("yaml\n"))[5:])
+    sweep = load_sweep(file)
+    assert [study.name for study in sweep.studies] == ["finetune", "alignment_calibration"]
+    assert sweep.resources.trial.gpu == 0.5

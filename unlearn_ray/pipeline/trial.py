@@ -75,13 +75,11 @@ class Scored:
     Attributes:
         average_gap: to the retrained model; None if the trial failed.
         failure: why it failed.
-        ran: whether anything was trained for it now.
         row: as written.
     """
 
     average_gap: float | None
     failure: str | None
-    ran: bool
     row: dict[str, Scalar]
 
 
@@ -110,7 +108,7 @@ def score(
     except TrialError as error:
         failed = _row(trial, "failed", failure=str(error), device=runtime.compute.name)
         runtime.store.write_row(trial.row_name, failed)
-        return Scored(None, str(error), True, failed)
+        return Scored(None, str(error), failed)
     written = row(
         trial.subject,
         trial.setting,
@@ -133,7 +131,7 @@ def score(
     runtime.store.write_row(trial.row_name, written)
     gap = written["average_gap"]
     assert isinstance(gap, float | int)
-    return Scored(float(gap), None, unlearned.ran or evaluated.ran, written)
+    return Scored(float(gap), None, written)
 
 
 def _row(trial: TrialSeed, state: State, *, failure: str, device: str) -> dict[str, Scalar]:

@@ -88,21 +88,18 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             # No row says so: once the store or the data are mended, the trial is run again.
             return self._result(last=True, done=True, failure=str(error))
         if scored.average_gap is None:
-            return self._result(last=True, done=True, failure=scored.failure, ran=scored.ran)
+            return self._result(last=True, done=True, failure=scored.failure)
         self.gaps.append(scored.average_gap)
         last = len(self.gaps) == len(seeds)
-        return self._result(last=last, done=last, ran=scored.ran)
+        return self._result(last=last, done=last)
 
-    def _result(
-        self, *, last: bool, done: bool, failure: str | None = None, ran: bool = False
-    ) -> dict[str, Any]:
+    def _result(self, *, last: bool, done: bool, failure: str | None = None) -> dict[str, Any]:
         """What Tune and the search are told; an interrupted trial is done, but not at its last."""
         return {
             METRIC: mean(self.gaps) if failure is None and self.gaps else None,
             SEEDS_RUN: len(self.gaps),
             LAST: last,
             FAILURE: failure,
-            "ran": ran,
             "done": done,
         }
 
