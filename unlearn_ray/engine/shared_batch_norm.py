@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearn_ray.core.collective import average, gather_rows, rank, rows_of, world_size
-from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d, group_sizes
+from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d, group_sizes, move_statistics
 
 
 def share_batch_norm(module: nn.Module, batch_size: int) -> None:
@@ -82,7 +82,8 @@ class SharedBatchNorm(_BatchNorm):
                 for variance, size in zip(variances, self.sizes, strict=True)
             ]
             mean, variance = means.mean(dim=0), torch.stack(unbiased).mean(dim=0)
-        self._advance(mean, variance)
+        assert self.momentum is not None
+        move_statistics(self, self.momentum, mean, variance)
         return normalised
 
     def _by_own_groups(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,16 +100,6 @@ class SharedBatchNorm(_BatchNorm):
         mean, variance = statistics.sum(dim=1) * (world_size() / len(self.sizes))
         average([mean, variance])
         return torch.cat(normalised), mean, variance
-
-    @torch.no_grad()
-    def _advance(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.momentum is not None
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-        self.num_batches_tracked.add_(1)
 
 
 def _pieces(sizes: list[int], count: int) -> list[list[int]]:

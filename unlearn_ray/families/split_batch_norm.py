@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
@@ -50,19 +51,24 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             )
             for chunk, mean, variance in zip(chunks, means, variances, strict=True)
         ]
-        self._advance(means.mean(dim=0), variances.mean(dim=0))
+        move_statistics(self, self.group_momentum, means.mean(dim=0), variances.mean(dim=0))
         return torch.cat(normalised)
 
-    @torch.no_grad()
-    def _advance(
-        self, mean: Float[Tensor, " channels"], variance: Float[Tensor, " channels"]
-    ) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.running_mean.lerp_(mean, self.group_momentum)
-        self.running_var.lerp_(variance, self.group_momentum)
-        self.num_batches_tracked.add_(1)
+
+@torch.no_grad()
+def move_statistics(
+    layer: _BatchNorm,
+    momentum: float,
+    mean: Float[Tensor, " channels"],
+    variance: Float[Tensor, " channels"],
+) -> None:
+    """Move a layer's running statistics towards those of a batch."""
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    assert layer.num_batches_tracked is not None
+    layer.running_mean.lerp_(mean, momentum)
+    layer.running_var.lerp_(variance, momentum)
+    layer.num_batches_tracked.add_(1)
 
 
 def group_sizes(count: int, groups: int) -> list[int]:
