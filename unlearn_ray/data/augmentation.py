@@ -117,7 +117,7 @@ class Augmentation:
 
 
 def contrastive_views() -> Augmentation:
-    """MUC's training views (official code; FIELD figures C1), without blur."""
+    """MUC's training views (its official code): crop, flip, colour jitter, gray; no blur."""
     return Augmentation(
         crop_scale=(0.1, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4,
         saturation=0.4, hue=0.1, gray=0.2,
