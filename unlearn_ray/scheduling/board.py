@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from unlearn_ray.core.errors import StopRequested, UnlearnRayError
+from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine.loop import Progress
 
 
@@ -21,7 +21,11 @@ class Board:
 
     def tell(self, key: str, progress: Progress) -> bool:
         """Note how far a step is; answers whether it should stop."""
-        self._progress[key] = progress
+        # What is done is dropped: a long sweep's trials would pile up here.
+        if progress.iteration < progress.iterations:
+            self._progress[key] = progress
+        else:
+            self._progress.pop(key, None)
         return self._stopping
 
     def deliver(self, key: str, outcome: Any) -> None:
@@ -60,10 +64,3 @@ class BoardReporter:
             return
         if stopping:
             raise StopRequested(name, "the sweep is being stopped", "run it again to go on")
-
-
-def raise_if_error(outcome: Any) -> Any:
-    """Pass an outcome through; raise it if it is an error."""
-    if isinstance(outcome, UnlearnRayError):
-        raise outcome
-    return outcome

@@ -43,11 +43,9 @@ class Tally:
     """What a run did.
 
     Attributes:
-        steps_run: reference steps that this run trained or measured.
         trials_failed: trials that could not be completed, in this run.
     """
 
-    steps_run: int
     trials_failed: int
 
 
@@ -94,7 +92,6 @@ class _Driver:
         # Beside the driver: a node that comes and goes must not take it along.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board: Any = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-        self.steps_run = 0
         self.trials_failed = 0
         self.left = {study.key: study.wanted - study.ended for study in plan.studies}
         training = self.sweep.resources.training
@@ -119,7 +116,7 @@ class _Driver:
             watcher.join()
             if self.stop.is_set():
                 self._stop_steps()
-        return Tally(self.steps_run, self.trials_failed)
+        return Tally(self.trials_failed)
 
     def _stop_steps(self) -> None:
         """Give running steps a moment to save a checkpoint."""
@@ -135,7 +132,7 @@ class _Driver:
             self.progress.running = {
                 self.names[key]: one.iteration / max(one.iterations, 1)
                 for key, one in told.items()
-                if key in self.names and one.iteration < one.iterations
+                if key in self.names
             }
 
     def _show_plan(self) -> None:
@@ -178,7 +175,6 @@ class _Driver:
     def _run(self, step: Step) -> None:
         ran = self._run_training(step).ran if isinstance(step, Pretrain) else self._run_task(step)
         self.progress.steps_done += 1
-        self.steps_run += ran
         if ran:
             self.progress.note(f"done: {step}")
 

@@ -14,7 +14,6 @@ from unlearn_ray.core.errors import StepFailed, UnlearnRayError
 from unlearn_ray.pipeline.once import Uploaded, run_here
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_schema import Resources
-from unlearn_ray.scheduling.board import raise_if_error
 from unlearn_ray.scheduling.worker import Workplace
 
 # A lost worker or node is replaced this often before the step counts as failed; the new worker
@@ -54,7 +53,9 @@ def run_under_ray_train(
             raise StepFailed(
                 f"{step}", f"its workers failed: {error}", "see the cluster's logs; run again"
             ) from error
-    outcome = raise_if_error(ray.get(board.collect.remote(step.key)))
+    outcome = ray.get(board.collect.remote(step.key))
+    if isinstance(outcome, UnlearnRayError):
+        raise outcome
     if outcome is None:
         raise StepFailed(f"{step}", "its workers left nothing", "see the cluster's logs")
     assert isinstance(outcome, Uploaded)
