@@ -49,6 +49,8 @@ def in_words(hint: Any) -> str:
         return " or ".join(in_words(option) for option in get_args(hint))
     if origin is Literal:
         return " | ".join(str(choice) for choice in get_args(hint))
+    if is_dataclass(hint) and isinstance(hint, type) and not issubclass(hint, Part):
+        return f"{{{', '.join(schema_fields(hint))}}}"
     if origin in (tuple, list):
         items = get_args(hint)
         if origin is list or items[-1] is Ellipsis:
@@ -140,10 +142,12 @@ def read_field(value: Value, cls: type, name: str, default: object = None) -> An
     hint = field_type(known[name])
     if isinstance(hint, type) and issubclass(hint, Part):
         return read_part(value, hint)
+    if isinstance(value.content, dict) and get_origin(hint) in (Union, UnionType):
+        hint = next((option for option in get_args(hint) if is_dataclass(option)), hint)
     if is_dataclass(hint):
         assert isinstance(hint, type)
         inner = getattr(default, name) if default is not None else _default(cls, name)
-        return read_schema(value, hint, inner)
+        return read_schema(value, hint, inner if isinstance(inner, hint) else None)
     return validated(value, hint)
 
 
@@ -179,6 +183,8 @@ def problem(value: Value, error: ValidationError, remedy: str) -> ConfigError:
     """What pydantic refuses of a value."""
     reasons = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        if detail["type"] == "dataclass_type":
+            continue  # a value was meant; the remedy names the fields as the other form
         reason = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         reason = reason.replace("Input should be", "must be")
         reasons.append(reason[:1].lower() + reason[1:])

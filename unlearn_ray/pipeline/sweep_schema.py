@@ -91,23 +91,58 @@ class Seeds:
 
 
 @schema
+class Workers:
+    """An elastic group: as many workers as the cluster has room for, between both ends."""
+
+    min: PositiveInt
+    max: PositiveInt
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Workers:
+        if self.min > self.max:
+            raise ValueError(f"min = {self.min} is more than max = {self.max}")
+        return self
+
+
+@schema
 class Resources:
     """What one kind of step asks of the cluster.
 
     Attributes:
-        workers: Ray Train workers that share one model's training.
+        workers: Ray Train workers that share one model's training; `{min: 1, max: 4}` goes on
+            with fewer when nodes are lost, and with more when they come.
         cpu, gpu: of each worker; `gpu: 0.25` packs four on one device (with one worker each).
+        threads: OpenMP threads of each worker.
+        retries: how often a lost worker or node is made up for before the step or trial counts
+            as failed; a node that was drained first does not count for training.
     """
 
-    workers: PositiveInt = 1
+    workers: PositiveInt | Workers = 1
     cpu: PositiveFloat = 1.0
     gpu: NonNegativeFloat = 0.0
+    threads: PositiveInt = 1
+    retries: NonNegativeInt = 3
 
     @model_validator(mode="after")
     def _one_device_each(self) -> Resources:
-        if self.workers > 1 and self.gpu % 1:
+        if self.most_workers > 1 and self.gpu % 1:
             raise ValueError("workers that share one training need a whole gpu each, or none")
         return self
+
+    @property
+    def most_workers(self) -> int:
+        """Workers of a group that has all it may have."""
+        return self.workers.max if isinstance(self.workers, Workers) else self.workers
+
+    @property
+    def fewest_workers(self) -> int:
+        """Workers that a group needs to run."""
+        return self.workers.min if isinstance(self.workers, Workers) else self.workers
+
+    @property
+    def accelerators(self) -> float:
+        """GPUs of each worker; where it asks for none, its CPUs."""
+        return self.gpu or self.cpu
 
 
 @schema

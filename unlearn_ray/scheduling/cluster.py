@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import ray
 
 from unlearn_ray.core.errors import BadInput
+from unlearn_ray.pipeline.sweep_schema import Resources
 from unlearn_ray.scheduling.environment import named, starts_own_cluster
 
 # One OpenMP thread per worker: on a shared CPU a second one makes small networks 4 to 15 times
@@ -69,10 +70,10 @@ def _own_signal_handlers() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def room_for(cpu: float, gpu: float) -> int:
-    """How many workers of this size the cluster's nodes hold now; at least one."""
+def room_for(resources: Resources) -> int:
+    """How many groups of the fewest workers the cluster's nodes hold now; at least one."""
     total = ray.cluster_resources()
-    fits = [int(total.get("CPU", 0) / cpu)]
-    if gpu:
-        fits.append(int(total.get("GPU", 0) / gpu))
+    fits = [int(total.get("CPU", 0) / (resources.cpu * resources.fewest_workers))]
+    if resources.gpu:
+        fits.append(int(total.get("GPU", 0) / (resources.gpu * resources.fewest_workers)))
     return max(1, min(fits))

@@ -95,9 +95,7 @@ class _Driver:
         self.trials_failed = 0
         self.left = {study.key: study.wanted - study.ended for study in plan.studies}
         training = self.sweep.resources.training
-        self.jobs = Jobs(
-            {"training": room_for(training.cpu * training.workers, training.gpu * training.workers)}
-        )
+        self.jobs = Jobs({"training": room_for(training)})
 
     def run(self) -> Tally:
         self._show_plan()

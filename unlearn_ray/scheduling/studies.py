@@ -46,14 +46,14 @@ def executor(
     workplace: Workplace, resources: Resources, board: Any
 ) -> Callable[[Step], Uploaded] | None:
     """How unlearning runs: in the trial's own process, or on two and more Ray Train workers."""
-    if resources.workers == 1:
+    if resources.most_workers == 1:
         return None
     return partial(run_under_ray_train, workplace=workplace, resources=resources, board=board)
 
 
 def own_resources(resources: Resources) -> dict[str, float]:
     """What the process of a trial itself asks for; with Ray Train workers, next to nothing."""
-    if resources.workers > 1:
+    if resources.most_workers > 1:
         return {"CPU": 0.01}
     asked = {"CPU": resources.cpu}
     return {**asked, "GPU": resources.gpu} if resources.gpu else asked
@@ -173,7 +173,7 @@ def run_studies(
         return
     search = StudiesSearch(waiting, on_start, on_end)
     resources = sweep.resources.trial
-    room = room_for(resources.cpu * resources.workers, resources.gpu * resources.workers)
+    room = room_for(resources)
     trainable = tune.with_resources(
         tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
         tune.PlacementGroupFactory([own_resources(resources)]),

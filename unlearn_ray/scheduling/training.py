@@ -35,7 +35,9 @@ def run_under_ray_train(
             _work,
             train_loop_config={"step": step, "workplace": workplace, "board": board},
             scaling_config=ScalingConfig(
-                num_workers=resources.workers,
+                num_workers=(resources.fewest_workers, resources.most_workers)
+                if resources.fewest_workers < resources.most_workers
+                else resources.most_workers,
                 use_gpu=resources.gpu > 0,
                 resources_per_worker={"CPU": resources.cpu, "GPU": resources.gpu}
                 if resources.gpu
