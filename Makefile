@@ -30,9 +30,9 @@ setup: .venv/developing
 # A real S3 server for the tests: OpenStack Swift with its S3 API, in its own environment.
 s3: .venv-s3/installed
 
-.venv-s3/installed:
+.venv-s3/installed: cluster/swift.txt
 	$(PYTHON) -m venv .venv-s3
-	.venv-s3/bin/python -m pip install --quiet swift==2.38.3 'setuptools<81'
+	.venv-s3/bin/python -m pip install --quiet --requirement cluster/swift.txt
 	touch $@
 
 lint: setup

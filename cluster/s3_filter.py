@@ -1,13 +1,14 @@
-"""Two filters in the pipeline of the S3 server that tests talk to (loaded by Swift, not pytest).
+"""Two filters in the pipeline of the S3 server (loaded by Swift, in its own environment).
 
 `lock` serialises conditional writes to one object. Swift checks If-None-Match before it writes,
 so that of racing writers several can win; S3 promises exactly one. `cache` keeps in the proxy's
 memory what Swift keeps in memcached, which quadruples the requests per second. Both need the
-one proxy process that the test server runs.
+server's one proxy process.
 """
 
 import json
 import time
+import weakref
 
 from eventlet.semaphore import Semaphore
 
@@ -17,12 +18,15 @@ class Lock:
 
     def __init__(self, app):
         self.app = app
-        self.locks = {}
+        # A lock lives as long as a request holds it or waits for it.
+        self.locks = weakref.WeakValueDictionary()
 
     def __call__(self, env, start_response):
+        """WSGI: wait for one's turn, then pass the request on and read its answer."""
         if env["REQUEST_METHOD"] not in ("PUT", "POST") or "HTTP_IF_NONE_MATCH" not in env:
             return self.app(env, start_response)
-        with self.locks.setdefault(env["PATH_INFO"], Semaphore(1)):
+        lock = self.locks.setdefault(env["PATH_INFO"], Semaphore(1))
+        with lock:
             return [b"".join(self.app(env, start_response))]
 
 
