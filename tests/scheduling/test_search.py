@@ -75,7 +75,10 @@ def test_stopped_and_failed_trials_are_never_told_complete() -> None:
     ends: list[tuple[int, str]] = []
     queue = Queue("finetune", study, {}, [0, 1, 2, 3, 4, 5])
     search = StudiesSearch(
-        [queue], lambda _: None, lambda trial, end: ends.append((trial.number, end.state))
+        [queue],
+        lambda: 6,
+        lambda _: None,
+        lambda trial, end: ends.append((trial.number, end.state)),
     )
     first = {METRIC: 1.0, SEEDS_RUN: 1, LAST: False, FAILURE: None}
     for number, value in enumerate((1.0, 2.0)):
@@ -130,7 +133,7 @@ def test_studies_take_turns_and_begun_trials_keep_their_point() -> None:
         Queue("one", StudySearch("one", SPACE, SEARCH, []), {1: begun}, [0, 1, 2]),
         Queue("none", None, {}, [0]),
     ]
-    search = StudiesSearch(queues, lambda _: None, lambda *_: None)
+    search = StudiesSearch(queues, lambda: 4, lambda _: None, lambda *_: None)
     suggested = [search.suggest(str(i)) for i in range(5)]
     assert [(s["study"], s["number"]) for s in suggested[:4]] == [
         ("one", 0), ("none", 0), ("one", 1), ("one", 2),
@@ -139,6 +142,17 @@ def test_studies_take_turns_and_begun_trials_keep_their_point() -> None:
     assert suggested[2]["point"] == begun
     assert suggested[0]["point"] != begun
     assert suggested[4] == "FINISHED"
+
+
+def test_no_more_trials_run_or_wait_than_there_is_room_for() -> None:
+    room = 2
+    queue = Queue("one", StudySearch("one", SPACE, SEARCH, []), {}, [0, 1, 2, 3])
+    search = StudiesSearch([queue], lambda: room, lambda _: None, lambda *_: None)
+    assert [search.suggest(name) is None for name in "abc"] == [False, False, True]
+    search.on_trial_complete("b", {METRIC: 1.0, SEEDS_RUN: 3, LAST: True, FAILURE: None})
+    assert [search.suggest(name) is None for name in "cd"] == [False, True]
+    room = 3
+    assert search.suggest("d") is not None
 
 
 @pytest.mark.parametrize(

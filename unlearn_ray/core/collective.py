@@ -90,6 +90,15 @@ def average(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view(tensor.shape))
 
 
+def gather_objects(own: Value) -> list[Value]:
+    """What every worker brings, in the order of their ranks."""
+    if world_size() == 1:
+        return [own]
+    gathered: list[Any] = [None] * world_size()
+    distributed.all_gather_object(gathered, own)
+    return gathered
+
+
 def on_first(action: Callable[[], Value]) -> Value:
     """What `action` returns on worker 0, where alone it runs.
 
@@ -125,9 +134,7 @@ def on_every(action: Callable[[], Value]) -> Value:
         value = action()
     except UnlearnRayError as caught:
         error = caught
-    errors: list[UnlearnRayError | None] = [None] * world_size()
-    distributed.all_gather_object(errors, error)
-    for found in errors:
+    for found in gather_objects(error):
         if found is not None:
             raise found
     return cast(Value, value)

@@ -78,6 +78,10 @@ class StopRequested(UnlearnRayError):
     """The sweep is being stopped; what runs saves a checkpoint and ends."""
 
 
+class WorkerLeaving(StopRequested):
+    """This worker's machine is going away; what runs saves a checkpoint and goes on elsewhere."""
+
+
 class TrialError(UnlearnRayError):
     """One trial cannot be completed; the sweep goes on without it."""
 

@@ -29,18 +29,19 @@ class Compute:
     device: torch.device
 
     @classmethod
-    def detect(cls) -> Compute:
+    def detect(cls, threads: int = 1) -> Compute:
         """The GPU that this process may use, else the CPU; sets the process up for it.
 
-        On a CPU, results are deterministic: the same numbers, bit for bit, run after run.
+        On a CPU, results are deterministic: the same numbers, bit for bit, run after run with
+        as many threads.
         """
+        torch.set_num_threads(threads)
         if torch.cuda.is_available():
             # Convolutions may round to TF32; similarities and log-sum-exps are left at float32.
             torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
             return cls(torch.device("cuda", torch.cuda.current_device()))
         torch.use_deterministic_algorithms(True)
-        torch.set_num_threads(1)
         return cls(torch.device("cpu"))
 
     @property

@@ -114,7 +114,7 @@ def optimise(
     loss: Callable[[Iteration], Tensor],
     compute: Compute,
     checkpoints: Checkpoints | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], bool] | None = None,
 ) -> Report:
     """Descend on `loss` over `recipe.epochs` passes of `count` samples.
 
@@ -126,8 +126,9 @@ def optimise(
         loss: a scalar with gradients, from one iteration; of the whole batch on every worker.
         compute: the device.
         checkpoints: where to save and resume; none keeps nothing. Only worker 0 saves and loads.
-        on_progress: called on worker 0 about every second and at the end; what it raises stops
-            the run, after a last checkpoint if it is StopRequested.
+        on_progress: called on worker 0 about every second and at the end; answers whether to
+            save a checkpoint now. What it raises stops the run, after a last checkpoint if it is
+            StopRequested.
 
     Raises:
         NonFiniteLoss: the loss or a weight became NaN or infinite.
@@ -151,7 +152,7 @@ def _descend(
     run: _Run,
     loss: Callable[[Iteration], Tensor],
     checkpoints: Checkpoints | None,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[Progress], bool] | None,
 ) -> None:
     save_seconds = math.inf if checkpoints is None else checkpoints.seconds_between
     moments = Moments(run.done, save_seconds, PROGRESS_SECONDS)
@@ -164,11 +165,11 @@ def _descend(
             generator = seeded("iteration", run.seed, run.done)
             run.update(Iteration(epoch, run.done, rows, generator), loss)
             save, tell = moments.after(run.done)
+            if tell and on_progress is not None:
+                save = run.tell(on_progress) or save
             if save and checkpoints is not None:
                 run.save(checkpoints)
                 moments.saved()
-            if tell and on_progress is not None:
-                run.tell(on_progress)
         run.check_loss()
     if on_progress is not None:
         run.tell(on_progress)
@@ -254,8 +255,8 @@ class _Run:
     def progress(self) -> Progress:
         return Progress(self.done, self.total, self.last_loss(), self.stopwatch.total())
 
-    def tell(self, on_progress: Callable[[Progress], None]) -> None:
-        on_first(lambda: on_progress(self.progress()))
+    def tell(self, on_progress: Callable[[Progress], bool]) -> bool:
+        return on_first(lambda: on_progress(self.progress()))
 
     def save(self, checkpoints: Checkpoints) -> None:
         self.check_loss()

@@ -51,7 +51,7 @@ def train_from_scratch(
     seed: int,
     compute: Compute,
     checkpoints: Checkpoints | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], bool] | None = None,
 ) -> Report:
     """Pretraining (`ids` of all training samples) or retraining (of the retain set).
 
@@ -88,7 +88,7 @@ def unlearn(
     seed: int,
     compute: Compute,
     checkpoints: Checkpoints | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], bool] | None = None,
 ) -> Report:
     """Unlearn the forget set from `model`, in place; zero epochs leave it bit for bit.
 
@@ -176,7 +176,7 @@ class _Batches:
         *,
         seed: int,
         checkpoints: Checkpoints | None,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[Progress], bool] | None,
     ) -> Report:
         batch, per_epoch = batch_layout(recipe, len(self.ids))
         if 0 < batch < world_size():

@@ -98,13 +98,14 @@ class Runtime:
         store: where steps read and write.
         compute: the device.
         checkpoint_seconds: how often training saves what it needs to resume.
-        on_progress: told the step's key, its name and how far it is; what it raises stops it.
+        on_progress: told the step's key, its name and how far it is; answers whether to save a
+            checkpoint now, and what it raises stops the step.
     """
 
     store: Store
     compute: Compute
     checkpoint_seconds: float
-    on_progress: Callable[[str, str, Progress], None] | None = None
+    on_progress: Callable[[str, str, Progress], bool] | None = None
     _data: _Recent[ResidentData] = field(default_factory=lambda: _Recent(1))
     _weights: _Recent[dict[str, Tensor]] = field(default_factory=lambda: _Recent(8))
     _evidence: _Recent[ModelEvidence] = field(default_factory=lambda: _Recent(8))
@@ -151,10 +152,10 @@ class Runtime:
         """The checkpoints of a step; `at_end` keeps one of the finished run, too."""
         return StoredCheckpoints(self.store, key, self.checkpoint_seconds, at_end)
 
-    def progress(self, key: str, name: str) -> Callable[[Progress], None]:
+    def progress(self, key: str, name: str) -> Callable[[Progress], bool]:
         """What the engine calls while a step runs."""
         tell = self.on_progress
-        return (lambda _: None) if tell is None else (lambda progress: tell(key, name, progress))
+        return (lambda _: False) if tell is None else (lambda progress: tell(key, name, progress))
 
     def remember(self, key: str, model: nn.Module) -> None:
         """Keep a model's weights for the next step of this process."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from unlearn_ray.core.errors import BadInput
-from unlearn_ray.pipeline.sweep_schema import Resources
 from unlearn_ray.scheduling.environment import named, starts_own_cluster
 
 # One OpenMP thread per worker: on a shared CPU a second one makes small networks 4 to 15 times
-# slower, because idle threads spin.
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+# slower, because idle threads spin. PyTorch's own threads are the sweep file's to set.
+_WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def cluster(address: str | None) -> Iterator[None]:
                 address="local" if own else address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": WORKER_ENVIRONMENT},
+                runtime_env={"env_vars": _worker_environment()},
                 **({"include_dashboard": False} if own else {}),
             )
     except ConnectionError as error:
@@ -48,6 +50,13 @@ def cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _worker_environment() -> dict[str, str]:
+    """What the job's runtime environment does not set itself; Ray refuses to be told twice."""
+    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR, "{}"))
+    told = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: value for name, value in _WORKER_ENVIRONMENT.items() if name not in told}
 
 
 @contextmanager
@@ -68,12 +77,3 @@ def _own_signal_handlers() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def room_for(resources: Resources) -> int:
-    """How many groups of the fewest workers the cluster's nodes hold now; at least one."""
-    total = ray.cluster_resources()
-    fits = [int(total.get("CPU", 0) / (resources.cpu * resources.fewest_workers))]
-    if resources.gpu:
-        fits.append(int(total.get("GPU", 0) / (resources.gpu * resources.fewest_workers)))
-    return max(1, min(fits))

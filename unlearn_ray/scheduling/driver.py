@@ -8,14 +8,14 @@ references, a winner's reporting runs after its study and that seed's references
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from unlearn_ray.core.errors import StepFailed
+from unlearn_ray.core.errors import StepFailed, WorkerLeaving
 from unlearn_ray.pipeline.once import Done, ensure, run_here
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
@@ -24,8 +24,10 @@ from unlearn_ray.pipeline.study import PastTrial, past_trials, row_name, winner
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
 from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
+from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import Board
-from unlearn_ray.scheduling.cluster import cluster, room_for
+from unlearn_ray.scheduling.capacity import Room, check_fits
+from unlearn_ray.scheduling.cluster import cluster
 from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.search import Assignment, Ending
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
@@ -34,8 +36,8 @@ from unlearn_ray.scheduling.worker import Workplace
 from unlearn_ray.storage.store import Store
 
 STUDIES = "studies"
-# A task whose worker or node is lost is started again this often.
-TASK_RESTARTS = 3
+# Each training keeps a controller of Ray Train and a thread beside the driver.
+MOST_TRAININGS = 32
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,31 @@ def run_sweep(
         UnlearnRayError: a reference step failed, or the store did.
     """
     with cluster(address):
+        _check_fits(plan)
         return _Driver(plan, store, progress, stop).run()
 
 
-@ray.remote(max_retries=TASK_RESTARTS)  # type: ignore[untyped-decorator]
+def _check_fits(plan: Plan) -> None:
+    if any(isinstance(p.step, Pretrain) and not p.stored for p in plan.references):
+        check_fits(plan.sweep.resources.training, "training")
+    check_fits(plan.sweep.resources.trial, "trial")
+
+
+@ray.remote  # type: ignore[untyped-decorator]
 def _run_step(step: Step, workplace: Workplace, board: Any) -> bool:
     """Run a step in a worker process; tells whether it had to be run."""
-    runtime = workplace.runtime(board)
-    return ensure(step, runtime.store, partial(run_here, runtime=runtime)).ran
+    notice.heed_sigterm()
+    with notice.at_work():
+        runtime = workplace.runtime(board)
+        return ensure(step, runtime.store, partial(run_here, runtime=runtime)).ran
 
 
-@ray.remote(max_retries=TASK_RESTARTS)  # type: ignore[untyped-decorator]
+@ray.remote  # type: ignore[untyped-decorator]
 def _run_report(trial: TrialSeed, workplace: Workplace, resources: Resources, board: Any) -> Scored:
     """Run a study's winner under one reporting seed in a worker process."""
-    return score(trial, workplace.runtime(board), executor(workplace, resources, board))
+    notice.heed_sigterm()
+    with notice.at_work():
+        return score(trial, workplace.runtime(board), executor(workplace, resources, board))
 
 
 class _Driver:
@@ -88,14 +101,19 @@ class _Driver:
         self.store = store
         self.progress = progress
         self.stop = stop
-        self.workplace = Workplace(store.url, 60 * plan.sweep.checkpoint_minutes)
+        resources = self.sweep.resources
+        self.workplace = Workplace(
+            store=store.url,
+            checkpoint_seconds=60 * plan.sweep.checkpoint_minutes,
+            threads=resources.trial.threads,
+            identity=store.identify(),
+        )
         # Beside the driver: a node that comes and goes must not take it along.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board: Any = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self.trials_failed = 0
         self.left = {study.key: study.wanted - study.ended for study in plan.studies}
-        training = self.sweep.resources.training
-        self.jobs = Jobs({"training": room_for(training)})
+        self.jobs = Jobs({"training": Room(resources.training, MOST_TRAININGS)})
 
     def run(self) -> Tally:
         self._show_plan()
@@ -179,7 +197,7 @@ class _Driver:
     def _run_training(self, step: Step) -> Done:
         execute = partial(
             run_under_ray_train,
-            workplace=self.workplace,
+            workplace=replace(self.workplace, threads=self.sweep.resources.training.threads),
             resources=self.sweep.resources.training,
             board=self.board,
         )
@@ -307,9 +325,14 @@ class _Driver:
         self.progress.studies[trial.method.name].reported += 1
 
 
-def _task_options(resources: Resources) -> dict[str, float]:
+def _task_options(resources: Resources) -> dict[str, Any]:
     asked = own_resources(resources)
-    return {"num_cpus": asked["CPU"], "num_gpus": asked.get("GPU", 0)}
+    return {
+        "num_cpus": asked["CPU"],
+        "num_gpus": asked.get("GPU", 0),
+        "max_retries": resources.retries,
+        "retry_exceptions": [WorkerLeaving],
+    }
 
 
 def _fetch(reference: Any, what: str) -> Any:

@@ -30,10 +30,10 @@ class Jobs:
     """Starts every job as soon as what it comes after is done.
 
     Attributes:
-        limits: how many jobs of a kind of slots run at a time.
+        limits: how many jobs of a kind of slots run at a time; asked each time.
     """
 
-    limits: dict[str, int]
+    limits: dict[str, Callable[[], int]]
     _waiting: dict[str, Job] = field(default_factory=dict)
     _running: dict[str, Job] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
@@ -74,7 +74,8 @@ class Jobs:
         with self._lock:
             for job in list(self._waiting.values()):
                 used = sum(other.slots == job.slots for other in self._running.values())
-                if job.after <= self._done and used < self.limits.get(job.slots, used + 1):
+                limit = self.limits.get(job.slots)
+                if job.after <= self._done and (limit is None or used < limit()):
                     del self._waiting[job.name]
                     self._running[job.name] = job
                     threading.Thread(target=self._work, args=(job,), daemon=True).start()

@@ -178,6 +178,7 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
 
     Args:
         queues: what each study has to run.
+        room: how many trials may run or wait, now.
         on_start: told each trial that starts.
         on_end: told each trial that ends, once its study's sampler knows.
     """
@@ -185,11 +186,14 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
     def __init__(
         self,
         queues: list[Queue],
+        room: Callable[[], int],
         on_start: Callable[[Assignment], None],
         on_end: Callable[[Assignment, Ending], None],
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._queues = queues
+        self._room = room
+        self._running: set[str] = set()
         self._on_start = on_start
         self._on_end = on_end
         self._assignments: dict[str, Assignment] = {}
@@ -202,11 +206,13 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         """The space is each study's own."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial of the study that has started the fewest."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial of the study that has started the fewest; None while there is no room."""
         waiting = [queue for queue in self._queues if queue.numbers]
         if not waiting:
             return str(Searcher.FINISHED)
+        if len(self._running) >= self._room():
+            return None
         queue = min(waiting, key=lambda queue: queue.started)
         number = queue.numbers.pop(0)
         queue.started += 1
@@ -217,6 +223,7 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         assignment = Assignment(queue.name, number, point)
         self._assignments[trial_id] = assignment
         self._search_of[trial_id] = queue.search
+        self._running.add(trial_id)
         self._on_start(assignment)
         return {"study": queue.name, "number": number, "point": point}
 
@@ -235,6 +242,7 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the trial's study, then whoever waits for it."""
+        self._running.discard(trial_id)
         ending = self._ending(trial_id, result, error)
         if ending is None:
             return

@@ -7,6 +7,7 @@ trial of another.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -15,13 +16,14 @@ from typing import Any
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from unlearn_ray.core.errors import StopRequested, UnlearnRayError
+from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving
 from unlearn_ray.pipeline.once import Uploaded
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.study import PastTrial, mean, study_key
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, score
-from unlearn_ray.scheduling.cluster import room_for
+from unlearn_ray.scheduling import notice
+from unlearn_ray.scheduling.capacity import Room
 from unlearn_ray.scheduling.search import (
     FAILURE,
     LAST,
@@ -37,9 +39,6 @@ from unlearn_ray.scheduling.search import (
 )
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import Workplace
-
-# A trial whose actor or node is lost is started again this often before it counts as failed.
-TRIAL_RESTARTS = 2
 
 
 def executor(
@@ -64,6 +63,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any], sweep: Sweep, workplace: Workplace, board: Any) -> None:
         """Called once per actor."""
+        notice.heed_sigterm()
         self.sweep = sweep
         self.workplace = workplace
         self.board = board
@@ -81,7 +81,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         study = self.studies[self.trial["study"]]
         seeds = self.sweep.seeds.tuning
         try:
-            scored = self.score(study, seeds[len(self.gaps)])
+            with notice.at_work():
+                scored = self.score(study, seeds[len(self.gaps)])
+        except WorkerLeaving as error:
+            sys.exit(str(error))  # Tune starts the trial again, where there is room for it
         except StopRequested:
             return self._result(last=False, done=True)
         except UnlearnRayError as error:
@@ -171,9 +174,9 @@ def run_studies(
     total = sum(len(queue.numbers) for queue in waiting)
     if total == 0:
         return
-    search = StudiesSearch(waiting, on_start, on_end)
+    room = Room(sweep.resources.trial, sweep.search.concurrent)
+    search = StudiesSearch(waiting, room, on_start, on_end)
     resources = sweep.resources.trial
-    room = room_for(resources)
     trainable = tune.with_resources(
         tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
         tune.PlacementGroupFactory([own_resources(resources)]),
@@ -185,7 +188,6 @@ def run_studies(
                 search_alg=search,
                 scheduler=SeedRungs(search),
                 num_samples=total,
-                max_concurrent_trials=min(sweep.search.concurrent or room, total),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -193,7 +195,7 @@ def run_studies(
                 storage_path=folder,
                 verbose=0,
                 stop=_StopAll(stopping),
-                failure_config=tune.FailureConfig(max_failures=TRIAL_RESTARTS),
+                failure_config=tune.FailureConfig(max_failures=resources.retries),
                 # Rows and records are what a trial leaves; there is nothing else to save.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),

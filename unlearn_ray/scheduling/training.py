@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+import threading
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
-from unlearn_ray.core.collective import on_every
-from unlearn_ray.core.errors import StepFailed, UnlearnRayError
+from unlearn_ray.core.collective import gather_objects, on_every, rank
+from unlearn_ray.core.errors import StepFailed, UnlearnRayError, WorkerLeaving
 from unlearn_ray.pipeline.once import Uploaded, run_here
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_schema import Resources
-from unlearn_ray.scheduling.worker import Workplace
-
-# A lost worker or node is replaced this often before the step counts as failed; the new worker
-# goes on from the step's last checkpoint in the store.
-WORKER_RESTARTS = 3
+from unlearn_ray.scheduling import notice
+from unlearn_ray.scheduling.worker import Workplace, here
 
 
 def run_under_ray_train(
@@ -26,27 +25,24 @@ def run_under_ray_train(
 ) -> Uploaded:
     """Run a training step on Ray Train workers.
 
+    A lost worker or node is replaced, or done without where the group is elastic; all workers
+    then go on from the step's last checkpoint in the store.
+
     Raises:
         UnlearnRayError: what ended the step in the worker.
         StepFailed: the workers were lost more often than they may be.
     """
+    # Ray Train's own folder stays empty: nothing is reported to it.
     with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
         trainer = TorchTrainer(
             _work,
             train_loop_config={"step": step, "workplace": workplace, "board": board},
-            scaling_config=ScalingConfig(
-                num_workers=(resources.fewest_workers, resources.most_workers)
-                if resources.fewest_workers < resources.most_workers
-                else resources.most_workers,
-                use_gpu=resources.gpu > 0,
-                resources_per_worker={"CPU": resources.cpu, "GPU": resources.gpu}
-                if resources.gpu
-                else {"CPU": resources.cpu},
-            ),
+            torch_config=_HeedingTorchConfig(),
+            scaling_config=_scaling(resources),
             run_config=RunConfig(
                 name=step.key,
                 storage_path=folder,
-                failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
+                failure_config=FailureConfig(max_failures=resources.retries),
             ),
         )
         try:
@@ -64,16 +60,55 @@ def run_under_ray_train(
     return outcome
 
 
+def _scaling(resources: Resources) -> ScalingConfig:
+    fewest, most = resources.fewest_workers, resources.most_workers
+    each = {"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})
+    return ScalingConfig(
+        num_workers=most if fewest == most else (fewest, most),
+        use_gpu=resources.gpu > 0,
+        resources_per_worker=each,
+    )
+
+
+@dataclass
+class _HeedingTorchConfig(TorchConfig):  # type: ignore[misc]
+    """Ray's own, whose workers heed SIGTERM."""
+
+    @property
+    def backend_cls(self) -> type:
+        """Ray calls it a backend: what prepares the workers."""
+        return _HeedingBackend
+
+
+class _HeedingBackend(TorchConfig().backend_cls):  # type: ignore[misc]
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        """Runs in the workers' main threads, where alone signals can be handled."""
+        super().on_start(worker_group, backend_config)
+        worker_group.execute(notice.heed_sigterm)
+
+
 def _work(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
     step: Step = config["step"]
     board = config["board"]
+    nodes = gather_objects(here())
+    if rank() > 0:
+        # Worker 0 asks the board all along, and hears of its own notice by itself.
+        threading.Thread(target=_pass_on, args=(step.key, board), daemon=True).start()
     try:
-        runtime = on_every(lambda: config["workplace"].runtime(board))
-        outcome: Any = run_here(step, runtime)
+        with notice.at_work():
+            runtime = on_every(lambda: config["workplace"].runtime(board, nodes))
+            outcome: Any = run_here(step, runtime)
+    except WorkerLeaving:
+        raise  # Ray Train starts the workers again, where there is room for them
     except UnlearnRayError as error:
         # Trying again would only fail again; the error is the step's outcome. All workers are
         # here: `core.collective` has them fail together.
         outcome = error
     if ray.train.get_context().get_world_rank() == 0:
         ray.get(board.deliver.remote(step.key, outcome))
+
+
+def _pass_on(key: str, board: Any) -> None:
+    notice.wait()
+    ray.get(board.leave.remote(key))

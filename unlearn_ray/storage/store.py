@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from unlearn_ray.core.errors import (
     CorruptObject,
     MissingObject,
     StoreError,
+    StoreUnreachable,
     did_you_mean,
 )
 from unlearn_ray.storage import checkpoints
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FileEntry", "Record", "Store", "open_store", "pack_tensors", "unpack_tensors"]
 
 LEASE_SECONDS = 30.0
+_IDENTITY = "identity"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -108,6 +111,28 @@ class Store:
             )
         if isinstance(self.objects, LocalFolder):
             self.objects.remove_leftovers()
+
+    def identify(self) -> str:
+        """The random name that this store keeps for life, made on the first call."""
+        self.objects.create(_IDENTITY, uuid.uuid4().hex.encode())
+        return self.objects.read(_IDENTITY).decode()
+
+    def check_identity(self, identity: str) -> None:
+        """Make sure that this is the store that another machine calls by the same URL.
+
+        Raises:
+            StoreUnreachable: it is not: a folder of that name is this machine's own.
+        """
+        try:
+            same = self.objects.read(_IDENTITY).decode() == identity
+        except MissingObject:
+            same = False
+        if not same:
+            raise StoreUnreachable(
+                f"store {self.url}",
+                f"on {socket.gethostname()} that is another one than the driver's",
+                "use s3://bucket/prefix, or a folder that all nodes share",
+            )
 
     # records
 

@@ -1,0 +1,155 @@
+"""`Capacity`: what the cluster's nodes hold, and whether its autoscaler could add to them."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import ray
+from ray._private.state import state as cluster_state
+from ray._private.worker import global_worker
+from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply
+
+from unlearn_ray.core.errors import BadInput
+from unlearn_ray.pipeline.sweep_schema import Resources
+
+# The autoscaler looks at what waits every 5 s, and says in its next look what it cannot serve.
+AUTOSCALER_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The cluster at one moment.
+
+    Attributes:
+        nodes: CPUs and GPUs of each node that takes new work.
+        autoscaled: whether an autoscaler may add nodes.
+        refused: groups that wait and that the autoscaler says can never be placed, because no
+            type of node holds them or because all nodes that it may have are there.
+    """
+
+    nodes: tuple[tuple[float, float], ...]
+    autoscaled: bool
+    refused: int
+
+    @classmethod
+    def now(cls) -> Capacity:
+        """Ask Ray."""
+        draining = cluster_state.get_draining_nodes()
+        nodes = tuple(
+            (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in ray.nodes()
+            if node["Alive"] and node["NodeID"] not in draining
+        )
+        state = _autoscaling_state()
+        refused = len(state.infeasible_gang_resource_requests)
+        return cls(nodes, state.autoscaler_state_version > 0, refused)
+
+    def groups(self, resources: Resources) -> int:
+        """How many groups of the fewest workers the nodes hold."""
+        workers = sum(_workers_on(node, resources) for node in self.nodes)
+        return workers // resources.fewest_workers
+
+    def room(self, resources: Resources) -> int:
+        """How many groups to have running or waiting; at least one.
+
+        Where nodes may come, twice what there is: what waits is what an autoscaler grows for.
+        Waiting trials are suggestions that could not learn from the running ones, so there are
+        no more of them, and none beyond the autoscaler's limits.
+        """
+        held = max(1, self.groups(resources))
+        return 2 * held if self.autoscaled and not self.refused else held
+
+    def largest(self) -> str:
+        """The nodes in words, largest first."""
+        if not self.nodes:
+            return "it has no node that takes new work"
+        cpu, gpu = max(self.nodes, key=lambda node: (node[1], node[0]))
+        return f"its {len(self.nodes)} nodes have at most {cpu:g} CPUs and {gpu:g} GPUs"
+
+
+def _workers_on(node: tuple[float, float], resources: Resources) -> int:
+    cpu, gpu = node
+    # Ray counts in units of 1/10000.
+    fits = [math.floor(cpu / resources.cpu + 1e-4)]
+    if resources.gpu:
+        fits.append(math.floor(gpu / resources.gpu + 1e-4))
+    return min(fits)
+
+
+def _autoscaling_state() -> AutoscalingState:
+    """What the autoscaler last said; version 0 where there is none (or only one of version 1)."""
+    reply = GetClusterStatusReply()
+    reply.ParseFromString(global_worker.gcs_client.get_cluster_status())
+    return reply.autoscaling_state
+
+
+def check_fits(resources: Resources, what: str) -> None:
+    """Refuse what would wait for ever.
+
+    Args:
+        resources: of one group.
+        what: `training` or `trial`, as in the sweep file.
+
+    Raises:
+        BadInput: neither a node of the cluster nor one that its autoscaler may add holds it.
+    """
+    capacity = Capacity.now()
+    if capacity.groups(resources) > 0:
+        return
+    if capacity.autoscaled and not _refused_by_autoscaler(resources):
+        return
+    asked = f"{resources.cpu:g} CPUs" + (f" and {resources.gpu:g} GPUs" if resources.gpu else "")
+    workers = resources.fewest_workers
+    reason = (
+        f"{workers} worker{'s' if workers > 1 else ''} of {asked} each can never be placed:"
+        f" {capacity.largest()}"
+        + (", and its autoscaler may add none that would do" if capacity.autoscaled else "")
+    )
+    raise BadInput(
+        f"resources.{what}",
+        reason,
+        f"lower resources.{what}.cpu, gpu or workers, or start larger or more nodes",
+    )
+
+
+def _refused_by_autoscaler(resources: Resources) -> bool:
+    """Let one group wait for a moment, and hear what the autoscaler says of it."""
+    bundle = {"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})
+    group = ray.util.placement_group([bundle] * resources.fewest_workers, strategy="PACK")
+    try:
+        deadline = time.monotonic() + AUTOSCALER_SECONDS
+        while time.monotonic() < deadline:
+            state = _autoscaling_state()
+            if any(
+                group.id.hex() in gang.details for gang in state.infeasible_gang_resource_requests
+            ):
+                return True
+            if state.pending_instance_requests or state.pending_instances or group.wait(1):
+                return False
+    finally:
+        ray.util.remove_placement_group(group)
+    return False
+
+
+class Room:
+    """How many groups of one size may run or wait; asks Ray at most once a second.
+
+    Args:
+        resources: of a group.
+        most: never more than this.
+    """
+
+    def __init__(self, resources: Resources, most: int | None = None) -> None:
+        self._resources = resources
+        self._most = most
+        self._asked_at = -math.inf
+        self._room = 1
+
+    def __call__(self) -> int:
+        """The number, now."""
+        if time.monotonic() - self._asked_at >= 1.0:
+            self._room = Capacity.now().room(self._resources)
+            self._asked_at = time.monotonic()
+        return self._room if self._most is None else min(self._room, self._most)
