@@ -71,8 +71,17 @@ paste.filter_factory = s3_filter:lock_factory
 use = egg:swift#versioned_writes
 allow_object_versioning = true
 """
-_STOCK = ("catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "copy", "slo")
-_STOCK += ("dlo", "symlink")
+_STOCK = [
+    "catch_errors",
+    "gatekeeper",
+    "healthcheck",
+    "listing_formats",
+    "bulk",
+    "copy",
+    "slo",
+    "dlo",
+    "symlink",
+]
 
 _SWIFT_CONF = """\
 [swift-hash]
