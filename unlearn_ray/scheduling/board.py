@@ -9,11 +9,11 @@ from enum import Enum
 from typing import Any
 
 import ray
-from ray._private.state import state as cluster_state
 
 from unlearn_ray.core.errors import StopRequested, WorkerLeaving
 from unlearn_ray.engine.loop import Progress
 from unlearn_ray.scheduling import notice
+from unlearn_ray.scheduling.capacity import draining_nodes
 
 # While a worker's node is drained, it saves this often, until the node is gone.
 DRAINED_SAVE_SECONDS = 5.0
@@ -86,7 +86,7 @@ class Board:
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
-            self._draining = frozenset(cluster_state.get_draining_nodes())
+            self._draining = draining_nodes()
         if self._draining.isdisjoint(nodes):
             return False
         if now - self._saved_at.get(key, -DRAINED_SAVE_SECONDS) < DRAINED_SAVE_SECONDS:

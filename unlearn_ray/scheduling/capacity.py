@@ -36,7 +36,7 @@ class Capacity:
     @classmethod
     def now(cls) -> Capacity:
         """Ask Ray."""
-        draining = cluster_state.get_draining_nodes()
+        draining = draining_nodes()
         nodes = tuple(
             (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
             for node in ray.nodes()
@@ -67,6 +67,11 @@ class Capacity:
             return "it has no node that takes new work"
         cpu, gpu = max(self.nodes, key=lambda node: (node[1], node[0]))
         return f"its {len(self.nodes)} nodes have at most {cpu:g} CPUs and {gpu:g} GPUs"
+
+
+def draining_nodes() -> frozenset[str]:
+    """Ids of the nodes that end soon, and take no new work."""
+    return frozenset(cluster_state.get_draining_nodes())
 
 
 def _workers_on(node: tuple[float, float], resources: Resources) -> int:
