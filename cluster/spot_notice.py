@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 POLL_SECONDS = 5.0
-# GCP says only that the end is near; it grants about half a minute.
-GCP_SECONDS = 25
+# GCP says that the end is near, not when: after the preemptionNoticeDuration of gcp.yaml.
+GCP_SECONDS = 120
 _RETRY_SECONDS = 1.0
 _TOKEN_SECONDS = 21600
 
