@@ -8,15 +8,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster import spot_notice
+from cluster.s3_server import free_ports
 from tests.cluster.files import CLUSTER, PROGRAMS
 
 TOKEN = "the-token"
@@ -40,9 +43,9 @@ class Metadata:
         }
 
 
-@pytest.fixture
-def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
-    known = Metadata()
+@contextmanager
+def serve(known: Metadata, port: int = 0) -> Iterator[None]:
+    """Speak like the metadata services of both clouds."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -58,8 +61,8 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
             elif self.headers.get("X-aws-ec2-metadata-token") != known.token:
                 self._answer(401)
             elif self.path == "/latest/meta-data/spot/instance-action" and known.ends:
-                time = known.ends.strftime("%Y-%m-%dT%H:%M:%SZ")
-                self._answer(200, json.dumps({"action": "terminate", "time": time}))
+                ends = known.ends.strftime("%Y-%m-%dT%H:%M:%SZ")
+                self._answer(200, json.dumps({"action": "terminate", "time": ends}))
             else:
                 self._answer(404)
 
@@ -81,18 +84,24 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         known.port = server.server_port
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for name, value in known.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(spot_notice, "POLL_SECONDS", 0.05)
-        yield known
+        yield
         server.shutdown()
 
 
-def later(act: object) -> None:
-    assert callable(act)
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
+    known = Metadata()
+    monkeypatch.setattr(spot_notice, "POLL_SECONDS", 0.05)
+    with serve(known):
+        for name, value in known.environment.items():
+            monkeypatch.setenv(name, value)
+        yield known
+
+
+def later(act: Callable[[], object]) -> None:
     threading.Timer(0.5, act).start()
 
 
@@ -129,17 +138,21 @@ def test_gcp_waits_for_the_change_instead_of_asking_again(metadata: Metadata) ->
 
 
 def test_a_metadata_server_that_is_not_there_yet_is_waited_for(
-    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    there = os.environ["GCE_METADATA_HOST"]
-    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")
+    [port] = free_ports(1)
+    known = Metadata(port)
+    known.preempted.set()
+    monkeypatch.setattr(spot_notice, "POLL_SECONDS", 0.05)
+    monkeypatch.setenv("GCE_METADATA_HOST", known.environment["GCE_METADATA_HOST"])
     answers: list[int] = []
     waiter = threading.Thread(target=lambda: answers.append(spot_notice.gcp_notice()), daemon=True)
     waiter.start()
-    time.sleep(0.5)
+    time.sleep(0.3)
     assert waiter.is_alive()
-    assert answers == []
-    monkeypatch.setenv("GCE_METADATA_HOST", there)
+    with serve(known, port):
+        waiter.join(10)
+    assert answers == [spot_notice.GCP_SECONDS]
 
 
 @pytest.mark.slow
@@ -147,7 +160,7 @@ class TestRay:
     """One cluster: a head, and a worker node for each way to go."""
 
     @pytest.fixture(scope="class")
-    def cluster(self) -> Iterator[object]:
+    def cluster(self) -> Iterator[Any]:
         import ray
         from ray.cluster_utils import Cluster
 
@@ -162,13 +175,11 @@ class TestRay:
             cluster.shutdown()
 
     @pytest.mark.parametrize("cloud", ["aws", "gcp"])
-    def test_a_notice_drains_the_node(
-        self, cluster: object, cloud: str, metadata: Metadata
-    ) -> None:
-        node = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
+    def test_a_notice_drains_the_node(self, cluster: Any, cloud: str, metadata: Metadata) -> None:
+        node = cluster.add_node(num_cpus=1)
         script = subprocess.Popen(
             [sys.executable, str(CLUSTER / "spot_notice.py"), cloud, f"--node-id={node.node_id}"],
-            env={**os.environ, "RAY_ADDRESS": cluster.address},  # type: ignore[attr-defined]
+            env={**os.environ, "RAY_ADDRESS": cluster.address},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -181,11 +192,11 @@ class TestRay:
         left = draining()[node.node_id] / 1000 - time.time()
         assert 60 < left <= spot_notice.GCP_SECONDS
 
-    def test_a_pod_drains_when_it_is_told_to_end(self, cluster: object, tmp_path: Path) -> None:
+    def test_a_pod_drains_when_it_is_told_to_end(self, cluster: Any, tmp_path: Path) -> None:
         """The command is KubeRay's; the signal is Kubernetes' to process 1 of the container."""
         import ray
 
-        address = cluster.address  # type: ignore[attr-defined]
+        address = cluster.address
         start = f"ulimit -n 4096; {PROGRAMS}/ray start --address={address} --num-cpus=1 --block"
         grace = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "60"}
         before = alive()
@@ -230,8 +241,7 @@ def alive() -> set[str]:
     return {each["NodeID"] for each in ray.nodes() if each["Alive"]}
 
 
-def until(condition: object, seconds: float = 60) -> None:
-    assert callable(condition)
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
