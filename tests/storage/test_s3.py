@@ -106,7 +106,7 @@ def test_kill_9_of_the_server_loses_nothing_acknowledged(
         store.objects.write("x", b"kept")
         server.kill()
         with pytest.raises(StoreUnreachable):
-            store.objects.read("x")
+            open_store(store.url).objects.read("x")
         server.start()
         assert store.objects.read("x") == b"kept"
         assert not store.objects.create("x", b"")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import boto3
@@ -31,7 +30,8 @@ from botocore.loaders import create_loader
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.storage.local import finished_file
 from unlearn_ray.storage.objects import check_name
-from unlearn_ray.storage.s3_errors import explained, is_missing, status
+from unlearn_ray.storage.outages import Outages
+from unlearn_ray.storage.s3_errors import explained, is_away, is_missing, status
 
 # An endpoint that does not answer at all fails after 4 x 2 s and at most 1 + 2 + 4 s of waiting.
 _CONNECT_SECONDS = 2
@@ -45,6 +45,8 @@ _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _LOADER = create_loader()
 _BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 
+Answer = TypeVar("Answer")
+
 
 class S3Bucket:
     """An `ObjectStore` under a prefix of a bucket.
@@ -54,18 +56,28 @@ class S3Bucket:
         prefix: what all object names start with; "" is the whole bucket.
         endpoint: http(s)://host:port of a server other than AWS.
         region: needed where neither environment nor profile names one.
+        known: whether the server has answered before, in whatever process. One that has is
+            waited for when it does not answer any more; of any other the address may be wrong.
     """
 
     def __init__(
-        self, bucket: str, prefix: str, endpoint: str | None = None, region: str | None = None
+        self,
+        bucket: str,
+        prefix: str,
+        endpoint: str | None = None,
+        region: str | None = None,
+        *,
+        known: bool = False,
     ) -> None:
         self.bucket = bucket
         self.prefix = prefix.strip("/")
         self.endpoint = endpoint
         self.region = region
+        self._outages = Outages(f"store {self.url}", known=known)
 
-    def __reduce__(self) -> tuple[type[S3Bucket], tuple[str, str, str | None, str | None]]:
-        return S3Bucket, (self.bucket, self.prefix, self.endpoint, self.region)
+    def __reduce__(self) -> tuple[Callable[..., S3Bucket], tuple[Any, ...]]:
+        make = partial(S3Bucket, known=self._outages.known)
+        return make, (self.bucket, self.prefix, self.endpoint, self.region)
 
     @property
     def url(self) -> str:
@@ -87,30 +99,28 @@ class S3Bucket:
 
     def check_exists(self) -> None:
         """Raise StoreUnreachable unless the bucket can be listed."""
-        with self._explained(self.url):
-            self.client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
+        self._ask(
+            "",
+            lambda: self.client.list_objects_v2(
+                Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1
+            ),
+        )
 
     def read(self, name: str) -> bytes:
         """See `ObjectStore.read`."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            with self._explained(name):
-                try:
-                    answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
-                    data: bytes = answer["Body"].read()
-                    return data
-                except _BROKEN_BODY:
-                    # boto3 retries requests, but not the reading of an answer's body.
-                    if attempt == _ATTEMPTS:
-                        raise
-        raise AssertionError
+        return self._ask(name, lambda: self._read(self._key(name)))
 
     def write(self, name: str, data: bytes) -> None:
         """See `ObjectStore.write`; a large object goes up in parts, side by side."""
-        with self._explained(name):
+        key = self._key(name)
+
+        def put() -> None:
             if len(data) < _IN_PARTS:
-                self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
+                self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
             else:
-                self.client.upload_fileobj(BytesIO(data), self.bucket, self._key(name))
+                self.client.upload_fileobj(BytesIO(data), self.bucket, key)
+
+        self._ask(name, put)
 
     def create(self, name: str, data: bytes) -> bool:
         """See `ObjectStore.create`.
@@ -118,13 +128,16 @@ class S3Bucket:
         A PUT that was repeated after a lost answer may meet its own object: the object's
         metadata tell whose it is.
         """
-        attempt = uuid.uuid4().hex
-        with self._explained(name):
-            for tries in range(1, _CONFLICT_ATTEMPTS + 1):
+        key, attempt, tries = self._key(name), uuid.uuid4().hex, 0
+
+        def put() -> bool:
+            nonlocal tries
+            while True:
+                tries += 1
                 try:
                     self.client.put_object(
                         Bucket=self.bucket,
-                        Key=self._key(name),
+                        Key=key,
                         Body=data,
                         IfNoneMatch="*",
                         Metadata={"attempt": attempt},
@@ -136,47 +149,79 @@ class S3Bucket:
                     if status(error) != 412:
                         raise
                     repeated = tries > 1 or error.response["ResponseMetadata"]["RetryAttempts"]
-                    return bool(repeated) and self._attempt(name) == attempt
+                    return bool(repeated) and self._attempt(key) == attempt
                 return True
-        raise AssertionError
+
+        return self._ask(name, put)
 
     def delete(self, name: str) -> None:
         """See `ObjectStore.delete`."""
-        with self._explained(name):
+        key = self._key(name)
+
+        def delete() -> None:
             try:
-                self.client.delete_object(Bucket=self.bucket, Key=self._key(name))
+                self.client.delete_object(Bucket=self.bucket, Key=key)
             except ClientError as error:
                 if not is_missing(error):
                     raise
 
+        self._ask(name, delete)
+
     def names(self, prefix: str) -> list[str]:
         """See `ObjectStore.names`."""
-        start = len(self._key(""))
-        found: list[str] = []
-        with self._explained(self.url):
-            pages = self.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._key("") + prefix):
-                found += [entry["Key"][start:] for entry in page.get("Contents", ())]
-        return sorted(found)
+        top = self._key("")
+
+        def listed() -> list[str]:
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=top + prefix
+            )
+            return [
+                entry["Key"][len(top) :] for page in pages for entry in page.get("Contents", ())
+            ]
+
+        return sorted(self._ask("", listed))
 
     def upload(self, name: str, path: Path) -> None:
         """See `ObjectStore.upload`."""
-        with self._explained(name), path.open("rb") as file:
-            self.client.upload_fileobj(file, self.bucket, self._key(name))
+        key = self._key(name)
+
+        def put() -> None:
+            with path.open("rb") as file:
+                self.client.upload_fileobj(file, self.bucket, key)
+
+        self._ask(name, put)
 
     def download(self, name: str, path: Path) -> None:
         """See `ObjectStore.download`."""
-        with self._explained(name), finished_file(path) as file:
-            self.client.download_fileobj(self.bucket, self._key(name), file)
+        key = self._key(name)
+
+        def get() -> None:
+            with finished_file(path) as file:
+                self.client.download_fileobj(self.bucket, key, file)
+
+        self._ask(name, get)
 
     def _key(self, name: str) -> str:
         if name:
             check_name(name)
         return f"{self.prefix}/{name}" if self.prefix else name
 
-    def _attempt(self, name: str) -> str | None:
+    def _read(self, key: str) -> bytes:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                data: bytes = answer["Body"].read()
+                return data
+            except _BROKEN_BODY:
+                # boto3 retries requests, but not the reading of an answer's body.
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError
+
+    def _attempt(self, key: str) -> str | None:
+        """Whose the object is: what `create` gave it."""
         try:
-            head = self.client.head_object(Bucket=self.bucket, Key=self._key(name))
+            head = self.client.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
             if is_missing(error):
                 return None
@@ -205,11 +250,25 @@ class S3Bucket:
                 f"store = {self.url}", str(error), "write endpoint=http://host:port"
             ) from error
 
-    @contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
-        """botocore's errors as the tree's; `name` is an object's or the store's URL."""
-        subject = f"store {self.url}" if name == self.url else f"object {name} of {self.url}"
-        try:
-            yield
-        except (BotoCoreError, ClientError) as error:
-            raise explained(error, subject, self.bucket) from error
+    def _ask(self, name: str, request: Callable[[], Answer]) -> Answer:
+        """The answer to a request about an object ("": the store), with patience.
+
+        Raises:
+            UnlearnRayError: what botocore's error means.
+        """
+        subject = f"object {name} of {self.url}" if name else f"store {self.url}"
+        begun, tries = time.monotonic(), 0
+        while True:
+            try:
+                answer = request()
+            except (BotoCoreError, ClientError) as error:
+                tries += 1
+                problem = explained(error, subject, self.bucket)
+                if is_away(error):
+                    if self._outages.wait(begun, tries, problem.reason):
+                        continue
+                elif isinstance(error, ClientError):
+                    self._outages.answered()
+                raise problem from error
+            self._outages.answered()
+            return answer

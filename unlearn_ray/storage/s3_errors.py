@@ -11,6 +11,7 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -64,6 +65,15 @@ def is_missing(error: ClientError) -> bool:
     return status(error) == 404 and code != "NoSuchBucket"
 
 
+def is_away(error: BotoCoreError | ClientError) -> bool:
+    """Whether the server did not answer, or could not: the same request may succeed later."""
+    if isinstance(error, ClientError):
+        code = error.response.get("Error", {}).get("Code", "")
+        number = status(error)
+        return number == 429 or (number >= 500 and number not in (501, 507) and code not in _FULL)
+    return isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError)
+
+
 def explained(error: BotoCoreError | ClientError, subject: str, bucket: str) -> UnlearnRayError:
     """The error of the tree that says what `error` means and what to do about it."""
     if isinstance(error, ClientError):
@@ -75,7 +85,7 @@ def explained(error: BotoCoreError | ClientError, subject: str, bucket: str) -> 
             f"no usable credentials ({kind})",
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, on every node",
         )
-    if isinstance(error, BotoConnectionError | HTTPClientError):
+    if is_away(error):
         return StoreUnreachable(
             subject,
             f"no answer from the endpoint ({kind})",

@@ -1,0 +1,61 @@
+"""Waiting for a server that was there and is away: a restart or a broken network ends no sweep."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+
+# Longer than a server's restart or failover; and what is gone for good is said within minutes.
+PATIENCE_SECONDS = 120.0
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Outages:
+    """What the requests to one server know of it: whether it ever answered, and is away now.
+
+    Args:
+        subject: what is away then, for the log.
+        known: whether the server has answered before, in whatever process.
+    """
+
+    def __init__(self, subject: str, *, known: bool) -> None:
+        self.known = known
+        self._subject = subject
+        self._lock = threading.Lock()
+        self._since: float | None = None
+
+    def answered(self) -> None:
+        """Note an answer, whatever it says."""
+        self.known = True
+        with self._lock:
+            since, self._since = self._since, None
+        if since is not None:
+            _log.warning("%s: answers again after %.0f s", self._subject, time.monotonic() - since)
+
+    def wait(self, begun: float, tries: int, reason: str) -> bool:
+        """Wait before the next try of a request; False if it is time to give up.
+
+        A server that never answered is not waited for: its address may be wrong. The first of
+        many requests that find it away says so.
+
+        Args:
+            begun: when the request was first tried, by the monotonic clock.
+            tries: that failed so far.
+            reason: why the last one did.
+        """
+        if not self.known or time.monotonic() - begun > PATIENCE_SECONDS:
+            return False
+        with self._lock:
+            first = self._since is None
+            self._since = self._since or begun
+        if first:
+            _log.warning("%s: %s; waiting for it", self._subject, reason)
+        # Many workers lose a server at one moment, and shall not all come back at one.
+        longest = min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)
+        time.sleep(random.uniform(0.5, 1.0) * longest)  # noqa: S311
+        return True
