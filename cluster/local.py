@@ -8,10 +8,12 @@ listen on all interfaces, so that the cluster wants a token.
 from __future__ import annotations
 
 import argparse
+import configparser
 import contextlib
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -36,6 +38,7 @@ from cluster.s3_server import (
 BUCKET = "unlearning"
 START_SECONDS = 180
 STOP_SECONDS = 60
+_LOOK_SECONDS = 0.2
 _ROOT = Path(__file__).parent.parent
 # What would win over the exports below, or over a job's own code.
 _UNWANTED = {
@@ -117,10 +120,10 @@ class State:
             key, secret = f"local:{secrets.token_hex(8)}", secrets.token_hex(32)
             text = f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
             _write_secret(self.credentials, text)
-        _, key, secret = (
-            line.split(" = ")[-1] for line in self.credentials.read_text().split("\n")[:3]
-        )
-        return Credentials(key, secret)
+        found = configparser.ConfigParser()
+        found.read(self.credentials)
+        known = found["default"]
+        return Credentials(known["aws_access_key_id"], known["aws_secret_access_key"])
 
     def exports(self, ports: dict[str, int]) -> dict[str, str]:
         """The variables that everything which talks to this cluster and its store needs."""
@@ -202,7 +205,7 @@ def status(state: State) -> int:
         return 0
     print(f"running, process {found['pid']}; to use it:\n")
     for name, value in state.exports(found).items():
-        print(f"export {name}={value}")
+        print(f"export {name}={shlex.quote(value)}")
     print(
         "\nray job submit --working-dir . -- python -m unlearn_ray.sweep"
         f" sweeps/quickstart.yaml --store s3://{BUCKET}/quickstart"
@@ -219,22 +222,24 @@ def serve(state: State, ports: dict[str, int]) -> int:
     credentials = state.prepare()
     with state.lock.acquire(timeout=0):
         state.write({"pid": os.getpid()})
-        folder = state.folder / "s3"
-        environment = state.folder / "venv"
-        with S3Server(folder, environment, credentials, ports["s3"]) as s3:
+        server = S3Server(state.folder / "s3", state.folder / "venv", credentials, ports["s3"])
+        with server as s3, _head(state, ports) as head:
             with contextlib.suppress(s3.client.exceptions.BucketAlreadyOwnedByYou):
                 s3.client.create_bucket(Bucket=BUCKET)
-            with _head(state, ports) as head:
-                deadline = time.monotonic() + START_SECONDS
-                ready = False
-                while not stopping and s3.running and head.poll() is None:
-                    if not ready and time.monotonic() > deadline:
-                        print("the dashboard does not answer")
-                        break
-                    if not ready and _takes_jobs(state, ports):
-                        state.write({"pid": os.getpid(), **ports})
-                        ready = True
-                    time.sleep(0.2)
+
+            def lives() -> bool:
+                return not stopping and s3.running and head.poll() is None
+
+            deadline = time.monotonic() + START_SECONDS
+            while lives() and not _takes_jobs(state, ports):
+                if time.monotonic() > deadline:
+                    print("the dashboard does not answer")
+                    return 1
+                time.sleep(_LOOK_SECONDS)
+            if lives():
+                state.write({"pid": os.getpid(), **ports})
+            while lives():
+                time.sleep(_LOOK_SECONDS)
     return 0 if stopping else 1
 
 
