@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _measure(path: Path, store_url: str) -> None:
-    from unlearn_ray.pipeline.once import ensure, run_here
+    from unlearn_ray.pipeline.once import Account, ensure, run_here
     from unlearn_ray.pipeline.plan import reference_steps
     from unlearn_ray.pipeline.sweep_file import load_sweep
     from unlearn_ray.scheduling.board import Board
@@ -62,7 +62,8 @@ def _measure(path: Path, store_url: str) -> None:
         board: Any = Board.remote()
         runtime = workplace.runtime(board)
         for step in reference_steps(sweep, 0):
-            ensure(step, store, lambda step: run_here(step, runtime))
+            account = Account(sweep.name, accelerators=1.0)
+            ensure(step, store, lambda step: run_here(step, runtime), account)
         ends: list[float] = []
         run_studies(
             sweep,

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.pipeline.once import Done, ensure, run_here
+from unlearn_ray.pipeline.once import Account, Done, ensure, run_here
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.runtime import Runtime
@@ -50,7 +50,8 @@ def runtime(store: Path | str, checkpoint_seconds: float = 600) -> Runtime:
 
 def run(step: Step, runtime: Runtime) -> Done:
     """Run a step, unless the store has its record."""
-    return ensure(step, runtime.store, partial(run_here, runtime=runtime))
+    account = Account("tiny", accelerators=1.0)
+    return ensure(step, runtime.store, partial(run_here, runtime=runtime), account)
 
 
 def run_references(setting: Setting, seed: int, runtime: Runtime) -> None:
@@ -72,6 +73,7 @@ def trial(sweep: Sweep, study: Study, seed: int) -> TrialSeed:
         method=study.at({}),
         seed=seed,
         purpose="tuning" if seed in sweep.seeds.tuning else "reporting",
+        resources=sweep.resources.trial,
     )
 
 

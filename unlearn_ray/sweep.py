@@ -146,6 +146,7 @@ def _check_before_spending(plan: Plan, store: Store, address: str | None) -> Non
     """Find out what would otherwise end the sweep once Ray runs and models were trained."""
     prepare(address)
     store.check_writable()
+    store.remove_leftovers()
     check_data(plan.sweep)
 
 

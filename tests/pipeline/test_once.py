@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from unlearn_ray.core.errors import StepFailed
-from unlearn_ray.pipeline.once import Done, Uploaded, ensure
+from unlearn_ray.core.errors import StepFailed, StopRequested, TrialError
+from unlearn_ray.pipeline.once import Account, Done, Uploaded, ensure
 from unlearn_ray.pipeline.steps import Step
-from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.storage.store import Store, Work, open_store
 
 LEASE_SECONDS = 1.0
+ACCOUNT = Account("tiny", accelerators=2.0, row="study/tiny/tuning-000003-0", trial=3)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ class Successor(Number):
 
 
 def upload(step: Step, store: Store, made_by: str) -> Uploaded:
-    return Uploaded(store.put_artifact(step.kind, step.key, {"number": b"1"}), {"made_by": made_by})
+    return Uploaded(
+        files=store.put_artifact(step.kind, step.key, {"number": b"1"}),
+        result={"made_by": made_by},
+        workers=3,
+        checkpointed=store.has_checkpointed(step.key),
+    )
 
 
 def attempts(url: str, step: Step) -> int:
@@ -50,20 +56,20 @@ def attempts(url: str, step: Step) -> int:
 
 def test_the_second_who_asks_gets_the_record(tmp_path: Path) -> None:
     store, step = open_store(str(tmp_path)), Number(None, 0)
-    first = ensure(step, store, lambda step: upload(step, store, "first"))
-    second = ensure(step, store, lambda _: pytest.fail("it ran again"))
+    first = ensure(step, store, lambda step: upload(step, store, "first"), ACCOUNT)
+    second = ensure(step, store, lambda _: pytest.fail("it ran again"), ACCOUNT)
     assert (first.ran, second.ran) == (True, False)
     assert first.record == second.record
     assert first.record.result == {"made_by": "first"}
-    assert ensure(Number(None, 1), store, lambda step: upload(step, store, "other")).ran
+    assert ensure(Number(None, 1), store, lambda step: upload(step, store, "other"), ACCOUNT).ran
 
 
 def test_a_step_waits_for_no_input_that_nobody_makes(tmp_path: Path) -> None:
     store, step = open_store(str(tmp_path)), Successor(None, 0)
     with pytest.raises(StepFailed, match=r"its input before .* is not in the store"):
-        ensure(step, store, lambda _: pytest.fail("it ran without its input"))
-    ensure(Number(None, 0), store, lambda step: upload(step, store, "first"))
-    assert ensure(step, store, lambda step: upload(step, store, "second")).ran
+        ensure(step, store, lambda _: pytest.fail("it ran without its input"), ACCOUNT)
+    ensure(Number(None, 0), store, lambda step: upload(step, store, "first"), ACCOUNT)
+    assert ensure(step, store, lambda step: upload(step, store, "second"), ACCOUNT).ran
 
 
 def test_of_many_at_once_one_runs(tmp_path: Path) -> None:
@@ -73,7 +79,7 @@ def test_of_many_at_once_one_runs(tmp_path: Path) -> None:
     def ask(name: str) -> None:
         store = open_store(url)
         barrier.wait()
-        done.append(ensure(step, store, lambda step: upload(step, store, name)))
+        done.append(ensure(step, store, lambda step: upload(step, store, name), ACCOUNT))
 
     threads = [threading.Thread(target=ask, args=(str(number),)) for number in range(8)]
     for thread in threads:
@@ -92,16 +98,98 @@ def test_a_failure_leaves_the_step_to_the_next(tmp_path: Path) -> None:
         raise StepFailed("number", "failed", "run again")
 
     with pytest.raises(StepFailed, match="number: failed"):
-        ensure(step, store, fail)
-    assert ensure(step, open_store(str(tmp_path)), lambda step: upload(step, store, "next")).ran
+        ensure(step, store, fail, ACCOUNT)
+    assert ensure(
+        step, open_store(str(tmp_path)), lambda step: upload(step, store, "next"), ACCOUNT
+    ).ran
+
+
+def test_nothing_is_left_beside_record_and_artifact(tmp_path: Path) -> None:
+    store, step = open_store(str(tmp_path)), Number(None, 0)
+
+    def run(step: Step) -> Uploaded:
+        store.save_checkpoint(step.key, 5, b"half done")
+        assert list(store.holders()) == [step.key]
+        return upload(step, store, "first")
+
+    assert ensure(step, store, run, ACCOUNT).ran
+    kinds = {name.split("/")[0] for name in store.objects.names("")}
+    assert kinds == {"records", "artifacts"}
+
+
+def test_what_can_only_fail_leaves_no_lease(tmp_path: Path) -> None:
+    store, step = open_store(str(tmp_path)), Number(None, 0)
+
+    def fail(_: Step) -> Uploaded:
+        raise TrialError("number", "failed", "change it")
+
+    with pytest.raises(TrialError):
+        ensure(step, store, fail, ACCOUNT)
+    assert store.objects.names("") == []
+
+
+def test_a_lease_left_of_a_complete_step_is_not_looked_at(tmp_path: Path) -> None:
+    """As if its holder had been killed between the record and the lease's deletion."""
+    store, step = open_store(str(tmp_path)), Number(None, 0)
+    assert ensure(step, store, lambda step: upload(step, store, "first"), ACCOUNT).ran
+    held = open_store(str(tmp_path)).lease(step.key, Work(step.kind))
+    assert held is not None
+    with held:
+        assert not ensure(step, store, lambda _: pytest.fail("it ran again"), ACCOUNT).ran
+
+
+def test_of_two_that_run_it_one_is_recorded(tmp_path: Path) -> None:
+    """As when one stood still: both hold the lease, and neither knows of the other."""
+    url, step = str(tmp_path), Number(None, 0)
+    store = open_store(url)
+
+    def run_beside_another(step: Step) -> Uploaded:
+        (lease,) = store.objects.names("leases/")
+        store.objects.delete(lease)
+        inner = ensure(step, open_store(url), lambda s: upload(s, store, "inner"), ACCOUNT)
+        assert inner.ran
+        return upload(step, store, "outer")
+
+    done = ensure(step, store, run_beside_another, ACCOUNT)
+    assert not done.ran
+    assert done.record.result["made_by"] == "inner"
+    assert store.objects.names("leases/") == []
+
+
+def test_a_record_says_what_the_step_cost(tmp_path: Path) -> None:
+    store, step = open_store(str(tmp_path), lease_seconds=0.4), Number(None, 0)
+
+    def stop(_: Step) -> Uploaded:
+        time.sleep(0.75)  # several heartbeats
+        raise StopRequested("number", "the sweep is being stopped", "run it again")
+
+    def run(step: Step) -> Uploaded:
+        time.sleep(0.2)
+        return upload(step, store, "second")
+
+    with pytest.raises(StopRequested):
+        ensure(step, store, stop, ACCOUNT)
+    record = ensure(step, store, run, ACCOUNT).record
+    assert (record.sweep, record.row) == (ACCOUNT.sweep, ACCOUNT.row)
+    assert record.seconds >= 0.2
+    assert 0.2 <= record.earlier_seconds <= 0.8
+    attempts = record.seconds + record.earlier_seconds
+    assert record.accelerator_hours == pytest.approx(attempts * 3 * 2.0 / 3600)
+
+
+def test_inputs_that_were_seen_are_not_asked_for(tmp_path: Path) -> None:
+    store, step = open_store(str(tmp_path)), Successor(None, 0)
+    before = Number(None, 0)
+    done = ensure(step, store, lambda s: upload(s, store, "x"), ACCOUNT, seen={before.key})
+    assert done.ran
 
 
 def test_who_waits_may_give_up(tmp_path: Path) -> None:
     store, step = open_store(str(tmp_path)), Number(None, 0)
-    other = open_store(str(tmp_path)).lease(step.key)
+    other = open_store(str(tmp_path)).lease(step.key, Work("number"))
     assert other is not None
     with other, pytest.raises(StepFailed, match="given up while another process ran it"):
-        ensure(step, store, lambda _: pytest.fail("it ran"), give_up=lambda: True)
+        ensure(step, store, lambda _: pytest.fail("it ran"), ACCOUNT, give_up=lambda: True)
 
 
 def test_who_stood_still_takes_the_others_record(tmp_path: Path) -> None:
@@ -116,7 +204,7 @@ def test_who_stood_still_takes_the_others_record(tmp_path: Path) -> None:
         _wait_for(began)
         os.kill(sleeper.pid, signal.SIGSTOP)
         store = open_store(url, lease_seconds=LEASE_SECONDS)
-        done = ensure(step, store, lambda step: upload(step, store, "taken over"))
+        done = ensure(step, store, lambda step: upload(step, store, "taken over"), ACCOUNT)
         assert done.ran
         go_on.touch()
         os.kill(sleeper.pid, signal.SIGCONT)
@@ -127,6 +215,7 @@ def test_who_stood_still_takes_the_others_record(tmp_path: Path) -> None:
     assert ended.read_text() == "taken over, ran=False"
     assert store.record(step.kind, step.key) == done.record
     assert store.read_artifact(done.record, "number") == b"1"
+    assert store.objects.names("leases/") == []  # nor did its heartbeat leave one
 
 
 def _run_and_stand_still(url: str, step: Step, began: Path, go_on: Path, ended: Path) -> None:
@@ -137,7 +226,7 @@ def _run_and_stand_still(url: str, step: Step, began: Path, go_on: Path, ended: 
         _wait_for(go_on)
         return upload(step, store, "stood still")
 
-    done: Done = ensure(step, store, run)
+    done: Done = ensure(step, store, run, ACCOUNT)
     unfinished = ended.with_suffix(".unfinished")
     unfinished.write_text(f"{done.record.result['made_by']}, ran={done.ran}")
     unfinished.rename(ended)

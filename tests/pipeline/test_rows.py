@@ -8,7 +8,15 @@ import pytest
 
 from tests.results.rows import SETTING, SPREAD, one_row
 from unlearn_ray.core.errors import UnlearnRayError
-from unlearn_ray.pipeline.rows import Keys, Origin, Seconds, Subject, counted_columns, row
+from unlearn_ray.pipeline.rows import (
+    Hours,
+    Keys,
+    Origin,
+    Seconds,
+    Subject,
+    counted_columns,
+    row,
+)
 
 
 def test_a_row_holds_values_references_gaps_and_hyperparameters() -> None:
@@ -50,6 +58,7 @@ def test_a_missing_reference_is_an_error_and_no_number() -> None:
             values={**without, "test_accuracy": 1.0},
             reference=without,
             seconds=Seconds(),
+            hours=Hours(),
             keys=Keys(),
             origin=Origin("cpu", "here", {}, ""),
         )

@@ -14,6 +14,7 @@ from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.rows import (
+    Hours,
     Keys,
     Origin,
     Purpose,
@@ -60,6 +61,7 @@ def one_row(
     sweep: str = "small",
     created: str = "2026-01-01T00:00:00Z",
     seconds: float = 1.5,
+    hours: float = 0.25,
     **hyperparameters: Any,
 ) -> dict[str, Scalar]:
     """One row; the forgetting score is 0.3, and without `retain` nothing was measured."""
@@ -90,6 +92,7 @@ def one_row(
         values=values,
         reference=RETRAINED[seed],
         seconds=Seconds(unlearning=None if reference else seconds, retraining=30.0),
+        hours=Hours() if reference else Hours(hours, hours / 2),
         keys=Keys(original=f"original{seed}", retrained=f"retrained{seed}"),
         origin=Origin("cpu", "here", {"torch": "2.9"}, created),
     )

@@ -32,6 +32,7 @@ def record(kind: str, key: str, **config: Any) -> Record:
     return Record(
         kind=kind, key=key, config={"kind": kind, **config}, inputs={}, files={}, result={},
         seconds=1.0, created="2026-01-01T00:00:00Z", versions={}, host="here",
+        sweep="small", row="", workers=1, accelerators=1.0, earlier_seconds=0.0,
     )  # fmt: skip
 
 

@@ -49,7 +49,15 @@ SWEEP: dict[str, Any] = {
 TRAININGS = ("pretrain", "retrain", "unlearn")
 RUN_SECONDS = 600
 MARK = "UNLEARN_RAY_TEST_DRIVER"
-_VARYING = ("created", "host", "unlearning_seconds", "retraining_seconds", "evaluation_seconds")
+_VARYING = (
+    "created",
+    "host",
+    "unlearning_seconds",
+    "retraining_seconds",
+    "evaluation_seconds",
+    "accelerator_hours_unlearn",
+    "accelerator_hours_evaluate",
+)
 
 
 def write_sweep(folder: Path, **changes: Any) -> Path:
@@ -152,6 +160,17 @@ def rows(store: str) -> list[dict[str, Any]]:
         {name: value for name, value in row.items() if name not in _VARYING}
         for row in open_store(store).read_rows().to_pylist()
     ]
+
+
+def weights(store: str) -> dict[str, str]:
+    """SHA-256 of the weights of every training that is complete, by `kind/key`."""
+    opened = open_store(store)
+    return {
+        f"{kind}/{key}": record.files["model.safetensors"].sha256
+        for kind in TRAININGS
+        for key in opened.records(kind)
+        if (record := opened.record(kind, key)) is not None
+    }
 
 
 def table(out: str) -> list[str]:

@@ -15,7 +15,7 @@ from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
 from unlearn_ray.engine.training import new_model
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.models.resnet8 import ResNet8
-from unlearn_ray.pipeline.once import Done, ensure
+from unlearn_ray.pipeline.once import Account, Done, ensure
 from unlearn_ray.pipeline.runtime import MODEL
 from unlearn_ray.pipeline.steps import Pretrain
 from unlearn_ray.pipeline.sweep_file import load_sweep
@@ -63,6 +63,7 @@ def train(tmp_path: Path) -> Train:
             Pretrain(sweep.setting, 0),
             opened,
             lambda step: run_under_ray_train(step, workplace, sweep.resources.training, told),
+            Account(sweep.name, accelerators=1.0),
         )
 
     return train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -10,20 +11,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.storage.test_store import RECORD
 from unlearn_ray.core.errors import CorruptObject, LeaseLost
 from unlearn_ray.storage.leases import Lease
-from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.storage.store import Store, Work, open_store
+
+# Seconds: of leases whose holders are meant to be silent.
+SHORT = 0.4
+WORK = Work("unlearn", "unlearn by neggrad (seed 0), trial 4", "tiny")
 
 _HOLDER = """
 import sys, time
 from unlearn_ray.core.errors import LeaseLost
-from unlearn_ray.storage.store import open_store
-lease = open_store(sys.argv[1], lease_seconds=float(sys.argv[2])).lease("step")
+from unlearn_ray.storage.store import Work, open_store
+lease = open_store(sys.argv[1], lease_seconds=float(sys.argv[2])).lease("step", Work("unlearn"))
 print("held", flush=True)
 sys.stdin.readline()
 try:
@@ -61,7 +68,7 @@ def poll(store: Store, seconds: float) -> tuple[Lease | None, float]:
     """Ask for the lease until it comes; also how long that took."""
     start = time.monotonic()
     while time.monotonic() - start < seconds:
-        lease = store.lease("step")
+        lease = store.lease("step", WORK)
         if lease is not None:
             return lease, time.monotonic() - start
         time.sleep(0.02)
@@ -70,23 +77,24 @@ def poll(store: Store, seconds: float) -> tuple[Lease | None, float]:
 
 def foreign_holder(**changes: Any) -> bytes:
     process = {"host": "elsewhere", "pid": 1, "machine": "another boot", "started": "1"}
-    body = {"process": process, "since": "2026-01-01T00:00:00+00:00", "token": "t"}
+    work = {"kind": "unlearn", "name": "", "sweep": ""}
+    body = {"work": work, "process": process, "since": "2026-01-01T00:00:00+00:00", "token": "t"}
     return json.dumps({**body, "lease_seconds": 0.5, "counter": 0, **changes}).encode()
 
 
 def test_one_holder_at_a_time(store_url: str) -> None:
     first, second = open_store(store_url), open_store(store_url)
-    with first.lease("step") as lease:  # type: ignore[union-attr]
+    with first.lease("step", WORK) as lease:  # type: ignore[union-attr]
         lease.check()
-        assert second.lease("step") is None
-        assert first.lease("step") is None
-        holder = second.holder("step")
-        assert holder is not None
+        assert second.lease("step", WORK) is None
+        assert first.lease("step", WORK) is None
+        holder = second.holders()["step"]
         assert str(holder.process.pid) in str(holder)
-        with second.lease("step/below"), second.lease("other"):  # type: ignore[union-attr]
+        assert (holder.work, holder.released) == (WORK, False)
+        with second.lease("step/below", WORK), second.lease("other", WORK):  # type: ignore[union-attr]
             pass
-    assert second.holder("step") is None
-    again = second.lease("step")
+    assert second.holders()["step"].released
+    again = second.lease("step", WORK)
     assert again is not None
     assert again.generation == 2
     again.release()
@@ -99,7 +107,7 @@ def test_of_eight_takers_one_wins(store_url: str) -> None:
 
     def take(store: Store) -> Lease | None:
         barrier.wait()
-        return store.lease("step")
+        return store.lease("step", WORK)
 
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
@@ -113,7 +121,7 @@ def test_a_killed_holder_is_replaced_at_once(
 ) -> None:
     process = start_holder(60)
     store = open_store(store_url, lease_seconds=60)
-    assert store.lease("step") is None
+    assert store.lease("step", WORK) is None
     process.send_signal(signal.SIGKILL)
     lease, seconds = poll(store, 10)  # the process is a zombie still
     assert lease is not None
@@ -141,14 +149,138 @@ def test_a_silent_holder_is_replaced_and_told(
     lease.release()
 
 
+class Stalling:
+    """An object store whose next heartbeat takes longer than its lease lasts."""
+
+    def __init__(self, store: Store) -> None:
+        self.objects = store.objects
+        self.stalled = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "write" and not self.stalled.is_set():
+            time.sleep(1.5 * SHORT)
+            self.stalled.set()
+        return getattr(self.objects, name)
+
+
+def stale_lease(store: Store) -> Lease:
+    """Of a holder that stood still for longer than its lease lasts, and goes on."""
+    stalling = Stalling(store)
+    lease = Store(stalling, SHORT).lease("step", WORK)  # type: ignore[arg-type]
+    assert lease is not None
+    assert stalling.stalled.wait(10)
+    time.sleep(SHORT)  # and a heartbeat in time
+    return lease
+
+
 def test_the_stale_holder_meets_the_newer_generation(store: Store) -> None:
-    stale = store.lease("step")
-    assert stale is not None
-    assert store.objects.create("leases/step/000002.json", foreign_holder())
+    stale = stale_lease(store)
+    stale.check()  # nobody took over
+    assert store.objects.create("leases/step.000002.json", foreign_holder())
     with pytest.raises(LeaseLost, match="taken over by process 1 on elsewhere"):
         stale.check()
     stale.release()
-    assert open_store(store.url).lease("step") is None  # the newer one is still held
+    assert open_store(store.url).lease("step", WORK) is None  # the newer one is still held
+
+
+def test_the_stale_holder_writes_after_the_others_deletion(store: Store) -> None:
+    stale = stale_lease(store)
+    other = open_store(store.url, lease_seconds=SHORT)
+    assert store.objects.create("leases/step.000002.json", foreign_holder(released=True))
+    newer, _ = poll(other, 10)
+    assert newer is not None
+    newer.finish()
+    time.sleep(SHORT)
+    assert store.objects.names("leases/") == ["leases/step.000001.json"]  # a heartbeat
+    stale.check()  # there is no newer generation that could tell
+    stale.finish()
+    assert store.objects.names("leases/") == []
+
+
+def test_an_ended_step_leaves_no_lease(store: Store) -> None:
+    for generation in (1, 2, 3):
+        lease = store.lease("step", WORK)
+        assert lease is not None
+        assert lease.generation == generation
+        if generation < 3:
+            lease.release()
+    with store.lease("steps", WORK):  # type: ignore[union-attr]
+        lease.finish()
+        lease.finish()
+        lease.release()
+        assert store.objects.names("leases/") == ["leases/steps.000001.json"]
+    assert "step" not in store.holders()
+    again = store.lease("step", WORK)
+    assert again is not None
+    assert again.generation == 1
+    again.finish()
+
+
+def test_a_lease_that_ends_while_it_is_looked_at(local_store: Store) -> None:
+    """Its object is listed, and gone when it is read."""
+    held = local_store.lease("step", WORK)
+    assert held is not None
+
+    class Ending:
+        def __getattr__(self, name: str) -> Any:
+            if name == "read":
+                held.finish()
+            return getattr(local_store.objects, name)
+
+    other = Store(Ending(), 30.0)  # type: ignore[arg-type]
+    assert other.lease("step", WORK) is None
+    lease = other.lease("step", WORK)
+    assert lease is not None
+    assert lease.generation == 1
+    lease.finish()
+
+
+@pytest.mark.parametrize("left", [(1,), (2,), (1, 2), (3,)])
+def test_what_a_killed_holder_left_of_a_complete_step_goes(
+    store: Store, left: tuple[int, ...]
+) -> None:
+    assert store.complete(replace(RECORD, kind="unlearn", key="step"))
+    store.save_checkpoint("step", 5, b"left, too")
+    for generation in left:
+        store.objects.create(f"leases/step.{generation:06d}.json", foreign_holder())
+    with store.lease("other", WORK):  # type: ignore[union-attr]
+        store.remove_leftovers()
+        assert store.objects.names("leases/") == ["leases/other.000001.json"]
+        assert store.latest_checkpoint("step") is None
+
+
+@pytest.mark.parametrize("left", [(1,), (2,), (1, 2), (3,)])
+def test_leftovers_end_like_any_lease_where_the_record_is_gone(
+    local_store: Store, left: tuple[int, ...]
+) -> None:
+    """A person deletes a damaged record, and its step is to be run anew."""
+    for generation in left:
+        local_store.objects.create(f"leases/step.{generation:06d}.json", foreign_holder())
+    lease, _ = poll(open_store(local_store.url, lease_seconds=SHORT), 10)
+    assert lease is not None
+    lease.check()
+    lease.finish()
+
+
+def test_what_earlier_holders_took_is_known(store: Store) -> None:
+    for generation, counter in ((1, 8), (2, 4)):
+        taken = foreign_holder(counter=counter, released=True)
+        store.objects.create(f"leases/step.{generation:06d}.json", taken)
+    with store.lease("step", WORK) as lease:  # type: ignore[union-attr]
+        assert lease.generation == 3
+        assert lease.earlier_seconds() == (8 + 4) * 0.5 / 4
+        store.objects.delete("leases/step.000001.json")
+        assert lease.earlier_seconds() == 4 * 0.5 / 4
+        store.objects.write("leases/step.000002.json", b"{")
+        assert lease.earlier_seconds() == 0  # unknown, and no error
+
+
+def test_a_damaged_lease_is_no_holder(local_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    local_store.objects.write("leases/damaged.000001.json", b"{")
+    local_store.objects.write("leases/sound.000001.json", foreign_holder())
+    with caplog.at_level(logging.WARNING):
+        assert list(local_store.holders()) == ["sound"]
+    assert "leases/damaged.000001.json" in caplog.text
 
 
 @pytest.mark.parametrize("since", ["1970-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"])
@@ -156,8 +288,8 @@ def test_wall_clocks_do_not_matter(store: Store, since: str) -> None:
     watcher = open_store(store.url, lease_seconds=0.5)
     for counter in range(8):  # 1.2 s in which the heartbeat never rests for 0.5 s
         data = foreign_holder(since=since, counter=counter)
-        store.objects.write("leases/step/000001.json", data)
-        assert watcher.lease("step") is None
+        store.objects.write("leases/step.000001.json", data)
+        assert watcher.lease("step", WORK) is None
         time.sleep(0.15)
     lease, seconds = poll(watcher, 5)
     assert lease is not None
@@ -166,12 +298,12 @@ def test_wall_clocks_do_not_matter(store: Store, since: str) -> None:
 
 
 def test_the_holder_says_how_patient_others_must_be(local_store: Store) -> None:
-    local_store.objects.write("leases/step/000001.json", foreign_holder(lease_seconds=60))
+    local_store.objects.write("leases/step.000001.json", foreign_holder(lease_seconds=60))
     assert poll(open_store(local_store.url, lease_seconds=0.1), 0.8) == (None, 0.8)
 
 
 def test_a_holder_that_cannot_write_its_heartbeat_stops(tmp_path: Path) -> None:
-    lease = open_store(str(tmp_path / "store"), lease_seconds=0.4).lease("step")
+    lease = open_store(str(tmp_path / "store"), lease_seconds=0.4).lease("step", WORK)
     assert lease is not None
     time.sleep(0.8)
     lease.check()
@@ -183,21 +315,13 @@ def test_a_holder_that_cannot_write_its_heartbeat_stops(tmp_path: Path) -> None:
     lease.release()  # cannot be told to the store, and is no error
 
 
-def test_generations_are_never_used_twice(local_store: Store) -> None:
-    for generation in range(1, 4):
-        with local_store.lease("step") as lease:  # type: ignore[union-attr]
-            assert lease.generation == generation
-    names = local_store.objects.names("leases/step/")
-    assert names == [f"leases/step/{generation:06d}.json" for generation in range(1, 4)]
-
-
 def test_a_damaged_lease(local_store: Store) -> None:
-    local_store.objects.write("leases/step/000001.json", b"{")
-    with pytest.raises(CorruptObject, match=r"leases/step/000001.json.*delete"):
-        local_store.lease("step")
+    local_store.objects.write("leases/step.000001.json", b"{")
+    with pytest.raises(CorruptObject, match=r"leases/step.000001.json.*delete"):
+        local_store.lease("step", WORK)
 
 
-def test_a_free_lease_costs_two_requests(local_store: Store) -> None:
+def test_a_step_that_is_run_once_costs_a_put_and_a_delete(local_store: Store) -> None:
     calls = []
 
     class Counting:
@@ -205,7 +329,9 @@ def test_a_free_lease_costs_two_requests(local_store: Store) -> None:
             calls.append(name)
             return getattr(local_store.objects, name)
 
-    lease = Store(Counting(), 30.0).lease("step")  # type: ignore[arg-type]
+    lease = Store(Counting(), 30.0).lease("step", WORK)  # type: ignore[arg-type]
     assert lease is not None
-    assert calls == ["names", "create"]
-    lease.release()
+    lease.check()
+    assert lease.earlier_seconds() == 0
+    lease.finish()
+    assert calls == ["create", "delete"]

@@ -156,7 +156,7 @@ def test_leftovers_of_killed_writers_go_after_a_day(local_store: Store) -> None:
         (unfinished / name).write_bytes(b"half")
         os.utime(unfinished / name, (time.time() - hours * 3600,) * 2)
     assert local_store.objects.names("") == ["x"]
-    local_store.check_writable()
+    local_store.remove_leftovers()
     assert [path.name for path in unfinished.iterdir()] == ["fresh"]
 
 

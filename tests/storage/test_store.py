@@ -24,6 +24,11 @@ RECORD = Record(
     created="2026-01-01T00:00:00+00:00",
     versions={"torch": "2"},
     host="here",
+    sweep="tiny",
+    row="study/tiny/tuning-000000-0",
+    workers=2,
+    accelerators=0.5,
+    earlier_seconds=0.75,
 )
 
 

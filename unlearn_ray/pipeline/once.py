@@ -1,7 +1,8 @@
 """Run at most once: whoever asks, however often, a step's work is done one time per store.
 
-Ask the store; if there is no record, take the lease, run, upload the artifact, and write the
-record last. Whoever dies on the way leaves a lease that ends and a checkpoint that is resumed.
+Ask the store; if there is no record, take the lease, run, upload the artifact, write the record,
+and remove checkpoints and lease. Whoever dies on the way leaves a lease that ends and a
+checkpoint that is resumed.
 """
 
 from __future__ import annotations
@@ -9,19 +10,18 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from unlearn_ray.core.collective import on_first
-from unlearn_ray.core.errors import LeaseLost, StepFailed
+from unlearn_ray.core.collective import on_first, world_size
+from unlearn_ray.core.errors import LeaseLost, StepFailed, TrialError
 from unlearn_ray.pipeline.runtime import Produced, Runtime
 from unlearn_ray.pipeline.steps import Step
-from unlearn_ray.storage.leases import Lease
-from unlearn_ray.storage.store import FileEntry, Record, Store
+from unlearn_ray.storage.store import FileEntry, Lease, Record, Store, Work
 
 POLL_SECONDS = 0.5
 
@@ -30,10 +30,36 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What a step's execution left: files in the store, and what its record says."""
+    """What a step's execution left.
+
+    Attributes:
+        files: in the store.
+        result: what the record says.
+        workers: that ran it, in the end.
+        checkpointed: whether there may be checkpoints of it.
+    """
 
     files: dict[str, FileEntry]
     result: dict[str, Any]
+    workers: int
+    checkpointed: bool
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose accelerator time a step is.
+
+    Attributes:
+        sweep: its name.
+        accelerators: of each worker: GPUs, or CPUs where it asks for none.
+        row: the row that counts the hours; "" for a reference step.
+        trial: its number; None for a reference step.
+    """
+
+    sweep: str
+    accelerators: float
+    row: str = ""
+    trial: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,14 +83,21 @@ def run_here(step: Step, runtime: Runtime) -> Uploaded:
 
 
 def _upload(step: Step, produced: Produced, store: Store) -> Uploaded:
-    return Uploaded(store.put_artifact(step.kind, step.key, produced.files), produced.result)
+    return Uploaded(
+        files=store.put_artifact(step.kind, step.key, produced.files),
+        result=produced.result,
+        workers=world_size(),
+        checkpointed=store.has_checkpointed(step.key),
+    )
 
 
 def ensure(
     step: Step,
     store: Store,
     execute: Callable[[Step], Uploaded],
+    account: Account,
     *,
+    seen: Container[str] = (),
     give_up: Callable[[], bool] = lambda: False,
 ) -> Done:
     """The record of a step, from the store or by running it under its lease.
@@ -73,57 +106,92 @@ def ensure(
         step: its inputs are in the store.
         store: where records and leases are.
         execute: runs the step and uploads its artifact; `run_here`, or Ray Train.
+        account: what the time is counted for, if it is run.
+        seen: keys of inputs whose records the caller has read; the store is not asked again.
         give_up: asked while another process holds the lease; a lease that is lost while the
             step runs (this process stood still) is waited for likewise.
 
     Raises:
         StepFailed: an input has no record, or `give_up` said so.
     """
+    lost: Lease | None = None
     while True:
         record = store.record(step.kind, step.key)
         if record is not None:
+            if lost is not None:
+                lost.finish()  # its heartbeat may have come after the other's deletion
             return Done(record, ran=False)
         for name, wanted in step.inputs().items():
-            if store.record(wanted.kind, wanted.key) is None:
+            if wanted.key not in seen and store.record(wanted.kind, wanted.key) is None:
                 raise StepFailed(
                     f"{step}", f"its input {name} ({wanted}) is not in the store", "run that first"
                 )
-        lease = store.lease(step.key)
+        lease = store.lease(step.key, _work(step, account))
         if lease is not None:
             try:
-                return _run_leased(step, store, execute, lease)
+                return _run_leased(step, store, execute, account, lease)
             except LeaseLost as error:
                 # This process was silent for too long; whoever took over leaves the record.
                 _log.warning("%s: %s", step, error)
+                lost = lease
         if give_up():
             raise StepFailed(f"{step}", "was given up while another process ran it", "run again")
         time.sleep(POLL_SECONDS)
 
 
+def _work(step: Step, account: Account) -> Work:
+    trial = "" if account.trial is None else f", trial {account.trial}"
+    return Work(step.kind, f"{step}{trial}", account.sweep)
+
+
 def _run_leased(
-    step: Step, store: Store, execute: Callable[[Step], Uploaded], lease: Lease
+    step: Step,
+    store: Store,
+    execute: Callable[[Step], Uploaded],
+    account: Account,
+    lease: Lease,
 ) -> Done:
     with lease:
         # Whoever held the lease until now may have completed the step.
         record = store.record(step.kind, step.key)
-        if record is not None:
-            return Done(record, ran=False)
-        started = time.monotonic()
-        uploaded = execute(step)
-        lease.check()
-        record = Record(
-            kind=step.kind,
-            key=step.key,
-            config=step.config,
-            inputs={name: wanted.key for name, wanted in step.inputs().items()},
-            files=uploaded.files,
-            result=uploaded.result,
-            seconds=time.monotonic() - started,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=versions(),
-            host=socket.gethostname(),
-        )
-        ran = store.complete(record)
+        try:
+            done = Done(record, ran=False) if record else _run(step, store, execute, account, lease)
+        except TrialError:
+            lease.finish()  # to try again would only fail again
+            raise
+        lease.finish()
+        return done
+
+
+def _run(
+    step: Step,
+    store: Store,
+    execute: Callable[[Step], Uploaded],
+    account: Account,
+    lease: Lease,
+) -> Done:
+    started = time.monotonic()
+    uploaded = execute(step)
+    lease.check()
+    record = Record(
+        kind=step.kind,
+        key=step.key,
+        config=step.config,
+        inputs={name: wanted.key for name, wanted in step.inputs().items()},
+        files=uploaded.files,
+        result=uploaded.result,
+        seconds=time.monotonic() - started,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        host=socket.gethostname(),
+        sweep=account.sweep,
+        row=account.row,
+        workers=uploaded.workers,
+        accelerators=account.accelerators,
+        earlier_seconds=lease.earlier_seconds(),
+    )
+    ran = store.complete(record)
+    if uploaded.checkpointed or lease.generation > 1:
         store.clear_checkpoints(step.key)
     if ran:
         return Done(record, ran=True)

@@ -3,8 +3,9 @@
 Columns: sweep, study (key), purpose, method, trial, state, failure, seed, dataset, forget_set,
 family, model; hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
 `<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit) and
-average_gap_percentage; unlearning_seconds, retraining_seconds, evaluation_seconds; device,
-host, `version_<library>`; key_unlearn, key_original, key_retrained, key_evaluate; created.
+average_gap_percentage; unlearning_seconds, retraining_seconds, evaluation_seconds;
+accelerator_hours_unlearn, accelerator_hours_evaluate; device, host, `version_<library>`;
+key_unlearn, key_original, key_retrained, key_evaluate; created.
 """
 
 from __future__ import annotations
@@ -46,6 +47,23 @@ class Seconds:
     unlearning: float | None = None
     retraining: float | None = None
     evaluation: float | None = None
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Accelerator hours of the steps that were run for a row: 0 where another row's served.
+
+    Their sum over the rows of a sweep is what its trials cost; None in reference rows, whose
+    steps' records tell.
+    """
+
+    unlearn: float | None = None
+    evaluate: float | None = None
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return (self.unlearn or 0.0) + (self.evaluate or 0.0)
 
 
 @dataclass(frozen=True)
@@ -99,6 +117,7 @@ def row(
     values: Mapping[str, float] | None = None,
     reference: Mapping[str, float] | None = None,
     seconds: Seconds,
+    hours: Hours,
     keys: Keys,
     origin: Origin,
 ) -> dict[str, Scalar]:
@@ -112,6 +131,7 @@ def row(
         values: what was measured, by column; None where nothing was.
         reference: the same of the retrained model of this seed; None if it failed.
         seconds: what the steps took.
+        hours: what they cost.
         keys: of the steps.
         origin: where and when.
 
@@ -136,6 +156,8 @@ def row(
         "unlearning_seconds": seconds.unlearning,
         "retraining_seconds": seconds.retraining,
         "evaluation_seconds": seconds.evaluation,
+        "accelerator_hours_unlearn": hours.unlearn,
+        "accelerator_hours_evaluate": hours.evaluate,
         "device": origin.device,
         "host": origin.host,
     }

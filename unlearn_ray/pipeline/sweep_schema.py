@@ -144,6 +144,10 @@ class Resources:
         """GPUs of each worker; where it asks for none, its CPUs."""
         return self.gpu or self.cpu
 
+    def accelerator_hours(self, seconds: float) -> float:
+        """What a group of the fewest workers costs."""
+        return seconds / 3600 * self.fewest_workers * self.accelerators
+
 
 @schema
 class ResourcesByStep:

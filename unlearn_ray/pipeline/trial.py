@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,16 +12,16 @@ from typing import Any
 from unlearn_ray.core.errors import TrialError
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.methods.base import Method
-from unlearn_ray.pipeline.once import Uploaded, ensure, run_here, versions
+from unlearn_ray.pipeline.once import Account, Uploaded, ensure, run_here, versions
 from unlearn_ray.pipeline.rows import (
     ORIGINAL,
     RETRAIN,
+    Hours,
     Keys,
     Origin,
     Purpose,
     Scalar,
     Seconds,
-    State,
     Subject,
     row,
 )
@@ -28,6 +29,7 @@ from unlearn_ray.pipeline.runtime import Runtime
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.study import reference_row_name, row_name
+from unlearn_ray.pipeline.sweep_schema import Resources
 from unlearn_ray.storage.store import Record
 
 
@@ -39,6 +41,7 @@ class TrialSeed:
         sweep: its name.
         study: the study's key.
         number: of the trial.
+        resources: that it runs on.
     """
 
     sweep: str
@@ -48,11 +51,17 @@ class TrialSeed:
     method: Method
     seed: int
     purpose: Purpose
+    resources: Resources
 
     @property
     def row_name(self) -> str:
         """The name of its row."""
         return row_name(self.study, self.sweep, self.purpose, self.number, self.seed)
+
+    @property
+    def account(self) -> Account:
+        """What its steps' time is counted for."""
+        return Account(self.sweep, self.resources.accelerators, self.row_name, self.number)
 
     @property
     def subject(self) -> Subject:
@@ -75,11 +84,13 @@ class Scored:
     Attributes:
         average_gap: to the retrained model; None if the trial failed.
         failure: why it failed.
+        accelerator_hours: of the steps that were run for its row, now or earlier.
         row: as written.
     """
 
     average_gap: float | None
     failure: str | None
+    accelerator_hours: float
     row: dict[str, Scalar]
 
 
@@ -102,51 +113,77 @@ def score(
     references = _References.of(trial.setting, trial.seed)
     reference = runtime.record(references.evaluated)
     retrained = runtime.record(references.retrained)
+    runtime.record(unlearn.original)
+    seen = {unlearn.original.key, unlearn.key}
+    failure: str | None = None
+    started = time.monotonic()
     try:
-        unlearned = ensure(unlearn, runtime.store, execute_training or here)
-        evaluated = ensure(evaluate, runtime.store, here)
+        unlearned = ensure(
+            unlearn, runtime.store, execute_training or here, trial.account, seen=seen
+        ).record
+        evaluated = ensure(evaluate, runtime.store, here, trial.account, seen=seen).record
     except TrialError as error:
-        failed = _row(trial, "failed", failure=str(error), device=runtime.compute.name)
-        runtime.store.write_row(trial.row_name, failed)
-        return Scored(None, str(error), failed)
-    written = row(
-        trial.subject,
-        trial.setting,
-        state="complete",
-        values=evaluated.record.result["values"],
-        reference=reference.result["values"],
-        seconds=Seconds(
-            unlearning=unlearned.record.result["seconds"],
-            retraining=retrained.result["seconds"],
-            evaluation=evaluated.record.result["seconds"],
-        ),
-        keys=Keys(
-            unlearn=unlearn.key,
-            original=unlearn.original.key,
-            retrained=references.retrained.key,
-            evaluate=evaluate.key,
-        ),
-        origin=_origin(unlearned.record),
-    )
+        failure = str(error)
+        # There is no record that could tell.
+        hours = Hours(trial.resources.accelerator_hours(time.monotonic() - started), 0.0)
+        written = _failed_row(trial, failure, hours, runtime.compute.name)
+    else:
+        hours = Hours(*(_hours_for(trial.row_name, one) for one in (unlearned, evaluated)))
+        written = _complete_row(trial, hours, unlearned, evaluated, reference, retrained)
     runtime.store.write_row(trial.row_name, written)
     gap = written["average_gap"]
-    assert isinstance(gap, float | int)
-    return Scored(float(gap), None, written)
+    assert gap is None or isinstance(gap, float | int)
+    return Scored(None if gap is None else float(gap), failure, hours.total, written)
 
 
-def _row(trial: TrialSeed, state: State, *, failure: str, device: str) -> dict[str, Scalar]:
-    """The row of a trial that has no values."""
-    references = _References.of(trial.setting, trial.seed)
+def _hours_for(row: str, record: Record) -> float:
+    """Accelerator hours that a step took for this row: another row's step costs it nothing."""
+    return record.accelerator_hours if record.row == row else 0.0
+
+
+def _complete_row(
+    trial: TrialSeed,
+    hours: Hours,
+    unlearned: Record,
+    evaluated: Record,
+    reference: Record,
+    retrained: Record,
+) -> dict[str, Scalar]:
     return row(
         trial.subject,
         trial.setting,
-        state=state,
+        state="complete",
+        values=evaluated.result["values"],
+        reference=reference.result["values"],
+        seconds=Seconds(
+            unlearning=unlearned.result["seconds"],
+            retraining=retrained.result["seconds"],
+            evaluation=evaluated.result["seconds"],
+        ),
+        hours=hours,
+        keys=Keys(
+            unlearn=unlearned.key,
+            original=unlearned.inputs["original"],
+            retrained=retrained.key,
+            evaluate=evaluated.key,
+        ),
+        origin=_origin(unlearned),
+    )
+
+
+def _failed_row(trial: TrialSeed, failure: str, hours: Hours, device: str) -> dict[str, Scalar]:
+    """The row of a trial that has no values."""
+    return row(
+        trial.subject,
+        trial.setting,
+        state="failed",
         failure=failure,
         seconds=Seconds(),
+        hours=hours,
         keys=Keys(
             unlearn=Unlearn(trial.setting, trial.seed, trial.method).key,
             original=Pretrain(trial.setting, trial.seed).key,
-            retrained=references.retrained.key,
+            retrained=Retrain(trial.setting, trial.seed).key,
         ),
         origin=Origin(device, socket.gethostname(), versions(), _now()),
     )
@@ -182,6 +219,7 @@ def reference_row(
             retraining=record(references.retrained).result["seconds"],
             evaluation=evaluated.result["seconds"],
         ),
+        hours=Hours(),
         keys=Keys(
             original=Pretrain(setting, seed).key if method == ORIGINAL else None,
             retrained=references.retrained.key,

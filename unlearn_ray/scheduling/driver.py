@@ -16,7 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from unlearn_ray.core.errors import StepFailed, WorkerLeaving
-from unlearn_ray.pipeline.once import Done, ensure, run_here
+from unlearn_ray.pipeline.once import Account, Done, ensure, run_here
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
@@ -36,6 +36,8 @@ from unlearn_ray.scheduling.worker import Workplace
 from unlearn_ray.storage.store import Store
 
 STUDIES = "studies"
+# What a row of another sweep's trial costs this one.
+_FREE = {"accelerator_hours_unlearn": 0.0, "accelerator_hours_evaluate": 0.0}
 # Each training keeps a controller of Ray Train and a thread beside the driver.
 MOST_TRAININGS = 32
 
@@ -76,12 +78,12 @@ def _check_fits(plan: Plan) -> None:
 
 
 @ray.remote  # type: ignore[untyped-decorator]
-def _run_step(step: Step, workplace: Workplace, board: Any) -> bool:
-    """Run a step in a worker process; tells whether it had to be run."""
+def _run_step(step: Step, account: Account, workplace: Workplace, board: Any) -> Done:
+    """Run a step in a worker process."""
     notice.heed_sigterm()
     with notice.at_work():
         runtime = workplace.runtime(board)
-        return ensure(step, runtime.store, partial(run_here, runtime=runtime)).ran
+        return ensure(step, runtime.store, partial(run_here, runtime=runtime), account)
 
 
 @ray.remote  # type: ignore[untyped-decorator]
@@ -189,9 +191,9 @@ class _Driver:
         return jobs
 
     def _run(self, step: Step) -> None:
-        ran = self._run_training(step).ran if isinstance(step, Pretrain) else self._run_task(step)
+        done = self._run_training(step) if isinstance(step, Pretrain) else self._run_task(step)
         self.progress.steps_done += 1
-        if ran:
+        if done.ran:
             self.progress.note(f"done: {step}")
 
     def _run_training(self, step: Step) -> Done:
@@ -201,12 +203,15 @@ class _Driver:
             resources=self.sweep.resources.training,
             board=self.board,
         )
-        return ensure(step, self.store, execute, give_up=self.stop.is_set)
+        account = Account(self.sweep.name, self.sweep.resources.training.accelerators)
+        return ensure(step, self.store, execute, account, give_up=self.stop.is_set)
 
-    def _run_task(self, step: Step) -> bool:
-        task = _run_step.options(**_task_options(self.sweep.resources.trial))
-        ran: bool = _fetch(task.remote(step, self.workplace, self.board), str(step))
-        return ran
+    def _run_task(self, step: Step) -> Done:
+        resources = self.sweep.resources.trial
+        task = _run_step.options(**_task_options(resources))
+        account = Account(self.sweep.name, resources.accelerators)
+        done: Done = _fetch(task.remote(step, account, self.workplace, self.board), str(step))
+        return done
 
     def _write_references(self, seed: int) -> None:
         def record(step: Step) -> Any:
@@ -248,7 +253,7 @@ class _Driver:
                 name = row_name(row["study"], self.sweep.name, "tuning", row["trial"], row["seed"])
                 if name not in own:
                     mine = {k: v for k, v in row.items() if k != "row"}
-                    self.store.write_row(name, {**mine, "sweep": self.sweep.name})
+                    self.store.write_row(name, {**mine, "sweep": self.sweep.name, **_FREE})
 
     def _on_start(self, assignment: Assignment) -> None:
         self.progress.studies[assignment.study].running += 1
@@ -310,6 +315,7 @@ class _Driver:
             method=study.at(best.point),
             seed=seed,
             purpose="reporting",
+            resources=self.sweep.resources.trial,
         )
 
     def _run_report(self, trial: TrialSeed) -> None:

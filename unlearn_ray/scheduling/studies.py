@@ -116,6 +116,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             method=study.at(self.trial["point"]),
             seed=seed,
             purpose="tuning",
+            resources=self.sweep.resources.trial,
         )
         return score(
             trial,

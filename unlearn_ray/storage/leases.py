@@ -1,11 +1,27 @@
 """Leases: the right to run a step now, over nothing but create-if-absent.
 
-A lease is one object, `leases/<key>/<generation>.json`. Whoever creates a generation holds the
-lease until it is released or a higher generation exists; generations are never deleted, so no
-number is ever used twice. The holder rewrites its object with a counter every quarter of
-`lease_seconds`. Clocks of machines may differ, so nobody compares times: an observer takes over
-when it has itself seen the counter stand still for `lease_seconds` of its own clock, or at once
-when the holder was a process of this machine that is dead.
+A lease is one object, `leases/<key>.<generation>.json`. Whoever creates a generation holds the
+lease until it gives it back or a higher generation exists. The holder rewrites its object with a
+counter every quarter of `lease_seconds`. Clocks of machines may differ, so nobody compares
+times: an observer takes over when it has itself seen the counter stand still for `lease_seconds`
+of its own clock, or at once when the holder was a process of this machine that is dead. What was
+stopped or killed leaves its object behind, whose counter says how long it ran.
+
+Once the outcome of a step is final (its record is written, or it can have none), its leases mean
+nothing, and whoever ends it deletes every generation. Leases only save double work: that a step
+has one record is the doing of create-if-absent. Hence what deletion lets happen does no harm:
+
+- A stale holder (it stood still, and another took over and completed the step) writes its
+  heartbeat once more. Whoever wants the step finds the record and looks at no lease; the holder
+  itself deletes the object at its end, and if it dies, the next sweep does.
+- The stale holder's `check` finds no higher generation. Its record is not created, since there
+  is one, and it goes on with that.
+- A new taker begins at generation 1 again. It asks for the record once more under its lease, as
+  after every taking, and finds it.
+- A number is used twice, which takes a stale holder and a step that has ended without a record.
+  Both believe that they hold the lease and run the step; one record is created.
+- The holder died between the record and the deletion, or in the middle of it. What is left is
+  treated as above, whichever generations these are.
 """
 
 from __future__ import annotations
@@ -15,15 +31,33 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from unlearn_ray.core.errors import CorruptObject, LeaseLost, MissingObject, StoreError
-from unlearn_ray.storage.objects import ObjectStore
+from unlearn_ray.storage.objects import ObjectStore, read_present
 from unlearn_ray.storage.processes import ProcessIdentity
 
 _log = logging.getLogger(__name__)
+_PREFIX = "leases/"
+_BEATS_PER_LEASE = 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a lease is for.
+
+    Attributes:
+        kind: of the step.
+        name: of the step, for people.
+        sweep: that runs it.
+    """
+
+    kind: str
+    name: str = ""
+    sweep: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,23 +65,32 @@ class Holder:
     """Who holds, or held, a lease.
 
     Attributes:
+        work: what for.
         process: which process, on which machine.
         since: when it took the lease, ISO 8601 in UTC by its own clock.
         token: of this taking, random.
         lease_seconds: how long its counter must stand still before another may take over.
         counter: of its heartbeat.
+        seen: when it wrote its last heartbeat, likewise by its own clock; for people alone.
         released: whether it gave the lease back.
     """
 
+    work: Work
     process: ProcessIdentity
     since: str
     token: str
     lease_seconds: float
     counter: int = 0
+    seen: str = ""
     released: bool = False
 
     def __str__(self) -> str:
         return f"process {self.process.pid} on {self.process.host}, since {self.since}"
+
+    @property
+    def seconds(self) -> float:
+        """How long it has held the lease at least, by its heartbeats."""
+        return self.counter * self.lease_seconds / _BEATS_PER_LEASE
 
 
 @dataclass(frozen=True)
@@ -65,36 +108,63 @@ class Leases:
         self._seconds = seconds
         self._seen: dict[str, _Sighting] = {}
 
-    def take(self, key: str) -> Lease | None:
+    def take(self, key: str, work: Work) -> Lease | None:
         """The lease of `key`, or None while another holds it; call again to go on watching."""
-        generation = self._newest(key)
+        if key not in self._seen:
+            # Most steps were never tried before: one request.
+            lease = self._create(key, 1, work)
+            if lease is not None:
+                return lease
+        generation = max(self._generations(key).get(key, {0}))
         if generation:
-            holder = self._read(key, generation)
+            try:
+                holder = self._read(key, generation)
+            except MissingObject:
+                return None  # its step has just ended
             if not self._may_take_over(key, generation, holder):
                 return None
+        return self._create(key, generation + 1, work)
+
+    def newest(self) -> dict[str, Holder]:
+        """Who took each lease last, by key; those whose objects are damaged are left out."""
+        latest = {key: max(several) for key, several in self._generations().items()}
+        names = {_name(key, generation): key for key, generation in latest.items()}
+        found = {}
+        for name, data in read_present(self._objects, names).items():
+            try:
+                found[names[name]] = _from_bytes(names[name], latest[names[name]], data)
+            except CorruptObject as error:
+                _log.warning("%s", error)
+        return found
+
+    def remove(self, key: str) -> None:
+        """Delete every generation of a lease."""
+        for generation in self._generations(key).get(key, ()):
+            self._objects.delete(_name(key, generation))
+
+    def _create(self, key: str, generation: int, work: Work) -> Lease | None:
         mine = Holder(
+            work=work,
             process=ProcessIdentity.here(),
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            since=_now(),
             token=uuid.uuid4().hex,
             lease_seconds=self._seconds,
+            seen=_now(),
         )
         started = time.monotonic()
-        if not self._objects.create(_name(key, generation + 1), _to_bytes(mine)):
+        if not self._objects.create(_name(key, generation), _to_bytes(mine)):
             return None
         self._seen.pop(key, None)
-        return Lease(self._objects, key, generation + 1, mine, started)
+        return Lease(self._objects, key, generation, mine, started)
 
-    def holder(self, key: str) -> Holder | None:
-        """Who holds the lease now; None if nobody does."""
-        generation = self._newest(key)
-        holder = self._read(key, generation) if generation else None
-        return holder if holder and not holder.released else None
-
-    def _newest(self, key: str) -> int:
-        prefix = f"leases/{key}/"
-        names = (name.removeprefix(prefix) for name in self._objects.names(prefix))
-        numbers = (name.removesuffix(".json") for name in names)
-        return max((int(number) for number in numbers if number.isdecimal()), default=0)
+    def _generations(self, key: str = "") -> dict[str, set[int]]:
+        """The generations that there are, by key; `key` is what the keys start with."""
+        found: dict[str, set[int]] = {}
+        for name in self._objects.names(_PREFIX + key):
+            known, _, number = name.removeprefix(_PREFIX).removesuffix(".json").rpartition(".")
+            if number.isdecimal():
+                found.setdefault(known, set()).add(int(number))
+        return found
 
     def _read(self, key: str, generation: int) -> Holder:
         return _from_bytes(key, generation, self._objects.read(_name(key, generation)))
@@ -114,7 +184,7 @@ class Leases:
 
 
 class Lease:
-    """A lease held by this process, kept alive by a thread until it is released.
+    """A lease held by this process, kept alive by a thread until it ends.
 
     Attributes:
         key: what may be run.
@@ -129,6 +199,7 @@ class Lease:
         self._objects = objects
         self._holder = holder
         self._alive_at = taken_at
+        self._was_silent = False
         self._trouble: StoreError | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease {key}", daemon=True)
@@ -141,7 +212,9 @@ class Lease:
         self.release()
 
     def check(self) -> None:
-        """Make sure that nobody else may run the step now; one request.
+        """Make sure that nobody else runs the step by now.
+
+        Costs a request only where somebody may: after a silence of the lease's time.
 
         Raises:
             LeaseLost: another process took over, or it may have, since the heartbeat could
@@ -152,6 +225,8 @@ class Lease:
         if silent > self._holder.lease_seconds:
             reason = f"no heartbeat written for {silent:.0f} s ({self._trouble})"
             raise LeaseLost(f"lease of {self.key}", reason, remedy)
+        if not self._was_silent:
+            return
         try:
             data = self._objects.read(_name(self.key, self.generation + 1))
         except MissingObject:
@@ -159,27 +234,54 @@ class Lease:
         holder = _from_bytes(self.key, self.generation + 1, data)
         raise LeaseLost(f"lease of {self.key}", f"taken over by {holder}", remedy)
 
+    def earlier_seconds(self) -> float:
+        """How long earlier holders ran the step; costs the first holder no request."""
+        names = {_name(self.key, older): older for older in range(1, self.generation)}
+        try:
+            present = read_present(self._objects, names)
+            return sum(_from_bytes(self.key, names[n], d).seconds for n, d in present.items())
+        except StoreError as error:
+            # Not worth failing a step that is done.
+            _log.warning("lease of %s: how long others held it is not known (%s)", self.key, error)
+            return 0.0
+
     def release(self) -> None:
-        """Let the next one take the lease at once; a second release does nothing."""
-        if self._end.is_set():
-            return
+        """Let the next one take the lease at once; does nothing once the lease has ended."""
+        if not self._end.is_set():
+            self._stop()
+            self._unless_refused(lambda: self._write(replace(self._holder, released=True)))
+
+    def finish(self) -> None:
+        """Delete the lease: the outcome of its step is final."""
+        self._stop()
+        self._unless_refused(self._delete)
+
+    def _stop(self) -> None:
         self._end.set()
         self._thread.join()
+
+    def _unless_refused(self, change: Callable[[], None]) -> None:
         try:
-            self._write(replace(self._holder, released=True))
+            change()
         except StoreError as error:
-            # Not worth failing a step that is done: the lease expires by itself.
-            _log.warning("lease of %s: not released (%s)", self.key, error)
+            # Not worth failing a step that is done: a lease expires by itself.
+            _log.warning("lease of %s: not given back (%s)", self.key, error)
+
+    def _delete(self) -> None:
+        for generation in range(self.generation, 0, -1):
+            self._objects.delete(_name(self.key, generation))
 
     def _beat(self) -> None:
-        while not self._end.wait(self._holder.lease_seconds / 4):
+        while not self._end.wait(self._holder.lease_seconds / _BEATS_PER_LEASE):
             started = time.monotonic()
             try:
-                self._write(replace(self._holder, counter=self._holder.counter + 1))
+                self._write(replace(self._holder, counter=self._holder.counter + 1, seen=_now()))
             except StoreError as error:
                 # The next beat may reach the store; `check` counts the silence.
                 self._trouble = error
             else:
+                silent = time.monotonic() - self._alive_at
+                self._was_silent |= silent > self._holder.lease_seconds
                 self._alive_at, self._trouble = started, None
 
     def _write(self, holder: Holder) -> None:
@@ -188,7 +290,11 @@ class Lease:
 
 
 def _name(key: str, generation: int) -> str:
-    return f"leases/{key}/{generation:06d}.json"
+    return f"{_PREFIX}{key}.{generation:06d}.json"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _to_bytes(holder: Holder) -> bytes:
@@ -198,7 +304,8 @@ def _to_bytes(holder: Holder) -> bytes:
 def _from_bytes(key: str, generation: int, data: bytes) -> Holder:
     try:
         body: dict[str, Any] = json.loads(data)
-        return Holder(**{**body, "process": ProcessIdentity(**body["process"])})
+        nested = {"process": ProcessIdentity(**body["process"]), "work": Work(**body["work"])}
+        return Holder(**{**body, **nested})
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptObject(
             f"object {_name(key, generation)}",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
+
+from unlearn_ray.core.errors import MissingObject
+
+THREADS = 16
 
 
 class ObjectStore(Protocol):
@@ -53,6 +59,19 @@ class ObjectStore(Protocol):
         Raises:
             MissingObject: there is none of this name.
         """
+
+
+def read_present(objects: ObjectStore, names: Iterable[str]) -> dict[str, bytes]:
+    """The bytes of those objects that are still there, by name; many are read at a time."""
+
+    def read(name: str) -> tuple[str, bytes | None]:
+        try:
+            return name, objects.read(name)
+        except MissingObject:
+            return name, None
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return {name: data for name, data in pool.map(read, names) if data is not None}
 
 
 def check_name(name: str) -> None:

@@ -30,10 +30,15 @@ class Record:
         inputs: keys of the steps it stands on, by role.
         files: its artifact, by file name.
         result: small values, in JSON's own types.
-        seconds: what it took.
+        seconds: wall time under its lease, from the lease to the uploaded artifact.
         created: when, ISO 8601 in UTC; of no consequence.
         versions: of the packages that computed it.
         host: where.
+        sweep: that ran it.
+        row: the row of that sweep that counts its accelerator hours; "" for a reference step.
+        workers: that ran it, in the end.
+        accelerators: of each worker: GPUs, or CPUs where it asks for none.
+        earlier_seconds: wall time of earlier attempts, which were stopped or killed.
     """
 
     kind: str
@@ -46,6 +51,16 @@ class Record:
     created: str
     versions: dict[str, str]
     host: str
+    sweep: str
+    row: str
+    workers: int
+    accelerators: float
+    earlier_seconds: float
+
+    @property
+    def accelerator_hours(self) -> float:
+        """Wall hours of all attempts, times workers, times accelerators of each."""
+        return (self.seconds + self.earlier_seconds) / 3600 * self.workers * self.accelerators
 
 
 _ADAPTER = TypeAdapter(Record)

@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import socket
 import uuid
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
 
 from unlearn_ray.core.errors import (
-    ConfigError,
     CorruptObject,
     MissingObject,
     StoreError,
     StoreUnreachable,
-    did_you_mean,
 )
 from unlearn_ray.storage import checkpoints
-from unlearn_ray.storage.leases import Holder, Lease, Leases
+from unlearn_ray.storage.leases import Holder, Lease, Leases, Work
 from unlearn_ray.storage.local import LocalFolder
-from unlearn_ray.storage.objects import ObjectStore
+from unlearn_ray.storage.objects import ObjectStore, read_present
 from unlearn_ray.storage.records import FileEntry, Record, from_bytes, record_name, to_bytes
 from unlearn_ray.storage.tensors import pack_tensors, unpack_tensors
+from unlearn_ray.storage.urls import objects_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from unlearn_ray.storage.tables import Rows, Scalar
 
-__all__ = ["FileEntry", "Record", "Store", "open_store", "pack_tensors", "unpack_tensors"]
+__all__ = [
+    "FileEntry",
+    "Holder",
+    "Lease",
+    "Record",
+    "Store",
+    "Work",
+    "open_store",
+    "pack_tensors",
+    "unpack_tensors",
+]
 
 LEASE_SECONDS = 30.0
 _IDENTITY = "identity"
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_REMEDY = "write a folder, or s3://bucket/prefix?endpoint=http://host:port&region=NAME"
 
 
 def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS) -> Store:
@@ -53,14 +55,7 @@ def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS) -> Store:
     Raises:
         ConfigError: the URL is none of these.
     """
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        if not url.strip():
-            raise ConfigError("store = ''", "empty", _REMEDY)
-        return Store(LocalFolder(Path(url)), lease_seconds)
-    if scheme[1] != "s3":
-        raise ConfigError(f"store = {_shown(url)}", f"unknown scheme {scheme[1]}", _REMEDY)
-    return Store(_bucket(url), lease_seconds)
+    return Store(objects_at(url), lease_seconds)
 
 
 class Store:
@@ -74,6 +69,7 @@ class Store:
         self.objects = objects
         self._lease_seconds = lease_seconds
         self._leases = Leases(objects, lease_seconds)
+        self._checkpointed: set[str] = set()
 
     def __reduce__(self) -> tuple[type[Store], tuple[ObjectStore, float]]:
         return Store, (self.objects, self._lease_seconds)
@@ -109,6 +105,13 @@ class Store:
                 "it overwrites what must only be created if absent (If-None-Match is ignored)",
                 "use a server with conditional writes",
             )
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left: leases and checkpoints of steps that are complete."""
+        leased = {record_name(one.work.kind, key): key for key, one in self.holders().items()}
+        for name in read_present(self.objects, leased):
+            self.clear_checkpoints(leased[name])
+            self._leases.remove(leased[name])
         if isinstance(self.objects, LocalFolder):
             self.objects.remove_leftovers()
 
@@ -151,6 +154,16 @@ class Store:
     def complete(self, record: Record) -> bool:
         """Write a record; False if there is one already, which then stays."""
         return self.objects.create(record_name(record.kind, record.key), to_bytes(record))
+
+    def read_records(self, steps: Iterable[tuple[str, str]]) -> dict[str, Record]:
+        """The records of those steps (kind, key) that are complete, by key; side by side.
+
+        Raises:
+            CorruptObject: one cannot be parsed.
+        """
+        names = {record_name(kind, key): (kind, key) for kind, key in steps}
+        found = read_present(self.objects, names)
+        return {names[name][1]: from_bytes(*names[name], data) for name, data in found.items()}
 
     def records(self, kind: str) -> list[str]:
         """Keys of the completed steps of a kind."""
@@ -201,22 +214,27 @@ class Store:
 
     # leases
 
-    def lease(self, key: str) -> Lease | None:
+    def lease(self, key: str, work: Work) -> Lease | None:
         """The right to run a step now; None while another process holds it.
 
         Never waits. Call again until a record or a lease comes: this instance remembers what
         it saw of the holder, and takes over when the holder is dead or silent.
-        """
-        return self._leases.take(key)
 
-    def holder(self, key: str) -> Holder | None:
-        """Who may run a step now; None if nobody does."""
-        return self._leases.holder(key)
+        Args:
+            key: of the step.
+            work: what others are told that it is.
+        """
+        return self._leases.take(key, work)
+
+    def holders(self) -> dict[str, Holder]:
+        """Who took each lease last, by key; a step may have been completed since."""
+        return self._leases.newest()
 
     # checkpoints
 
     def save_checkpoint(self, key: str, iteration: int, data: bytes) -> None:
         """Keep what a step needs to go on from `iteration`, in the place of older ones."""
+        self._checkpointed.add(key)
         checkpoints.save(self.objects, key, iteration, data)
 
     def latest_checkpoint(self, key: str) -> tuple[int, bytes] | None:
@@ -225,11 +243,30 @@ class Store:
         Raises:
             CorruptObject: there are checkpoints, but none is intact.
         """
-        return checkpoints.latest(self.objects, key)
+        found = checkpoints.latest(self.objects, key)
+        if found is not None:
+            self._checkpointed.add(key)
+        return found
+
+    def has_checkpointed(self, key: str) -> bool:
+        """Whether this instance saved or found a checkpoint of a step; no request."""
+        return key in self._checkpointed
 
     def clear_checkpoints(self, key: str) -> None:
         """Remove all checkpoints of a step."""
         checkpoints.clear(self.objects, key)
+
+    # sweeps
+
+    def write_sweep(self, name: str, data: bytes) -> None:
+        """Write or replace what a sweep says of itself when it starts."""
+        self.objects.write(f"sweeps/{name}.json", data)
+
+    def sweeps(self) -> dict[str, bytes]:
+        """What every sweep that ran on this store said of itself, by name."""
+        names = self.objects.names("sweeps/")
+        found = read_present(self.objects, names)
+        return {n.removeprefix("sweeps/").removesuffix(".json"): data for n, data in found.items()}
 
     # rows
 
@@ -258,40 +295,3 @@ class Store:
     def compact(self) -> int:
         """Merge the rows' small files into one; returns how many were merged."""
         return self._rows.compact()
-
-
-def _bucket(url: str) -> ObjectStore:
-    from unlearn_ray.storage.s3 import S3Bucket  # boto3: only for those who use it
-
-    subject = f"store = {_shown(url)}"
-    place, _, query = url.removeprefix("s3://").partition("?")
-    bucket, _, prefix = place.partition("/")
-    if not _BUCKET.fullmatch(bucket):
-        reason = f"{_shown(bucket)!r} is no bucket" if bucket else "no bucket"
-        raise ConfigError(subject, reason, _REMEDY)
-    options = parse_qsl(query, keep_blank_values=True)
-    for name, value in options:
-        if name not in ("endpoint", "region"):
-            raise ConfigError(
-                subject, f"unknown option {name}", did_you_mean(name, ["endpoint", "region"])
-            )
-        if not value or [each for each, _ in options].count(name) > 1:
-            raise ConfigError(subject, f"{name} must be given once, with a value", _REMEDY)
-    endpoint, region = (dict(options).get(name) for name in ("endpoint", "region"))
-    if endpoint is not None:
-        _check_endpoint(endpoint, subject)
-    return S3Bucket(bucket, prefix, endpoint, region)
-
-
-def _check_endpoint(endpoint: str, subject: str) -> None:
-    parts = urlsplit(endpoint)
-    if "@" in parts.netloc:
-        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
-        raise ConfigError(subject, "credentials have no place in a URL", remedy)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(subject, f"endpoint {endpoint} is no http(s)://host:port", _REMEDY)
-
-
-def _shown(url: str) -> str:
-    """`url` without what may be a password."""
-    return re.sub(r"[^/=]*@", "***@", url)

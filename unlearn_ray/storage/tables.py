@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unlearn_ray.core.errors import CorruptObject, MissingObject, StoreError
-from unlearn_ray.storage.objects import ObjectStore
+from unlearn_ray.storage.objects import THREADS, ObjectStore, read_present
 
 Scalar = bool | int | float | str | None
 
@@ -25,7 +25,6 @@ _SMALL = "rows/"
 _COMPACTED = "rows-compacted/"
 _SUFFIX = ".parquet"
 _NAME = "row"
-_THREADS = 16
 _READ_ATTEMPTS = 5
 
 
@@ -103,17 +102,17 @@ class Rows:
         # The older compacted files go first: where they and the new one differ, the small files
         # that made the difference still stand over both.
         self._replace(list(snapshot.compacted), snapshot.union(""))
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(self._remove_if_same, snapshot.bytes, snapshot.bytes.values()))
         return len(snapshot.small)
 
     def _snapshot(self, prefix: str) -> _Snapshot:
         for _ in range(_READ_ATTEMPTS):
-            data = self._present(self._objects.names(_SMALL + prefix))
+            data = read_present(self._objects, self._objects.names(_SMALL + prefix))
             small = {_row_name(name): self._parsed(name, each) for name, each in data.items()}
             # Listed after the small files were read: what vanished from those is in here.
             names = self._objects.names(_COMPACTED)
-            files = self._present(names)
+            files = read_present(self._objects, names)
             if len(files) < len(names):
                 continue  # replaced by a newer one since they were listed
             compacted = {name: self._parsed(name, each) for name, each in files.items()}
@@ -136,18 +135,6 @@ class Rows:
             return  # another process compacts too
         if same:
             self._objects.delete(name)
-
-    def _present(self, names: Iterable[str]) -> dict[str, bytes]:
-        """The bytes of those objects that are still there."""
-
-        def read(name: str) -> tuple[str, bytes | None]:
-            try:
-                return name, self._objects.read(name)
-            except MissingObject:
-                return name, None
-
-        with ThreadPoolExecutor(_THREADS) as pool:
-            return {name: data for name, data in pool.map(read, names) if data is not None}
 
     def _parsed(self, name: str, data: bytes) -> pa.Table:
         try:

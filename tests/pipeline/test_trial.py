@@ -1,0 +1,95 @@
+"""One trial under one seed: what it asks of the store, and what its row says that it cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.tiny import SWEEP, run_references, runtime, tiny_sweep, trial
+from unlearn_ray.pipeline.steps import Evaluate, Unlearn
+from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
+from unlearn_ray.pipeline.trial import TrialSeed, score
+from unlearn_ray.storage.store import Store, open_store
+
+SEARCHED = SWEEP.replace("0.01", "{log_uniform: [0.001, 1.0e+30]}")
+COLUMNS = ("accelerator_hours_unlearn", "accelerator_hours_evaluate")
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return tiny_sweep(tmp_path_factory.mktemp("sweep"), SEARCHED)
+
+
+@pytest.fixture(scope="module")
+def store(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("store")
+    run_references(sweep.setting, 0, runtime(folder))
+    return str(folder)
+
+
+def at(whole: Sweep, learning_rate: float, number: int, **changes: Any) -> TrialSeed:
+    (study,) = whole.studies
+    fixed = replace(study, fixed={**study.fixed, "learning_rate": learning_rate}, space={})
+    return replace(trial(whole, fixed, 0), number=number, **changes)
+
+
+def hours(row: dict[str, Any]) -> list[Any]:
+    return [row[column] for column in COLUMNS]
+
+
+def test_a_trial_under_one_seed_costs_13_requests(sweep: Sweep, store: str) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Counting:
+        def __getattr__(self, verb: str) -> Any:
+            found = getattr(beneath, verb)
+            if not callable(found):
+                return found
+
+            def ask(name: str, *data: bytes) -> Any:
+                asked.append((verb, name.split("/")[0]))
+                return found(name, *data)
+
+            return ask
+
+    beneath = open_store(store).objects
+    here = runtime(store)
+    here.store = Store(Counting(), 30.0)  # type: ignore[arg-type]
+    for number in (10, 11):  # the first reads records that the others know
+        asked.clear()
+        score(at(sweep, 0.001 * number, number), here)
+    # Of the unlearned model, and of its evaluation.
+    both = [("read", "records"), ("create", "leases"), ("read", "records")]
+    both += [("create", "records"), ("delete", "leases")]
+    once = [("names", "checkpoints"), ("write", "artifacts"), ("write", "rows")]
+    assert Counter(asked) == Counter([*both, *both, *once])
+
+
+def test_a_row_counts_the_steps_that_were_run_for_it(sweep: Sweep, store: str) -> None:
+    gpus = Resources(gpu=0.5, cpu=4)
+    first = score(at(sweep, 0.02, 20, resources=gpus), runtime(store))
+    opened = open_store(store)
+    unlearn = Unlearn(sweep.setting, 0, at(sweep, 0.02, 20).method)
+    evaluate = Evaluate(sweep.setting, 0, unlearn)
+    records = [opened.record(step.kind, step.key) for step in (unlearn, evaluate)]
+    seconds = [record.seconds for record in records if record is not None]
+    assert hours(first.row) == pytest.approx([0.5 * each / 3600 for each in seconds])
+    assert first.accelerator_hours == pytest.approx(sum(hours(first.row)))
+    # As after a crash, in a process that ran nothing of it.
+    assert score(at(sweep, 0.02, 20), runtime(store)).row == first.row
+    # The same hyperparameters again, and the same trial in another sweep: nothing was run.
+    for other in (at(sweep, 0.02, 21), at(sweep, 0.02, 20, sweep="other")):
+        scored = score(other, runtime(store))
+        assert hours(scored.row) == [0.0, 0.0]
+        assert scored.accelerator_hours == 0.0
+        assert scored.average_gap == first.average_gap
+
+
+def test_a_failed_trial_has_its_price(sweep: Sweep, store: str) -> None:
+    scored = score(at(sweep, 1e30, 30), runtime(store))
+    assert scored.failure is not None
+    assert scored.row["accelerator_hours_unlearn"] == scored.accelerator_hours > 0
+    assert open_store(store).objects.names("leases/") == []
