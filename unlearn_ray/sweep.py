@@ -27,7 +27,7 @@ from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.progress import SweepProgress, shown
-from unlearn_ray.scheduling.environment import prepare
+from unlearn_ray.scheduling.environment import prepare, this_machine_lacks
 from unlearn_ray.storage.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -115,7 +115,19 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Store]:
 def _show(options: argparse.Namespace) -> int:
     plan, store = _planned(options)
     print(plan_view(plan, store.url))
+    for warning in _never_placed(plan, options.address):
+        print(f"warning: {warning}", file=sys.stderr)
     return DONE
+
+
+def _never_placed(plan: Plan, address: str | None) -> list[BadInput]:
+    """What would wait for ever, on the cluster at `address` or else on this machine."""
+    if address is None:
+        return this_machine_lacks(plan.asks)
+    prepare(address)
+    from unlearn_ray.scheduling.driver import never_placed
+
+    return never_placed(plan, address)
 
 
 def _run(options: argparse.Namespace, out: Console, err: Console) -> int:

@@ -5,11 +5,13 @@ Planning reads the store and nothing else: it starts no Ray and touches no devic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.splits import never_trained
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.spending import Spending, spent_by
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.study import (
     REFERENCES,
@@ -21,7 +23,7 @@ from unlearn_ray.pipeline.study import (
     study_key,
     winner,
 )
-from unlearn_ray.pipeline.sweep_schema import Study, Sweep
+from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.storage.store import Store
 
 
@@ -40,6 +42,7 @@ class PlannedStudy:
     Attributes:
         past: its trials so far.
         wanted: how many it is to have.
+        halted: whether the sweep's budget is spent, so that no further trial is launched.
         reports: the winner's steps on the reporting seeds; empty until the study has ended.
         reported: whether all of the winner's rows are in the store.
     """
@@ -48,6 +51,7 @@ class PlannedStudy:
     key: str
     past: list[PastTrial]
     wanted: int
+    halted: bool
     reports: list[PlannedStep]
     reported: bool
 
@@ -62,9 +66,9 @@ class PlannedStudy:
         return sum(trial.state == "failed" for trial in self.past)
 
     @property
-    def finished(self) -> bool:
-        """Whether every trial has ended."""
-        return self.ended >= self.wanted
+    def left(self) -> int:
+        """Trials that are still to be run."""
+        return 0 if self.halted else max(0, self.wanted - self.ended)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Plan:
         reference_rows: whether all rows of reference models are in the store.
         never_trained: by seed, how many of the samples that a person named for forgetting are
             in its validation set; seeds that have none are left out.
+        spending: of this sweep so far; nothing is known of it where there is no budget.
     """
 
     sweep: Sweep
@@ -83,6 +88,17 @@ class Plan:
     studies: list[PlannedStudy]
     reference_rows: bool
     never_trained: dict[int, int]
+    spending: Spending
+
+    @property
+    def asks(self) -> dict[str, Resources]:
+        """What the steps that are left ask of a cluster, by the field of the sweep file."""
+        resources = self.sweep.resources
+        training = any(isinstance(p.step, Pretrain) and not p.stored for p in self.references)
+        return {
+            **({"training": resources.training} if training else {}),
+            **({} if self.complete else {"trial": resources.trial}),
+        }
 
     @property
     def complete(self) -> bool:
@@ -90,7 +106,7 @@ class Plan:
         return (
             self.reference_rows
             and all(planned.stored for planned in self.references)
-            and all(study.finished and study.reported for study in self.studies)
+            and all(study.left == 0 and study.reported for study in self.studies)
         )
 
 
@@ -134,21 +150,23 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         return [PlannedStep(step, step.key in stored[step.kind]) for step in steps]
 
     seeds = (*sweep.seeds.tuning, *sweep.seeds.reporting)
+    references = [step for seed in seeds for step in planned(reference_steps(sweep, seed))]
+    spending = _spending(sweep, store, references, rows)
+    halted = sweep.budget.spent(spending.total)
     studies = []
     for study in sweep.studies:
         key = study_key(sweep, study)
         past = past_trials(rows, sweep, study)
-        wanted = sweep.trials(study)
+        made = PlannedStudy(study, key, past, sweep.trials(study), halted, [], False)
         best = winner(past)
-        known = best is not None and sum(t.state != "unfinished" for t in past) >= wanted
-        reports = planned(report_steps(sweep, study, best)) if known and best else []
+        reports = planned(report_steps(sweep, study, best)) if best and not made.left else []
         wanted_rows = {
             row_name(key, sweep.name, "reporting", best.number, seed)
             for seed in sweep.seeds.reporting
             if best is not None
         }
         reported = all(step.stored for step in reports) and wanted_rows <= names
-        studies.append(PlannedStudy(study, key, past, wanted, reports, reported))
+        studies.append(replace(made, reports=reports, reported=reported))
     setting_key = content_key(sweep.setting)
     reference_names = {
         reference_row_name(setting_key, sweep.name, method, seed)
@@ -157,11 +175,22 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     }
     return Plan(
         sweep=sweep,
-        references=[step for seed in seeds for step in planned(reference_steps(sweep, seed))],
+        references=references,
         studies=studies,
         reference_rows=reference_names <= names,
         never_trained={seed: count for seed in seeds if (count := _never_trained(sweep, seed))},
+        spending=spending,
     )
+
+
+def _spending(
+    sweep: Sweep, store: Store, references: Sequence[PlannedStep], rows: Sequence[Row]
+) -> Spending:
+    if sweep.budget.hours is None:
+        return Spending()
+    steps = (planned.step for planned in references if planned.stored)
+    records = store.read_records((step.kind, step.key) for step in steps)
+    return spent_by(sweep.name, records.values(), rows)
 
 
 def _never_trained(sweep: Sweep, seed: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
@@ -139,6 +140,20 @@ class Resources:
         """Workers that a group needs to run."""
         return self.workers.min if isinstance(self.workers, Workers) else self.workers
 
+    def workers_on(self, cpus: float, gpus: float) -> int:
+        """How many workers a machine of this size holds."""
+        # Ray counts in units of 1/10000.
+        fits = [math.floor(cpus / self.cpu + 1e-4)]
+        if self.gpu:
+            fits.append(math.floor(gpus / self.gpu + 1e-4))
+        return min(fits)
+
+    def __str__(self) -> str:
+        """The fewest workers, in words."""
+        workers = f"{self.fewest_workers} worker{'s' if self.fewest_workers > 1 else ''}"
+        gpu = f" and {self.gpu:g} GPUs" if self.gpu else ""
+        return f"{workers} of {self.cpu:g} CPUs{gpu} each"
+
     @property
     def accelerators(self) -> float:
         """GPUs of each worker; where it asks for none, its CPUs."""
@@ -155,6 +170,23 @@ class ResourcesByStep:
 
     training: Resources = Resources()
     trial: Resources = Resources()
+
+
+@schema
+class Budget:
+    """What a sweep may spend.
+
+    Attributes:
+        hours: accelerator hours: of every step that the sweep runs, its reference steps
+            included, wall hours times workers times GPUs of each (CPUs where it asks for none).
+            Once they are spent, no further trial is launched; null is no limit.
+    """
+
+    hours: PositiveFloat | None = None
+
+    def spent(self, hours: float) -> bool:
+        """Whether so many hours are all that there is."""
+        return self.hours is not None and hours >= self.hours
 
 
 SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -176,6 +208,7 @@ class Sweep:
     search: Search = Search()
     seeds: Seeds = Seeds()
     resources: ResourcesByStep = ResourcesByStep()
+    budget: Budget = Budget()
     store: Annotated[str, Field(min_length=1)] = "./store"
     checkpoint_minutes: PositiveFloat = 10.0
 

@@ -16,6 +16,8 @@ from unlearn_ray.pipeline.sweep_schema import Resources
 
 # The autoscaler looks at what waits every 5 s, and says in its next look what it cannot serve.
 AUTOSCALER_SECONDS = 20.0
+# Nodes of a cluster that was just started may be on their way.
+JOINING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Capacity:
 
     def groups(self, resources: Resources) -> int:
         """How many groups of the fewest workers the nodes hold."""
-        workers = sum(_workers_on(node, resources) for node in self.nodes)
+        workers = sum(resources.workers_on(*node) for node in self.nodes)
         return workers // resources.fewest_workers
 
     def room(self, resources: Resources) -> int:
@@ -74,15 +76,6 @@ def draining_nodes() -> frozenset[str]:
     return frozenset(cluster_state.get_draining_nodes())
 
 
-def _workers_on(node: tuple[float, float], resources: Resources) -> int:
-    cpu, gpu = node
-    # Ray counts in units of 1/10000.
-    fits = [math.floor(cpu / resources.cpu + 1e-4)]
-    if resources.gpu:
-        fits.append(math.floor(gpu / resources.gpu + 1e-4))
-    return min(fits)
-
-
 def _autoscaling_state() -> AutoscalingState:
     """What the autoscaler last said; version 0 where there is none (or only one of version 1)."""
     reply = GetClusterStatusReply()
@@ -90,31 +83,30 @@ def _autoscaling_state() -> AutoscalingState:
     return reply.autoscaling_state
 
 
-def check_fits(resources: Resources, what: str) -> None:
+def check_fits(resources: Resources, what: str, *, joining_seconds: float) -> None:
     """Refuse what would wait for ever.
 
     Args:
         resources: of one group.
         what: `training` or `trial`, as in the sweep file.
+        joining_seconds: how long to wait for nodes that may be on their way.
 
     Raises:
         BadInput: neither a node of the cluster nor one that its autoscaler may add holds it.
     """
-    capacity = Capacity.now()
+    deadline = time.monotonic() + joining_seconds
+    while not (capacity := Capacity.now()).groups(resources) and not capacity.autoscaled:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(1.0)
     if capacity.groups(resources) > 0:
         return
     if capacity.autoscaled and not _refused_by_autoscaler(resources):
         return
-    asked = f"{resources.cpu:g} CPUs" + (f" and {resources.gpu:g} GPUs" if resources.gpu else "")
-    workers = resources.fewest_workers
-    reason = (
-        f"{workers} worker{'s' if workers > 1 else ''} of {asked} each can never be placed:"
-        f" {capacity.largest()}"
-        + (", and its autoscaler may add none that would do" if capacity.autoscaled else "")
-    )
+    limits = ", and its autoscaler may add none that would do" if capacity.autoscaled else ""
     raise BadInput(
         f"resources.{what}",
-        reason,
+        f"{resources} can never be placed: {capacity.largest()}{limits}",
         f"lower resources.{what}.cpu, gpu or workers, or start larger or more nodes",
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from unlearn_ray.core.errors import StepFailed, WorkerLeaving
+from unlearn_ray.core.errors import BadInput, StepFailed, WorkerLeaving
 from unlearn_ray.pipeline.once import Account, Done, ensure, run_here
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
@@ -26,8 +26,9 @@ from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
 from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import Board
-from unlearn_ray.scheduling.capacity import Room, check_fits
+from unlearn_ray.scheduling.capacity import JOINING_SECONDS, Room, check_fits
 from unlearn_ray.scheduling.cluster import cluster
+from unlearn_ray.scheduling.environment import starts_own_cluster
 from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.search import Assignment, Ending
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
@@ -67,14 +68,22 @@ def run_sweep(
         UnlearnRayError: a reference step failed, or the store did.
     """
     with cluster(address):
-        _check_fits(plan)
+        joining_seconds = 0.0 if starts_own_cluster(address) else JOINING_SECONDS
+        for what, resources in plan.asks.items():
+            check_fits(resources, what, joining_seconds=joining_seconds)
         return _Driver(plan, store, progress, stop).run()
 
 
-def _check_fits(plan: Plan) -> None:
-    if any(isinstance(p.step, Pretrain) and not p.stored for p in plan.references):
-        check_fits(plan.sweep.resources.training, "training")
-    check_fits(plan.sweep.resources.trial, "trial")
+def never_placed(plan: Plan, address: str) -> list[BadInput]:
+    """What the plan asks for that the cluster can never give; connects to it for a moment."""
+    found = []
+    with cluster(address):
+        for what, resources in plan.asks.items():
+            try:
+                check_fits(resources, what, joining_seconds=0.0)
+            except BadInput as error:
+                found.append(error)
+    return found
 
 
 @ray.remote  # type: ignore[untyped-decorator]

@@ -6,8 +6,12 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Mapping
+
+import torch
 
 from unlearn_ray.core.errors import BadInput
+from unlearn_ray.pipeline.sweep_schema import Resources
 
 _DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -67,6 +71,21 @@ def prepare(address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def this_machine_lacks(asks: Mapping[str, Resources]) -> list[BadInput]:
+    """Which of a sweep's requests this machine alone could never serve; starts no Ray."""
+    # Counting does not touch a device.
+    cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    return [
+        BadInput(
+            f"resources.{what}",
+            f"{resources} do not fit this machine ({cpus} CPUs, {gpus} GPUs)",
+            "submit the sweep to a cluster, or ask for less",
+        )
+        for what, resources in asks.items()
+        if resources.workers_on(cpus, gpus) < resources.fewest_workers
+    ]
 
 
 def _check_listens(subject: str, address: str | None) -> None:

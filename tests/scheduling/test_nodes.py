@@ -1,0 +1,192 @@
+"""Nodes that come and go: killed, drained, told to end; nothing is lost and nothing runs twice."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from torch import Tensor
+from torch.testing import assert_close
+
+from tests.scheduling.conftest import Uninterrupted
+from tests.scheduling.nodes import OPEN, Nodes, terminate, titled
+from tests.scheduling.sweeps import Driver, attempts, objects, rows, table, weights, write_sweep
+from tests.scheduling.test_kill import checkpoints, no_step_ran_twice
+from unlearn_ray.pipeline.steps import Pretrain
+from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.storage.store import open_store, unpack_tensors
+
+Found = TypeVar("Found")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    """A head without CPUs, which runs no work, and three nodes."""
+    with Nodes([0, 1, 1, 1]) as started:
+        yield started
+
+
+# What Ray calls the actor of a trial, idle and at work.
+TRIAL = ("ray::Trial", "ray::ResourceTrainable")
+
+
+def until_some(driver: Driver, look: Callable[[], Found | None], what: str) -> Found:
+    """What `look` finds, as soon as it finds something."""
+    found: list[Found] = []
+
+    def looked() -> bool:
+        seen = look()
+        if seen is not None:
+            found.append(seen)
+        return seen is not None
+
+    driver.until(looked, what)
+    return found[0]
+
+
+def started(nodes: Nodes, file: Path, store: str, *options: str) -> Driver:
+    return Driver(file, store, "--address", nodes.address, *options, environment=OPEN)
+
+
+def test_nodes_lost_in_pretraining_and_in_trials(
+    tmp_path: Path, uninterrupted: Uninterrupted, nodes: Nodes
+) -> None:
+    store = uninterrupted.trained_references(tmp_path / "store", but_one=True)
+    key = uninterrupted.one_pretraining
+    with started(nodes, uninterrupted.file, store, "--set", "checkpoint_minutes=0.005") as driver:
+        driver.until(lambda: len(checkpoints(store, key)) > 0, "a checkpoint of the pretraining")
+        training = until_some(driver, lambda: nodes.where("RayTrainWorker"), "a training's node")
+        training.kill()
+        reached = max(checkpoints(store, key))
+        then = objects(store, "records/")
+        assert f"records/pretrain/{key}.json" not in then
+
+        tuned = open_store(store).objects
+        driver.until(lambda: any("tuning-" in n for n in tuned.names("rows/")), "the first trial")
+        later = objects(store, "records/")
+        trials = until_some(driver, lambda: nodes.where(*TRIAL), "a trial's actor")
+        assert trials is not training
+        trials.kill()
+        driver.ends(0)
+        assert rows(store) == uninterrupted.rows
+        assert table(driver.out) == uninterrupted.table
+        assert weights(store) == weights(uninterrupted.store)
+    assert reached > 0
+    assert open_store(store).objects.names("checkpoints/") == []
+    no_step_ran_twice(store, then)
+    no_step_ran_twice(store, later)
+    assert attempts(store)[f"pretrain/{key}"] == 1
+
+
+# Long enough to be met at work; checkpoints by the clock would come after an hour.
+LONG = ("--set", "training.epochs=400", "--set", "checkpoint_minutes=60")
+
+
+def pretraining(file: Path, store: str, *options: str) -> str:
+    """The key of the tuning seed's pretraining under these options."""
+    overrides = [each for each in options if each != "--set"]
+    sweep = load_sweep(file, overrides, store)
+    return Pretrain(sweep.setting, sweep.seeds.tuning[0]).key
+
+
+def at_work(driver: Driver) -> None:
+    """Wait until the tuning seed's pretraining has told how far it is."""
+    driver.until(lambda: "running: pretrain (seed 0)" in driver.err, "a pretraining at work")
+
+
+def test_a_drained_node_saves_first(tmp_path: Path, nodes: Nodes) -> None:
+    file, store = write_sweep(tmp_path), str(tmp_path / "store")
+    key = pretraining(file, store, *LONG)
+    with started(nodes, file, store, *LONG) as driver:
+        at_work(driver)
+        assert checkpoints(store, key) == []
+        for node in nodes.workers:
+            if node.processes("RayTrainWorker"):
+                nodes.drain(node, seconds=600)
+        driver.until(lambda: checkpoints(store, key) != [], "a checkpoint before the node is gone")
+        first = max(checkpoints(store, key))
+        driver.until(lambda: max(checkpoints(store, key), default=0) > first, "another, later")
+        driver.process.send_signal(signal.SIGTERM)
+        driver.ends(130)
+    assert first > 0
+
+
+def test_sigterm_to_a_training_worker_saves_first(tmp_path: Path) -> None:
+    file, store = write_sweep(tmp_path), str(tmp_path / "store")
+    key = pretraining(file, store, *LONG)
+    with Driver(file, store, *LONG) as driver:
+        at_work(driver)
+        assert checkpoints(store, key) == []
+        workers = titled(driver.processes(), "RayTrainWorker")
+        assert workers
+        terminate(workers)
+        driver.until(lambda: checkpoints(store, key) != [], "a checkpoint")
+        reached = max(checkpoints(store, key))
+        driver.until(lambda: not set(workers) & set(driver.processes()), "the workers' end")
+        driver.until(
+            lambda: titled(driver.processes(), "RayTrainWorker") != [], "the workers' successors"
+        )
+        driver.until(lambda: driver.err.count("running: pretrain (seed 0)") > 1, "work again")
+        driver.process.send_signal(signal.SIGTERM)
+        driver.ends(130)
+        assert max(checkpoints(store, key)) >= reached > 0
+
+
+def test_an_elastic_group_goes_on_with_fewer(
+    tmp_path: Path, uninterrupted: Uninterrupted, nodes: Nodes
+) -> None:
+    store = uninterrupted.trained_references(tmp_path / "store", but_one=True)
+    key = uninterrupted.one_pretraining
+    elastic = ("--set", "resources.training.workers={min: 1, max: 2}")
+    often = ("--set", "checkpoint_minutes=0.005")
+    with started(nodes, uninterrupted.file, store, *elastic, *often) as driver:
+        driver.until(
+            lambda: sum(len(node.processes("RayTrainWorker")) for node in nodes.workers) == 2,
+            "two workers",
+        )
+        driver.until(lambda: len(checkpoints(store, key)) > 0, "a checkpoint")
+        reached = max(checkpoints(store, key))
+        until_some(driver, lambda: nodes.where("RayTrainWorker"), "a worker's node").kill()
+        opened = open_store(store)
+        driver.until(lambda: opened.record("pretrain", key) is not None, "the pretraining's end")
+        driver.process.send_signal(signal.SIGTERM)
+        driver.ends(130)
+    assert reached > 0
+    assert_close(model(store, key), model(uninterrupted.store, key))
+
+
+def model(store: str, key: str) -> dict[str, Tensor]:
+    """The weights that a pretraining left."""
+    opened = open_store(store)
+    record = opened.record("pretrain", key)
+    assert record is not None
+    return unpack_tensors(opened.read_artifact(record, "model.safetensors"))[0]
+
+
+def test_a_quarter_of_a_gpu_packs_four_trials(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
+    store = uninterrupted.trained_references(tmp_path / "store")
+    packed = ("--set", "resources.trial={cpu: 0.5, gpu: 0.25}", "--set", "search.concurrent=null")
+    with Nodes([0]) as nodes:
+        node = nodes.add(8, "--num-gpus=1")
+        with started(nodes, uninterrupted.file, store, *packed) as driver:
+            driver.until(lambda: len(node.processes(*TRIAL)) == 4, "four actors of trials at once")
+            driver.ends(0)
+    assert {row["method"] for row in rows(store)} >= {"finetune", "neggrad"}
+
+
+def test_what_can_never_be_placed_is_refused(tmp_path: Path) -> None:
+    file, store = write_sweep(tmp_path), str(tmp_path / "store")
+    with Nodes([2]) as nodes:
+        greedy = ("--set", "resources.trial.gpu=1")
+        with started(nodes, file, store, *greedy) as driver:
+            driver.ends(2)
+            assert (
+                "resources.trial: 1 worker of 1 CPUs and 1 GPUs each can never be placed"
+                in driver.err
+            )
+            assert "its 1 nodes have at most 2 CPUs and 0 GPUs" in driver.err
