@@ -133,7 +133,7 @@ def sweep_rows(sweep: Sweep, store: Store) -> list[Row]:
     """The rows of a sweep's studies and of its reference models."""
     prefixes = [f"{study_key(sweep, study)}/" for study in sweep.studies]
     prefixes.append(f"{REFERENCES}/{content_key(sweep.setting)}/")
-    return [row for prefix in prefixes for row in store.read_rows(prefix).to_pylist()]
+    return list(store.read_rows(*prefixes).to_pylist())
 
 
 def make_plan(sweep: Sweep, store: Store) -> Plan:

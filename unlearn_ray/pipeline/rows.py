@@ -26,6 +26,8 @@ Scalar = str | int | float | bool | None
 Purpose = Literal["tuning", "reporting", "reference"]
 State = Literal["complete", "stopped", "failed"]
 
+# Columns of accelerator hours.
+HOURS = ("accelerator_hours_unlearn", "accelerator_hours_evaluate")
 RETRAIN = "retrain"
 ORIGINAL = "original"
 
@@ -156,8 +158,7 @@ def row(
         "unlearning_seconds": seconds.unlearning,
         "retraining_seconds": seconds.retraining,
         "evaluation_seconds": seconds.evaluation,
-        "accelerator_hours_unlearn": hours.unlearn,
-        "accelerator_hours_evaluate": hours.evaluate,
+        **dict(zip(HOURS, (hours.unlearn, hours.evaluate), strict=True)),
         "device": origin.device,
         "host": origin.host,
     }

@@ -48,7 +48,7 @@ _REQUIRED: dict[str, type[Part]] = {
     "family": Family,
     "methods": Method,
 }
-_SWEEP = ("name", "search", "seeds", "resources", "store", "checkpoint_minutes")
+_SWEEP = ("name", "search", "seeds", "resources", "budget", "store", "checkpoint_minutes")
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> Sweep:

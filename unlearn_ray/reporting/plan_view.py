@@ -21,8 +21,9 @@ def plan_view(plan: Plan, store: str) -> str:
     reporting = plan.sweep.seeds.reporting
     lines += ["", f"Reporting (seeds {_listed(reporting)}), each study's best trial:"]
     lines += [f"  {_report(planned, len(reporting))}" for planned in plan.studies]
+    lines += _budget(plan)
     steps = sum(not planned.stored for planned in plan.references)
-    trials = sum(max(0, planned.wanted - planned.ended) for planned in plan.studies)
+    trials = sum(planned.left for planned in plan.studies)
     lines += [
         "",
         "Nothing is left to run."
@@ -45,6 +46,16 @@ def _never_trained(plan: Plan) -> list[str]:
     ]
 
 
+def _budget(plan: Plan) -> list[str]:
+    hours = plan.sweep.budget.hours
+    if hours is None:
+        return []
+    spent = f"Budget: {plan.spending.total:.2f} of {hours:g} accelerator hours spent"
+    unlaunched = sum(max(0, planned.wanted - planned.ended) for planned in plan.studies)
+    over = plan.sweep.budget.spent(plan.spending.total) and unlaunched
+    return ["", f"{spent}; {unlaunched} trials are not launched." if over else f"{spent}."]
+
+
 def _state(planned: PlannedStep) -> str:
     return "in the store" if planned.stored else "to run"
 
@@ -57,15 +68,14 @@ def _study(planned: PlannedStudy) -> str:
     states = Counter(trial.state for trial in planned.past)
     ended = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     searched = ", ".join(planned.study.space) or "nothing"
-    left = max(0, planned.wanted - planned.ended)
     return (
         f"{planned.study.name}: {planned.wanted} trials over {searched};"
-        f" {f'in the store {ended}; ' if ended else ''}{left} to run"
+        f" {f'in the store {ended}; ' if ended else ''}{planned.left} to run"
     )
 
 
 def _report(planned: PlannedStudy, seeds: int) -> str:
-    if not planned.finished:
+    if planned.left:
         return f"{planned.study.name}: after its study"
     if planned.reported:
         return f"{planned.study.name}: in the store"

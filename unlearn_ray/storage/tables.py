@@ -26,6 +26,7 @@ _COMPACTED = "rows-compacted/"
 _SUFFIX = ".parquet"
 _NAME = "row"
 _READ_ATTEMPTS = 5
+_ALL = ("",)
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class _Snapshot:
     small: dict[str, pa.Table]
     compacted: dict[str, pa.Table]
 
-    def union(self, prefix: str) -> pa.Table:
+    def union(self, prefixes: tuple[str, ...]) -> pa.Table:
         """One table, sorted by name; a small file wins over a compacted row of its name."""
         known = set(self.small)
         tables = list(self.small.values())
         for table in self.compacted.values():
             names = table[_NAME].to_pylist()
-            keep = [name.startswith(prefix) and name not in known for name in names]
+            keep = [name.startswith(prefixes) and name not in known for name in names]
             known.update(names)
             tables.append(table.filter(pa.array(keep, pa.bool_())))
         return _concatenated(tables).sort_by(_NAME)
@@ -73,22 +74,26 @@ class Rows:
 
     def delete(self, name: str) -> None:
         """Remove the row `name`, if it is there; not safe beside a running `compact`."""
-        for compacted, table in self._snapshot("").compacted.items():
+        for compacted, table in self._snapshot(_ALL).compacted.items():
             others = table.filter(pc.not_equal(table[_NAME], name))
             if others.num_rows < table.num_rows:
                 self._replace([compacted], others)
         self._objects.delete(_small(name))
 
-    def read(self, prefix: str = "") -> pa.Table:
-        """All rows whose name starts with `prefix`: the union of their columns, by name.
+    def read(self, prefixes: tuple[str, ...] = _ALL, columns: Sequence[str] = ()) -> pa.Table:
+        """All rows whose name starts with one of `prefixes`: the union of their columns, by name.
 
         A column that is int here and float there becomes float; one that mixes other types
         becomes text; where a row lacks a column it is null. `row` holds the name.
 
+        Args:
+            prefixes: any texts.
+            columns: only these, where they are, beside `row`; all if none is named.
+
         Raises:
             CorruptObject: a file cannot be read.
         """
-        return self._snapshot(prefix).union(prefix)
+        return self._snapshot(prefixes, columns).union(prefixes)
 
     def compact(self) -> int:
         """Merge all rows into one file and remove the small ones; returns how many.
@@ -96,26 +101,28 @@ class Rows:
         Safe against a crash at any point, and beside writers: a row that was written again
         since it was read stays.
         """
-        snapshot = self._snapshot("")
+        snapshot = self._snapshot(_ALL)
         if not snapshot.small:
             return 0
         # The older compacted files go first: where they and the new one differ, the small files
         # that made the difference still stand over both.
-        self._replace(list(snapshot.compacted), snapshot.union(""))
+        self._replace(list(snapshot.compacted), snapshot.union(_ALL))
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(self._remove_if_same, snapshot.bytes, snapshot.bytes.values()))
         return len(snapshot.small)
 
-    def _snapshot(self, prefix: str) -> _Snapshot:
+    def _snapshot(self, prefixes: tuple[str, ...], columns: Sequence[str] = ()) -> _Snapshot:
+        wanted = [_NAME, *columns] if columns else None
         for _ in range(_READ_ATTEMPTS):
-            data = read_present(self._objects, self._objects.names(_SMALL + prefix))
-            small = {_row_name(name): self._parsed(name, each) for name, each in data.items()}
+            names = [name for prefix in prefixes for name in self._objects.names(_SMALL + prefix)]
+            data = read_present(self._objects, names)
+            small = {_row_name(n): self._parsed(n, each, wanted) for n, each in data.items()}
             # Listed after the small files were read: what vanished from those is in here.
             names = self._objects.names(_COMPACTED)
             files = read_present(self._objects, names)
             if len(files) < len(names):
                 continue  # replaced by a newer one since they were listed
-            compacted = {name: self._parsed(name, each) for name, each in files.items()}
+            compacted = {name: self._parsed(name, each, wanted) for name, each in files.items()}
             return _Snapshot(data, small, compacted)
         raise StoreError("rows", "they are being compacted again and again", "read them later")
 
@@ -136,10 +143,10 @@ class Rows:
         if same:
             self._objects.delete(name)
 
-    def _parsed(self, name: str, data: bytes) -> pa.Table:
+    def _parsed(self, name: str, data: bytes, columns: Sequence[str] | None) -> pa.Table:
         try:
-            file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
-            table = file.read(use_threads=False)
+            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            table = file.read(columns, use_threads=False)
             table.validate(full=True)
             if _NAME not in table.column_names:
                 raise ValueError(f"no column {_NAME}")
