@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -170,7 +170,8 @@ def _train(
 
     progress = SweepProgress(plan.sweep.name)
     try:
-        with shown(progress, err):
+        # Ray prints warnings of the cluster to stdout, which is the table's.
+        with shown(progress, err), redirect_stdout(sys.stderr):
             return run_sweep(plan, store, address=address, progress=progress, stop=stop)
     except StoreError as error:
         # It could be used when the sweep started: a step failed, and no input was bad.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.scheduling.conftest import Uninterrupted
-from tests.scheduling.sweeps import Driver, attempts, objects, rows, table
+from tests.scheduling.sweeps import Driver, attempts, objects, rows, table, weights
 from unlearn_ray.storage.store import open_store
 
 FAULTS = Path(__file__).parent.parent / "faults"
@@ -23,17 +23,6 @@ def finishes_as_if_uninterrupted(driver: Driver, store: str, expected: Uninterru
     assert rows(store) == expected.rows
     assert table(driver.out) == expected.table
     assert weights(store) == weights(expected.store)
-
-
-def weights(store: str) -> dict[str, str]:
-    """SHA-256 of the weights of every training that is complete, by `kind/key`."""
-    opened = open_store(store)
-    return {
-        f"{kind}/{key}": record.files["model.safetensors"].sha256
-        for kind in ("pretrain", "retrain", "unlearn")
-        for key in opened.records(kind)
-        if (record := opened.record(kind, key)) is not None
-    }
 
 
 def no_step_ran_twice(store: str, records_then: dict[str, bytes]) -> None:

@@ -43,7 +43,7 @@ class Workplace:
             StoreUnreachable: what this machine calls the store is not the driver's.
         """
         if self not in _RUNTIMES:
-            store = open_store(self.store)
+            store = open_store(self.store, known=True)  # the driver has asked it
             store.check_identity(self.identity)
             _RUNTIMES[self] = Runtime(
                 store=store,

@@ -43,7 +43,7 @@ LEASE_SECONDS = 30.0
 _IDENTITY = "identity"
 
 
-def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS) -> Store:
+def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS, known: bool = False) -> Store:
     """The store at a folder's path or s3://bucket/prefix[?endpoint=URL&region=NAME].
 
     Nothing is asked of it yet: `Store.check_writable` does that.
@@ -51,11 +51,13 @@ def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS) -> Store:
     Args:
         url: where; `Store.url` opens the same store from anywhere.
         lease_seconds: how long the holder of a lease may be silent.
+        known: whether a server at this URL has answered another process: when it does not
+            answer this one, it is waited for.
 
     Raises:
         ConfigError: the URL is none of these.
     """
-    return Store(objects_at(url), lease_seconds)
+    return Store(objects_at(url, known=known), lease_seconds)
 
 
 class Store:

@@ -15,8 +15,12 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _REMEDY = "write a folder, or s3://bucket/prefix?endpoint=http://host:port&region=NAME"
 
 
-def objects_at(url: str) -> ObjectStore:
+def objects_at(url: str, *, known: bool = False) -> ObjectStore:
     """The object store at a folder's path or s3://bucket/prefix[?endpoint=URL&region=NAME].
+
+    Args:
+        url: where.
+        known: whether a server there has answered before.
 
     Raises:
         ConfigError: the URL is none of these.
@@ -28,10 +32,10 @@ def objects_at(url: str) -> ObjectStore:
         return LocalFolder(Path(url))
     if scheme[1] != "s3":
         raise ConfigError(f"store = {_shown(url)}", f"unknown scheme {scheme[1]}", _REMEDY)
-    return _bucket(url)
+    return _bucket(url, known)
 
 
-def _bucket(url: str) -> ObjectStore:
+def _bucket(url: str, known: bool) -> ObjectStore:
     from unlearn_ray.storage.s3 import S3Bucket  # boto3: only for those who use it
 
     subject = f"store = {_shown(url)}"
@@ -51,7 +55,7 @@ def _bucket(url: str) -> ObjectStore:
     endpoint, region = (dict(options).get(name) for name in ("endpoint", "region"))
     if endpoint is not None:
         _check_endpoint(endpoint, subject)
-    return S3Bucket(bucket, prefix, endpoint, region)
+    return S3Bucket(bucket, prefix, endpoint, region, known=known)
 
 
 def _check_endpoint(endpoint: str, subject: str) -> None:
