@@ -72,6 +72,7 @@ def _measure(path: Path, store_url: str) -> None:
             board,
             on_start=lambda _: None,
             on_end=lambda *_: ends.append(time.perf_counter()),
+            may_launch=lambda: True,
             stopping=lambda: False,
         )
         rows = store.read_rows().to_pylist()

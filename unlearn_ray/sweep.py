@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -133,10 +134,10 @@ def _never_placed(plan: Plan, address: str | None) -> list[BadInput]:
 def _run(options: argparse.Namespace, out: Console, err: Console) -> int:
     plan, store = _planned(options)
     failed = sum(study.failed for study in plan.studies)
+    ended = sum(study.ended for study in plan.studies)
     if plan.complete:
-        trials = sum(study.ended for study in plan.studies)
         err.print(
-            f"Nothing to train: all {len(plan.references)} reference steps and {trials} trials "
+            f"Nothing to train: all {len(plan.references)} reference steps and {ended} trials "
             f"of {plan.sweep.name} are in {store.url}.",
             markup=False,
             highlight=False,
@@ -150,7 +151,8 @@ def _run(options: argparse.Namespace, out: Console, err: Console) -> int:
             err.print(_INTERRUPTED)
             return INTERRUPTED
         failed += tally.trials_failed
-    _print_table(plan, store, out)
+        ended = tally.trials_ended
+    _print_table(plan, store, out, ended)
     return SOME_FAILED if failed else DONE
 
 
@@ -178,7 +180,7 @@ def _train(
         raise StepFailed(error.subject, error.reason, error.remedy) from error
 
 
-def _print_table(plan: Plan, store: Store, out: Console) -> None:
+def _print_table(plan: Plan, store: Store, out: Console, ended: int) -> None:
     import pandas as pd
 
     from unlearn_ray.reporting.render import plain_text, rich_view
@@ -190,6 +192,11 @@ def _print_table(plan: Plan, store: Store, out: Console) -> None:
         methods=[study.name for study in plan.sweep.studies],
         counted=counted_columns(plan.sweep.setting.metrics),
     )
+    wanted = sum(study.wanted for study in plan.studies)
+    if ended < wanted:
+        hours = plan.sweep.budget.hours
+        note = f"budget of {hours:g} h spent after {ended} of {wanted} trials"
+        table = replace(table, notes=(*table.notes, note))
     if out.is_terminal:
         out.print(rich_view(table))
     else:

@@ -12,6 +12,7 @@ from unlearn_ray.pipeline.study import PastTrial
 from unlearn_ray.pipeline.sweep_schema import Range, Search
 from unlearn_ray.scheduling.search import (
     FAILURE,
+    HOURS,
     LAST,
     METRIC,
     SEEDS_RUN,
@@ -77,22 +78,25 @@ def test_stopped_and_failed_trials_are_never_told_complete() -> None:
     search = StudiesSearch(
         [queue],
         lambda: 6,
+        lambda: True,
         lambda _: None,
         lambda trial, end: ends.append((trial.number, end.state)),
     )
-    first = {METRIC: 1.0, SEEDS_RUN: 1, LAST: False, FAILURE: None}
+    first = {METRIC: 1.0, SEEDS_RUN: 1, LAST: False, FAILURE: None, HOURS: ()}
     for number, value in enumerate((1.0, 2.0)):
         search.suggest(str(number))
         assert not search.should_stop(str(number), {**first, METRIC: value})
         search.on_trial_complete(
-            str(number), {METRIC: value, SEEDS_RUN: 2, LAST: True, FAILURE: None}
+            str(number), {METRIC: value, SEEDS_RUN: 2, LAST: True, FAILURE: None, HOURS: ()}
         )
     search.suggest("bad")
     bad = {**first, METRIC: 50.0}
     assert search.should_stop("bad", bad)
     search.on_trial_complete("bad", bad)
     search.suggest("nan")
-    search.on_trial_complete("nan", {METRIC: None, SEEDS_RUN: 0, LAST: True, FAILURE: "NaN"})
+    search.on_trial_complete(
+        "nan", {METRIC: None, SEEDS_RUN: 0, LAST: True, FAILURE: "NaN", HOURS: ()}
+    )
     search.suggest("lost")
     search.on_trial_complete("lost", None, error=True)
     search.suggest("interrupted")
@@ -133,7 +137,7 @@ def test_studies_take_turns_and_begun_trials_keep_their_point() -> None:
         Queue("one", StudySearch("one", SPACE, SEARCH, []), {1: begun}, [0, 1, 2]),
         Queue("none", None, {}, [0]),
     ]
-    search = StudiesSearch(queues, lambda: 4, lambda _: None, lambda *_: None)
+    search = StudiesSearch(queues, lambda: 4, lambda: True, lambda _: None, lambda *_: None)
     suggested = [search.suggest(str(i)) for i in range(5)]
     assert [(s["study"], s["number"]) for s in suggested[:4]] == [
         ("one", 0), ("none", 0), ("one", 1), ("one", 2),
@@ -147,12 +151,34 @@ def test_studies_take_turns_and_begun_trials_keep_their_point() -> None:
 def test_no_more_trials_run_or_wait_than_there_is_room_for() -> None:
     room = 2
     queue = Queue("one", StudySearch("one", SPACE, SEARCH, []), {}, [0, 1, 2, 3])
-    search = StudiesSearch([queue], lambda: room, lambda _: None, lambda *_: None)
+    search = StudiesSearch([queue], lambda: room, lambda: True, lambda _: None, lambda *_: None)
     assert [search.suggest(name) is None for name in "abc"] == [False, False, True]
-    search.on_trial_complete("b", {METRIC: 1.0, SEEDS_RUN: 3, LAST: True, FAILURE: None})
+    search.on_trial_complete("b", {METRIC: 1.0, SEEDS_RUN: 3, LAST: True, FAILURE: None, HOURS: ()})
     assert [search.suggest(name) is None for name in "cd"] == [False, True]
     room = 3
     assert search.suggest("d") is not None
+
+
+def test_no_trial_is_launched_once_it_may_not() -> None:
+    budget = 1.0
+    hours: list[float] = []
+    queues = [Queue("one", None, {}, [0, 1, 2, 3]), Queue("two", None, {}, [0, 1, 2, 3])]
+    search = StudiesSearch(
+        queues,
+        lambda: 2,
+        lambda: sum(hours) < budget,
+        lambda _: None,
+        lambda _, ending: hours.extend(ending.hours),
+    )
+    cost = {METRIC: 1.0, SEEDS_RUN: 2, LAST: True, FAILURE: None, HOURS: (0.25, 0.25)}
+    launched = [search.suggest("a"), search.suggest("b")]
+    assert [one["study"] for one in launched] == ["one", "two"]  # the budget is shared evenly
+    search.on_trial_complete("a", cost)
+    assert search.suggest("c") not in (None, "FINISHED")
+    search.on_trial_complete("b", cost)
+    assert search.suggest("d") == "FINISHED"
+    search.on_trial_complete("c", cost)  # what runs ends
+    assert sum(hours) == 1.5
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,15 @@ restart knows what was spent before it.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Iterable
 
 from unlearn_ray.pipeline.rows import HOURS
-from unlearn_ray.pipeline.study import Row, trial_name
+from unlearn_ray.pipeline.study import Row
 from unlearn_ray.storage.store import Record
 
 
 class Spending:
-    """Hours by item: the key of a reference step, or the name of a trial."""
+    """Hours by item: the key of a reference step, or the name of a row."""
 
     def __init__(self) -> None:
         self._hours: dict[str, float] = {}
@@ -41,17 +40,13 @@ def spent_by(sweep: str, references: Iterable[Record], rows: Iterable[Row]) -> S
     Args:
         sweep: its name.
         references: records of its reference steps, whichever sweep ran them.
-        rows: of its studies, whichever sweep ran their trials.
+        rows: of its studies, whichever sweep ran them.
     """
     spending = Spending()
     for record in references:
         if record.sweep == sweep:
             spending.note(record.key, record.accelerator_hours)
-    trials: defaultdict[str, float] = defaultdict(float)
     for row in rows:
-        if row["sweep"] == sweep and row["purpose"] != "reference":
-            name = trial_name(row["study"], sweep, row["purpose"], row["trial"])
-            trials[name] += sum(row.get(column) or 0.0 for column in HOURS)
-    for name, hours in trials.items():
-        spending.note(name, hours)
+        if row["sweep"] == sweep:
+            spending.note(row["row"], sum(row.get(column) or 0.0 for column in HOURS))
     return spending

@@ -37,14 +37,9 @@ def study_key(sweep: Sweep, study: Study) -> str:
     )
 
 
-def trial_name(study: str, sweep: str, purpose: Purpose, trial: int) -> str:
-    """What the names of a trial's rows start with."""
-    return f"{study}/{sweep}/{purpose}-{trial:06d}"
-
-
 def row_name(study: str, sweep: str, purpose: Purpose, trial: int, seed: int) -> str:
     """The name of a row in the store: writing it twice is harmless."""
-    return f"{trial_name(study, sweep, purpose, trial)}-{seed}"
+    return f"{study}/{sweep}/{purpose}-{trial:06d}-{seed}"
 
 
 def reference_row_name(setting_key: str, sweep: str, method: str, seed: int) -> str:

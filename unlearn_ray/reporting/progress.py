@@ -53,6 +53,9 @@ class SweepProgress:
         steps_done: of these, how many are done.
         stored: reference steps that were in the store from the start.
         running: name of each running step, with its fraction done.
+        hours: accelerator hours that the sweep has spent; of interest where there is a budget.
+        budget: accelerator hours that it may spend; None is no limit.
+        halted: whether the budget is spent, so that no further trial is launched.
     """
 
     name: str
@@ -61,6 +64,9 @@ class SweepProgress:
     stored: int = 0
     running: dict[str, float] = field(default_factory=dict)
     studies: dict[str, StudyProgress] = field(default_factory=dict)
+    hours: float = 0.0
+    budget: float | None = None
+    halted: bool = False
     started: float = field(default_factory=time.monotonic)
     notes: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -76,7 +82,7 @@ class SweepProgress:
         total = float(self.steps)
         for study in self.studies.values():
             done += study.ended + study.reported
-            total += study.wanted + study.to_report
+            total += (study.ended if self.halted else study.wanted) + study.to_report
         return done, total
 
     def seconds_left(self, done_at_start: float) -> float | None:
@@ -145,10 +151,12 @@ def _print_notes(progress: SweepProgress, console: Console) -> None:
 def _summary(progress: SweepProgress, at_start: float) -> str:
     left = progress.seconds_left(at_start)
     elapsed = duration(time.monotonic() - progress.started)
+    budget = progress.budget
     return (
         f"reference steps {progress.steps_done}/{progress.steps}"
         f" ({progress.stored} more were in the store), {elapsed} so far"
         + (f", about {duration(left)} left" if left is not None else "")
+        + (f", {progress.hours:.2f} of {budget:g} accelerator hours" if budget else "")
     )
 
 

@@ -49,9 +49,11 @@ class Tally:
 
     Attributes:
         trials_failed: trials that could not be completed, in this run.
+        trials_ended: trials that need not be run any more, those of earlier runs included.
     """
 
     trials_failed: int
+    trials_ended: int
 
 
 def run_sweep(
@@ -123,7 +125,8 @@ class _Driver:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board: Any = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self.trials_failed = 0
-        self.left = {study.key: study.wanted - study.ended for study in plan.studies}
+        self.left = {study.key: study.left for study in plan.studies}
+        self.spending = plan.spending
         self.jobs = Jobs({"training": Room(resources.training, MOST_TRAININGS)})
 
     def run(self) -> Tally:
@@ -143,7 +146,8 @@ class _Driver:
             watcher.join()
             if self.stop.is_set():
                 self._stop_steps()
-        return Tally(self.trials_failed)
+        trials = sum(study.ended for study in self.progress.studies.values())
+        return Tally(self.trials_failed, trials)
 
     def _stop_steps(self) -> None:
         """Give running steps a moment to save a checkpoint."""
@@ -167,6 +171,9 @@ class _Driver:
         self.names = {step.key: str(step) for step in todo}
         self.progress.steps = len(todo)
         self.progress.stored = len(self.plan.references) - len(todo)
+        self.progress.hours = self.spending.total
+        self.progress.budget = self.sweep.budget.hours
+        self.progress.halted = not self._may_launch()
         for planned in self.plan.studies:
             states = [trial.state for trial in planned.past]
             best = winner(planned.past)
@@ -201,6 +208,8 @@ class _Driver:
 
     def _run(self, step: Step) -> None:
         done = self._run_training(step) if isinstance(step, Pretrain) else self._run_task(step)
+        if done.record.sweep == self.sweep.name:
+            self._spend(step.key, done.record.accelerator_hours)
         self.progress.steps_done += 1
         if done.ran:
             self.progress.note(f"done: {step}")
@@ -250,8 +259,22 @@ class _Driver:
             self.board,
             on_start=self._on_start,
             on_end=self._on_end,
+            may_launch=self._may_launch,
             stopping=self.stop.is_set,
         )
+        unlaunched = [planned for planned in self.plan.studies if self.left[planned.key] > 0]
+        if unlaunched and not self.stop.is_set():
+            self.progress.halted = True
+            self.progress.note("the budget is spent: no further trial is launched")
+            for planned in unlaunched:
+                self._add_reports(planned)
+
+    def _may_launch(self) -> bool:
+        return not self.sweep.budget.spent(self.spending.total)
+
+    def _spend(self, item: str, hours: float) -> None:
+        self.spending.note(item, hours)
+        self.progress.hours = self.spending.total
 
     def _adopt_rows(self) -> None:
         """Rows of the same study under another sweep's name stand in this sweep's table, too."""
@@ -284,6 +307,9 @@ class _Driver:
                 f"failed: {assignment.study} trial {assignment.number}: {ending.failure}"
             )
         planned = self._planned(assignment.study)
+        for seed, hours in zip(self.sweep.seeds.tuning, ending.hours, strict=False):
+            name = row_name(planned.key, self.sweep.name, "tuning", assignment.number, seed)
+            self._spend(name, hours)
         self.left[planned.key] -= 1
         if self.left[planned.key] == 0:
             self._add_reports(planned)
@@ -332,6 +358,7 @@ class _Driver:
         task = _run_report.options(**_task_options(resources))
         sent = task.remote(trial, self.workplace, resources, self.board)
         scored: Scored = _fetch(sent, f"{trial.method.name} on reporting seed {trial.seed}")
+        self._spend(trial.row_name, scored.accelerator_hours)
         if scored.failure is not None:
             self.trials_failed += 1
             self.progress.note(

@@ -36,6 +36,7 @@ METRIC = "mean_gap"
 FAILURE = "failure"
 SEEDS_RUN = "seeds_run"
 LAST = "last_seed"
+HOURS = "accelerator_hours"
 
 
 def distribution(field_range: Range) -> BaseDistribution:
@@ -165,12 +166,14 @@ class Ending:
         gap: mean average gap over the seeds that were run; None if it failed.
         seeds_run: how many these were.
         failure: why it failed.
+        hours: accelerator hours of each seed's row.
     """
 
     state: Literal["complete", "stopped", "failed"]
     gap: float | None
     seeds_run: int
     failure: str | None = None
+    hours: tuple[float, ...] = ()
 
 
 class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
@@ -179,6 +182,7 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
     Args:
         queues: what each study has to run.
         room: how many trials may run or wait, now.
+        may_launch: asked before every trial; after the first no, there are no more.
         on_start: told each trial that starts.
         on_end: told each trial that ends, once its study's sampler knows.
     """
@@ -187,12 +191,14 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         self,
         queues: list[Queue],
         room: Callable[[], int],
+        may_launch: Callable[[], bool],
         on_start: Callable[[Assignment], None],
         on_end: Callable[[Assignment, Ending], None],
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._queues = queues
         self._room = room
+        self._may_launch = may_launch
         self._running: set[str] = set()
         self._on_start = on_start
         self._on_end = on_end
@@ -209,7 +215,7 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial of the study that has started the fewest; None while there is no room."""
         waiting = [queue for queue in self._queues if queue.numbers]
-        if not waiting:
+        if not waiting or not self._may_launch():
             return str(Searcher.FINISHED)
         if len(self._running) >= self._room():
             return None
@@ -254,13 +260,13 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
     def _ending(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> Ending | None:
         if error or result is None:
             return Ending("failed", None, 0, "its worker was lost too often")
-        failure = result.get(FAILURE)
+        failure, hours = result.get(FAILURE), result[HOURS]
         if failure is not None:
-            return Ending("failed", None, result[SEEDS_RUN], failure)
+            return Ending("failed", None, result[SEEDS_RUN], failure, hours)
         if trial_id in self._stopped:
-            return Ending("stopped", result[METRIC], result[SEEDS_RUN])
+            return Ending("stopped", result[METRIC], result[SEEDS_RUN], hours=hours)
         if result[LAST]:
-            return Ending("complete", result[METRIC], result[SEEDS_RUN])
+            return Ending("complete", result[METRIC], result[SEEDS_RUN], hours=hours)
         return None  # the whole sweep is being stopped; the trial goes on when it is resumed
 
     def save(self, checkpoint_path: str) -> None:

@@ -26,6 +26,7 @@ from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
 from unlearn_ray.scheduling.search import (
     FAILURE,
+    HOURS,
     LAST,
     METRIC,
     SEEDS_RUN,
@@ -74,6 +75,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """Take the next trial in the same, warm process."""
         self.trial = new_config
         self.gaps: list[float] = []
+        self.hours: list[float] = []
         return True
 
     def step(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         except UnlearnRayError as error:
             # No row says so: once the store or the data are mended, the trial is run again.
             return self._result(last=True, done=True, failure=str(error))
+        self.hours.append(scored.accelerator_hours)
         if scored.average_gap is None:
             return self._result(last=True, done=True, failure=scored.failure)
         self.gaps.append(scored.average_gap)
@@ -103,6 +106,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             SEEDS_RUN: len(self.gaps),
             LAST: last,
             FAILURE: failure,
+            HOURS: tuple(self.hours),
             "done": done,
         }
 
@@ -158,9 +162,10 @@ def run_studies(
     *,
     on_start: Callable[[Assignment], None],
     on_end: Callable[[Assignment, Ending], None],
+    may_launch: Callable[[], bool],
     stopping: Callable[[], bool],
 ) -> None:
-    """Run every trial that the rows do not hold yet; returns when all ended, or were stopped.
+    """Run every trial that the rows do not hold yet; returns when all that started have ended.
 
     Args:
         sweep: its studies.
@@ -169,14 +174,15 @@ def run_studies(
         board: for progress.
         on_start: told each trial that starts.
         on_end: told each trial that ends.
+        may_launch: asked before every trial; after the first no, there are no more.
         stopping: asked all along.
     """
     waiting = queues(sweep, past)
     total = sum(len(queue.numbers) for queue in waiting)
-    if total == 0:
+    if total == 0 or not may_launch():
         return
     room = Room(sweep.resources.trial, sweep.search.concurrent)
-    search = StudiesSearch(waiting, room, on_start, on_end)
+    search = StudiesSearch(waiting, room, may_launch, on_start, on_end)
     resources = sweep.resources.trial
     trainable = tune.with_resources(
         tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
