@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,3 +46,10 @@ def pinned(package: str) -> str:
     return next(
         line.removeprefix(f"{package}==") for line in lines if line.startswith(package + "=")
     )
+
+
+def files_with(secret: str, folder: Path) -> list[str]:
+    """Files beneath `folder` with this text in them."""
+    command = ["grep", "--recursive", "--files-with-matches", "--text", "--devices=skip"]
+    command += ["--fixed-strings", "--", secret, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -18,8 +19,7 @@ import pytest
 
 from cluster.local import State
 from cluster.s3_server import free_ports
-from tests.cluster.files import CLUSTER, PROGRAMS
-from tests.cluster.test_submit import files_with
+from tests.cluster.files import CLUSTER, PROGRAMS, files_with
 from tests.scheduling.sweeps import environment_of, kill_marked, marked
 
 NOT_RUNNING = 3
@@ -89,8 +89,6 @@ def test_a_sweep_on_the_local_cluster(local: Local, only_ray: Path, clone: Path)
 
 
 def test_a_taken_port_is_named(local: Local) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -19,7 +19,7 @@ import pytest
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from cluster.s3_server import REGION, Credentials, S3Server, free_ports
-from tests.cluster.files import PROGRAMS, ROOT
+from tests.cluster.files import PROGRAMS, ROOT, files_with
 from tests.scheduling.conftest import Uninterrupted
 from tests.scheduling.sweeps import attempts, environment_of, kill_marked, rows, table
 from unlearn_ray.storage.store import open_store
@@ -165,6 +165,7 @@ def client(only_ray: Path, clone: Path, tmp_path: Path, cluster: Running) -> Cli
 def test_a_submitted_job_leaves_its_rows_in_the_bucket(
     client: Client, cluster: Running, uninterrupted: Uninterrupted, tmp_path: Path
 ) -> None:
+    assert uninterrupted.rows != []
     store = cluster.store()
     job = client.submit(store)
     told = f"--- stdout\n{job.stdout}\n--- stderr\n{job.stderr}"
@@ -225,13 +226,6 @@ def test_a_job_with_a_bad_input_fails_with_its_exit_status(
     found = cluster.job(submission)
     assert found.status == JobStatus.FAILED
     assert found.driver_exit_code == 2
-
-
-def files_with(secret: str, folder: Path) -> list[str]:
-    """Files beneath `folder` with this text in them."""
-    command = ["grep", "--recursive", "--files-with-matches", "--text", "--devices=skip"]
-    command += ["--fixed-strings", "--", secret, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
 
 
 def takes_jobs(address: str) -> bool:

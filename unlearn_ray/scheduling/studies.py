@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.stopper import Stopper
 
 from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving
@@ -40,6 +41,12 @@ from unlearn_ray.scheduling.search import (
 )
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import Workplace
+
+# Tune would hand the driver's AWS keys to its trials in a runtime environment, and Ray writes
+# those to its logs. Every node has its own.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+    {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+)
 
 
 def executor(
