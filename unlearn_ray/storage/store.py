@@ -298,6 +298,10 @@ class Store:
         """
         return self._rows.read(prefixes or ("",), columns)
 
-    def compact(self) -> int:
-        """Merge the rows' small files into one; returns how many were merged."""
-        return self._rows.compact()
+    def row(self, name: str) -> dict[str, Scalar] | None:
+        """One row by its name, which is not in it; None if there is none."""
+        return self._rows.get(name)
+
+    def compact(self, names: Iterable[str] | None = None) -> int:
+        """Merge small files of rows (all, or those of `names`) into one; returns how many."""
+        return self._rows.compact(names)

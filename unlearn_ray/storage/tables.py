@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,32 +26,9 @@ _SUFFIX = ".parquet"
 _NAME = "row"
 _READ_ATTEMPTS = 5
 _ALL = ("",)
-
-
-@dataclass(frozen=True)
-class _Snapshot:
-    """All that was there at one time.
-
-    Attributes:
-        bytes: of the small files, by object name.
-        small: their tables, by row name.
-        compacted: tables of the compacted files, by object name.
-    """
-
-    bytes: dict[str, bytes]
-    small: dict[str, pa.Table]
-    compacted: dict[str, pa.Table]
-
-    def union(self, prefixes: tuple[str, ...]) -> pa.Table:
-        """One table, sorted by name; a small file wins over a compacted row of its name."""
-        known = set(self.small)
-        tables = list(self.small.values())
-        for table in self.compacted.values():
-            names = table[_NAME].to_pylist()
-            keep = [name.startswith(prefixes) and name not in known for name in names]
-            known.update(names)
-            tables.append(table.filter(pa.array(keep, pa.bool_())))
-        return _concatenated(tables).sort_by(_NAME)
+# Small files in memory at a time; a table takes 20 KB even for one row, so few of those.
+_READ_AT_A_TIME = 2000
+_PARSED_AT_A_TIME = 250
 
 
 class Rows:
@@ -74,11 +50,19 @@ class Rows:
 
     def delete(self, name: str) -> None:
         """Remove the row `name`, if it is there; not safe beside a running `compact`."""
-        for compacted, table in self._snapshot(_ALL).compacted.items():
+        for compacted, table in self._compacted().items():
             others = table.filter(pc.not_equal(table[_NAME], name))
             if others.num_rows < table.num_rows:
                 self._replace([compacted], others)
         self._objects.delete(_small(name))
+
+    def get(self, name: str) -> dict[str, Scalar] | None:
+        """The row `name`, or None if there is none; one request, unless it was compacted."""
+        small = read_present(self._objects, [_small(name)])
+        tables = self._parsed(small) or list(self._compacted().values())
+        found = [table.filter(pc.equal(table[_NAME], name)) for table in tables]
+        rows: list[dict[str, Scalar]] = [row for table in found for row in table.to_pylist()]
+        return {column: rows[0][column] for column in rows[0] if column != _NAME} if rows else None
 
     def read(self, prefixes: tuple[str, ...] = _ALL, columns: Sequence[str] = ()) -> pa.Table:
         """All rows whose name starts with one of `prefixes`: the union of their columns, by name.
@@ -93,38 +77,55 @@ class Rows:
         Raises:
             CorruptObject: a file cannot be read.
         """
-        return self._snapshot(prefixes, columns).union(prefixes)
+        wanted = [_NAME, *columns] if columns else None
+        names = [name for prefix in prefixes for name in self._objects.names(_SMALL + prefix)]
+        small: list[pa.Table] = []
+        for block in _blocks(names, _READ_AT_A_TIME):
+            small += self._parsed(read_present(self._objects, block), wanted)
+        # Listed after the small files were read: what vanished from those is in here.
+        return _union(small, self._compacted(wanted).values(), prefixes)
 
-    def compact(self) -> int:
-        """Merge all rows into one file and remove the small ones; returns how many.
+    def compact(self, names: Iterable[str] | None = None) -> int:
+        """Merge rows into one file and remove their small ones; returns how many.
 
         Safe against a crash at any point, and beside writers: a row that was written again
         since it was read stays.
+
+        Args:
+            names: of the rows; all if not given.
         """
-        snapshot = self._snapshot(_ALL)
-        if not snapshot.small:
+        small = self._objects.names(_SMALL) if names is None else [_small(name) for name in names]
+        return sum(self._compact(block) for block in _blocks(small, _READ_AT_A_TIME))
+
+    def _compact(self, names: Sequence[str]) -> int:
+        small = read_present(self._objects, names)
+        if not small:
             return 0
+        compacted = self._compacted()
         # The older compacted files go first: where they and the new one differ, the small files
         # that made the difference still stand over both.
-        self._replace(list(snapshot.compacted), snapshot.union(_ALL))
+        self._replace(list(compacted), _union(self._parsed(small), compacted.values()))
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._remove_if_same, snapshot.bytes, snapshot.bytes.values()))
-        return len(snapshot.small)
+            list(pool.map(self._remove_if_same, small, small.values()))
+        return len(small)
 
-    def _snapshot(self, prefixes: tuple[str, ...], columns: Sequence[str] = ()) -> _Snapshot:
-        wanted = [_NAME, *columns] if columns else None
+    def _compacted(self, columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
+        """The tables of the compacted files, by object name."""
         for _ in range(_READ_ATTEMPTS):
-            names = [name for prefix in prefixes for name in self._objects.names(_SMALL + prefix)]
-            data = read_present(self._objects, names)
-            small = {_row_name(n): self._parsed(n, each, wanted) for n, each in data.items()}
-            # Listed after the small files were read: what vanished from those is in here.
             names = self._objects.names(_COMPACTED)
             files = read_present(self._objects, names)
-            if len(files) < len(names):
-                continue  # replaced by a newer one since they were listed
-            compacted = {name: self._parsed(name, each, wanted) for name, each in files.items()}
-            return _Snapshot(data, small, compacted)
+            if len(files) == len(names):  # none was replaced by a newer one since
+                return {name: self._table(name, data, columns) for name, data in files.items()}
         raise StoreError("rows", "they are being compacted again and again", "read them later")
+
+    def _parsed(
+        self, files: Mapping[str, bytes], columns: Sequence[str] | None = None
+    ) -> list[pa.Table]:
+        """Files as tables, many rows in each."""
+        tables: list[pa.Table] = []
+        for names in _blocks(list(files), _PARSED_AT_A_TIME):
+            tables += _joined(self._table(name, files[name], columns) for name in names)
+        return tables
 
     def _replace(self, compacted: Sequence[str], table: pa.Table) -> None:
         """Write `table` as a compacted file in the place of others."""
@@ -143,7 +144,7 @@ class Rows:
         if same:
             self._objects.delete(name)
 
-    def _parsed(self, name: str, data: bytes, columns: Sequence[str] | None) -> pa.Table:
+    def _table(self, name: str, data: bytes, columns: Sequence[str] | None) -> pa.Table:
         try:
             file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             table = file.read(columns, use_threads=False)
@@ -164,8 +165,30 @@ def _small(name: str) -> str:
     return f"{_SMALL}{name}{_SUFFIX}"
 
 
-def _row_name(name: str) -> str:
-    return name.removeprefix(_SMALL).removesuffix(_SUFFIX)
+def _blocks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
+
+
+def _joined(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    """Tables of the same columns as one."""
+    alike: dict[pa.Schema, list[pa.Table]] = {}
+    for table in tables:
+        alike.setdefault(table.schema.remove_metadata(), []).append(table)
+    return [pa.concat_tables(each).combine_chunks() for each in alike.values()]
+
+
+def _union(
+    small: list[pa.Table], compacted: Iterable[pa.Table], prefixes: tuple[str, ...] = _ALL
+) -> pa.Table:
+    """One table, sorted by name; a small file wins over a compacted row of its name."""
+    tables = list(small)
+    known = {name for table in small for name in table[_NAME].to_pylist()}
+    for table in compacted:
+        names = table[_NAME].to_pylist()
+        keep = [name.startswith(prefixes) and name not in known for name in names]
+        known.update(names)
+        tables.append(table.filter(pa.array(keep, pa.bool_())))
+    return _concatenated(tables).sort_by(_NAME)
 
 
 def _named(table: pa.Table, name: str) -> pa.Table:
@@ -184,15 +207,13 @@ def _to_bytes(table: pa.Table) -> bytes:
 
 def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
     # Rows of one sweep have the same columns: casting each alone would take most of the time.
-    alike: dict[pa.Schema, list[pa.Table]] = {}
-    for table in tables:
-        alike.setdefault(table.schema.remove_metadata(), []).append(table)
+    joined = _joined(tables)
     types: dict[str, set[pa.DataType]] = {_NAME: {pa.string()}}
-    for schema in alike:
-        for column in schema:
+    for table in joined:
+        for column in table.schema:
             types.setdefault(column.name, set()).add(column.type)
     common = pa.schema([(name, _common(several)) for name, several in types.items()])
-    parts = [_cast(pa.concat_tables(each), common) for each in alike.values()]
+    parts = [_cast(table, common) for table in joined]
     # Not `empty_table`, which imports pandas: a plan has no time for that.
     return pa.concat_tables([pa.Table.from_batches([], common), *parts])
 
