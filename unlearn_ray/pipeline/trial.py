@@ -28,8 +28,8 @@ from unlearn_ray.pipeline.rows import (
 from unlearn_ray.pipeline.runtime import Runtime
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
-from unlearn_ray.pipeline.study import reference_row_name, row_name
-from unlearn_ray.pipeline.sweep_schema import Resources
+from unlearn_ray.pipeline.study import reference_row_name, row_name, study_key
+from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.storage.store import Record
 
 
@@ -52,6 +52,28 @@ class TrialSeed:
     seed: int
     purpose: Purpose
     resources: Resources
+
+    @classmethod
+    def of(
+        cls,
+        sweep: Sweep,
+        study: Study,
+        number: int,
+        point: dict[str, Any],
+        seed: int,
+        purpose: Purpose,
+    ) -> TrialSeed:
+        """A trial of one of a sweep's studies, whose searched fields are `point`."""
+        return cls(
+            sweep=sweep.name,
+            study=study_key(sweep, study),
+            number=number,
+            setting=sweep.setting,
+            method=study.at(point),
+            seed=seed,
+            purpose=purpose,
+            resources=sweep.resources.trial,
+        )
 
     @property
     def row_name(self) -> str:
@@ -169,6 +191,11 @@ def _complete_row(
         ),
         origin=_origin(unlearned),
     )
+
+
+def lost_row(trial: TrialSeed, failure: str) -> dict[str, Scalar]:
+    """The row of a trial whose workers were lost; what they cost, nobody is left to say."""
+    return _failed_row(trial, failure, Hours(), "unknown")
 
 
 def _failed_row(trial: TrialSeed, failure: str, hours: Hours, device: str) -> dict[str, Scalar]:

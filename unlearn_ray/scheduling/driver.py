@@ -7,7 +7,9 @@ references, a winner's reporting runs after its study and that seed's references
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,8 +22,8 @@ from unlearn_ray.pipeline.once import Account, Done, ensure, run_here
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
-from unlearn_ray.pipeline.study import PastTrial, past_trials, row_name, winner
-from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
+from unlearn_ray.pipeline.study import past_trials, row_name, winner
+from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
 from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
 from unlearn_ray.scheduling import notice
@@ -33,6 +35,7 @@ from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.search import Assignment, Ending
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
 from unlearn_ray.scheduling.training import run_under_ray_train
+from unlearn_ray.scheduling.tuning_rows import TuningRows
 from unlearn_ray.scheduling.worker import Workplace
 from unlearn_ray.storage.store import Store
 
@@ -127,6 +130,8 @@ class _Driver:
         self.trials_failed = 0
         self.left = {study.key: study.left for study in plan.studies}
         self.spending = plan.spending
+        self.numbers = itertools.count()
+        self.tuning_rows = TuningRows(self.sweep, store, self._later)
         self.jobs = Jobs({"training": Room(resources.training, MOST_TRAININGS)})
 
     def run(self) -> Tally:
@@ -146,7 +151,7 @@ class _Driver:
             watcher.join()
             if self.stop.is_set():
                 self._stop_steps()
-        trials = sum(study.ended for study in self.progress.studies.values())
+        trials = sum(min(one.ended, one.wanted) for one in self.progress.studies.values())
         return Tally(self.trials_failed, trials)
 
     def _stop_steps(self) -> None:
@@ -173,7 +178,8 @@ class _Driver:
         self.progress.stored = len(self.plan.references) - len(todo)
         self.progress.hours = self.spending.total
         self.progress.budget = self.sweep.budget.hours
-        self.progress.halted = not self._may_launch()
+        if any(planned.halted and planned.ended < planned.wanted for planned in self.plan.studies):
+            self._halt()
         for planned in self.plan.studies:
             states = [trial.state for trial in planned.past]
             best = winner(planned.past)
@@ -264,10 +270,13 @@ class _Driver:
         )
         unlaunched = [planned for planned in self.plan.studies if self.left[planned.key] > 0]
         if unlaunched and not self.stop.is_set():
-            self.progress.halted = True
-            self.progress.note("the budget is spent: no further trial is launched")
+            self._halt()
             for planned in unlaunched:
                 self._add_reports(planned)
+
+    def _halt(self) -> None:
+        self.progress.halted = True
+        self.progress.note("the budget is spent: no further trial is launched")
 
     def _may_launch(self) -> bool:
         return not self.sweep.budget.spent(self.spending.total)
@@ -298,7 +307,6 @@ class _Driver:
             study.complete += 1
             study.best = ending.gap if study.best is None else min(study.best, ending.gap)
         elif ending.state == "stopped":
-            self._mark_stopped(assignment, ending)
             study.stopped += 1
         else:
             study.failed += 1
@@ -306,22 +314,18 @@ class _Driver:
             self.progress.note(
                 f"failed: {assignment.study} trial {assignment.number}: {ending.failure}"
             )
+        self.tuning_rows.settle(assignment, ending)
         planned = self._planned(assignment.study)
         for seed, hours in zip(self.sweep.seeds.tuning, ending.hours, strict=False):
             name = row_name(planned.key, self.sweep.name, "tuning", assignment.number, seed)
             self._spend(name, hours)
         self.left[planned.key] -= 1
         if self.left[planned.key] == 0:
-            self._add_reports(planned)
+            self._later(partial(self._add_reports, planned))
 
-    def _mark_stopped(self, assignment: Assignment, ending: Ending) -> None:
-        """Say in the trial's last row that it ended there."""
-        seed = self.sweep.seeds.tuning[ending.seeds_run - 1]
-        key = self._planned(assignment.study).key
-        name = row_name(key, self.sweep.name, "tuning", assignment.number, seed)
-        # A prefix finds longer names, too: seed 1 and seed 10.
-        rows = {row.pop("row"): row for row in self.store.read_rows(name).to_pylist()}
-        self.store.write_row(name, {**rows[name], "state": "stopped"})
+    def _later(self, work: Callable[[], object]) -> None:
+        """Do it beside Tune, which waits for what it tells of."""
+        self.jobs.add([Job(f"later {next(self.numbers)}", work)])
 
     def _planned(self, study: str) -> PlannedStudy:
         return next(planned for planned in self.plan.studies if planned.study.name == study)
@@ -336,22 +340,12 @@ class _Driver:
             return
         jobs = []
         for seed in self.sweep.seeds.reporting:
-            trial = self._report(planned.study, planned.key, best, seed)
+            trial = TrialSeed.of(
+                self.sweep, planned.study, best.number, best.point, seed, "reporting"
+            )
             after = frozenset(step.key for step in reference_steps(self.sweep, seed))
             jobs.append(Job(trial.row_name, partial(self._run_report, trial), after))
         self.jobs.add(jobs)
-
-    def _report(self, study: Study, key: str, best: PastTrial, seed: int) -> TrialSeed:
-        return TrialSeed(
-            sweep=self.sweep.name,
-            study=key,
-            number=best.number,
-            setting=self.sweep.setting,
-            method=study.at(best.point),
-            seed=seed,
-            purpose="reporting",
-            resources=self.sweep.resources.trial,
-        )
 
     def _run_report(self, trial: TrialSeed) -> None:
         resources = self.sweep.resources.trial

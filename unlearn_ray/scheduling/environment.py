@@ -26,6 +26,7 @@ _DRIVER_ENVIRONMENT = {
     # Rows are the record of a trial; Tune's own files beside them would only cost time.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     # The search itself says how many trials may wait; by default Tune lets one, and a cluster
     # would grow by one trial at a time.
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",

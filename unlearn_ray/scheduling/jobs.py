@@ -20,7 +20,7 @@ class Job:
     """
 
     name: str
-    work: Callable[[], None]
+    work: Callable[[], object]
     after: frozenset[str] = frozenset()
     slots: str = ""
 

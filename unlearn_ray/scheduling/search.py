@@ -11,6 +11,7 @@ Three things that OptunaSearch does not do by itself:
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import TrialState, create_trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -58,6 +59,20 @@ class StaysInDriver:
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return object, ()
+
+
+class _Sampler(TPESampler):  # type: ignore[misc]
+    """TPE over a space that never changes; TPE itself would ask all trials for it, each time."""
+
+    def __init__(self, space: dict[str, BaseDistribution], seed: int, startup: int) -> None:
+        super().__init__(seed=seed, n_startup_trials=startup, multivariate=True)
+        self._known = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """What is sampled jointly: everything."""
+        return self._known
 
 
 class StudySearch(OptunaSearch):  # type: ignore[misc]
@@ -105,9 +120,10 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]
         """The searched fields of trial `number`; `point` if it was begun with one."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._ot_study.sampler = optuna.samplers.TPESampler(
-                seed=stable_seed("sampler", self._search.seed, self._name, number) % 2**32,
-                n_startup_trials=self._search.startup,
+            self._ot_study.sampler = _Sampler(
+                self._space,
+                stable_seed("sampler", self._search.seed, self._name, number) % 2**32,
+                self._search.startup,
             )
         if point is not None:
             self._ot_study.enqueue_trial(point)
@@ -167,6 +183,7 @@ class Ending:
         seeds_run: how many these were.
         failure: why it failed.
         hours: accelerator hours of each seed's row.
+        lost: whether that is the loss of its workers, of which no row tells yet.
     """
 
     state: Literal["complete", "stopped", "failed"]
@@ -174,10 +191,49 @@ class Ending:
     seeds_run: int
     failure: str | None = None
     hours: tuple[float, ...] = ()
+    lost: bool = False
+
+
+@dataclass
+class _Running:
+    """A trial that Tune runs.
+
+    Attributes:
+        search: of its study.
+        seeds_run: tuning seeds after which its study was asked.
+        hours: what these cost.
+        stopped: whether the study said that it is clearly worse.
+        failure: why it had to be started again, if it had.
+        lost: whether that is the loss of its worker.
+    """
+
+    assignment: Assignment
+    search: StudySearch | None
+    seeds_run: int = 0
+    hours: tuple[float, ...] = ()
+    stopped: bool = False
+    failure: str = ""
+    lost: bool = False
+
+    def ending(self, result: dict[str, Any] | None) -> Ending | None:
+        """How it ended with this last result, if it has."""
+        if result is None:
+            return Ending("failed", None, self.seeds_run, self.failure, self.hours, self.lost)
+        gap, seeds_run, hours = result[METRIC], result[SEEDS_RUN], result[HOURS]
+        if result[FAILURE] is not None:
+            return Ending("failed", None, seeds_run, result[FAILURE], hours)
+        if self.stopped:
+            return Ending("stopped", gap, seeds_run, hours=hours)
+        if result[LAST]:
+            return Ending("complete", gap, seeds_run, hours=hours)
+        return None  # the whole sweep is being stopped; the trial goes on when it is resumed
 
 
 class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
-    """All studies behind one Tune run: they take turns, and share its warm actors.
+    """All studies behind Tune: they take turns, and share its warm actors.
+
+    Attributes:
+        error: that ended the search: what `on_end` raised.
 
     Args:
         queues: what each study has to run.
@@ -199,12 +255,12 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         self._queues = queues
         self._room = room
         self._may_launch = may_launch
-        self._running: set[str] = set()
+        self._running: dict[str, _Running] = {}
         self._on_start = on_start
         self._on_end = on_end
-        self._assignments: dict[str, Assignment] = {}
-        self._search_of: dict[str, StudySearch | None] = {}
-        self._stopped: set[str] = set()
+        self.error: Exception | None = None
+        # Two of Tune's runs may ask at a time: one that ends, and the next.
+        self._lock = threading.RLock()
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -212,34 +268,52 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         """The space is each study's own."""
         return True
 
+    @property
+    def left(self) -> int:
+        """Trials that have not been started."""
+        return sum(len(queue.numbers) for queue in self._queues)
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial of the study that has started the fewest; None while there is no room."""
-        waiting = [queue for queue in self._queues if queue.numbers]
-        if not waiting or not self._may_launch():
-            return str(Searcher.FINISHED)
-        if len(self._running) >= self._room():
-            return None
-        queue = min(waiting, key=lambda queue: queue.started)
-        number = queue.numbers.pop(0)
-        queue.started += 1
-        point = queue.begun.get(number, {} if queue.search is None else None)
-        if queue.search is not None:
-            point = queue.search.suggest_number(trial_id, number, point)
-        assert point is not None
-        assignment = Assignment(queue.name, number, point)
-        self._assignments[trial_id] = assignment
-        self._search_of[trial_id] = queue.search
-        self._running.add(trial_id)
-        self._on_start(assignment)
+        with self._lock:
+            waiting = [queue for queue in self._queues if queue.numbers]
+            if not waiting or not self._may_launch():
+                return str(Searcher.FINISHED)
+            if len(self._running) >= self._room():
+                return None
+            queue = min(waiting, key=lambda queue: queue.started)
+            number = queue.numbers.pop(0)
+            queue.started += 1
+            point = queue.begun.get(number, {} if queue.search is None else None)
+            if queue.search is not None:
+                point = queue.search.suggest_number(trial_id, number, point)
+            assert point is not None
+            assignment = Assignment(queue.name, number, point)
+            self._running[trial_id] = _Running(assignment, queue.search)
+            self._on_start(assignment)
         return {"study": queue.name, "number": number, "point": point}
 
     def should_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Ask the trial's study; a trial that ends by itself is not asked for."""
-        search = self._search_of[trial_id]
-        if search is None or not search.should_stop(trial_id, result):
-            return False
-        self._stopped.add(trial_id)
-        return True
+        with self._lock:
+            running = self._running[trial_id]
+            if result[SEEDS_RUN] <= running.seeds_run:
+                return False  # was asked for, before its worker was lost
+            running.seeds_run, running.hours = result[SEEDS_RUN], result[HOURS]
+            if running.search is not None:
+                running.stopped = running.search.should_stop(trial_id, result)
+            return running.stopped
+
+    def broke(self, trial_id: str, failure: str, *, lost: bool) -> None:
+        """Note why a trial is started again, or given up.
+
+        Args:
+            trial_id: which.
+            failure: the reason.
+            lost: whether its worker was lost, rather than raised an error.
+        """
+        running = self._running[trial_id]
+        running.failure, running.lost = failure, lost
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler has asked `should_stop`."""
@@ -248,50 +322,21 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the trial's study, then whoever waits for it."""
-        self._running.discard(trial_id)
-        ending = self._ending(trial_id, result, error)
-        if ending is None:
-            return
-        search = self._search_of[trial_id]
-        if search is not None:
-            search.tell(trial_id, ending)
-        self._on_end(self._assignments[trial_id], ending)
-
-    def _ending(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> Ending | None:
-        if error or result is None:
-            return Ending("failed", None, 0, "its worker was lost too often")
-        failure, hours = result.get(FAILURE), result[HOURS]
-        if failure is not None:
-            return Ending("failed", None, result[SEEDS_RUN], failure, hours)
-        if trial_id in self._stopped:
-            return Ending("stopped", result[METRIC], result[SEEDS_RUN], hours=hours)
-        if result[LAST]:
-            return Ending("complete", result[METRIC], result[SEEDS_RUN], hours=hours)
-        return None  # the whole sweep is being stopped; the trial goes on when it is resumed
+        with self._lock:
+            running = self._running.pop(trial_id)
+            ending = running.ending(None if error else result)
+            if ending is None:
+                return
+            if running.search is not None:
+                running.search.tell(trial_id, ending)
+            try:
+                self._on_end(running.assignment, ending)
+            except Exception as error:
+                # Tune would take it for the trial's own, and start the trial again.
+                self.error = error
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: rows are the only memory."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: rows are the only memory."""
-
-
-class SeedRungs(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
-    """Tune's scheduler: after each tuning seed, stop what is clearly worse.
-
-    Args:
-        search: knows every study's trials.
-    """
-
-    def __init__(self, search: StudiesSearch) -> None:
-        super().__init__()
-        self.search = search
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """The metric is the studies' own."""
-        return True
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide after one seed; Tune does not ask after a trial's last."""
-        stop = self.search.should_stop(trial.trial_id, result)
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)

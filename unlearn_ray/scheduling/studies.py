@@ -1,30 +1,29 @@
-"""Every study of a sweep as one Tune run on warm, reused actors.
+"""Every study of a sweep through Tune, on warm, reused actors.
 
 A fresh actor costs over a second per trial (process start and imports), a reused one 0.05 s.
-All studies share one run, so that an actor that finished a trial of one method takes the next
+All studies share Tune's runs, so that an actor that finished a trial of one method takes the next
 trial of another.
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ray import tune
 from ray.tune.execution import class_cache
-from ray.tune.stopper import Stopper
 
 from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving
 from unlearn_ray.pipeline.once import Uploaded
 from unlearn_ray.pipeline.steps import Step
-from unlearn_ray.pipeline.study import PastTrial, mean, study_key
+from unlearn_ray.pipeline.study import PastTrial, mean
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, score
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
+from unlearn_ray.scheduling.rounds import run_rounds
 from unlearn_ray.scheduling.search import (
     FAILURE,
     HOURS,
@@ -34,8 +33,6 @@ from unlearn_ray.scheduling.search import (
     Assignment,
     Ending,
     Queue,
-    SeedRungs,
-    StaysInDriver,
     StudiesSearch,
     StudySearch,
 )
@@ -119,32 +116,13 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def score(self, study: Study, seed: int) -> Scored:
         """Unlearn, evaluate, write the row."""
-        trial = TrialSeed(
-            sweep=self.sweep.name,
-            study=study_key(self.sweep, study),
-            number=self.trial["number"],
-            setting=self.sweep.setting,
-            method=study.at(self.trial["point"]),
-            seed=seed,
-            purpose="tuning",
-            resources=self.sweep.resources.trial,
-        )
+        number, point = self.trial["number"], self.trial["point"]
+        trial = TrialSeed.of(self.sweep, study, number, point, seed, "tuning")
         return score(
             trial,
             self.workplace.runtime(self.board),
             executor(self.workplace, self.sweep.resources.trial, self.board),
         )
-
-
-class _StopAll(StaysInDriver, Stopper):  # type: ignore[misc]
-    def __init__(self, asked: Callable[[], bool]) -> None:
-        self.asked = asked
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self.asked()
-
-    def stop_all(self) -> bool:
-        return self.asked()
 
 
 def queues(sweep: Sweep, past: dict[str, list[PastTrial]]) -> list[Queue]:
@@ -185,8 +163,7 @@ def run_studies(
         stopping: asked all along.
     """
     waiting = queues(sweep, past)
-    total = sum(len(queue.numbers) for queue in waiting)
-    if total == 0 or not may_launch():
+    if not may_launch():
         return
     room = Room(sweep.resources.trial, sweep.search.concurrent)
     search = StudiesSearch(waiting, room, may_launch, on_start, on_end)
@@ -195,22 +172,11 @@ def run_studies(
         tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
         tune.PlacementGroupFactory([own_resources(resources)]),
     )
-    with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                scheduler=SeedRungs(search),
-                num_samples=total,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name=sweep.name,
-                storage_path=folder,
-                verbose=0,
-                stop=_StopAll(stopping),
-                failure_config=tune.FailureConfig(max_failures=resources.retries),
-                # Rows and records are what a trial leaves; there is nothing else to save.
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
+    run_rounds(
+        search,
+        trainable,
+        name=sweep.name,
+        room=room,
+        retries=resources.retries,
+        stopping=stopping,
+    )

@@ -1,0 +1,192 @@
+"""Tune's runs: a bounded part of the search each, so that what Tune keeps of trials is bounded.
+
+Tune keeps some 60 KB of every trial until its run ends, and looks through all of them for every
+result. A run that has started its share of trials is followed by the next while its last trials
+go on: the room that they leave is taken at once, by a process that starts anew.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ray import cloudpickle, tune
+from ray.exceptions import RayActorError
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from unlearn_ray.scheduling.jobs import Job, Jobs
+from unlearn_ray.scheduling.search import METRIC, StaysInDriver, StudiesSearch
+
+# Most trials of one run: 120 MB of the driver's memory, unless that were fewer than 50 for each
+# process. To start anew costs a process seconds.
+MOST_TRIALS = 2000
+MOST_TRIALS_EACH = 50
+
+
+class Round(StaysInDriver, Searcher):  # type: ignore[misc]
+    """The part of a search that one of Tune's runs takes.
+
+    Args:
+        search: all studies.
+        trials: how many to start.
+        on_started: called once all are.
+    """
+
+    def __init__(self, search: StudiesSearch, trials: int, on_started: Callable[[], None]) -> None:
+        super().__init__(metric=METRIC, mode="min")
+        self._search = search
+        self._left = trials
+        self._on_started = on_started
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """The space is each study's own."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The search's next trial."""
+        suggested = self._search.suggest(trial_id)
+        if isinstance(suggested, dict):
+            self._left -= 1
+            if self._left == 0:
+                self._on_started()
+        return suggested
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: the scheduler asks the search."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the search."""
+        self._search.on_trial_complete(trial_id, result, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: rows are the only memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: rows are the only memory."""
+
+
+class SeedRungs(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
+    """Tune's scheduler: after each tuning seed, stop what is clearly worse.
+
+    Args:
+        search: knows every study's trials.
+    """
+
+    def __init__(self, search: StudiesSearch) -> None:
+        super().__init__()
+        self.search = search
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """The metric is the studies' own."""
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Decide after one seed; Tune does not ask after a trial's last."""
+        stop = self.search.should_stop(trial.trial_id, result)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Note what Tune starts the trial again for, or gives it up for."""
+        with open(trial.pickled_error_file, "rb") as file:
+            error = cloudpickle.load(file)
+        lost = isinstance(error, RayActorError)
+        times = f"{trial.num_failures} time{'s' if trial.num_failures > 1 else ''}"
+        why = _loss(error) if lost else f"{error.cause!r}"
+        failure = f"its worker {'was lost' if lost else 'failed'} {times} (last: {why})"
+        self.search.broke(trial.trial_id, failure, lost=lost)
+
+
+def _loss(error: RayActorError) -> str:
+    """Ray's reason in short: without ids, advice and traces."""
+    lines = [line for line in str(error).splitlines() if not line.startswith(("\t", " "))]
+    told = " ".join(lines).partition(" Some common causes")[0]
+    return told.rpartition("Worker exit detail: ")[2][:200]
+
+
+class _StopAll(StaysInDriver, Stopper):  # type: ignore[misc]
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self.asked = asked
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self.asked()
+
+    def stop_all(self) -> bool:
+        return self.asked()
+
+
+def run_rounds(
+    search: StudiesSearch,
+    trainable: Any,
+    *,
+    name: str,
+    room: Callable[[], int],
+    retries: int,
+    stopping: Callable[[], bool],
+) -> None:
+    """Run every trial of a search; returns when all ended, or were stopped.
+
+    Raises:
+        Exception: what ended the search.
+
+    Args:
+        search: all studies.
+        trainable: with its resources.
+        name: of the sweep.
+        room: how many trials may run or wait, now.
+        retries: how often a trial is started again whose worker was lost.
+        stopping: asked all along.
+    """
+    rounds = Jobs({})
+
+    def ending() -> bool:
+        return stopping() or search.error is not None
+
+    def add(number: int) -> None:
+        if search.left == 0 or ending():
+            return
+        rounds_left = math.ceil(search.left / max(MOST_TRIALS, MOST_TRIALS_EACH * room()))
+        trials = math.ceil(search.left / rounds_left)
+        part = Round(search, trials, on_started=partial(add, number + 1))
+        run = partial(_run, part, trials, trainable, name, retries, ending, SeedRungs(search))
+        rounds.add([Job(f"round {number}", run)])
+
+    add(0)
+    rounds.run(lambda: False)
+    if search.error is not None:
+        raise search.error
+
+
+def _run(
+    part: Round,
+    trials: int,
+    trainable: Any,
+    name: str,
+    retries: int,
+    stopping: Callable[[], bool],
+    scheduler: SeedRungs,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=part, scheduler=scheduler, num_samples=trials, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=folder,
+                verbose=0,
+                stop=_StopAll(stopping),
+                failure_config=tune.FailureConfig(max_failures=retries),
+                # Rows and records are what a trial leaves; there is nothing else to save.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
