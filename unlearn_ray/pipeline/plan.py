@@ -44,7 +44,8 @@ class PlannedStudy:
         wanted: how many it is to have.
         halted: whether the sweep's budget is spent, so that no further trial is launched.
         reports: the winner's steps on the reporting seeds; empty until the study has ended.
-        reported: whether all of the winner's rows are in the store.
+        reported: whether all of the winner's rows are in the store; one that failed stays so.
+        reports_failed: of these rows, how many say so.
     """
 
     study: Study
@@ -54,6 +55,7 @@ class PlannedStudy:
     halted: bool
     reports: list[PlannedStep]
     reported: bool
+    reports_failed: int
 
     @property
     def ended(self) -> int:
@@ -62,8 +64,8 @@ class PlannedStudy:
 
     @property
     def failed(self) -> int:
-        """Trials that could not be completed."""
-        return sum(trial.state == "failed" for trial in self.past)
+        """Trials and reporting runs that could not be completed."""
+        return sum(trial.state == "failed" for trial in self.past) + self.reports_failed
 
     @property
     def left(self) -> int:
@@ -144,6 +146,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     """
     rows = sweep_rows(sweep, store)
     names = {row["row"] for row in rows}
+    failures = {row["row"] for row in rows if row["state"] == "failed"}
     stored = {kind: set(store.records(kind)) for kind in _KINDS}
 
     def planned(steps: list[Step]) -> list[PlannedStep]:
@@ -157,7 +160,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     for study in sweep.studies:
         key = study_key(sweep, study)
         past = past_trials(rows, sweep, study)
-        made = PlannedStudy(study, key, past, sweep.trials(study), halted, [], False)
+        made = PlannedStudy(study, key, past, sweep.trials(study), halted, [], False, 0)
         best = winner(past)
         reports = planned(report_steps(sweep, study, best)) if best and not made.left else []
         wanted_rows = {
@@ -165,8 +168,11 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
             for seed in sweep.seeds.reporting
             if best is not None
         }
-        reported = all(step.stored for step in reports) and wanted_rows <= names
-        studies.append(replace(made, reports=reports, reported=reported))
+        failed = wanted_rows & failures
+        reported = wanted_rows <= names and (bool(failed) or all(s.stored for s in reports))
+        studies.append(
+            replace(made, reports=reports, reported=reported, reports_failed=len(failed))
+        )
     setting_key = content_key(sweep.setting)
     reference_names = {
         reference_row_name(setting_key, sweep.name, method, seed)

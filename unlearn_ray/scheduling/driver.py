@@ -24,7 +24,7 @@ from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.study import past_trials, row_name, winner
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
-from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
+from unlearn_ray.pipeline.trial import Scored, TrialSeed, lost_row, reference_row, score
 from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import Board
@@ -351,14 +351,24 @@ class _Driver:
         resources = self.sweep.resources.trial
         task = _run_report.options(**_task_options(resources))
         sent = task.remote(trial, self.workplace, resources, self.board)
-        scored: Scored = _fetch(sent, f"{trial.method.name} on reporting seed {trial.seed}")
-        self._spend(trial.row_name, scored.accelerator_hours)
-        if scored.failure is not None:
+        what = f"{trial.method.name} on reporting seed {trial.seed}"
+        failure: str | None
+        try:
+            scored: Scored = _fetch(sent, what)
+        except _WorkerLost as error:
+            failure = error.reason
+            self.store.write_row(trial.row_name, lost_row(trial, failure))
+        else:
+            failure = scored.failure
+            self._spend(trial.row_name, scored.accelerator_hours)
+        if failure is not None:
             self.trials_failed += 1
-            self.progress.note(
-                f"failed: {trial.method.name} on reporting seed {trial.seed}: {scored.failure}"
-            )
+            self.progress.note(f"failed: {what}: {failure}")
         self.progress.studies[trial.method.name].reported += 1
+
+
+class _WorkerLost(StepFailed):
+    """The worker of a task was lost as often as it may be."""
 
 
 def _task_options(resources: Resources) -> dict[str, Any]:
@@ -378,4 +388,5 @@ def _fetch(reference: Any, what: str) -> Any:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayError as error:
-        raise StepFailed(what, f"its worker was lost: {error}", "run the sweep again") from error
+        first = str(error).strip().splitlines()[0]
+        raise _WorkerLost(what, f"its worker was lost: {first}", "run the sweep again") from error
