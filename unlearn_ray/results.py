@@ -75,13 +75,13 @@ class Output:
 
     def frame(self, frame: pd.DataFrame) -> None:
         """Print a frame."""
-        from unlearn_ray.reporting import render
+        from unlearn_ray.reporting import grid, render
 
         if self.format == "table":
-            grid = render.frame_grid(frame)
-            self._view(render.rich_grid(grid), render.aligned(grid))
+            cells = render.frame_grid(frame)
+            self._view(grid.rich_grid(cells), grid.aligned(cells))
         elif self.format == "markdown":
-            self._text(render.markdown_grid(render.frame_grid(frame)) + "\n")
+            self._text(grid.markdown_grid(render.frame_grid(frame)) + "\n")
         else:
             self._machine(frame)
 

@@ -2,6 +2,7 @@
 
 python -m unlearn_ray.sweep FILE          run what the store does not hold yet, print the table
 python -m unlearn_ray.sweep plan FILE     say what would run, and run nothing
+python -m unlearn_ray.sweep status STORE  say how far the sweeps on a store are, from any machine
 python -m unlearn_ray.sweep --list        every dataset, model, family, method and metric
 """
 
@@ -11,9 +12,10 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -23,11 +25,13 @@ from rich.console import Console
 from unlearn_ray.core.errors import BadInput, StepFailed, StoreError, UnlearnRayError
 from unlearn_ray.pipeline.data_check import check_data
 from unlearn_ray.pipeline.describe import describe_parts
+from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import Plan, make_plan, sweep_rows
 from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.progress import SweepProgress, shown
+from unlearn_ray.reporting.status_command import status
 from unlearn_ray.scheduling.environment import prepare, this_machine_lacks
 from unlearn_ray.storage.store import Store, open_store
 
@@ -43,6 +47,7 @@ examples:
   python -m unlearn_ray.sweep sweeps/quickstart.yaml
   python -m unlearn_ray.sweep plan sweeps/ac_cifar.yaml --store s3://bucket/unlearning
   python -m unlearn_ray.sweep sweeps/quickstart.yaml --set search.trials=12
+  python -m unlearn_ray.sweep sweeps/ac_cifar.yaml --set budget.hours=20
   ray job submit --working-dir . -- python -m unlearn_ray.sweep sweeps/ac_cifar.yaml
 
 A sweep that was stopped, killed or crashed goes on with the same command: steps and trials
@@ -51,6 +56,10 @@ that are in the store are never run again.
 S3-compatible stores take credentials, endpoint and region from the usual AWS environment
 variables or profile; s3://bucket/prefix?endpoint=http://host:9000 names an endpoint.
 
+Once budget.hours accelerator hours are spent, no further trial is launched; the best trials so
+far are run on the reporting seeds, and the table is printed. With more hours the same command
+goes on with the search.
+
 exit status: 0 done, 1 a step or some trials failed, 2 bad input, 130 interrupted
 """
 
@@ -58,7 +67,9 @@ exit status: 0 done, 1 a step or some trials failed, 2 bad input, 130 interrupte
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    plan_only = bool(given) and given[0] == "plan"
+    if given[:1] == ["status"]:
+        return _told(partial(status, given[1:]))
+    plan_only = given[:1] == ["plan"]
     options = _parser().parse_args(given[1:] if plan_only else given)
     if options.list:
         print(describe_parts())
@@ -66,20 +77,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.file is None:
         _parser().print_help(sys.stderr)
         return BAD_INPUT
+    if plan_only:
+        return _told(partial(_show, options))
+    return _told(partial(_run, options, Console(), Console(stderr=True)), _INTERRUPTED)
+
+
+def _told(command: Callable[[], int], interrupted: str = "") -> int:
+    """The exit status of a command; an error is one line on stderr."""
     try:
-        return _show(options) if plan_only else _run(options, Console(), Console(stderr=True))
+        return command()
     except UnlearnRayError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, BadInput | StoreError) else SOME_FAILED
     except KeyboardInterrupt:
-        print(_INTERRUPTED, file=sys.stderr)
+        if interrupted:
+            print(interrupted, file=sys.stderr)
         return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unlearn_ray.sweep",
-        usage="%(prog)s [plan] FILE [--set KEY=VALUE] [--store URL] [--address ADDRESS]",
+        usage="%(prog)s [plan] FILE [--set KEY=VALUE] [--store URL] [--address ADDRESS]\n"
+        "       %(prog)s status STORE [SWEEP] [--watch [SECONDS]] [--json]",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -134,7 +154,7 @@ def _never_placed(plan: Plan, address: str | None) -> list[BadInput]:
 def _run(options: argparse.Namespace, out: Console, err: Console) -> int:
     plan, store = _planned(options)
     failed = sum(study.failed for study in plan.studies)
-    ended = sum(study.ended for study in plan.studies)
+    ended = sum(min(study.ended, study.wanted) for study in plan.studies)
     if plan.complete:
         err.print(
             f"Nothing to train: all {len(plan.references)} reference steps and {ended} trials "
@@ -162,6 +182,7 @@ def _check_before_spending(plan: Plan, store: Store, address: str | None) -> Non
     store.check_writable()
     store.remove_leftovers()
     check_data(plan.sweep)
+    announce(plan, store)
 
 
 def _train(

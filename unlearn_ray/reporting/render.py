@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from unlearn_ray.pipeline.rows import RETRAIN
+from unlearn_ray.reporting.grid import Grid, aligned, markdown_grid, rich_grid
 from unlearn_ray.reporting.table import Cell, Comparison, Line
 
-Grid = list[list[str]]
 _NONE = "-"
 
 
@@ -90,31 +88,6 @@ def frame_grid(frame: pd.DataFrame) -> Grid:
     """Header and rows of any frame; floats with six significant digits."""
     rows = [[_scalar(value) for value in row] for row in frame.itertuples(index=False)]
     return [list(map(str, frame.columns)), *rows]
-
-
-def aligned(grid: Grid) -> str:
-    """Columns padded to their widest cell, without trailing spaces."""
-    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-    lines = ["  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)) for row in grid]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def markdown_grid(grid: Grid) -> str:
-    """A GitHub table."""
-    head, *rows = ([cell.replace("|", "\\|") for cell in row] for row in grid)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def rich_grid(grid: Grid, bold: str | None = None) -> Table:
-    """A table that fits the terminal."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, name in enumerate(grid[0]):
-        table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
-    for row in grid[1:]:
-        table.add_row(*map(Text, row), style="bold" if bold and row[0] == f"{bold}*" else None)
-    return table
 
 
 def _paragraphs(comparison: Comparison) -> list[str]:

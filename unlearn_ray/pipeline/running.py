@@ -1,0 +1,78 @@
+"""What runs on a store now: leases that are held, and whether their holders are alive."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from unlearn_ray.storage.store import Holder, Store
+
+Heartbeat = Literal["alive", "silent", "dead"]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A step whose lease is held.
+
+    Attributes:
+        step: in words.
+        host, process: who holds it.
+        held_seconds: for how long at least, by its heartbeats.
+        seen_seconds: since its last heartbeat, by the clocks of both machines, or as observed.
+        heartbeat: dead is a process of this machine that has ended.
+    """
+
+    step: str
+    host: str
+    process: int
+    held_seconds: float
+    seen_seconds: float
+    heartbeat: Heartbeat
+
+
+class Observer:
+    """Tells whether heartbeats go on: by clocks at first, then by what it has seen itself."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, int, float]] = {}
+
+    def running(self, key: str, holder: Holder) -> Running:
+        """What is known of a lease that is held."""
+        seconds = self._silence(key, holder)
+        heartbeat: Heartbeat = "alive" if seconds <= holder.lease_seconds else "silent"
+        return Running(
+            step=holder.work.name,
+            host=holder.process.host,
+            process=holder.process.pid,
+            held_seconds=holder.seconds,
+            seen_seconds=seconds,
+            heartbeat="dead" if holder.process.is_dead() else heartbeat,
+        )
+
+    def _silence(self, key: str, holder: Holder) -> float:
+        now = time.monotonic()
+        token, counter, since = self._seen.get(key, ("", -1, now))
+        if token == holder.token and counter == holder.counter:
+            return now - since
+        if token == holder.token:
+            self._seen[key] = (holder.token, holder.counter, now)
+            return 0.0
+        by_clocks = max(
+            0.0, (datetime.now(UTC) - datetime.fromisoformat(holder.seen)).total_seconds()
+        )
+        self._seen[key] = (holder.token, holder.counter, now - by_clocks)
+        return by_clocks
+
+
+def running_steps(store: Store, observer: Observer) -> dict[str, list[Running]]:
+    """What runs on a store now, by sweep; a lease that outlived its step is left out."""
+    holders = {key: one for key, one in store.holders().items() if not one.released}
+    complete = store.read_records((one.work.kind, key) for key, one in holders.items())
+    found: defaultdict[str, list[Running]] = defaultdict(list)
+    for key, holder in holders.items():
+        if key not in complete:
+            found[holder.work.sweep].append(observer.running(key, holder))
+    return found

@@ -1,0 +1,292 @@
+"""How far a sweep is, from the store alone: manifest, records, rows and leases."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from unlearn_ray.core.errors import BadInput, did_you_mean
+from unlearn_ray.pipeline.manifest import Manifest, NamedStudy, manifests
+from unlearn_ray.pipeline.rows import HOURS
+from unlearn_ray.pipeline.running import Observer, Running, running_steps
+from unlearn_ray.storage.store import Record, Store
+
+_COLUMNS = (
+    *("sweep", "study", "purpose", "method", "trial", "seed", "state", "failure"),
+    *("average_gap", "created"),
+    *HOURS,
+)
+_NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
+
+_HOUR = timedelta(hours=1)
+_FEWEST_FOR_A_RATE = 3
+
+_Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """One method's trials.
+
+    Attributes:
+        wanted: trials that the study is to have.
+        complete, stopped, failed: trials that ended, by how.
+        begun: trials that have a row and have not ended.
+        best: smallest mean gap of a complete trial; None without one.
+        reported: reporting seeds that its trial has a row on, of `to_report`.
+    """
+
+    method: str
+    wanted: int
+    complete: int
+    stopped: int
+    failed: int
+    begun: int
+    best: float | None
+    reported: int
+    to_report: int
+
+    @property
+    def ended(self) -> int:
+        """Trials that need not be run any more."""
+        return self.complete + self.stopped + self.failed
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Failed trials of one method that failed alike but for numbers in the reason.
+
+    Attributes:
+        count: of trials and seeds.
+        newest: when the last one failed, ISO 8601.
+        reason: of the last one.
+    """
+
+    method: str
+    count: int
+    newest: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Trials times seeds that the sweep ran, an hour: in the last hour, and over all its rows."""
+
+    last_hour: float | None
+    overall: float | None
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """One sweep.
+
+    Attributes:
+        name: of the sweep.
+        started: when it was last started, ISO 8601.
+        host, process: of its driver.
+        driver_ended: whether the driver is known to have ended: it ran on this machine.
+        references: reference steps done and in all, by kind.
+        studies: in the order of the file.
+        failures: newest first.
+        running: what is held now, the longest first.
+        throughput: of trials.
+        seconds_left: an estimate from it, without reference steps; None where there is none.
+        hours: accelerator hours so far, by kind of step.
+        budget_hours: that it may spend; None is no limit.
+    """
+
+    name: str
+    started: str
+    host: str
+    process: int
+    driver_ended: bool
+    references: dict[str, tuple[int, int]]
+    studies: tuple[StudyStatus, ...]
+    failures: tuple[Failure, ...]
+    running: tuple[Running, ...]
+    throughput: Throughput
+    seconds_left: float | None
+    hours: dict[str, float]
+    budget_hours: float | None
+
+    @property
+    def halted(self) -> bool:
+        """Whether the budget is spent, so that no further trial is launched."""
+        return self.budget_hours is not None and sum(self.hours.values()) >= self.budget_hours
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to run."""
+        return (
+            all(done == total for done, total in self.references.values())
+            and all(one.ended >= one.wanted or self.halted for one in self.studies)
+            and all(one.reported == one.to_report or not one.complete for one in self.studies)
+        )
+
+
+def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[SweepStatus]:
+    """How far the sweeps of a store are, the last started first.
+
+    Args:
+        store: to read.
+        name: of the one sweep that is asked for; None is all.
+        observer: of heartbeats; keep it for the next time.
+
+    Raises:
+        BadInput: there is no sweep, or none of this name.
+        StoreError: the store cannot be read, or an object in it is damaged.
+    """
+    known = manifests(store)
+    if not known:
+        remedy = "start one: python -m unlearn_ray.sweep FILE"
+        raise BadInput(f"store {store.url}", "no sweep was started on it", remedy)
+    if name is not None and name not in known:
+        reason = f"no sweep of this name was started on {store.url}"
+        raise BadInput(f"sweep {name}", reason, did_you_mean(name, known))
+    wanted = list(known.values()) if name is None else [known[name]]
+    running = running_steps(store, observer)
+    records = store.read_records((s.kind, s.key) for one in wanted for s in one.references)
+    prefixes = [f"{study.key}/{one.name}/" for one in wanted for study in one.studies]
+    by_sweep: defaultdict[str, list[_Row]] = defaultdict(list)
+    for row in store.read_rows(*prefixes, columns=_COLUMNS).to_pylist():
+        by_sweep[row["sweep"]].append(row)
+    return [_status(one, records, by_sweep[one.name], running.get(one.name, [])) for one in wanted]
+
+
+def _status(
+    manifest: Manifest,
+    records: Mapping[str, Record],
+    rows: list[_Row],
+    running: Iterable[Running],
+) -> SweepStatus:
+    references: dict[str, tuple[int, int]] = {}
+    for step in manifest.references:
+        done, total = references.get(step.kind, (0, 0))
+        references[step.kind] = (done + (step.key in records), total + 1)
+    own = [records[step.key] for step in manifest.references if step.key in records]
+    studies = tuple(_study(study, rows, manifest) for study in manifest.studies)
+    hours = _hours(manifest.name, own, rows)
+    throughput = _throughput(rows)
+    return SweepStatus(
+        name=manifest.name,
+        started=manifest.started,
+        host=manifest.driver.host,
+        process=manifest.driver.pid,
+        driver_ended=manifest.driver.is_dead(),
+        references=references,
+        studies=studies,
+        failures=_failures(rows),
+        running=tuple(sorted(running, key=lambda one: -one.held_seconds)),
+        throughput=throughput,
+        seconds_left=_seconds_left(manifest, studies, rows, sum(hours.values()), throughput),
+        hours=hours,
+        budget_hours=manifest.budget_hours,
+    )
+
+
+def _study(study: NamedStudy, rows: list[_Row], manifest: Manifest) -> StudyStatus:
+    trials: defaultdict[int, list[_Row]] = defaultdict(list)
+    reports: Counter[int] = Counter()
+    for row in rows:
+        if row["study"] == study.key and row["purpose"] == "tuning":
+            trials[row["trial"]].append(row)
+        elif row["study"] == study.key:
+            reports[row["trial"]] += 1
+    states = {number: _state(its, len(manifest.tuning)) for number, its in trials.items()}
+    counts = Counter(states.values())
+    scores = {
+        number: sum(row["average_gap"] for row in trials[number]) / len(manifest.tuning)
+        for number, state in states.items()
+        if state == "complete"
+    }
+    best = min(scores, key=lambda number: (scores[number], number), default=None)
+    return StudyStatus(
+        method=study.method,
+        wanted=study.wanted,
+        complete=counts["complete"],
+        stopped=counts["stopped"],
+        failed=counts["failed"],
+        begun=counts["begun"],
+        best=None if best is None else scores[best],
+        reported=0 if best is None else reports[best],
+        to_report=len(manifest.reporting),
+    )
+
+
+def _state(rows: list[_Row], seeds: int) -> str:
+    states = {row["state"] for row in rows}
+    for state in ("failed", "stopped"):
+        if state in states:
+            return state
+    return "complete" if len(rows) == seeds else "begun"
+
+
+def _failures(rows: Iterable[_Row]) -> tuple[Failure, ...]:
+    alike: defaultdict[tuple[str, str], list[_Row]] = defaultdict(list)
+    for row in rows:
+        if row["state"] == "failed":
+            alike[row["method"], _NUMBER.sub("#", row["failure"])].append(row)
+    found = []
+    for (method, _), several in alike.items():
+        newest = max(several, key=lambda row: str(row["created"]))
+        found.append(Failure(method, len(several), newest["created"], newest["failure"]))
+    return tuple(sorted(found, key=lambda failure: failure.newest, reverse=True))
+
+
+def _hours(sweep: str, references: Iterable[Record], rows: Iterable[_Row]) -> dict[str, float]:
+    hours = dict.fromkeys(("pretrain", "retrain", "unlearn", "evaluate"), 0.0)
+    for record in references:
+        if record.sweep == sweep:
+            hours[record.kind] += record.accelerator_hours
+    for row in rows:
+        for kind, column in zip(("unlearn", "evaluate"), HOURS, strict=True):
+            hours[kind] += row.get(column) or 0.0
+    return hours
+
+
+def _throughput(rows: Iterable[_Row]) -> Throughput:
+    ended = sorted(_time(row["created"]) for row in rows if _cost(row))
+    if len(ended) < _FEWEST_FOR_A_RATE:
+        return Throughput(None, None)
+    # Times are whole seconds.
+    overall = (len(ended) - 1) * _HOUR / max(ended[-1] - ended[0], timedelta(seconds=1))
+    now = datetime.now(UTC)
+    lately = [each for each in ended if each > now - _HOUR]
+    # A sweep that began less than an hour ago has had less time.
+    hours = min(_HOUR, now - ended[0]) / _HOUR
+    return Throughput(len(lately) / hours if lately else None, overall)
+
+
+def _seconds_left(
+    manifest: Manifest,
+    studies: Iterable[StudyStatus],
+    rows: list[_Row],
+    spent: float,
+    throughput: Throughput,
+) -> float | None:
+    rate = throughput.last_hour or throughput.overall
+    if rate is None:
+        return None
+    trials = sum(max(0, study.wanted - study.ended) for study in studies)
+    ended = sum(study.ended for study in studies)
+    tuned = sum(row["purpose"] == "tuning" for row in rows)
+    # A trial that is stopped early has fewer seeds than there are.
+    left = trials * (tuned / ended if ended else float(len(manifest.tuning)))
+    if manifest.budget_hours is not None:
+        costs = [cost for row in rows if (cost := _cost(row))]
+        left = min(left, max(0.0, manifest.budget_hours - spent) * len(costs) / sum(costs))
+    left += sum(study.to_report - study.reported for study in studies)
+    return 3600 * left / rate
+
+
+def _cost(row: _Row) -> float:
+    """Accelerator hours; 0 if this sweep ran no step of the row, and found them in the store."""
+    return sum(row.get(column) or 0.0 for column in HOURS)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,95 @@
+"""`python -m unlearn_ray.sweep status STORE`: how far sweeps are, read from the store alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.live import Live
+
+from unlearn_ray.pipeline.running import Observer
+from unlearn_ray.pipeline.status import sweep_statuses
+from unlearn_ray.reporting.status_view import json_status, plain_status, rich_status
+from unlearn_ray.storage.store import open_store
+
+_DESCRIPTION = """\
+Say how far the sweeps on a store are: reference steps, trials and why some failed, what runs
+now and where, throughput and time left, accelerator hours and budget. It reads the store alone,
+from any machine that may.
+"""
+
+_EPILOG = """\
+examples:
+  python -m unlearn_ray.sweep status ./store
+  python -m unlearn_ray.sweep status s3://bucket/unlearning ac_cifar --watch
+  python -m unlearn_ray.sweep status ./store --json
+
+A step runs while somebody holds its lease and writes a heartbeat. Whether it is late is told by
+the clocks of both machines at first; with --watch it is observed, and clocks do not matter.
+
+exit status: 0 done, 2 bad input or a store that cannot be read, 130 interrupted
+"""
+
+
+def status(arguments: Sequence[str]) -> int:
+    """The command; returns the exit status.
+
+    Raises:
+        UnlearnRayError: there is no such store or sweep, or it cannot be read.
+    """
+    options = _parser().parse_args(arguments)
+    store = open_store(options.store)
+    store.check_readable()
+    out, observer = Console(), Observer()
+    live = options.watch is not None and out.is_terminal and not options.json
+    with Live(console=out, auto_refresh=False) if live else nullcontext() as view:
+        while True:
+            found = sweep_statuses(store, options.sweep, observer)
+            if view is not None:
+                view.update(rich_status(found, store.url), refresh=True)
+            elif out.is_terminal and not options.json:
+                out.print(rich_status(found, store.url))
+            else:
+                told = json_status(found, store.url) if options.json else None
+                text = json.dumps(told) if told else plain_status(found, store.url)
+                sys.stdout.write(f"{text}\n")
+                sys.stdout.flush()
+            if options.watch is None or all(one.finished for one in found):
+                return 0
+            time.sleep(options.watch)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m unlearn_ray.sweep status",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "store", metavar="STORE", help="a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME]"
+    )
+    parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="only the sweep of this name")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=10.0,
+        metavar="SECONDS",
+        help="say it again every so often (10 s), until all is finished",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs, one line each time")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time to wait; write 10")
+    return seconds
