@@ -53,6 +53,19 @@ def test_time_left_is_the_rest_at_the_rate_so_far(monkeypatch: pytest.MonkeyPatc
     assert progress.seconds_left(4.0) == 0
 
 
+def test_trials_that_a_budget_leaves_out_are_no_work() -> None:
+    progress = sweep()
+    progress.halted = True
+    assert progress.work()[1] == 4 + (4 + 2) + (6 + 2)
+
+
+def test_a_budget_is_told_with_what_was_spent() -> None:
+    progress = sweep()
+    assert "accelerator hours" not in views._line(progress, 0.0)
+    progress.budget, progress.hours = 20.0, 3.14159
+    assert ", 3.14 of 20 accelerator hours; trials: " in views._line(progress, 0.0)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
