@@ -48,8 +48,9 @@ def run_under_ray_train(
         try:
             trainer.fit()
         except ray.train.v2.api.exceptions.TrainingFailedError as error:
+            first = str(error).strip().splitlines()[0].partition(". ")[0]
             raise StepFailed(
-                f"{step}", f"its workers failed: {error}", "see the cluster's logs; run again"
+                f"{step}", f"its workers failed: {first}", "see the cluster's logs; run again"
             ) from error
     outcome = ray.get(board.collect.remote(step.key))
     if isinstance(outcome, UnlearnRayError):

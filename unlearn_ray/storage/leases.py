@@ -98,6 +98,7 @@ class _Sighting:
     generation: int
     holder: Holder
     at: float
+    looked_at: float
 
 
 class Leases:
@@ -174,10 +175,17 @@ class Leases:
             return True
         now = time.monotonic()
         seen = self._seen.get(key)
-        if seen is None or (seen.generation, seen.holder) != (generation, holder):
-            self._seen[key] = _Sighting(generation, holder, now)
+        silence = max(self._seconds, holder.lease_seconds)
+        if (
+            seen is None
+            or (seen.generation, seen.holder) != (generation, holder)
+            # The store may have been away, for the holder as well: that is no silence of its.
+            or now - seen.looked_at > silence / 2
+        ):
+            self._seen[key] = _Sighting(generation, holder, at=now, looked_at=now)
             return False
-        if now - seen.at < max(self._seconds, holder.lease_seconds):
+        if now - seen.at < silence:
+            self._seen[key] = replace(seen, looked_at=now)
             return False
         _log.warning("lease of %s: no sign of %s, taking over", key, holder)
         return True
@@ -200,7 +208,6 @@ class Lease:
         self._holder = holder
         self._alive_at = taken_at
         self._was_silent = False
-        self._trouble: StoreError | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease {key}", daemon=True)
         self._thread.start()
@@ -214,24 +221,21 @@ class Lease:
     def check(self) -> None:
         """Make sure that nobody else runs the step by now.
 
-        Costs a request only where somebody may: after a silence of the lease's time.
+        Costs a request only where somebody may: after a silence of the lease's time, be it that
+        this process stood still or that the store was away.
 
         Raises:
-            LeaseLost: another process took over, or it may have, since the heartbeat could
-                not be written for the lease's time.
+            LeaseLost: another process took over.
         """
-        remedy = "this process stops the step; the other one, or the next run, completes it"
-        silent = time.monotonic() - self._alive_at
-        if silent > self._holder.lease_seconds:
-            reason = f"no heartbeat written for {silent:.0f} s ({self._trouble})"
-            raise LeaseLost(f"lease of {self.key}", reason, remedy)
-        if not self._was_silent:
+        silent = time.monotonic() - self._alive_at > self._holder.lease_seconds
+        if not (silent or self._was_silent):
             return
         try:
             data = self._objects.read(_name(self.key, self.generation + 1))
         except MissingObject:
             return
         holder = _from_bytes(self.key, self.generation + 1, data)
+        remedy = "this process stops the step; the other one, or the next run, completes it"
         raise LeaseLost(f"lease of {self.key}", f"taken over by {holder}", remedy)
 
     def earlier_seconds(self) -> float:
@@ -278,11 +282,11 @@ class Lease:
                 self._write(replace(self._holder, counter=self._holder.counter + 1, seen=_now()))
             except StoreError as error:
                 # The next beat may reach the store; `check` counts the silence.
-                self._trouble = error
+                _log.warning("lease of %s: no heartbeat (%s)", self.key, error)
             else:
                 silent = time.monotonic() - self._alive_at
                 self._was_silent |= silent > self._holder.lease_seconds
-                self._alive_at, self._trouble = started, None
+                self._alive_at = started
 
     def _write(self, holder: Holder) -> None:
         self._holder = holder
