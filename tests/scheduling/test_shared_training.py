@@ -57,7 +57,9 @@ def train(tmp_path: Path) -> Train:
         path.write_text(SWEEP.replace("WORKERS", str(workers)).replace("RATE", str(rate)))
         sweep = load_sweep(path)
         opened = open_store(str(tmp_path / store))
-        workplace = Workplace(opened.url, checkpoint_seconds=1e9)
+        workplace = Workplace(
+            opened.url, checkpoint_seconds=1e9, threads=1, identity=opened.identify()
+        )
         told = Board.remote() if board is None else board
         return ensure(
             Pretrain(sweep.setting, 0),
