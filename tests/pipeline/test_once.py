@@ -18,7 +18,8 @@ from unlearn_ray.pipeline.once import Account, Done, Uploaded, ensure
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.storage.store import Store, Work, open_store
 
-LEASE_SECONDS = 1.0
+# Whoever waits looks every 0.5 s, and must look twice within it.
+LEASE_SECONDS = 2.0
 ACCOUNT = Account("tiny", accelerators=2.0, row="study/tiny/tuning-000003-0", trial=3)
 
 

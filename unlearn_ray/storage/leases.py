@@ -4,8 +4,9 @@ A lease is one object, `leases/<key>.<generation>.json`. Whoever creates a gener
 lease until it gives it back or a higher generation exists. The holder rewrites its object with a
 counter every quarter of `lease_seconds`. Clocks of machines may differ, so nobody compares
 times: an observer takes over when it has itself seen the counter stand still for `lease_seconds`
-of its own clock, or at once when the holder was a process of this machine that is dead. What was
-stopped or killed leaves its object behind, whose counter says how long it ran.
+of its own clock, or at once when the holder was a process of this machine that is dead. Whoever
+has not looked for half that time begins anew: the store may have been away, for the holder too.
+What was stopped or killed leaves its object behind, whose counter says how long it ran.
 
 Once the outcome of a step is final (its record is written, or it can have none), its leases mean
 nothing, and whoever ends it deletes every generation. Leases only save double work: that a step
