@@ -52,7 +52,7 @@ def test_plain_text_says_everything() -> None:
         "reference steps 3/7 (pretrain 2/2, retrain 1/2, evaluate 0/3)",
         "unlearn by neggrad (seed 0), trial 4  812 on node-3  1 min 35 s  4 s ago",
         "loss [a] became NaN",
-        "throughput: 120 in the last hour, 80 an hour overall (trials x seeds)",
+        "trials x seeds an hour: 120 in the last hour, 80 overall",
         "time left: about 2 h 05 min of trials",
         "accelerator hours: 3.00 (pretrain 1.50, retrain 1.00, unlearn 0.25, evaluate 0.25)",
         "budget: 20 accelerator hours, 17.00 left",
@@ -68,7 +68,7 @@ def test_what_is_not_there_is_not_said() -> None:
     nothing = Throughput(None, None)
     text = said(running=(), failures=(), throughput=nothing, seconds_left=None, budget_hours=None)
     assert "no step runs now; started by process 99 on head" in text
-    for word in ("Running", "Failures", "throughput", "left", "budget"):
+    for word in ("Running", "Failures", "an hour", "left", "budget"):
         assert word not in text
 
 

@@ -138,10 +138,8 @@ def _more(count: int) -> list[_Block]:
 def _rates(status: SweepStatus) -> Iterable[str]:
     lately, overall = status.throughput.last_hour, status.throughput.overall
     if overall is not None:
-        yield (
-            f"throughput: {'none' if lately is None else f'{lately:.0f}'} in the last hour,"
-            f" {overall:.0f} an hour overall (trials x seeds)"
-        )
+        last_hour = "none" if lately is None else f"{lately:.0f}"
+        yield f"trials x seeds an hour: {last_hour} in the last hour, {overall:.0f} overall"
     if status.seconds_left is not None and not status.finished:
         yield f"time left: about {duration(status.seconds_left)} of trials"
     spent = sum(status.hours.values())
