@@ -85,7 +85,7 @@ def test_it_says_what_has_ended() -> None:
     assert "tiny on ./store: finished\n" in finished
     assert "time left" not in finished
     halted = said(references=done, studies=(replace(studies[0], wanted=9),), budget_hours=3.0)
-    assert "tiny on ./store: its budget is spent\n" in halted
+    assert "tiny on ./store: finished; its budget is spent\n" in halted
 
 
 def test_long_lists_are_cut() -> None:

@@ -74,7 +74,8 @@ def _head(status: SweepStatus, store: str) -> str:
 def _state(status: SweepStatus) -> str:
     driver = f"process {status.process} on {status.host}"
     if status.finished:
-        return "its budget is spent" if status.halted else "finished"
+        unlaunched = any(study.ended < study.wanted for study in status.studies)
+        return "finished; its budget is spent" if unlaunched else "finished"
     if status.driver_ended:
         return f"stopped; its driver ({driver}, {status.started}) has ended"
     if status.running:
