@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
+from unlearn_ray.core.errors import StoreFull
 from unlearn_ray.pipeline.study import PastTrial
 from unlearn_ray.pipeline.sweep_schema import Range, Search
 from unlearn_ray.scheduling.search import (
@@ -114,6 +116,66 @@ def test_stopped_and_failed_trials_are_never_told_complete() -> None:
     ]  # fmt: skip
 
 
+def test_a_lost_trial_is_asked_for_once_and_ends_with_what_it_ran() -> None:
+    study = StudySearch("finetune", SPACE, Search(startup=1, keep=50), [])
+    ends: list[Ending] = []
+    search = StudiesSearch(
+        [Queue("finetune", study, {}, [0])],
+        lambda: 1,
+        lambda: True,
+        lambda _: None,
+        lambda _, ending: ends.append(ending),
+    )
+    search.suggest("a")
+    first = {METRIC: 1.0, SEEDS_RUN: 1, LAST: False, FAILURE: None, HOURS: (0.5,)}
+    for _ in range(2):  # its worker is lost after the first seed, and Tune starts it again
+        assert not search.should_stop("a", first)
+    assert study._ot_study.trials[0].intermediate_values == {1: 1.0}
+    search.broke("a", "its worker was lost 2 times", lost=True)
+    assert search.runs("a")
+    search.on_trial_complete("a", None, error=True)
+    assert not search.runs("a")
+    assert ends == [Ending("failed", None, 1, "its worker was lost 2 times", (0.5,), lost=True)]
+
+
+def test_what_a_trials_end_raises_ends_the_search() -> None:
+    def fail(*_: Any) -> None:
+        raise StoreFull("store", "no space left on device", "free space there")
+
+    search = StudiesSearch(
+        [Queue("one", None, {}, [0, 1])], lambda: 2, lambda: True, lambda _: None, fail
+    )
+    search.suggest("a")
+    # Tune would start the trial again if this raised.
+    search.on_trial_complete("a", {METRIC: 1.0, SEEDS_RUN: 1, LAST: True, FAILURE: None, HOURS: ()})
+    assert isinstance(search.error, StoreFull)
+
+
+@pytest.mark.parametrize("running", [0, 3, 17])
+def test_a_known_space_changes_no_suggestion(running: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def suggestions() -> list[dict[str, Any]]:
+        space = {**SPACE, "epochs": Range("int", 1, 9), "views": Range("int", 2, 2)}
+        study = StudySearch("finetune", space, Search(startup=5), [])
+        points: list[dict[str, Any]] = []
+        for number in range(60):
+            points.append(study.suggest_number(str(number), number, None))
+            ended = number - running
+            if ended == 2:
+                study.tell(str(ended), Ending("failed", None, 0))
+            elif ended >= 0:
+                result = {METRIC: gap(points[ended], 0), SEEDS_RUN: 1, HOURS: ()}
+                state = "stopped" if study.should_stop(str(ended), result) else "complete"
+                study.tell(str(ended), Ending(state, result[METRIC] + 0.1, 2))
+        return points
+
+    ours = suggestions()
+    monkeypatch.setattr(
+        "unlearn_ray.scheduling.search._Sampler",
+        lambda space, seed, startup: TPESampler(seed=seed, n_startup_trials=startup),
+    )
+    assert suggestions() == ours
+
+
 def test_what_rows_tell_is_told() -> None:
     point = {"learning_rate": 0.01, "beta": 2.0, "positive_similarity": "cosine"}
     past = [
@@ -135,16 +197,16 @@ def test_studies_take_turns_and_begun_trials_keep_their_point() -> None:
     begun = {"learning_rate": 0.05, "beta": 1.5, "positive_similarity": "tempered"}
     queues = [
         Queue("one", StudySearch("one", SPACE, SEARCH, []), {1: begun}, [0, 1, 2]),
-        Queue("none", None, {}, [0]),
+        Queue("none", None, {}, [0], {"epochs": 3}),
     ]
     search = StudiesSearch(queues, lambda: 4, lambda: True, lambda _: None, lambda *_: None)
     suggested = [search.suggest(str(i)) for i in range(5)]
-    assert [(s["study"], s["number"]) for s in suggested[:4]] == [
+    assert [(s["method"], s["trial"]) for s in suggested[:4]] == [
         ("one", 0), ("none", 0), ("one", 1), ("one", 2),
     ]  # fmt: skip
-    assert suggested[1]["point"] == {}
-    assert suggested[2]["point"] == begun
-    assert suggested[0]["point"] != begun
+    assert suggested[1]["hyperparameters"] == {"epochs": 3}
+    assert suggested[2]["hyperparameters"] == begun
+    assert suggested[0]["hyperparameters"] != begun
     assert suggested[4] == "FINISHED"
 
 
@@ -172,7 +234,7 @@ def test_no_trial_is_launched_once_it_may_not() -> None:
     )
     cost = {METRIC: 1.0, SEEDS_RUN: 2, LAST: True, FAILURE: None, HOURS: (0.25, 0.25)}
     launched = [search.suggest("a"), search.suggest("b")]
-    assert [one["study"] for one in launched] == ["one", "two"]  # the budget is shared evenly
+    assert [one["method"] for one in launched] == ["one", "two"]  # the budget is shared evenly
     search.on_trial_complete("a", cost)
     assert search.suggest("c") not in (None, "FINISHED")
     search.on_trial_complete("b", cost)

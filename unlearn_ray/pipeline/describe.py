@@ -15,8 +15,9 @@ from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.fields import field_type, in_words, schema_fields
+from unlearn_ray.pipeline.loggers.base import Logger
 
-CONTRACTS: tuple[type[Part], ...] = (Dataset, ForgetSet, Model, Family, Method, Metric)
+CONTRACTS: tuple[type[Part], ...] = (Dataset, ForgetSet, Model, Family, Method, Metric, Logger)
 
 
 def describe_parts() -> str:

@@ -28,6 +28,7 @@ from unlearn_ray.pipeline.fields import (
     require,
     schema_fields,
 )
+from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.pipeline.ranges import read_range
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.sweep_schema import Range, Seeds, Study, Sweep
@@ -48,7 +49,7 @@ _REQUIRED: dict[str, type[Part]] = {
     "family": Family,
     "methods": Method,
 }
-_SWEEP = ("name", "search", "seeds", "resources", "budget", "store", "checkpoint_minutes")
+_SWEEP = ("name", "search", "seeds", "resources", "budget", "store", "checkpoint_minutes", "log")
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> Sweep:
@@ -99,6 +100,8 @@ def _read(value: Value, name: str) -> Any:
         return _studies(value)
     if name == "metrics":
         return _metrics(value)
+    if name == "log":
+        return _loggers(value)
     cls = Sweep if name in _SWEEP else Setting
     known = [*schema_fields(Setting), "methods", *_SWEEP]
     known_field(value, name, dict.fromkeys(known))
@@ -123,6 +126,23 @@ def _metrics(value: Value) -> tuple[Metric, ...]:
             "none counts in the average gap, so no trial has a score",
             f"add one of {', '.join(counted)}",
         )
+    return tuple(read.values())
+
+
+def _loggers(value: Value) -> tuple[Logger, ...]:
+    """One logger, a list of them, or null."""
+    if value.content is None:
+        return ()
+    items = value.content if isinstance(value.content, list) else [value]
+    problems = Problems()
+    read: dict[str, Logger] = {}
+    for item in items:
+        with problems:
+            logger = read_part(item, Logger)
+            if logger.name in read:
+                raise item.error("named twice", "name every logger once")
+            read[logger.name] = logger
+    problems.check()
     return tuple(read.values())
 
 

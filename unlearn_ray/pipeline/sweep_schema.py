@@ -16,6 +16,7 @@ from unlearn_ray.core.schema import (
     schema,
 )
 from unlearn_ray.methods.base import Method
+from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.pipeline.setting import Setting
 
 RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
@@ -200,6 +201,7 @@ class Sweep:
         name: of the sweep, in every row: letters, digits, `.`, `_` and `-`.
         store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
         checkpoint_minutes: how often training saves what it needs to resume.
+        log: where trials are shown beside the sweep's own table.
     """
 
     name: SweepName
@@ -211,6 +213,7 @@ class Sweep:
     budget: Budget = Budget()
     store: Annotated[str, Field(min_length=1)] = "./store"
     checkpoint_minutes: PositiveFloat = 10.0
+    log: tuple[Logger, ...] = ()
 
     def trials(self, study: Study) -> int:
         """How many trials a study has: one where nothing is searched."""

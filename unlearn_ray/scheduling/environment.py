@@ -31,6 +31,9 @@ _DRIVER_ENVIRONMENT = {
     # would grow by one trial at a time.
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Who logs to MLflow wants neither its counting of users nor word of its database's tables.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     # A worker that asked for no GPU sees none, and computes on the CPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }

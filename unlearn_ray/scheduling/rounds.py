@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray import cloudpickle, tune
@@ -19,6 +21,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from unlearn_ray.core.errors import StepFailed
 from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.search import METRIC, StaysInDriver, StudiesSearch
 
@@ -95,7 +98,14 @@ class SeedRungs(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Note what Tune starts the trial again for, or gives it up for."""
+        """Note what Tune starts the trial again for, or gives it up for.
+
+        Raises:
+            StepFailed: it had ended, and whoever was told of that failed.
+        """
+        if not self.search.runs(trial.trial_id):
+            told = Path(trial.error_file).read_text().strip().splitlines()[-1]
+            raise StepFailed(f"the end of {trial}", told, "mend that and run the sweep again")
         with open(trial.pickled_error_file, "rb") as file:
             error = cloudpickle.load(file)
         lost = isinstance(error, RayActorError)
@@ -123,70 +133,75 @@ class _StopAll(StaysInDriver, Stopper):  # type: ignore[misc]
         return self.asked()
 
 
-def run_rounds(
-    search: StudiesSearch,
-    trainable: Any,
-    *,
-    name: str,
-    room: Callable[[], int],
-    retries: int,
-    stopping: Callable[[], bool],
-) -> None:
-    """Run every trial of a search; returns when all ended, or were stopped.
+@dataclass(frozen=True)
+class Rounds:
+    """Tune's runs of one search.
 
-    Raises:
-        Exception: what ended the search.
-
-    Args:
+    Attributes:
         search: all studies.
         trainable: with its resources.
         name: of the sweep.
         room: how many trials may run or wait, now.
         retries: how often a trial is started again whose worker was lost.
+        callbacks: makes those of one run.
         stopping: asked all along.
     """
-    rounds = Jobs({})
 
-    def ending() -> bool:
-        return stopping() or search.error is not None
+    search: StudiesSearch
+    trainable: Any
+    name: str
+    room: Callable[[], int]
+    retries: int
+    callbacks: Callable[[], list[Any]]
+    stopping: Callable[[], bool]
+    _jobs: Jobs = field(default_factory=lambda: Jobs({}))
 
-    def add(number: int) -> None:
-        if search.left == 0 or ending():
+    def run(self) -> None:
+        """Run every trial of the search; returns when all ended, or were stopped.
+
+        Raises:
+            Exception: what ended the search.
+        """
+        self._add(0)
+        self._jobs.run(lambda: False)
+        if self.search.error is not None:
+            raise self.search.error
+
+    def _add(self, number: int) -> None:
+        if self.search.left == 0 or self._ending():
             return
-        rounds_left = math.ceil(search.left / max(MOST_TRIALS, MOST_TRIALS_EACH * room()))
-        trials = math.ceil(search.left / rounds_left)
-        part = Round(search, trials, on_started=partial(add, number + 1))
-        run = partial(_run, part, trials, trainable, name, retries, ending, SeedRungs(search))
-        rounds.add([Job(f"round {number}", run)])
+        most = max(MOST_TRIALS, MOST_TRIALS_EACH * self.room())
+        trials = math.ceil(self.search.left / math.ceil(self.search.left / most))
+        part = Round(self.search, trials, on_started=partial(self._add, number + 1))
+        self._jobs.add([Job(f"round {number}", partial(self._run, part, trials))])
 
-    add(0)
-    rounds.run(lambda: False)
-    if search.error is not None:
-        raise search.error
+    def _ending(self) -> bool:
+        return self.stopping() or self.search.error is not None
+
+    def _run(self, part: Round, trials: int) -> None:
+        with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
+            tune.Tuner(
+                self.trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=part,
+                    scheduler=SeedRungs(self.search),
+                    num_samples=trials,
+                    reuse_actors=True,
+                    trial_name_creator=_trial_name,
+                    trial_dirname_creator=_trial_name,
+                ),
+                run_config=tune.RunConfig(
+                    name=self.name,
+                    storage_path=folder,
+                    callbacks=self.callbacks(),
+                    verbose=0,
+                    stop=_StopAll(self._ending),
+                    failure_config=tune.FailureConfig(max_failures=self.retries),
+                    # Rows and records are what a trial leaves; there is nothing else to save.
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            ).fit()
 
 
-def _run(
-    part: Round,
-    trials: int,
-    trainable: Any,
-    name: str,
-    retries: int,
-    stopping: Callable[[], bool],
-    scheduler: SeedRungs,
-) -> None:
-    with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=part, scheduler=scheduler, num_samples=trials, reuse_actors=True
-            ),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=folder,
-                verbose=0,
-                stop=_StopAll(stopping),
-                failure_config=tune.FailureConfig(max_failures=retries),
-                # Rows and records are what a trial leaves; there is nothing else to save.
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
+def _trial_name(trial: Any) -> str:
+    return f"{trial.config['method']}-{trial.config['trial']:06d}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import optuna
@@ -37,6 +37,8 @@ METRIC = "mean_gap"
 FAILURE = "failure"
 SEEDS_RUN = "seeds_run"
 LAST = "last_seed"
+# What loggers show beside the mean gap.
+SHOWN = ("value/", "gap/")
 HOURS = "accelerator_hours"
 
 
@@ -145,6 +147,8 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]
             self.on_trial_complete(trial_id, {METRIC: ending.gap})
         else:
             self.on_trial_complete(trial_id, None, error=ending.state == "failed")
+        # The study keeps what it needs of it.
+        del self._ot_trials[trial_id]
 
 
 @dataclass
@@ -156,12 +160,14 @@ class Queue:
         search: None where nothing is searched.
         begun: points of unfinished trials by their number; these go first.
         numbers: of the trials to run, in order.
+        fixed: fields that are not searched.
     """
 
     name: str
     search: StudySearch | None
     begun: dict[int, dict[str, Any]]
     numbers: list[int]
+    fixed: dict[str, Any] = field(default_factory=dict)
     started: int = 0
 
 
@@ -291,7 +297,11 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
             assignment = Assignment(queue.name, number, point)
             self._running[trial_id] = _Running(assignment, queue.search)
             self._on_start(assignment)
-        return {"study": queue.name, "number": number, "point": point}
+        return {
+            "method": queue.name,
+            "trial": number,
+            "hyperparameters": {**queue.fixed, **point},
+        }
 
     def should_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Ask the trial's study; a trial that ends by itself is not asked for."""
@@ -303,6 +313,10 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
             if running.search is not None:
                 running.stopped = running.search.should_stop(trial_id, result)
             return running.stopped
+
+    def runs(self, trial_id: str) -> bool:
+        """Whether a trial was started and has not ended."""
+        return trial_id in self._running
 
     def broke(self, trial_id: str, failure: str, *, lost: bool) -> None:
         """Note why a trial is started again, or given up.

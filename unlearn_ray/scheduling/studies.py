@@ -23,13 +23,14 @@ from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, score
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
-from unlearn_ray.scheduling.rounds import run_rounds
+from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
     FAILURE,
     HOURS,
     LAST,
     METRIC,
     SEEDS_RUN,
+    SHOWN,
     Assignment,
     Ending,
     Queue,
@@ -84,7 +85,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Run the next tuning seed."""
-        study = self.studies[self.trial["study"]]
+        study = self.studies[self.trial["method"]]
         seeds = self.sweep.seeds.tuning
         try:
             with notice.at_work():
@@ -101,7 +102,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             return self._result(last=True, done=True, failure=scored.failure)
         self.gaps.append(scored.average_gap)
         last = len(self.gaps) == len(seeds)
-        return self._result(last=last, done=last)
+        return {**self._result(last=last, done=last), **self._shown(scored)}
 
     def _result(self, *, last: bool, done: bool, failure: str | None = None) -> dict[str, Any]:
         """What Tune and the search are told; an interrupted trial is done, but not at its last."""
@@ -114,15 +115,36 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             "done": done,
         }
 
+    def _shown(self, scored: Scored) -> dict[str, Any]:
+        """What loggers show of a seed; nothing where there are none."""
+        if not self.sweep.log:
+            return {}
+        columns = [column for metric in self.sweep.setting.metrics for column in metric.columns]
+        value, gap = SHOWN
+        return {
+            **{value + column: scored.row[column] for column in columns},
+            **{gap + column: scored.row[f"{column}_gap"] for column in columns},
+        }
+
     def score(self, study: Study, seed: int) -> Scored:
         """Unlearn, evaluate, write the row."""
-        number, point = self.trial["number"], self.trial["point"]
+        number, hyperparameters = self.trial["trial"], self.trial["hyperparameters"]
+        point = {name: hyperparameters[name] for name in study.space}
         trial = TrialSeed.of(self.sweep, study, number, point, seed, "tuning")
         return score(
             trial,
             self.workplace.runtime(self.board),
             executor(self.workplace, self.sweep.resources.trial, self.board),
         )
+
+
+def _callbacks(sweep: Sweep) -> list[Any]:
+    if not sweep.log:
+        return []
+    # What they import takes its time, in every worker that unpickles a trial.
+    from unlearn_ray.scheduling.loggers import callbacks
+
+    return callbacks(sweep)
 
 
 def queues(sweep: Sweep, past: dict[str, list[PastTrial]]) -> list[Queue]:
@@ -135,7 +157,7 @@ def queues(sweep: Sweep, past: dict[str, list[PastTrial]]) -> list[Queue]:
         search = StudySearch(study.name, study.space, sweep.search, told) if study.space else None
         begun = {trial.number: trial.point for trial in trials if trial.number not in ended}
         numbers = [n for n in range(sweep.trials(study)) if n not in ended]
-        made.append(Queue(study.name, search, begun, numbers))
+        made.append(Queue(study.name, search, begun, numbers, study.fixed))
     return made
 
 
@@ -172,11 +194,12 @@ def run_studies(
         tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
         tune.PlacementGroupFactory([own_resources(resources)]),
     )
-    run_rounds(
+    Rounds(
         search,
         trainable,
         name=sweep.name,
         room=room,
         retries=resources.retries,
+        callbacks=partial(_callbacks, sweep),
         stopping=stopping,
-    )
+    ).run()

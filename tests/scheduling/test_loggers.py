@@ -1,0 +1,124 @@
+"""Loggers: what TensorBoard and MLflow show of a sweep, and what is found out before it starts."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from tests.scheduling.conftest import Uninterrupted
+from tests.scheduling.sweeps import SWEEP, Driver, rows, table, write_sweep
+from tests.tiny import SWEEP as TINY
+from tests.tiny import tiny_sweep
+from unlearn_ray.core.errors import BadInput
+from unlearn_ray.pipeline.loggers.wandb import WeightsAndBiases
+
+METRICS = SWEEP["metrics"]
+
+
+def scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """The scalars of a folder's event files by tag and step."""
+    found: dict[str, dict[int, float]] = {}
+    for file in folder.glob("events.out.tfevents.*"):
+        for event in events(file.read_bytes()):
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
+
+
+def events(data: bytes) -> Iterator[Event]:
+    """The records of an event file: length and checksum before, checksum behind each."""
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        yield Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_every_trial_is_a_run_that_shows_what_its_rows_say(
+    tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    from mlflow import MlflowClient
+
+    database = f"sqlite:///{tmp_path}/mlflow.db"
+    loggers = [
+        {"tensorboard": {"folder": str(tmp_path / "runs")}},
+        {"mlflow": {"tracking_uri": database, "experiment": "tried"}},
+    ]
+    file = write_sweep(tmp_path, log=loggers)
+    store = uninterrupted.trained_references(tmp_path / "store")
+    with Driver(file, store) as driver:
+        driver.ends(0)
+        assert table(driver.out) == uninterrupted.table
+        assert "mlflow" not in driver.err.lower()
+    assert rows(store) == uninterrupted.rows  # keys included: loggers play no part in them
+
+    client = MlflowClient(database)
+    experiment = client.get_experiment_by_name("tried")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    trials = [row for row in rows(store) if row["purpose"] == "tuning"]
+    assert len(trials) == 6
+    assert {f"{row['method']}-{row['trial']:06d}" for row in trials} == set(runs)
+    for row in trials:
+        name = f"{row['method']}-{row['trial']:06d}"
+        expected: dict[str, Any] = {"mean_gap": row["average_gap"], "seeds_run": 1}
+        for metric in METRICS:
+            expected[f"value/{metric}"] = row[metric]
+            expected[f"gap/{metric}"] = row[f"{metric}_gap"]
+
+        run = runs[name]
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["sweep"] == "tiny"
+        assert run.data.params["method"] == row["method"]
+        assert run.data.params["trial"] == str(row["trial"])
+        parameters = run.data.params
+        assert float(parameters["hyperparameters/learning_rate"]) == row["hp_learning_rate"]
+        assert parameters["hyperparameters/epochs"] == "1"
+        assert run.data.metrics == pytest.approx(expected | {"training_iteration": 1})
+
+        shown = scalars(tmp_path / "runs" / "tiny" / name)
+        assert {tag: list(steps) for tag, steps in shown.items()} == {
+            f"ray/tune/{name}": [1] for name in expected
+        }
+        seen = {tag.removeprefix("ray/tune/"): steps[1] for tag, steps in shown.items()}
+        assert seen == pytest.approx(expected, rel=1e-6)
+
+
+def logged(folder: Path, log: str) -> Any:
+    return tiny_sweep(folder, f"{TINY}log: {log}\n")
+
+
+def test_a_missing_package_is_found_before_anything_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unlearn_ray.scheduling.loggers import check_loggers
+
+    monkeypatch.setattr(WeightsAndBiases, "package", "not_there")
+    with pytest.raises(BadInput) as refused:
+        check_loggers(logged(tmp_path, "wandb"))
+    assert str(refused.value) == (
+        "log = wandb: the package not_there is not installed;"
+        ' pip install "unlearn_ray[wandb]", or leave the logger out'
+    )
+
+
+def test_a_store_that_mlflow_refuses_is_found_before_anything_is_spent(tmp_path: Path) -> None:
+    from unlearn_ray.scheduling.loggers import check_loggers
+
+    with pytest.raises(BadInput, match=r"^log = mlflow: "):
+        check_loggers(logged(tmp_path, f"{{mlflow: {{tracking_uri: 'file:{tmp_path}/ml'}}}}"))
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_anything_is_spent(tmp_path: Path) -> None:
+    from unlearn_ray.scheduling.loggers import check_loggers
+
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(BadInput, match=r"^log = tensorboard: .*Not a directory"):
+        check_loggers(logged(tmp_path, f"{{tensorboard: {{folder: {tmp_path}/runs}}}}"))

@@ -1,0 +1,169 @@
+"""Loggers: Tune's own callbacks, which show every trial as a run with one step per tuning seed.
+
+What is shown: the method, the trial's number and its hyperparameters; after each seed the mean
+gap so far, and each metric's value and gap under that seed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.air.integrations.mlflow import MLflowLoggerCallback
+from ray.air.integrations.wandb import WandbLoggerCallback
+from ray.tune.logger import LoggerCallback, TBXLoggerCallback
+from ray.tune.result import TRAINING_ITERATION
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from unlearn_ray.core.errors import BadInput, StepFailed
+from unlearn_ray.pipeline.loggers.base import Logger
+from unlearn_ray.pipeline.loggers.mlflow import MLflow
+from unlearn_ray.pipeline.loggers.tensorboard import TensorBoard
+from unlearn_ray.pipeline.loggers.wandb import WeightsAndBiases
+from unlearn_ray.pipeline.sweep_schema import Sweep
+from unlearn_ray.scheduling.search import METRIC, SEEDS_RUN, SHOWN
+
+
+def check_loggers(sweep: Sweep) -> None:
+    """Find out what would otherwise end the sweep once its first models are trained.
+
+    Raises:
+        BadInput: a package is missing, or what it should write to cannot be used.
+    """
+    for logger in sweep.log:
+        if importlib.util.find_spec(logger.package) is None:
+            remedy = f'pip install "unlearn_ray[{logger.name}]", or leave the logger out'
+            reason = f"the package {logger.package} is not installed"
+            raise BadInput(f"log = {logger.name}", reason, remedy)
+        try:
+            _callback(logger, sweep.name).setup()
+        except StepFailed as error:
+            raise BadInput(error.subject, error.reason, error.remedy) from error
+
+
+def callbacks(sweep: Sweep) -> list[LoggerCallback]:
+    """Tune's callbacks, for one of its runs."""
+    return [_callback(logger, sweep.name) for logger in sweep.log]
+
+
+def _callback(logger: Logger, sweep: str) -> LoggerCallback:
+    match logger:
+        case TensorBoard():
+            return _EventFiles(Path(logger.folder) / sweep)
+        case MLflow():
+            return _MLflowRuns(
+                logger.tracking_uri,
+                experiment_name=logger.experiment or sweep,
+                tags={"sweep": sweep},
+            )
+        case WeightsAndBiases():
+            return _WandbRuns(
+                project=logger.project or sweep,
+                entity=logger.entity,
+                group=sweep,
+                dir=str(Path.cwd()),
+            )
+    raise AssertionError(f"no callback for {logger.name}")
+
+
+class _Told(LoggerCallback):  # type: ignore[misc]
+    """Leaves out what Tune adds to results, and says which logger failed."""
+
+    name: str
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        """What the logger raises where it cannot write."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except self.failures() as error:
+            told = (str(error) or repr(error)).splitlines()[0]
+            remedy = "mend that, or leave the logger out, and run the sweep again"
+            raise StepFailed(f"log = {self.name}", told, remedy) from error
+
+    def setup(self, *arguments: Any, **options: Any) -> None:
+        """Called at the start of each of Tune's runs."""
+        with self._named():
+            super().setup(*arguments, **options)
+
+    def log_trial_start(self, trial: Any) -> None:
+        """Open the trial's run."""
+        with self._named():
+            super().log_trial_start(trial)
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        """Show one seed."""
+        ours = {TRAINING_ITERATION, METRIC, SEEDS_RUN}
+        shown = {
+            name: value for name, value in result.items() if name in ours or name.startswith(SHOWN)
+        }
+        with self._named():
+            super().log_trial_result(iteration, trial, shown)
+
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        """Close the trial's run."""
+        with self._named():
+            super().log_trial_end(trial, failed)
+
+
+class _EventFiles(_Told, TBXLoggerCallback):  # type: ignore[misc]
+    """TensorBoard's files in a folder of one's own; Tune's callback uses Tune's temporary one."""
+
+    name = "tensorboard"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder.absolute()
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        """No space, no permission."""
+        return (OSError,)
+
+    def setup(self, *arguments: Any, **options: Any) -> None:
+        """Make the folder."""
+        with self._named():
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def log_trial_start(self, trial: Any) -> None:
+        """Open the trial's file."""
+        with self._named():
+            if trial in self._trial_writer:  # its worker was lost
+                self._trial_writer[trial].close()
+            folder = str(self._folder / str(trial))
+            self._trial_writer[trial] = self._summary_writer_cls(folder, flush_secs=30)
+            self._trial_result[trial] = {}
+
+
+class _MLflowRuns(_Told, MLflowLoggerCallback):  # type: ignore[misc]
+    name = "mlflow"
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        """All of MLflow's."""
+        from mlflow.exceptions import MlflowException
+
+        return (MlflowException,)
+
+
+class _WandbRuns(_Told, WandbLoggerCallback):  # type: ignore[misc]
+    name = "wandb"
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        """There is no key."""
+        return (ValueError,)
+
+    def log_trial_start(self, trial: Any) -> None:
+        """Open the trial's run in a process beside the driver."""
+        # Tune would hand the key over in a runtime environment, and Ray writes those to its
+        # logs. The process inherits the environment of the driver's node.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._remote_logger_class = ray.remote(
+            num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1
+        )(self._logger_actor_cls)
+        super().log_trial_start(trial)
