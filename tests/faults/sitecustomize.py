@@ -1,7 +1,10 @@
-"""Kills a sweep between a model's upload and its record.
+"""Kills a sweep, or its workers, at a place that the environment names.
 
 Python loads this file in every process that finds its folder on PYTHONPATH: the driver, which
-sets DIE_BEFORE_RECORD_OF to a kind of step, and its Ray workers, which inherit it.
+sets the variable of a fault, and its Ray workers, which inherit it.
+
+DIE_BEFORE_RECORD_OF=KIND     kill -9 of the driver and whoever writes the first record of KIND
+DIE_UNLEARNING_BY=METHOD      kill -9 of every process that unlearns by METHOD
 """
 
 import importlib.abc
@@ -11,14 +14,14 @@ import signal
 import sys
 
 KIND = os.environ.get("DIE_BEFORE_RECORD_OF")
+METHOD = os.environ.get("DIE_UNLEARNING_BY")
 # The first process of the tree is the driver, the leader of its process group.
 DRIVER = int(os.environ.setdefault("DIE_WITH_DRIVER", str(os.getpid())))
-MODULE = "unlearn_ray.storage.local"
 
 
-def kill_before_record(folder_class):
+def kill_before_record(module):
     """Let the first record of KIND kill the driver's group and whoever writes it."""
-    create = folder_class.create
+    create = module.LocalFolder.create
 
     def create_or_die(self, name, data):
         if name.startswith(f"records/{KIND}/"):
@@ -26,27 +29,45 @@ def kill_before_record(folder_class):
             os.kill(os.getpid(), signal.SIGKILL)
         return create(self, name, data)
 
-    folder_class.create = create_or_die
+    module.LocalFolder.create = create_or_die
+
+
+def kill_in_loss(module):
+    """Let the loss of the module's method kill the process that computes it."""
+
+    def die(self, model, batch, task):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    (method,) = (each for each in vars(module).values() if getattr(each, "name", None) == METHOD)
+    method.loss = die
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds MODULE as everybody does, and changes it once it is loaded."""
+    """Finds modules as everybody does, and changes some once they are loaded."""
+
+    def __init__(self, changes):
+        self.changes = changes
 
     def find_spec(self, name, path, target=None):
-        """The spec of MODULE; None of any other."""
-        if name != MODULE:
+        """The spec of a module to be changed; None of any other."""
+        change = self.changes.pop(name, None)
+        if change is None:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         load = spec.loader.exec_module
 
         def load_and_change(module):
             load(module)
-            kill_before_record(module.LocalFolder)
+            change(module)
 
         spec.loader.exec_module = load_and_change
         return spec
 
 
+changes = {}
 if KIND:
-    sys.meta_path.insert(0, Finder())
+    changes["unlearn_ray.storage.local"] = kill_before_record
+if METHOD:
+    changes[f"unlearn_ray.methods.{METHOD}"] = kill_in_loss
+if changes:
+    sys.meta_path.insert(0, Finder(changes))

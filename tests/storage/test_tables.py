@@ -140,6 +140,31 @@ class Dying:
         return getattr(self.objects, name)
 
 
+def test_one_row_is_read_by_its_name(store: Store) -> None:
+    store.write_row("a-1", {"value": 1})
+    store.write_row("a-10", {"value": 10, "other": "x"})
+    for _ in range(2):
+        assert store.row("a-1") is not None
+        assert {k: v for k, v in (store.row("a-1") or {}).items() if v is not None} == {"value": 1}
+        assert store.row("a-10") == {"value": 10, "other": "x"}
+        assert store.row("a") is None
+        store.compact()
+    store.write_row("a-1", {"value": 2})
+    assert store.row("a-1") == {"value": 2}
+
+
+def test_named_rows_are_compacted_and_others_stay(local_store: Store) -> None:
+    for number in range(6):
+        local_store.write_row(f"a-{number}", {"value": number})
+    before = local_store.read_rows()
+    assert local_store.compact(["a-1", "a-3", "not there"]) == 2
+    assert local_store.compact(["a-1", "a-4"]) == 1
+    small = local_store.objects.names("rows/")
+    assert small == [f"rows/a-{number}.parquet" for number in (0, 2, 5)]
+    assert len(local_store.objects.names("rows-compacted/")) == 1
+    assert local_store.read_rows().equals(before)
+
+
 def test_compaction_may_die_at_any_point(local_store: Store) -> None:
     for number in range(3):
         local_store.write_row(f"old/{number}", {"x": number})

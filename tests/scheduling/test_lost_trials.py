@@ -1,0 +1,52 @@
+"""A trial whose worker is lost again and again fails alone; its row says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.scheduling.conftest import Uninterrupted
+from tests.scheduling.sweeps import Driver, objects, rows, write_sweep
+
+FAULTS = Path(__file__).parents[1] / "faults"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_trial_that_kills_its_worker_is_tried_again_and_then_failed(
+    tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    file = write_sweep(tmp_path, resources={"trial": {"retries": 1}})
+    store = uninterrupted.trained_references(tmp_path / "store")
+    fault = {"PYTHONPATH": str(FAULTS), "DIE_UNLEARNING_BY": "neggrad"}
+    with Driver(file, store, environment=fault) as driver:
+        driver.ends(1)
+    reason = "its worker was lost 2 times (last: Worker unexpectedly exits"
+    for number in range(3):
+        assert f"failed: neggrad trial {number}: {reason}" in driver.err
+    assert "neggrad: no trial was completed; nothing to report" in driver.err
+
+    found = rows(store)
+    failed = [row for row in found if row["method"] == "neggrad"]
+    assert [row["trial"] for row in failed] == [0, 1, 2]
+    for row in failed:
+        assert (row["state"], row["purpose"], row["average_gap"]) == ("failed", "tuning", None)
+        assert str(row["failure"]).startswith(reason)
+        assert "\n" not in str(row["failure"])
+        assert "actor_id" not in str(row["failure"])
+    others = [row for row in found if row["method"] != "neggrad"]
+    expected = [row for row in uninterrupted.rows if row["method"] != "neggrad"]
+    assert [essence(row) for row in others] == [essence(row) for row in expected]
+
+    everything = objects(store, "rows/")
+    with Driver(file, store) as again:
+        again.ends(1)
+    assert "Nothing to train" in again.err
+    assert again.out == driver.out
+    assert objects(store, "rows/") == everything
+
+
+def essence(row: dict[str, object]) -> dict[str, object]:
+    """A row without what it lacks."""
+    return {name: value for name, value in row.items() if value is not None}

@@ -1,0 +1,124 @@
+"""Tune's runs follow one another, and say why they gave a trial up."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+from ray import tune
+
+from unlearn_ray.scheduling import rounds
+from unlearn_ray.scheduling.rounds import Rounds
+from unlearn_ray.scheduling.search import (
+    FAILURE,
+    HOURS,
+    LAST,
+    METRIC,
+    SEEDS_RUN,
+    Assignment,
+    Ending,
+    Queue,
+    StudiesSearch,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOM = 2
+
+
+class Quick(tune.Trainable):  # type: ignore[misc]
+    """Ends at once; some of method "bad" do not end well."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.trial = new_config
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if (self.trial["method"], self.trial["trial"]) == ("bad", 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (self.trial["method"], self.trial["trial"]) == ("bad", 2):
+            raise ValueError("a bug\nin two lines")
+        gap = float(self.trial["trial"])
+        return {METRIC: gap, SEEDS_RUN: 1, LAST: True, FAILURE: None, HOURS: (), "done": True}
+
+
+@pytest.fixture
+def two_slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1000")
+    ray.init(
+        "local",
+        num_cpus=ROOM,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=80_000_000,
+    )
+    yield
+    ray.shutdown()
+
+
+def run(queues: list[Queue], retries: int = 1) -> tuple[list[Assignment], dict[Any, Ending], int]:
+    """Run all trials; what was started, how it ended, and the most that ran at a time."""
+    started: list[Assignment] = []
+    ended: dict[Any, Ending] = {}
+    most = 0
+
+    def on_start(assignment: Assignment) -> None:
+        nonlocal most
+        started.append(assignment)
+        most = max(most, len(started) - len(ended))
+
+    def on_end(assignment: Assignment, ending: Ending) -> None:
+        ended[assignment.study, assignment.number] = ending
+
+    search = StudiesSearch(queues, lambda: ROOM, lambda: True, on_start, on_end)
+    trainable = tune.with_resources(Quick, tune.PlacementGroupFactory([{"CPU": 1}]))
+    Rounds(search, trainable, "quick", lambda: ROOM, retries, list, lambda: False).run()
+    return started, ended, most
+
+
+def test_every_trial_runs_once_in_rounds_of_bounded_size(
+    two_slots: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "MOST_TRIALS", 5)
+    monkeypatch.setattr(rounds, "MOST_TRIALS_EACH", 1)
+    sizes: list[int] = []
+    round_of = rounds.Round
+
+    def noted(search: Any, trials: int, on_started: Any) -> Any:
+        sizes.append(trials)
+        return round_of(search, trials, on_started)
+
+    monkeypatch.setattr(rounds, "Round", noted)
+    numbers = list(range(7))
+    started, ended, most = run([Queue(name, None, {}, numbers.copy()) for name in ("a", "b")])
+    assert sizes == [5, 5, 4]
+    assert [(one.study, one.number) for one in started] == [
+        (name, number) for number in numbers for name in ("a", "b")
+    ]
+    assert {key: ending.state for key, ending in ended.items()} == {
+        (one.study, one.number): "complete" for one in started
+    }
+    assert most == ROOM
+
+
+def test_what_took_a_trial_along_is_its_reason(two_slots: None) -> None:
+    _, ended, _ = run([Queue("bad", None, {}, [0, 1, 2])])
+    assert ended["bad", 0] == Ending("complete", 0.0, 1)
+    killed, raised = ended["bad", 1], ended["bad", 2]
+    assert killed.lost
+    assert killed.failure == (
+        "its worker was lost 2 times (last: Worker unexpectedly exits with a connection error"
+        " code 2. End of file.)"
+    )
+    assert not raised.lost
+    assert raised.failure == "its worker failed 2 times (last: ValueError('a bug\\nin two lines'))"
