@@ -16,8 +16,8 @@ from tests.scheduling.sweeps import Driver, rows, table, write_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-# The fake provider's own name of a head.
-HEAD = "f" * 51 + "00000"
+# The fake provider's own names of a head and of its type.
+HEAD, HEAD_TYPE = "f" * 51 + "00000", "ray.head.default"
 MOST = 3
 SHRINK_SECONDS = 180
 _LISTS = (
@@ -43,7 +43,7 @@ def configuration(address: str) -> dict[str, Any]:
             "gcs_address": address,
         },
         "available_node_types": {
-            "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            HEAD_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "worker": {
                 "resources": {"CPU": 1},
                 "node_config": {},
@@ -51,7 +51,7 @@ def configuration(address: str) -> dict[str, Any]:
                 "max_workers": MOST,
             },
         },
-        "head_node_type": "head",
+        "head_node_type": HEAD_TYPE,
         **{name: [] for name in _LISTS},
         "file_mounts": {},
         "file_mounts_sync_continuously": False,
