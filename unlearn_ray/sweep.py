@@ -182,6 +182,11 @@ def _check_before_spending(plan: Plan, store: Store, address: str | None) -> Non
     store.check_writable()
     store.remove_leftovers()
     check_data(plan.sweep)
+    if plan.sweep.log:
+        # These need Tune, which takes seconds to import.
+        from unlearn_ray.scheduling.loggers import check_loggers
+
+        check_loggers(plan.sweep)
     announce(plan, store)
 
 
