@@ -21,6 +21,8 @@ _DRIVER_ENVIRONMENT = {
     # wait for the next look (default 2 s).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # One process per training less: the board sees which nodes are drained.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # A sweep file's relative paths mean the same in every worker.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Rows are the record of a trial; Tune's own files beside them would only cost time.
