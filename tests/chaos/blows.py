@@ -10,13 +10,14 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from tests.chaos.cluster import LocalCluster, Node
+from tests.chaos.cluster import TRIALS, WORKERS, LocalCluster, Node
 from tests.chaos.proxy import FaultyProxy
 from tests.s3_server import S3Server
 from tests.scheduling.sweeps import Driver
 
-KINDS = ("worker", "node", "driver", "server", "network")
+KINDS = ("worker", "trial", "node", "driver", "server", "network")
 # Beyond one of each kind.
 MORE_BLOWS = 3
 # How often the driver may be started again, after it was killed or gave up.
@@ -113,8 +114,7 @@ class Disturbed:
         last = time.monotonic()
         while not self._ended():
             self._bring_back(time.monotonic())
-            if self._is_due(last) and self._strike(self._blows[0]):
-                self.fallen.append(self._blows.pop(0).kind)
+            if self._is_due(last) and self._falls():
                 last = time.monotonic()
             if time.monotonic() - self._begun > PATIENCE * self._seconds:
                 raise Failed(f"not done after {PATIENCE} undisturbed runs{self._driver.told()}")
@@ -127,6 +127,15 @@ class Disturbed:
         if not self._blows:
             return False
         return time.monotonic() > last + self._seconds * self._blows[0].after
+
+    def _falls(self) -> bool:
+        """Whether a blow fell: the first of those left that has something to hit."""
+        for blow in self._blows:
+            if self._strike(blow):
+                self._blows.remove(blow)
+                self.fallen.append(blow.kind)
+                return True
+        return False
 
     def _ended(self) -> bool:
         """Whether the driver has ended well; any other is started again."""
@@ -149,7 +158,8 @@ class Disturbed:
         if blow.kind in self._returns:
             return False
         what = {
-            "worker": self._kill_worker,
+            "worker": partial(self._kill_one, WORKERS),
+            "trial": partial(self._kill_one, TRIALS),
             "node": self._lose_node,
             "driver": self._kill_driver,
             "server": self._kill_server,
@@ -169,8 +179,8 @@ class Disturbed:
     def _returns_after(self, blow: Blow, bring: Callable[[], None]) -> None:
         self._returns[blow.kind] = (time.monotonic() + blow.lasts, bring)
 
-    def _kill_worker(self, blow: Blow) -> str:
-        workers = sorted(self._cluster.workers().items())
+    def _kill_one(self, titles: tuple[str, ...], blow: Blow) -> str:
+        workers = sorted(self._cluster.workers(titles).items())
         if not workers:
             return ""
         pid, title = workers[int(blow.choice * len(workers))]

@@ -11,8 +11,10 @@ from ray.cluster_utils import Cluster
 
 from tests.scheduling.sweeps import MARK, kill_marked, marked
 
-# What runs a training, a trial, a reference step, a winner on a reporting seed.
-_WORKERS = ("ray::RayTrainWorker", "ray::ResourceTrainable", "ray::_run_")
+# The titles of what runs a trial, or a reference step or a winner on a reporting seed; and of
+# those and what trains.
+TRIALS = ("ray::ResourceTrainable", "ray::_run_")
+WORKERS = ("ray::RayTrainWorker", *TRIALS)
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,10 @@ class Node:
     mark: str
     ray: object
 
-    def workers(self) -> dict[int, str]:
-        """The processes that run a trial, a task or a training, by number, with their titles."""
-        titles = {pid: _title(pid) for pid in marked(self.mark)}
-        return {pid: title for pid, title in titles.items() if title.startswith(_WORKERS)}
+    def workers(self, titles: tuple[str, ...] = WORKERS) -> dict[int, str]:
+        """The processes with a title that begins like these, by number."""
+        found = {pid: _title(pid) for pid in marked(self.mark)}
+        return {pid: title for pid, title in found.items() if title.startswith(titles)}
 
 
 class LocalCluster:
@@ -69,9 +71,9 @@ class LocalCluster:
         kill_marked(node.mark)
         self._cluster.remove_node(node.ray, allow_graceful=False)
 
-    def workers(self) -> dict[int, str]:
+    def workers(self, titles: tuple[str, ...] = WORKERS) -> dict[int, str]:
         """Those of all nodes that live."""
-        return {pid: title for node in self.nodes for pid, title in node.workers().items()}
+        return {pid: title for node in self.nodes for pid, title in node.workers(titles).items()}
 
     @staticmethod
     def _new_mark() -> str:

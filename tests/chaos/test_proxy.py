@@ -22,6 +22,7 @@ from tests.chaos.evidence import History
 from tests.chaos.proxy import FaultyProxy, Rates
 from tests.s3_server import S3Server
 from unlearn_ray.core.errors import StoreUnreachable
+from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.store import Store, Work, open_store
 
 DATA = bytes(range(256)) * 100
@@ -118,15 +119,13 @@ def test_one_of_many_creates_an_object(store: Store, proxy: FaultyProxy) -> None
     proxy.rates = LOSSY
     context = multiprocessing.get_context("spawn")
     with context.Pool(CREATORS) as pool:
-        created = pool.map(_create_all, [store.url] * CREATORS, chunksize=1)
+        created = pool.map(_create_all, [store.objects] * CREATORS, chunksize=1)
     assert Counter(name for names in created for name in names) == Counter(NAMES)
     assert proxy.faults["lose_answer"] + proxy.faults["fail_after"] > 0
 
 
-def _create_all(url: str) -> list[str]:
+def _create_all(objects: ObjectStore) -> list[str]:
     """The names that this process was the one to create."""
-    objects = open_store(url).objects
-    objects.check_exists()
     return [name for name in NAMES if objects.create(name, str(os.getpid()).encode())]
 
 

@@ -718,4 +718,4 @@ def test_the_readmes_sweep_loads(tmp_path: Path) -> None:
     file.write_text(next(block for block in blocks if block.startswith("yaml\n"))[5:])
     sweep = load_sweep(file)
     assert [study.name for study in sweep.studies] == ["finetune", "alignment_calibration"]
-    assert sweep.resources.trial.gpu == 0.5
+    assert sweep.resources.trial.gpu == 0.25
