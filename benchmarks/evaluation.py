@@ -31,6 +31,7 @@ from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.evidence import ModelEvidence
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.resnet8 import ResNet8
 
@@ -65,7 +66,7 @@ def model(seed: int, memory_format: torch.memory_format) -> nn.Module:
     """An untrained encoder: its features cost what trained ones do."""
     torch.manual_seed(seed)
     holder = nn.Module()
-    holder.backbone = ResNet8().build().to(memory_format=memory_format)
+    holder.backbone = ResNet8().build(32).to(memory_format=memory_format)
     return holder
 
 
@@ -77,7 +78,7 @@ def ours(data: ResidentData, split: Split) -> dict[str, float]:
             model(seed, torch.channels_last),
             data,
             split,
-            augmentation=contrastive_views(),
+            family=SimCLR(),
             probe=Probe(),
             seed=0,
             compute=CPU,

@@ -65,7 +65,7 @@ class OneNumber(nn.Module):
 class SimulatedModel(Model):
     """One number."""
 
-    def build(self) -> nn.Module:
+    def build(self, image_size: int) -> nn.Module:
         """It is 0 at first."""
         return OneNumber()
 
@@ -77,7 +77,7 @@ class SimulatedFamily(Family):
 
     views: ClassVar[int] = 0
 
-    def build(self, backbone: nn.Module) -> nn.Module:
+    def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
         """The backbone, by its name."""
         return nn.ModuleDict({"backbone": backbone})
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.training import new_model, train_from_scratch
@@ -37,6 +38,7 @@ import unlearn_ray.core.torchvision_import  # noqa: F401  # isort: skip
 ROUNDS = 7
 STEPS = 4
 IMAGE_SIZE = 32
+INFO = DatasetInfo(train_size=1, test_size=1, class_names=("any",), image_size=IMAGE_SIZE)
 CPU = Compute(torch.device("cpu"))
 
 
@@ -57,7 +59,7 @@ class Ours:
         self.data = ResidentData(images, labels, images[:1], labels[:1], 1)
         self.family = SimCLR()
         self.recipe = Recipe(epochs=1, batch_size=batch_size, schedule="constant")
-        self.model = new_model(ResNet8(), self.family, seed=0)
+        self.model = new_model(ResNet8(), self.family, INFO, seed=0)
 
     def steps(self) -> None:
         """One epoch over the images."""
@@ -81,7 +83,7 @@ class Lightly:
         self.transform = SimCLRTransform(
             input_size=IMAGE_SIZE, cj_strength=0.5, min_scale=0.1, gaussian_blur=0.0
         )
-        backbone = ResNet8().build()
+        backbone = ResNet8().build(32)
         self.model = nn.Sequential(backbone, SimCLRProjectionHead(64, 64, 128))
         self.criterion = NTXentLoss(temperature=0.5)
         self.optimizer = torch.optim.SGD(
@@ -103,7 +105,7 @@ class Lightly:
     def same_loss(self, ours: Ours) -> None:
         """Fail unless both losses agree on the same views and weights."""
         views = torch.randn(2, 16, 3, IMAGE_SIZE, IMAGE_SIZE)
-        family, model = ours.family, new_model(ResNet8(), ours.family, seed=0)
+        family, model = ours.family, new_model(ResNet8(), ours.family, INFO, seed=0)
         head = self.model[1].layers
         for mine, theirs in zip(
             model.backbone.parameters(), self.model[0].parameters(), strict=True

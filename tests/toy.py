@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.methods.base import PartName
 
 
 class TwoLayerBackbone(nn.Module):
@@ -48,3 +52,54 @@ def random_batch(
         is_forget=is_forget.to(device),
         generator=torch.Generator().manual_seed(seed + 1),
     )
+
+
+class ToySamples:
+    """Implements `methods.base.Samples` over noise.
+
+    Args:
+        retain, forget: how many samples.
+        classes: of the dataset.
+        forgotten: classes that only the forget set has.
+    """
+
+    def __init__(
+        self,
+        retain: int,
+        forget: int,
+        *,
+        classes: int = 10,
+        forgotten: tuple[int, ...] = (),
+        image_size: int = 6,
+        dtype: torch.dtype = torch.float32,
+        make_model: Callable[[], nn.Module] = nn.Module,
+    ) -> None:
+        self.num_classes = classes
+        self.forgotten_classes = forgotten
+        self._make_model = make_model
+        noise = torch.Generator().manual_seed(7)
+        kept = [label for label in range(classes) if label not in forgotten]
+        self.parts: dict[str, tuple[Tensor, Tensor]] = {}
+        for part, count in (("retain", retain), ("forget", forget), ("validation", 2 * classes)):
+            images = torch.randn(count, 3, image_size, image_size, generator=noise, dtype=dtype)
+            among = {"retain": kept, "forget": list(forgotten) or kept}.get(part, range(classes))
+            chosen = torch.randint(len(among), (count,), generator=noise)
+            self.parts[part] = (images, torch.tensor(list(among))[chosen])
+
+    def size(self, part: PartName) -> int:
+        return len(self.parts[part][1])
+
+    def labels(self, part: PartName) -> Tensor:
+        return self.parts[part][1]
+
+    def blocks(
+        self, part: PartName, size: int = 256, limit: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        images, labels = self.parts[part]
+        yield from zip(images[:limit].split(size), labels[:limit].split(size), strict=True)
+
+    def generator(self, *words: str | int) -> torch.Generator:
+        return torch.Generator().manual_seed(stable_seed(*words) % 2**62)
+
+    def new_model(self) -> nn.Module:
+        return self._make_model()

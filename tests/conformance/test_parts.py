@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.toy import TwoLayerBackbone, random_batch
+from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.registry import Part, find, parts, summary
 from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.base import ContrastiveFamily, Family
 from unlearn_ray.methods.base import Method, Task
 from unlearn_ray.metrics.base import Metric
@@ -20,6 +21,7 @@ from unlearn_ray.models.base import Model
 
 CONTRACTS: list[type[Part]] = [Dataset, ForgetSet, Model, Family, Method, Metric]
 PARTS = [(contract, name) for contract in CONTRACTS for name in parts(contract)]
+FORGET_SET = Random()
 METHODS, FAMILIES, MODELS = (list(parts(contract)) for contract in (Method, Family, Model))
 
 each_part = pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_defaults_are_valid_and_unknown_fields_are_not(contract: type[Part], nam
 def family_and_model(name: str) -> tuple[Family, nn.Module]:
     torch.manual_seed(0)
     family = find(Family, name)()
-    return family, family.build(TwoLayerBackbone())
+    return family, family.build(TwoLayerBackbone(), 10)
 
 
 def test_there_are_parts_to_test() -> None:
@@ -85,7 +87,7 @@ def test_there_are_parts_to_test() -> None:
 def test_method_on_family(method: str, family: str) -> None:
     part = find(Method, method)
     criterion, model = family_and_model(family)
-    reason = part.unsupported(criterion)
+    reason = part.unsupported(criterion, FORGET_SET)
     if reason is not None:
         assert re.search(r"\w+ \w+", reason), "say in words why not"
         assert method in reason or family in reason
@@ -93,7 +95,7 @@ def test_method_on_family(method: str, family: str) -> None:
     unlearning = part()
     forget = {"retain": (), "forget": tuple(range(12)), "all": (1, 5, 6)}[part.trains_on]
     batch = random_batch(12, forget, views=criterion.views, image_size=8)
-    loss = unlearning.loss(model, batch, Task(family=criterion, retain_size=90, forget_size=30))
+    loss = unlearning.loss(model, batch, Task(criterion, ToySamples(90, 30)))
     assert loss.shape == ()
     assert torch.isfinite(loss)
     loss.backward()
@@ -110,10 +112,10 @@ def test_mixed_batches_may_lack_either_set(
 ) -> None:
     part = find(Method, method)
     criterion, model = family_and_model(family)
-    if part.unsupported(criterion) is not None:
+    if part.unsupported(criterion, FORGET_SET) is not None:
         return
     batch = random_batch(8, forget, views=criterion.views, image_size=8)
-    loss = part().loss(model, batch, Task(family=criterion, retain_size=90, forget_size=30))
+    loss = part().loss(model, batch, Task(criterion, ToySamples(90, 30)))
     loss.backward()
     trained = [weight for weight in model.parameters() if weight.grad is not None]
     assert torch.isfinite(loss)
@@ -141,7 +143,7 @@ def test_family_state_dict_round_trips(name: str) -> None:
     family, model = family_and_model(name)
     family.criterion(model, random_batch(8, views=family.views, image_size=8))
     torch.manual_seed(1)
-    other = family.build(TwoLayerBackbone())
+    other = family.build(TwoLayerBackbone(), 10)
     other.load_state_dict(model.state_dict())
     losses = [
         family.criterion(m, random_batch(8, seed=4, views=family.views, image_size=8))
@@ -158,7 +160,7 @@ def test_family_keeps_the_backbone_and_its_weights(name: str) -> None:
     family = find(Family, name)()
     backbone = TwoLayerBackbone()
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    model = family.build(backbone)
+    model = family.build(backbone, 10)
     after = model.backbone.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     images = torch.randn(4, 3, 8, 8)
@@ -186,9 +188,9 @@ def test_contrastive_pieces_fit_together(name: str) -> None:
 def test_model_gives_features(name: str) -> None:
     part = find(Model, name)
     torch.manual_seed(0)
-    backbone = part().build()
+    backbone = part().build(32)
     with torch.no_grad():
-        features = backbone(torch.randn(2, 3, 16, 16))
+        features = backbone(torch.randn(2, 3, 32, 32))
     assert features.shape == (2, backbone.feature_size)
     assert torch.isfinite(features).all()
 
@@ -197,7 +199,7 @@ def test_model_gives_features(name: str) -> None:
 def test_model_is_determined_by_the_global_generator(name: str) -> None:
     def build() -> dict[str, torch.Tensor]:
         torch.manual_seed(7)
-        return find(Model, name)().build().state_dict()
+        return find(Model, name)().build(32).state_dict()
 
     first, again = build(), build()
     assert all(torch.equal(first[key], again[key]) for key in first)

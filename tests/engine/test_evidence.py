@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.errors import NonFiniteLoss
 from unlearn_ray.core.registry import parts
-from unlearn_ray.data.augmentation import contrastive_views, normalise
+from unlearn_ray.data.augmentation import normalise
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.evidence import ModelEvidence
 from unlearn_ray.engine.features import BLOCK, extract, frozen
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.metrics.base import Metric
 
 CPU = Compute(torch.device("cpu"))
@@ -89,7 +90,7 @@ def watch(
         model,
         data,
         split,
-        augmentation=contrastive_views(),
+        family=SimCLR(),
         probe=probe,
         seed=evidence_seed,
         compute=CPU,

@@ -34,7 +34,8 @@ from unlearn_ray.engine.loop import Progress
 from unlearn_ray.engine.moments import Moments
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import SharedBatchNorm, share_batch_norm
-from unlearn_ray.engine.training import train_from_scratch, unlearn
+from unlearn_ray.engine.training import train_from_scratch
+from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.families.simclr import SimCLR
@@ -81,7 +82,7 @@ def images() -> ResidentData:
 def new_model(family: Family) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return family.build(Precise()).double()
+        return family.build(Precise(), 10).double()
 
 
 def run(family: Family, batch_size: int) -> dict[str, Tensor]:
@@ -104,7 +105,10 @@ def run(family: Family, batch_size: int) -> dict[str, Tensor]:
     ):
         model = new_model(family)
         model.load_state_dict(original.state_dict())
-        unlearn(model, family, method, data, SPLIT, seed=2, compute=COMPUTE, on_progress=tell)
+        unlearn(
+            model, family, method, data, SPLIT, seed=2, compute=COMPUTE,
+            make_model=lambda _: new_model(family), on_progress=tell,
+        )  # fmt: skip
         found |= {f"{method.name}/{name}": value for name, value in model.state_dict().items()}
     return {**found, "losses": torch.tensor(losses, dtype=torch.float64)}
 

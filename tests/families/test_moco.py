@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.toy import TwoLayerBackbone, random_batch
+from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.families.moco import MoCo, MoCoModel
 from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d
@@ -18,7 +18,7 @@ from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d
 
 def model_of(family: MoCo, seed: int = 0) -> MoCoModel:
     torch.manual_seed(seed)
-    model = family.build(TwoLayerBackbone()).double()
+    model = family.build(TwoLayerBackbone(), 10).double()
     assert isinstance(model, MoCoModel)
     return model
 
@@ -89,7 +89,7 @@ def test_pieces_and_criterion_equal_loops() -> None:
 def test_figures_of_the_paper() -> None:
     family = MoCo()
     assert (family.temperature, family.queue_size, family.momentum) == (0.1, 4096, 0.99)
-    model = family.build(TwoLayerBackbone(feature_size=512))
+    model = family.build(TwoLayerBackbone(feature_size=512), 10)
     assert [tuple(w.shape) for w in model.projection.parameters()] == [(128, 512), (128,)]
     assert model.queue.shape == (4096, 128)
     torch.testing.assert_close(model.queue.norm(dim=1), torch.ones(4096))
@@ -99,7 +99,7 @@ def test_figures_of_the_paper() -> None:
 
 
 def test_key_encoder_starts_equal_and_is_never_trained() -> None:
-    model = MoCo().build(TwoLayerBackbone())
+    model = MoCo().build(TwoLayerBackbone(), 10)
     for name, weight in model.key_backbone.named_parameters():
         assert torch.equal(weight, model.backbone.get_parameter(name))
         assert not weight.requires_grad
@@ -227,7 +227,7 @@ def test_training_resumes_from_the_state_dict_alone() -> None:
 def test_pieces_are_float32_under_autocast() -> None:
     family = MoCo(queue_size=32)
     torch.manual_seed(0)
-    model = family.build(TwoLayerBackbone())
+    model = family.build(TwoLayerBackbone(), 10)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         pieces = family.info_nce(model, random_batch(8))
     assert pieces.similarities.dtype == pieces.log_sum_exp.dtype == torch.float32
@@ -243,9 +243,9 @@ def test_an_iteration_never_waits_for_the_device(method: str) -> None:
     from unlearn_ray.methods.base import Method, Task
 
     family = MoCo()
-    model = family.build(TwoLayerBackbone()).cuda()
+    model = family.build(TwoLayerBackbone(), 10).cuda()
     batch = random_batch(32, (1, 2, 3), device="cuda")
-    task = Task(family=family, retain_size=90, forget_size=10)
+    task = Task(family, ToySamples(90, 10))
     part = find(Method, method)()
     part.loss(model, batch, task).backward()
     with warnings.catch_warnings(record=True) as caught:

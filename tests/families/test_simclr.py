@@ -19,7 +19,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 def model_of(family: SimCLR, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return family.build(TwoLayerBackbone()).double()
+    return family.build(TwoLayerBackbone(), 10).double()
 
 
 def test_pieces_and_criterion_equal_loops() -> None:
@@ -49,7 +49,7 @@ def test_pieces_and_criterion_equal_loops() -> None:
 def test_figures_of_the_paper() -> None:
     family = SimCLR()
     assert family.temperature == 0.5
-    head = family.build(TwoLayerBackbone(feature_size=512)).projection
+    head = family.build(TwoLayerBackbone(feature_size=512), 10).projection
     shapes = [tuple(weight.shape) for weight in head.parameters()]
     assert shapes == [(512, 512), (512,), (512,), (128, 512), (128,), (128,)]
     assert [type(layer) for layer in head] == [
@@ -87,7 +87,7 @@ def test_views_have_their_own_batch_statistics() -> None:
 def test_pieces_are_float32_under_autocast() -> None:
     family = SimCLR()
     torch.manual_seed(0)
-    model = family.build(TwoLayerBackbone())
+    model = family.build(TwoLayerBackbone(), 10)
     batch = random_batch(8)
     exact = family.criterion(model, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):

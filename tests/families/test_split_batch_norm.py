@@ -116,7 +116,7 @@ def test_replacing_keeps_weights_statistics_and_the_generator() -> None:
 def test_every_layer_of_a_residual_network_is_replaced() -> None:
     from unlearn_ray.models.resnet import ResNet18
 
-    backbone = ResNet18(width=4).build()
+    backbone = ResNet18(width=4).build(32)
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
     split_batch_norm(backbone, 8)
     assert norms == 20

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.toy import TwoLayerBackbone, random_batch
+from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.base import ContrastiveFamily, Family, InfoNCE
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.families.simclr import SimCLR
@@ -25,11 +26,11 @@ FAMILIES = [SimCLR(temperature=0.4), MoCo(temperature=0.3, queue_size=12, batch_
 
 def model_of(family: Family) -> nn.Module:
     torch.manual_seed(0)
-    return family.build(TwoLayerBackbone()).double()
+    return family.build(TwoLayerBackbone(), 10).double()
 
 
 def task_of(family: Family) -> Task:
-    return Task(family=family, retain_size=90, forget_size=10)
+    return Task(family, ToySamples(90, 10))
 
 
 def pieces_of(family: ContrastiveFamily, batch: Batch) -> InfoNCE:
@@ -187,11 +188,11 @@ def test_alignment_calibration_refuses_families_without_negatives() -> None:
     class Distilled(Family):
         name = "distilled"
 
-    reason = AlignmentCalibration.unsupported(Distilled())
+    reason = AlignmentCalibration.unsupported(Distilled(), Random())
     assert reason == (
         "alignment_calibration needs a contrastive family; distilled has no negatives"
     )
-    assert AlignmentCalibration.unsupported(SimCLR()) is None
+    assert AlignmentCalibration.unsupported(SimCLR(), Random()) is None
 
 
 def test_mean_where() -> None:

@@ -25,7 +25,7 @@ def test_parameter_count_is_torchvisions_but_for_stem_and_classifier(name: str) 
 
     with torch.device("meta"):
         theirs = models.get_model(name)
-        ours = find(Model, name)().build()
+        ours = find(Model, name)().build(32)
     assert parameters(ours) == parameters(theirs) - parameters(theirs.fc) - STEM_DIFFERENCE
     assert ours.feature_size == theirs.fc.in_features
 
@@ -38,7 +38,7 @@ def test_features_are_torchvisions_with_the_stem_replaced(part: type[Model], nam
     theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     theirs.maxpool = nn.Identity()
     theirs.fc = nn.Identity()
-    ours = part().build()
+    ours = part().build(32)
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
@@ -49,22 +49,22 @@ def test_features_are_torchvisions_with_the_stem_replaced(part: type[Model], nam
 
 def test_initial_weights_have_torchvisions_distribution() -> None:
     torch.manual_seed(0)
-    weight = ResNet18().build().layer3[0].conv2.weight
+    weight = ResNet18().build(32).layer3[0].conv2.weight
     expected = (2 / (256 * 9)) ** 0.5
     assert weight.std().item() == pytest.approx(expected, rel=0.01)
     assert weight.mean().item() == pytest.approx(0, abs=expected / 100)
 
 
 def test_width_scales_every_stage() -> None:
-    backbone = ResNet18(width=8).build()
+    backbone = ResNet18(width=8).build(32)
     channels = [getattr(backbone, f"layer{stage}")[-1].bn2.num_features for stage in (1, 2, 3, 4)]
     assert channels == [8, 16, 32, 64]
     assert backbone.feature_size == 64
-    assert ResNet50(width=8).build().feature_size == 256
+    assert ResNet50(width=8).build(32).feature_size == 256
 
 
 def test_resnet8_is_small() -> None:
-    backbone = ResNet8().build()
+    backbone = ResNet8().build(32)
     assert parameters(backbone) == 77_392
     assert backbone.feature_size == 64
 
@@ -72,7 +72,7 @@ def test_resnet8_is_small() -> None:
 @pytest.mark.parametrize("image_size", [8, 28, 33, 96])
 @pytest.mark.parametrize("part", [ResNet8(), ResNet18(width=4), ResNet50(width=4)])
 def test_any_small_image_size(part: Model, image_size: int) -> None:
-    backbone = part.build()
+    backbone = part.build(32)
     features = backbone(torch.randn(2, 3, image_size, image_size))
     assert features.shape == (2, backbone.feature_size)
     assert torch.isfinite(features).all()
@@ -81,7 +81,7 @@ def test_any_small_image_size(part: Model, image_size: int) -> None:
 def test_seed_determines_the_weights() -> None:
     def build(seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed)
-        return ResNet8().build().state_dict()
+        return ResNet8().build(32).state_dict()
 
     first, again, other = build(3), build(3), build(4)
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -182,13 +182,13 @@ def test_zero_epochs_leave_the_original_bit_for_bit(
     expected = tensors(original, here.store)
     supported = 0
     for name, method in parts(Method).items():
-        if method.unsupported(setting.family) is not None:
+        if method.unsupported(setting.family, setting.forget_set) is not None:
             continue
         unlearn = Unlearn(setting, 0, method(epochs=0))
         done = run(unlearn, here)
         assert equal(tensors(unlearn, here.store), expected), name
         assert done.record.result["iterations"] == 0
-        assert done.record.result["seconds"] == 0
+        assert done.record.result["seconds"] < 1
         assert done.record.result["loss"] is None
         supported += 1
     assert supported

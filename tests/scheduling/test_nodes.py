@@ -162,7 +162,8 @@ def test_an_elastic_group_goes_on_with_fewer(tmp_path: Path, nodes: Nodes) -> No
     expected = weights_of(open_store(str(tmp_path / "alone")), alone.record)
     record = opened.record("pretrain", step.key)
     assert record is not None
-    begun = new_model(step.setting.model, step.setting.family, step.seed).state_dict()
+    setting = step.setting
+    begun = new_model(setting.model, setting.family, setting.dataset.info(), step.seed).state_dict()
     found = weights_of(opened, record)
     assert distance(found, expected) < 0.01 * distance(expected, begun)
 

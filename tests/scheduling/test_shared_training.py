@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
+from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.engine.training import new_model
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.models.resnet8 import ResNet8
@@ -73,7 +74,7 @@ def train(tmp_path: Path) -> Train:
 
 def assert_same_way(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """The distance between two runs' weights is a hundredth of the way that they went."""
-    model = new_model(ResNet8(width=8), MoCo(), 0)
+    model = new_model(ResNet8(width=8), MoCo(), Digits().info(), 0)
     assert found.keys() == expected.keys() == model.state_dict().keys()
     start, one, two = (
         nn.utils.parameters_to_vector(state[name] for name, _ in model.named_parameters())

@@ -33,12 +33,14 @@ class Batch:
         is_forget: which images belong to the forget set, (B,).
         generator: a CPU generator seeded from (seed, iteration), for whatever else the
             iteration draws (MoCo's key shuffle); the same on every worker.
+        beside: the batch of another set that this iteration sees, where it sees one.
     """
 
     views: tuple[View, ...]
     labels: Int[Tensor, " batch"]
     is_forget: Bool[Tensor, " batch"]
     generator: torch.Generator
+    beside: Batch | None = None
 
     @property
     def size(self) -> int:

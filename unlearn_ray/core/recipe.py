@@ -17,12 +17,17 @@ from unlearn_ray.core.schema import (
 
 @schema
 class Recipe:
-    """SGD with momentum; the learning rate is constant or follows a per-epoch cosine to 0.
+    """How weights are updated; the learning rate is constant or follows a per-epoch cosine to 0.
 
     The defaults are MUC's pretraining (appendix A.2): 800 epochs, batch 512, learning rate
     0.06, momentum 0.9, weight decay 5e-4, cosine without warm-up.
+
+    Attributes:
+        optimizer: "sgd", or "adam" (Kingma and Ba, ICLR 2015; betas 0.9 and 0.999), for which
+            momentum means nothing. Weight decay is part of the gradient in both.
     """
 
+    optimizer: Literal["sgd", "adam"] = "sgd"
     epochs: NonNegativeInt = 800
     batch_size: PositiveInt = 512
     learning_rate: PositiveFloat = 0.06

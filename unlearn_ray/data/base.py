@@ -75,9 +75,14 @@ class Dataset(Part):
 
 @schema
 class ForgetSet(Part):
-    """Contract of a forget set: which training samples are to be forgotten."""
+    """Contract of a forget set: which training samples are to be forgotten.
+
+    Class attributes:
+        whole_classes: whether no sample of a forgotten one's class is retained, by definition.
+    """
 
     kind: ClassVar[str] = "forget_set"
+    whole_classes: ClassVar[bool] = False
     room: ClassVar[str] = "unlearn_ray.data.forget_sets"
 
     def check(self, info: DatasetInfo, validation_size: int) -> None:

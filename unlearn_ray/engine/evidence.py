@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from unlearn_ray.data.augmentation import Augmentation, normalise, probe_views
+from unlearn_ray.data.augmentation import normalise, probe_views
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.features import BLOCK, Views, extract, frozen
 from unlearn_ray.engine.loop import Iteration, seeded
 from unlearn_ray.engine.probe import Probe, train_probe
 from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.metrics.base import Evidence, SetName
 
 
@@ -31,9 +32,9 @@ class ModelEvidence:
         model: with its `backbone`, on the device; left as it is.
         data: the dataset on the device.
         split: forget and retain set of the seed.
-        augmentation: the family's views; its mean and deviation also normalise test-time
+        family: of the model; the mean and deviation of its views also normalise test-time
             images and the probe's views.
-        probe: how the linear probe is trained.
+        probe: how the linear probe of a model that is no classifier is trained.
         seed: of views and probe.
         compute: the device.
         original: the evidence of the model before unlearning; None says that this model is it.
@@ -45,15 +46,17 @@ class ModelEvidence:
         data: ResidentData,
         split: Split,
         *,
-        augmentation: Augmentation,
+        family: Family,
         probe: Probe,
         seed: int,
         compute: Compute,
         original: Evidence | None = None,
     ) -> None:
+        self._model = model
+        self._family = family
         self._backbone: nn.Module = model.get_submodule("backbone")
         self._data = data
-        self._augmentation = augmentation
+        self._augmentation = family.augmentation
         self._probe = probe
         self._seed = seed
         self._compute = compute
@@ -89,12 +92,15 @@ class ModelEvidence:
         return self._features[part]
 
     def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Softmax of the linear probe trained on this model's retain features.
+        """Softmax of the model, or of the linear probe trained on its retain features.
 
         Raises:
-            NonFiniteLoss: a feature, or the probe's training, became NaN or infinite.
-            DataError: the retain set is empty.
+            NonFiniteLoss: an output, or the probe's training, became NaN or infinite.
+            DataError: the retain set is empty, and the model is no classifier.
         """
+        if part not in self._probabilities and isinstance(self._family, ClassifierFamily):
+            logits = extract(self._model, self._images(part), self._ids[part], self._test_time)
+            self._probabilities[part] = logits.softmax(dim=1)
         if part not in self._probabilities:
             classifier = self._classifier
             with torch.no_grad():

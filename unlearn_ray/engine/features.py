@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -32,18 +31,18 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def extract(
-    backbone: nn.Module,
+    module: nn.Module,
     images: UInt8[Tensor, "all height width 3"],
     ids: Int[Tensor, " n"],
     views: Views,
 ) -> Float[Tensor, "n d"]:
-    """Backbone features of one view of chosen images, on the CPU in float32.
+    """What a module makes of one view of chosen images, on the CPU in float32.
 
     Precision is float32 on every device: an evaluation is cheap beside training, and gaps of a
     tenth of a percent are read off it.
 
     Args:
-        backbone: on the device of `images`; run in eval mode.
+        module: a backbone or a classifier, on the device of `images`; run in eval mode.
         images: of a whole set, resident on the device.
         ids: rows of `images`, on the same device.
         views: turns a block of at most 512 images into network input.
@@ -51,17 +50,15 @@ def extract(
     Raises:
         NonFiniteLoss: a feature is NaN or infinite.
     """
-    with frozen(backbone):
+    with frozen(module):
         blocks = [
-            backbone(views(images[ids[start : start + BLOCK]])).float()
-            for start in range(0, ids.shape[0], BLOCK)
+            module(views(images[ids[start : start + BLOCK]])).float()
+            for start in range(0, max(1, ids.shape[0]), BLOCK)
         ]
-        if not blocks:
-            return torch.empty(0, cast(int, backbone.feature_size))
         features = torch.cat(blocks).cpu()
     if not bool(features.isfinite().all()):
         raise NonFiniteLoss(
-            f"features of {ids.shape[0]} images",
+            f"outputs for {ids.shape[0]} images",
             "hold NaN or infinite values",
             "lower the learning rate or the weight of the term that is ascended",
         )

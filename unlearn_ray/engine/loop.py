@@ -79,8 +79,15 @@ class Report:
 class Checkpoints(Protocol):
     """Where a run saves what it needs to be resumed."""
 
-    seconds_between: float
-    at_end: bool
+    @property
+    def seconds_between(self) -> float:
+        """How often to save."""
+        ...
+
+    @property
+    def at_end(self) -> bool:
+        """Whether to save the finished run, too."""
+        ...
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """The newest checkpoint: tensors and metadata."""
@@ -115,12 +122,17 @@ def optimise(
     compute: Compute,
     checkpoints: Checkpoints | None = None,
     on_progress: Callable[[Progress], bool] | None = None,
+    repeats: int = 1,
+    after_update: Callable[[], None] | None = None,
+    until: Callable[[], bool] | None = None,
+    kept: nn.Module | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> Report:
     """Descend on `loss` over `recipe.epochs` passes of `count` samples.
 
     Args:
         module: what is optimised, already on the device; its training flag is the caller's.
-        recipe: SGD's settings.
+        recipe: the optimizer's settings.
         count: number of samples of an epoch.
         seed: of the order and of everything an iteration draws.
         loss: a scalar with gradients, from one iteration; of the whole batch on every worker.
@@ -129,15 +141,22 @@ def optimise(
         on_progress: called on worker 0 about every second and at the end; answers whether to
             save a checkpoint now. What it raises stops the run, after a last checkpoint if it is
             StopRequested.
+        repeats: how many updates in a row see the same batch.
+        after_update: called after every update, with the optimizer's step done.
+        until: asked at the end of every epoch but the last whether to end here.
+        kept: what a checkpoint holds beside the optimizer's state; `module` if not given, and
+            else a module that has `module` within.
+        stopwatch: goes on counting; a new one if not given.
 
     Raises:
         NonFiniteLoss: the loss or a weight became NaN or infinite.
     """
-    run = _Run(module, recipe, count, seed, compute)
+    watch = stopwatch or Stopwatch(compute)
+    run = _Run(module, recipe, count, seed, watch, compute, repeats, kept or module)
     if checkpoints is not None:
         run.resume(checkpoints)
     try:
-        _descend(run, loss, checkpoints, on_progress)
+        _descend(run, loss, checkpoints, on_progress, after_update, until)
     except StopRequested:
         if checkpoints is not None and run.unsaved:
             run.save(checkpoints)
@@ -153,17 +172,23 @@ def _descend(
     loss: Callable[[Iteration], Tensor],
     checkpoints: Checkpoints | None,
     on_progress: Callable[[Progress], bool] | None,
+    after_update: Callable[[], None] | None,
+    until: Callable[[], bool] | None,
 ) -> None:
     save_seconds = math.inf if checkpoints is None else checkpoints.seconds_between
     moments = Moments(run.done, save_seconds, PROGRESS_SECONDS)
     while run.done < run.total:
         epoch, position = divmod(run.done, run.per_epoch)
+        # At the beginning of an epoch, so that a resumed run asks what it would have asked.
+        if until is not None and epoch > 0 and position == 0 and until():
+            break
         order = torch.randperm(run.count, generator=seeded("order", run.seed, epoch))
         run.set_learning_rate(run.recipe.learning_rate_at(epoch))
-        for begin in range(position * run.batch, run.per_epoch * run.batch, run.batch):
+        for number in range(position, run.per_epoch):
+            begin = number // run.repeats * run.batch
             rows = order[begin : begin + run.batch]
             generator = seeded("iteration", run.seed, run.done)
-            run.update(Iteration(epoch, run.done, rows, generator), loss)
+            run.update(Iteration(epoch, run.done, rows, generator), loss, after_update)
             save, tell = moments.after(run.done)
             if tell and on_progress is not None:
                 save = run.tell(on_progress) or save
@@ -179,34 +204,44 @@ class _Run:
     """The state of one call of `optimise`."""
 
     def __init__(
-        self, module: nn.Module, recipe: Recipe, count: int, seed: int, compute: Compute
+        self,
+        module: nn.Module,
+        recipe: Recipe,
+        count: int,
+        seed: int,
+        stopwatch: Stopwatch,
+        compute: Compute,
+        repeats: int,
+        kept: nn.Module,
     ) -> None:
         self.module = module
+        self.kept = kept
+        self.repeats = repeats
         self.recipe = recipe
         self.count = count
         self.seed = seed
         self.compute = compute
-        self.batch, self.per_epoch = batch_layout(recipe, count)
+        self.batch, batches = batch_layout(recipe, count)
+        self.per_epoch = batches * repeats
         self.total = self.per_epoch * recipe.epochs
         self.done = 0
         self.unsaved = 0
-        self.stopwatch = Stopwatch(compute)
+        self.stopwatch = stopwatch
         self.loss = torch.full((), math.nan, device=compute.device)
         self.finite = torch.ones((), dtype=torch.bool, device=compute.device)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.SGD(
-            self.parameters,
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self.optimizer = _optimizer(recipe, self.parameters)
 
     def set_learning_rate(self, value: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = value
 
-    def update(self, iteration: Iteration, loss: Callable[[Iteration], Tensor]) -> None:
+    def update(
+        self,
+        iteration: Iteration,
+        loss: Callable[[Iteration], Tensor],
+        after_update: Callable[[], None] | None,
+    ) -> None:
         with self.stopwatch.running():
             self.optimizer.zero_grad(set_to_none=True)
             with self.compute.autocast():
@@ -216,6 +251,8 @@ class _Run:
             if world_size() > 1:
                 self._average_gradients()
             self.optimizer.step()
+            if after_update is not None:
+                after_update()
             self.finite &= self.loss.isfinite()
         self.done += 1
         self.unsaved += 1
@@ -265,11 +302,11 @@ class _Run:
         self.unsaved = 0
 
     def _save(self, checkpoints: Checkpoints) -> None:
-        tensors = {f"model/{name}": value for name, value in self.module.state_dict().items()}
+        tensors = {f"model/{name}": value for name, value in self.kept.state_dict().items()}
         for index, parameter in enumerate(self.parameters):
-            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum/{index}"] = momentum
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                if value is not None:
+                    tensors[f"optimizer/{index}/{name}"] = value
         metadata = {
             "iteration": str(self.done),
             "seconds": repr(self.stopwatch.total()),
@@ -284,7 +321,7 @@ class _Run:
         tensors, metadata = loaded
         state = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         try:
-            self.module.load_state_dict(state)
+            self.kept.load_state_dict(state)
             done = int(metadata["iteration"])
             self.stopwatch.seconds = float(metadata["seconds"])
             self.loss = torch.tensor(float(metadata["loss"]), device=self.compute.device)
@@ -292,9 +329,25 @@ class _Run:
             raise CorruptObject(
                 "checkpoint", f"does not fit this model: {error}", "delete it and run again"
             ) from error
-        for index, parameter in enumerate(self.parameters):
-            if f"momentum/{index}" in tensors:
-                momentum = tensors[f"momentum/{index}"].to(parameter.device)
-                buffer = torch.empty_like(parameter).copy_(momentum)
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        for name, value in tensors.items():
+            where, _, rest = name.partition("/")
+            if where == "optimizer":
+                index, _, entry = rest.partition("/")
+                parameter = self.parameters[int(index)]
+                like = parameter if value.shape == parameter.shape else value
+                buffer = torch.empty_like(like, dtype=value.dtype, device=parameter.device)
+                self.optimizer.state[parameter][entry] = buffer.copy_(value)
         self.done = done
+
+
+def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    decay = recipe.weight_decay
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=decay,
+        fused=True,
+    )

@@ -24,12 +24,16 @@ from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d, group_sizes,
 def share_batch_norm(module: nn.Module, batch_size: int) -> None:
     """Replace every batch norm layer inside `module`; weights and statistics stay the same ones.
 
+    Called again, it sets another batch size.
+
     Args:
         module: its state dict keeps its names.
         batch_size: images of the whole batch, of which each worker passes its own rows.
     """
     for name, child in module.named_children():
-        if isinstance(child, _BatchNorm):
+        if isinstance(child, SharedBatchNorm):
+            child.expect(batch_size)
+        elif isinstance(child, _BatchNorm):
             setattr(module, name, SharedBatchNorm(child, batch_size))
         else:
             share_batch_norm(child, batch_size)
@@ -52,8 +56,12 @@ class SharedBatchNorm(_BatchNorm):
         self.running_mean, self.running_var = layer.running_mean, layer.running_var
         self.num_batches_tracked = layer.num_batches_tracked
         self.train(layer.training)
-        wanted = layer.groups if isinstance(layer, SplitBatchNorm2d) else 1
-        self.sizes = group_sizes(batch_size, max(1, min(wanted, batch_size // 2)))
+        self.groups = layer.groups if isinstance(layer, SplitBatchNorm2d) else 1
+        self.expect(batch_size)
+
+    def expect(self, batch_size: int) -> None:
+        """From now on, batches have this size."""
+        self.sizes = group_sizes(batch_size, max(1, min(self.groups, batch_size // 2)))
         self.pieces = _pieces(self.sizes, batch_size)
         # Only then no worker needs to know what the others' images look like.
         self.groups_are_whole = all(

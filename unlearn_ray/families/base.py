@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.augmentation import Augmentation, contrastive_views
@@ -71,8 +72,13 @@ class Family(Part):
 
     augmentation: Augmentation = contrastive_views()
 
-    def build(self, backbone: nn.Module) -> nn.Module:
-        """The model to train; it holds `backbone` as its attribute of that name."""
+    def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
+        """The model to train; it holds `backbone` as its attribute of that name.
+
+        Args:
+            backbone: a `BackboneModule`.
+            num_classes: of the dataset, for a family that classifies.
+        """
         raise NotImplementedError
 
     def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:
@@ -105,3 +111,31 @@ class ContrastiveFamily(Family):
     def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:
         """InfoNCE of every anchor."""
         return self.info_nce(model, batch).losses
+
+
+@schema
+class ClassifierFamily(Family):
+    """A family whose model is itself a classifier; `model(images)` are its logits."""
+
+    views: ClassVar[int] = 1
+
+    def represent(
+        self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
+    ) -> Float[Tensor, "n d"]:
+        """What the classifier's last layer works on: representations of unit length are its
+        rows, normalised."""
+        raise NotImplementedError
+
+    def classify(
+        self, model: nn.Module, represented: Float[Tensor, "n d"]
+    ) -> Float[Tensor, "n classes"]:
+        """Logits of what `represent` returned."""
+        raise NotImplementedError
+
+    def classifier(self, model: nn.Module) -> nn.Linear:
+        """The last layer: one row of weights per class."""
+        raise NotImplementedError
+
+    def batch_logits(self, model: nn.Module, batch: Batch) -> Float[Tensor, "batch classes"]:
+        """Logits of a whole batch, with gradients; each worker computes its own rows."""
+        return gather_rows(model(batch.view(0)), batch.size)

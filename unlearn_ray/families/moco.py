@@ -115,7 +115,7 @@ class MoCo(ContrastiveFamily):
     momentum: UnitInterval = 0.99
     batch_norm_groups: PositiveInt = 8
 
-    def build(self, backbone: nn.Module) -> nn.Module:
+    def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
         """A `MoCoModel`; head and queue are drawn from torch's global generator."""
         return MoCoModel(backbone, self.projection_size, self.queue_size, self.batch_norm_groups)
 

@@ -68,7 +68,7 @@ class SimCLR(ContrastiveFamily):
     temperature: PositiveFloat = 0.5
     projection_size: PositiveInt = 128
 
-    def build(self, backbone: nn.Module) -> nn.Module:
+    def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
         """A `SimCLRModel`; the head is drawn from torch's global generator."""
         return SimCLRModel(backbone, self.projection_size)
 

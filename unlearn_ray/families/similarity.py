@@ -1,4 +1,4 @@
-"""What contrastive families compute in full precision, whatever autocast does around them."""
+"""What families compute in full precision, whatever autocast does around them."""
 
 from __future__ import annotations
 
@@ -15,5 +15,9 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
 def unit_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Rows scaled to length 1, in float32 at least."""
-    precise = features.to(torch.promote_types(features.dtype, torch.float32))
-    return functional.normalize(precise, dim=1)
+    return functional.normalize(precise(features), dim=1)
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """In float32 at least."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, schema
+from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.families.base import ContrastiveFamily, Family, InfoNCE
 from unlearn_ray.methods.base import Method, Task
 
@@ -61,7 +62,7 @@ class AlignmentCalibration(Method):
     positive_similarity: Literal["tempered", "cosine"] = "tempered"
 
     @classmethod
-    def unsupported(cls, family: Family) -> str | None:
+    def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
         """A family without negatives has nothing to calibrate."""
         if isinstance(family, ContrastiveFamily):
             return None

@@ -1,18 +1,75 @@
-"""Contract of an unlearning method: a loss, and which samples its iterations see."""
+"""Contract of an unlearning method: what it prepares, what it trains, what it edits at the end.
+
+A method is run as
+
+    prepare  ->  phase 0, phase 1, ...  ->  finish
+
+by the engine, which owns the one training loop. Most methods are one phase and say only which
+samples it sees and its loss. One that alternates says several phases; one that edits weights once
+has none and does its work in `finish`. Time is counted from the first to the last of these.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
-from unlearn_ray.families.base import Family
+from unlearn_ray.data.base import ForgetSet
+from unlearn_ray.families.base import ClassifierFamily, Family
+
+TrainsOn = Literal["retain", "forget", "all"]
+PartName = Literal["retain", "forget", "validation"]
+
+
+class Samples(Protocol):
+    """The samples of a task outside of the training loop, as test-time images on the device."""
+
+    @property
+    def num_classes(self) -> int:
+        """Of the dataset."""
+        ...
+
+    @property
+    def forgotten_classes(self) -> tuple[int, ...]:
+        """Classes that the forget set has and the retain set lacks; none in sample unlearning."""
+        ...
+
+    def size(self, part: PartName) -> int:
+        """Number of samples."""
+        ...
+
+    def labels(self, part: PartName) -> Int[Tensor, " n"]:
+        """Classes of a part's samples, in the seed's permuted order, on the device."""
+        ...
+
+    def blocks(
+        self, part: PartName, size: int = 256, limit: int | None = None
+    ) -> Iterator[tuple[Float[Tensor, "block 3 height width"], Int[Tensor, " block"]]]:
+        """Normalised images and classes, block by block.
+
+        Args:
+            part: of the dataset.
+            size: of a block; the last may be smaller.
+            limit: how many samples at most: the first in the seed's permuted order.
+        """
+        ...
+
+    def generator(self, *words: str | int) -> torch.Generator:
+        """On the CPU, seeded from the step's seed and the words; the same on every worker."""
+        ...
+
+    def new_model(self) -> nn.Module:
+        """A freshly initialised model of the task's family, in eval mode, on the device."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -21,36 +78,121 @@ class Task:
 
     Attributes:
         family: the model's family, with its criterion.
-        retain_size, forget_size: numbers of samples.
+        samples: the dataset's parts, for what is done outside of the training loop.
+        state: what `Method.prepare` returned.
     """
 
     family: Family
-    retain_size: int
-    forget_size: int
+    samples: Samples
+    state: nn.Module = field(default_factory=nn.Module)
+
+    @property
+    def retain_size(self) -> int:
+        """Number of retain samples."""
+        return self.samples.size("retain")
+
+    @property
+    def forget_size(self) -> int:
+        """Number of forget samples."""
+        return self.samples.size("forget")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One run of the training loop.
+
+    Attributes:
+        recipe: how weights are updated; the optimizer starts anew with every phase.
+        trains_on: the samples of an epoch; "all" is one shuffled pass over retain and forget
+            set together, so that a batch holds both in their proportion.
+        loss: what one iteration descends on.
+        beside: another set that every iteration sees a batch of (`Batch.beside`), of the same
+            size, in shuffled passes of its own.
+        repeats: how many iterations in a row see the same batch (each with a new one beside).
+        retain_limit: use only the first retain samples in the seed's permuted order.
+        module: what is optimised; the model if None. It is a part of the model or the state.
+        training: whether the model is in training mode (batch statistics, dropout).
+        after_update: called after every update, for what must hold of the weights.
+        until: asked at the end of every epoch but the last whether to end the phase.
+        after: called when the phase has ended.
+    """
+
+    recipe: Recipe
+    trains_on: TrainsOn
+    loss: Callable[[Batch], Float[Tensor, ""]]
+    beside: Literal["retain", "forget"] | None = None
+    repeats: int = 1
+    retain_limit: int | None = None
+    module: nn.Module | None = None
+    training: bool = True
+    after_update: Callable[[], None] | None = None
+    until: Callable[[], bool] | None = None
+    after: Callable[[], None] | None = None
 
 
 @schema
 class Method(Recipe, Part):
     """Contract of a method. Defaults of its recipe: MUC's unlearning runs (appendix A.2).
 
+    A method whose epochs are 0, or whose edit has the strength 0, leaves the model bit for bit.
+
     Class attributes:
-        trains_on: the samples of an epoch; "all" is one shuffled pass over retain and forget
-            set together, so that a batch holds both in their proportion.
+        trains_on: the samples of an epoch of its one phase; see `Phase`.
     """
 
     kind: ClassVar[str] = "method"
     room: ClassVar[str] = "unlearn_ray.methods"
-    trains_on: ClassVar[Literal["retain", "forget", "all"]]
+    trains_on: ClassVar[TrainsOn] = "all"
 
     epochs: NonNegativeInt = 10
     learning_rate: PositiveFloat = 0.006
     schedule: Literal["cosine", "constant"] = "constant"
 
     @classmethod
-    def unsupported(cls, family: Family) -> str | None:
-        """Why this method cannot unlearn from models of `family`; None if it can."""
+    def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
+        """Why this method cannot unlearn such a set from models of `family`; None if it can."""
         return None
 
+    def prepare(self, model: nn.Module, task: Task) -> nn.Module:
+        """What the method keeps beside the model, as parameters and buffers of a module.
+
+        Called first, with the original in eval mode; after a restart once more, before the
+        checkpoint's tensors are put into model and state. It may change the model's structure,
+        if `finish` changes it back.
+        """
+        return nn.Module()
+
+    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+        """The phase of a number from 0; None ends the unlearning.
+
+        After a restart it is called for the interrupted phase alone: it must not look at
+        weights, nor remember earlier calls.
+        """
+        if number > 0 or self.epochs == 0:
+            return None
+        return Phase(self, self.trains_on, lambda batch: self.loss(model, batch, task))
+
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """What one iteration descends on."""
+        """What one iteration of the one phase descends on."""
         raise NotImplementedError
+
+    def finish(self, model: nn.Module, task: Task) -> None:
+        """What is done to the weights once, in eval mode, after the last phase."""
+
+
+@schema
+class ClassifierMethod(Method):
+    """A method that needs labels: it unlearns from classifiers alone."""
+
+    @classmethod
+    def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
+        """A family without a classifier has no labels to unlearn."""
+        if isinstance(family, ClassifierFamily):
+            return None
+        return f"{cls.name} needs a classifier; {family.name} has none"
+
+
+def classifier_family(task: Task) -> ClassifierFamily:
+    """The task's family, of a method that needs a classifier."""
+    assert isinstance(task.family, ClassifierFamily)
+    return task.family

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
+from unlearn_ray.data.base import ForgetSet
 
 SetName = Literal["retain", "forget", "test"]
 
@@ -69,6 +70,11 @@ class Metric(Part):
     room: ClassVar[str] = "unlearn_ray.metrics"
     columns: ClassVar[dict[str, str]]
     in_average_gap: ClassVar[bool] = False
+
+    @classmethod
+    def unsupported(cls, forget_set: ForgetSet) -> str | None:
+        """Why this metric says nothing about such a forget set; None if it does."""
+        return None
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure one model; one value per column."""

@@ -30,6 +30,17 @@ class Model(Part):
     kind: ClassVar[str] = "model"
     room: ClassVar[str] = "unlearn_ray.models"
 
-    def build(self) -> nn.Module:
-        """A freshly initialised `BackboneModule`, drawn from torch's global generator."""
+    def check(self, image_size: int) -> None:
+        """Refuse, while planning, images that this model cannot see.
+
+        Raises:
+            ConfigError: their size does not fit.
+        """
+
+    def build(self, image_size: int) -> nn.Module:
+        """A freshly initialised `BackboneModule`, drawn from torch's global generator.
+
+        Args:
+            image_size: height and width of the dataset's images.
+        """
         raise NotImplementedError

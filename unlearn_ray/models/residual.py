@@ -13,11 +13,11 @@ Block = Callable[[int, int, int, nn.Module | None], nn.Module]
 
 
 class ResidualBackbone(nn.Module):
-    """A residual network with the CIFAR stem and no classifier.
+    """A residual network without a classifier.
 
-    The stem is one 3x3 convolution of stride 1 without pooling, so that images of 8 to 96
-    pixels keep their detail. Modules are named as in torchvision's ResNet, and initialised as
-    there.
+    The CIFAR stem is one 3x3 convolution of stride 1 without pooling, so that small images keep
+    their detail; the pooled one is torchvision's. Modules are named as in torchvision's ResNet,
+    and initialised as there.
 
     Args:
         block: what a stage is made of.
@@ -25,16 +25,23 @@ class ResidualBackbone(nn.Module):
         depths: blocks of each stage; every stage after the first halves the image and doubles
             the planes.
         width: planes of the first stage.
+        pooled: whether the stem quarters height and width.
 
     Attributes:
         feature_size: length of a feature.
     """
 
-    def __init__(self, block: Block, expansion: int, depths: Sequence[int], width: int) -> None:
+    def __init__(
+        self, block: Block, expansion: int, depths: Sequence[int], width: int, *, pooled: bool
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
+        if pooled:
+            self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity()
         self.stages = len(depths)
         channels = width
         for index, depth in enumerate(depths):
@@ -51,7 +58,7 @@ class ResidualBackbone(nn.Module):
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch features"]:
         """Features of a batch of images."""
-        hidden = self.relu(self.bn1(self.conv1(images)))
+        hidden = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for index in range(self.stages):
             hidden = self.get_submodule(f"layer{index + 1}")(hidden)
         return cast(Tensor, hidden.mean(dim=(2, 3)))

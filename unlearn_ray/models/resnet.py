@@ -1,8 +1,8 @@
-"""ResNet-18, -34, -50 and -101 for small images: torchvision's blocks behind a CIFAR stem.
+"""ResNet-18, -34, -50 and -101: torchvision's blocks, behind a CIFAR stem for small images.
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. At width 64 the parameters
-are torchvision's but for the stem (3x3 instead of 7x7) and the classifier, which is left out:
-MUC's backbones.
+are torchvision's but for the CIFAR stem (3x3 instead of 7x7) and the classifier, which is left
+out: MUC's backbones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.models.base import Model
 from unlearn_ray.models.residual import ResidualBackbone
 
+# Images of this size and larger are halved twice by the stem, as ImageNet's.
+POOLED_FROM = 84
+
 
 @schema
 class ResNet(Model):
@@ -24,14 +27,17 @@ class ResNet(Model):
     Attributes:
         width: channels of the first stage; features have 8 * width entries (basic blocks) or
             32 * width (bottlenecks).
+        stem: "cifar" is one 3x3 convolution of stride 1; "imagenet" a 7x7 convolution and a
+            pooling, of stride 2 each; "auto" is the latter from 84 pixels on.
     """
 
     block: ClassVar[Literal["BasicBlock", "Bottleneck"]]
     depths: ClassVar[tuple[int, ...]]
 
     width: PositiveInt = 64
+    stem: Literal["auto", "cifar", "imagenet"] = "auto"
 
-    def build(self) -> nn.Module:
+    def build(self, image_size: int) -> nn.Module:
         """A freshly initialised backbone, drawn from torch's global generator."""
         # Planning a sweep imports this module; torchvision takes seconds.
         import unlearn_ray.core.torchvision_import  # noqa: F401
@@ -40,7 +46,8 @@ class ResNet(Model):
         from torchvision.models import resnet
 
         block = getattr(resnet, self.block)
-        return ResidualBackbone(block, block.expansion, self.depths, self.width)
+        pooled = self.stem == "imagenet" or (self.stem == "auto" and image_size >= POOLED_FROM)
+        return ResidualBackbone(block, block.expansion, self.depths, self.width, pooled=pooled)
 
 
 @register("resnet18")

@@ -25,7 +25,7 @@ class ResNet8(Model):
 
     width: PositiveInt = 16
 
-    def build(self) -> nn.Module:
+    def build(self, image_size: int) -> nn.Module:
         """A freshly initialised backbone, drawn from torch's global generator."""
         # Planning a sweep imports this module; torchvision takes seconds.
         import unlearn_ray.core.torchvision_import  # noqa: F401
@@ -33,4 +33,6 @@ class ResNet8(Model):
         # isort: split
         from torchvision.models.resnet import BasicBlock
 
-        return ResidualBackbone(BasicBlock, BasicBlock.expansion, (1, 1, 1), self.width)
+        return ResidualBackbone(
+            BasicBlock, BasicBlock.expansion, (1, 1, 1), self.width, pooled=False
+        )

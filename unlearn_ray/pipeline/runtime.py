@@ -163,6 +163,10 @@ class Runtime:
             key, {name: value.detach().clone() for name, value in model.state_dict().items()}
         )
 
+    def new_model(self, setting: Setting, seed: int) -> nn.Module:
+        """A freshly initialised model of a setting, on the CPU."""
+        return new_model(setting.model, setting.family, setting.dataset.info(), seed)
+
     def model(self, key: str, setting: Setting) -> nn.Module:
         """A model with the weights that the training step `key` left, on the CPU or the device.
 
@@ -171,7 +175,7 @@ class Runtime:
             CorruptObject: the artifact is not what was written.
         """
         weights = self._weights.get(key, lambda: on_first(lambda: self._stored_weights(key)))
-        model = new_model(setting.model, setting.family, seed=0)
+        model = self.new_model(setting, seed=0)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
@@ -194,7 +198,7 @@ class Runtime:
                 self.model(key, setting),
                 self.data(setting.dataset),
                 self.split(setting, seed),
-                augmentation=setting.family.augmentation,
+                family=setting.family,
                 probe=setting.probe,
                 seed=seed,
                 compute=self.compute,
@@ -204,7 +208,7 @@ class Runtime:
         if original is not None:
             return make()
         # Originals are asked for again by every trial; their features are worth keeping.
-        what = [key, setting.forget_set, setting.probe, setting.family.augmentation, seed]
+        what = [key, setting.forget_set, setting.probe, setting.family, seed]
         return self._evidence.get(content_key(what), make)
 
     def _stored_weights(self, key: str) -> dict[str, Tensor]:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from unlearn_ray.core.keys import content_key, plain, stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.splits import training_ids
 from unlearn_ray.engine.loop import Report
-from unlearn_ray.engine.training import new_model, train_from_scratch, unlearn
+from unlearn_ray.engine.training import train_from_scratch
+from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.methods.base import Method
 from unlearn_ray.pipeline.runtime import ARRAYS, MODEL, Produced, Runtime
 from unlearn_ray.pipeline.setting import Setting
@@ -108,7 +109,7 @@ class Pretrain(Step):
 
     def _train(self, runtime: Runtime, ids: Any) -> Produced:
         setting = self.setting
-        model = new_model(setting.model, setting.family, self.seed)
+        model = runtime.new_model(setting, self.seed)
         report = train_from_scratch(
             model,
             setting.family,
@@ -178,6 +179,7 @@ class Unlearn(Step):
             runtime.split(self.setting, self.seed),
             seed=stable_seed(self.kind, self.seed),
             compute=runtime.compute,
+            make_model=partial(runtime.new_model, self.setting),
             checkpoints=runtime.checkpoints(self.key, at_end=False),
             on_progress=runtime.progress(self.key, str(self)),
         )

@@ -208,13 +208,23 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
         _check_seeds(read.get("seeds", Seeds()), nodes.get("seeds"))
     with problems:
         _check_data(read, nodes)
-    if "methods" in read and "family" in read:
+    if {"methods", "family", "forget_set"} <= read.keys():
         for study in read["methods"]:
-            reason = study.method.unsupported(read["family"])
+            reason = study.method.unsupported(read["family"], read["forget_set"])
             with problems:
                 if reason is not None:
                     node = nodes["methods"].content[study.name]
-                    raise node.error(reason, "remove the method, or change the family", show=False)
+                    remedy = "remove the method, or change the family or the forget set"
+                    raise node.error(reason, remedy, show=False)
+    if {"metrics", "forget_set"} <= read.keys():
+        for metric in read["metrics"]:
+            reason = metric.unsupported(read["forget_set"])
+            with problems:
+                if reason is not None:
+                    node = nodes["metrics"]
+                    raise node.error(
+                        reason, "remove the metric, or change the forget set", show=False
+                    )
     return problems.found
 
 
@@ -254,5 +264,8 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
         if "forget_set" in read:
             at = nodes["forget_set"]
             read["forget_set"].check(info, size)
-    except DataError as error:
+        if "model" in read:
+            at = nodes["model"]
+            read["model"].check(info.image_size)
+    except (DataError, ConfigError) as error:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None

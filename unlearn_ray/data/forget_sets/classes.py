@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -22,6 +22,8 @@ class Classes(ForgetSet):
     Attributes:
         classes: names or label numbers.
     """
+
+    whole_classes: ClassVar[bool] = True
 
     classes: Annotated[tuple[int | str, ...], Field(min_length=1)]
 

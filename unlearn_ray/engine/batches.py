@@ -1,0 +1,115 @@
+"""Turning an iteration's rows into augmented views on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import world_size
+from unlearn_ray.core.errors import BadInput
+from unlearn_ray.data.augmentation import Augmentation
+from unlearn_ray.data.view_parameters import ViewParameters
+from unlearn_ray.engine.loop import Iteration, seeded
+from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.families.base import Family
+
+
+@dataclass(frozen=True)
+class _View:
+    """One augmentation of a batch.
+
+    Parameters are drawn for the whole batch, so that an image looks the same whichever worker
+    makes its view.
+    """
+
+    augmentation: Augmentation
+    images: UInt8[Tensor, "batch height width 3"]
+    parameters: ViewParameters
+
+    def __getitem__(self, rows: slice | Int64[Tensor, " n"], /) -> Float[Tensor, "n 3 h w"]:
+        return self.augmentation.apply(self.images[rows], self.parameters.rows(rows))
+
+
+class Batches:
+    """The batches of some samples.
+
+    Args:
+        family: whose views they have.
+        data: the dataset on the device.
+        ids: of the samples, int64.
+        is_forget: which of them belong to the forget set.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        data: ResidentData,
+        ids: Int64[np.ndarray, " n"],
+        is_forget: np.ndarray,
+    ) -> None:
+        self._family = family
+        self._data = data
+        device = data.train_images.device
+        self._ids = torch.from_numpy(np.ascontiguousarray(ids)).to(device)
+        self._is_forget = torch.from_numpy(is_forget).to(device)
+
+    def __len__(self) -> int:
+        return self._ids.shape[0]
+
+    def at(self, iteration: Iteration) -> Batch:
+        """The batch of an iteration."""
+        rows = iteration.rows.to(self._ids.device, non_blocking=True)
+        ids = self._ids[rows]
+        images = self._data.train_images[ids]
+        return Batch(
+            views=tuple(self._view(images, iteration) for _ in range(self._family.views)),
+            labels=self._data.train_labels[ids],
+            is_forget=self._is_forget[rows],
+            generator=iteration.generator,
+        )
+
+    def _view(self, images: Tensor, iteration: Iteration) -> _View:
+        augmentation = self._family.augmentation
+        drawn = augmentation.sample(images.shape[0], images.shape[1], iteration.generator)
+        return _View(augmentation, images, drawn.to(images.device))
+
+
+class Beside:
+    """Batches of another set, a new one for every iteration, in shuffled passes of their own.
+
+    Args:
+        batches: of that set.
+        size: of a batch; a smaller set is one batch.
+        seed: of the order.
+
+    Raises:
+        BadInput: several workers would see batches of two sizes.
+    """
+
+    def __init__(self, batches: Batches, size: int, seed: int) -> None:
+        self._batches = batches
+        self._size = min(size, len(batches))
+        if self._size < size and world_size() > 1:
+            raise BadInput(
+                f"batch_size = {size}",
+                f"the other set has only {self._size} samples, and several workers share a batch",
+                f"set batch_size to {self._size} or less, or workers to 1",
+            )
+        self._seed = seed
+        self._pass = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def of(self, iteration: Iteration) -> Batch:
+        """The batch that an iteration sees beside its own."""
+        number, position = divmod(iteration.number, len(self._batches) // self._size)
+        if number != self._pass:
+            generator = seeded("beside", self._seed, number)
+            self._order = torch.randperm(len(self._batches), generator=generator)
+            self._pass = number
+        rows = self._order[position * self._size : (position + 1) * self._size]
+        return self._batches.at(replace(iteration, rows=rows))

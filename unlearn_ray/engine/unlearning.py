@@ -1,0 +1,216 @@
+"""Unlearning: a method's phases through the one training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import on_first
+from unlearn_ray.core.errors import NonFiniteLoss
+from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.data.base import Split
+from unlearn_ray.engine.batches import Batches, Beside
+from unlearn_ray.engine.compute import Compute, Stopwatch
+from unlearn_ray.engine.loop import (
+    Checkpoints,
+    Iteration,
+    Progress,
+    Report,
+    batch_layout,
+    optimise,
+)
+from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.engine.samples import TaskSamples
+from unlearn_ray.engine.training import ready
+from unlearn_ray.families.base import Family
+from unlearn_ray.methods.base import Method, Phase, Task
+
+Stored = tuple[dict[str, Tensor], dict[str, str]]
+
+
+def unlearn(
+    model: nn.Module,
+    family: Family,
+    method: Method,
+    data: ResidentData,
+    split: Split,
+    *,
+    seed: int,
+    compute: Compute,
+    make_model: Callable[[int], nn.Module],
+    checkpoints: Checkpoints | None = None,
+    on_progress: Callable[[Progress], bool] | None = None,
+) -> Report:
+    """Unlearn the forget set from `model`, in place; zero epochs leave it bit for bit.
+
+    Args:
+        model: the original, as pretraining left it.
+        family: of the model.
+        method: with its recipe.
+        data: the dataset on the device.
+        split: forget and retain set.
+        seed: of order, views and everything that the method draws.
+        compute: the device.
+        make_model: a freshly initialised model from a seed, for methods that want another.
+        checkpoints: where to save and resume.
+        on_progress: see `optimise`.
+
+    Raises:
+        NonFiniteLoss: a loss or a weight became NaN or infinite.
+    """
+    samples = TaskSamples(
+        data, split, augmentation=family.augmentation, seed=seed, make_model=make_model
+    )
+    compute.place(model, 0)
+    stopwatch = Stopwatch(compute)
+    task = Task(family, samples)
+    with stopwatch.running():
+        task = replace(task, state=method.prepare(model.eval(), task).to(compute.device))
+    run = _Unlearning(model, method, task, data, split, seed, compute, stopwatch)
+    loss = run.train(checkpoints, on_progress)
+    with stopwatch.running():
+        method.finish(model.eval(), task)
+    _check_weights(model)
+    return Report(run.done, stopwatch.total(), loss)
+
+
+@dataclass
+class _OfPhase:
+    """The checkpoints of one phase: one of an earlier phase is none of its own."""
+
+    checkpoints: Checkpoints
+    phase: int
+    done: int
+    stored: Stored | None
+
+    @property
+    def seconds_between(self) -> float:
+        """As for the whole."""
+        return self.checkpoints.seconds_between
+
+    @property
+    def at_end(self) -> bool:
+        """As for the whole."""
+        return self.checkpoints.at_end
+
+    def load(self) -> Stored | None:
+        """What was stored of this phase."""
+        return self.stored
+
+    def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        """Keep a checkpoint, newer than those of earlier phases."""
+        of_phase = {"phase": str(self.phase), "done": str(self.done)}
+        self.checkpoints.save(self.done + iteration, tensors, metadata | of_phase)
+
+
+@dataclass
+class _Unlearning:
+    model: nn.Module
+    method: Method
+    task: Task
+    data: ResidentData
+    split: Split
+    seed: int
+    compute: Compute
+    stopwatch: Stopwatch
+    done: int = 0
+
+    def train(
+        self,
+        checkpoints: Checkpoints | None,
+        on_progress: Callable[[Progress], bool] | None,
+    ) -> float:
+        """Run all phases, or what is left of them; returns the last loss, NaN if there was none."""
+        stored = None if checkpoints is None else on_first(checkpoints.load)
+        number = 0 if stored is None else int(stored[1]["phase"])
+        self.done = 0 if stored is None else int(stored[1]["done"])
+        loss = math.nan
+        while (phase := self.method.phase(number, self.model, self.task)) is not None:
+            saved = None
+            if checkpoints is not None:
+                saved = _OfPhase(checkpoints, number, self.done, stored)
+            report = self._run(phase, number, saved, on_progress)
+            if phase.after is not None:
+                with self.stopwatch.running():
+                    phase.after()
+            self.done += report.iterations
+            loss, stored, number = report.loss, None, number + 1
+        return loss
+
+    def _run(
+        self,
+        phase: Phase,
+        number: int,
+        checkpoints: Checkpoints | None,
+        on_progress: Callable[[Progress], bool] | None,
+    ) -> Report:
+        batches = self._batches(phase)
+        seed = stable_seed("phase", self.seed, number) if number else self.seed
+        beside = None
+        ready(self.model, phase.recipe, len(batches), self.compute)
+        if phase.beside is not None:
+            size, _ = batch_layout(phase.recipe, len(batches))
+            beside = Beside(self._of(phase.beside, phase), size, seed)
+
+        def loss(iteration: Iteration) -> Tensor:
+            batch: Batch = batches.at(iteration)
+            if beside is not None:
+                batch = replace(batch, beside=beside.of(iteration))
+            return phase.loss(batch)
+
+        self.model.train(phase.training)
+        report = optimise(
+            self.model if phase.module is None else phase.module,
+            phase.recipe,
+            count=len(batches),
+            seed=seed,
+            loss=loss,
+            compute=self.compute,
+            checkpoints=checkpoints,
+            on_progress=on_progress,
+            repeats=phase.repeats,
+            after_update=phase.after_update,
+            until=phase.until,
+            kept=_Kept(self.model, self.task.state),
+            stopwatch=self.stopwatch,
+        )
+        self.model.eval()
+        return report
+
+    def _batches(self, phase: Phase) -> Batches:
+        if phase.trains_on != "all":
+            return self._of(phase.trains_on, phase)
+        retain = self.split.retain[: phase.retain_limit]
+        return self._made(np.concatenate([retain, self.split.forget]))
+
+    def _of(self, part: str, phase: Phase) -> Batches:
+        if part == "forget":
+            return self._made(self.split.forget)
+        return self._made(self.split.retain[: phase.retain_limit])
+
+    def _made(self, ids: Int64[np.ndarray, " n"]) -> Batches:
+        return Batches(self.task.family, self.data, ids, np.isin(ids, self.split.forget))
+
+
+class _Kept(nn.Module):
+    """What a checkpoint holds."""
+
+    def __init__(self, model: nn.Module, state: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.state = state
+
+
+def _check_weights(model: nn.Module) -> None:
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise NonFiniteLoss(
+            "weights after unlearning",
+            "hold NaN or infinite values",
+            "lower the learning rate, or the strength of the method's edit",
+        )
