@@ -36,12 +36,14 @@ from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import SharedBatchNorm, share_batch_norm
 from unlearn_ray.engine.training import train_from_scratch
 from unlearn_ray.engine.unlearning import unlearn
-from unlearn_ray.families.base import Family
+from unlearn_ray.families.base import ContrastiveFamily, Family
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d
+from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.alignment_calibration import AlignmentCalibration
 from unlearn_ray.methods.l1_sparsity import L1Sparsity
+from unlearn_ray.methods.neggrad import NegGrad
 from unlearn_ray.pipeline.runtime import StoredCheckpoints
 from unlearn_ray.storage.store import open_store
 
@@ -55,6 +57,7 @@ STOPPED_AFTER = 5
 FAMILIES: dict[str, Family] = {
     "simclr": SimCLR(projection_size=16),
     "moco": MoCo(projection_size=16, queue_size=40, batch_norm_groups=4),
+    "supervised": Supervised(embedding_size=16),
 }
 # 16 is shared evenly, with whole groups of MoCo's batch norm on each worker; 18 is not.
 BATCH_SIZES = (16, 18)
@@ -99,8 +102,9 @@ def run(family: Family, batch_size: int) -> dict[str, Tensor]:
         original, family, recipe, data, np.arange(COUNT), seed=1, compute=COMPUTE, on_progress=tell
     )
     found = {f"original/{name}": value for name, value in original.state_dict().items()}
+    mixed = AlignmentCalibration if isinstance(family, ContrastiveFamily) else NegGrad
     for method in (
-        AlignmentCalibration(epochs=2, batch_size=batch_size),
+        mixed(epochs=2, batch_size=batch_size),
         L1Sparsity(epochs=2, batch_size=batch_size, coefficient=1e-3),
     ):
         model = new_model(family)

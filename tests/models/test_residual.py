@@ -86,3 +86,23 @@ def test_seed_determines_the_weights() -> None:
     first, again, other = build(3), build(3), build(4)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+
+
+def test_large_images_get_the_stem_of_imagenet() -> None:
+    small, large = (ResNet18(width=4).build(size) for size in (83, 84))
+    images = torch.randn(1, 3, 96, 96)
+    assert small.maxpool(small.conv1(images)).shape[2:] == (96, 96)
+    assert large.maxpool(large.conv1(images)).shape[2:] == (24, 24)
+    assert ResNet18(width=4, stem="cifar").build(224).conv1.stride == (1, 1)
+    assert ResNet18(width=4, stem="imagenet").build(32).conv1.kernel_size == (7, 7)
+
+
+def test_the_stem_of_imagenet_is_torchvisions() -> None:
+    from torchvision.models import resnet18
+
+    theirs, ours = resnet18(), ResNet18().build(224)
+    theirs.fc = torch.nn.Identity()
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))

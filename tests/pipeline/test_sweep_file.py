@@ -627,7 +627,7 @@ def test_a_method_that_the_family_cannot_do(write: Write, monkeypatch: pytest.Mo
     sweep = load_sweep(write(GOOD))
     alignment = sweep.studies[1].method
     reason = "alignment_calibration needs a contrastive family; byol has no negatives"
-    monkeypatch.setattr(alignment, "unsupported", classmethod(lambda cls, family, forget_set: reason))
+    monkeypatch.setattr(alignment, "unsupported", classmethod(lambda *_: reason))
     with pytest.raises(ConfigError) as caught:
         load_sweep(write(GOOD))
     assert "x.yaml:15: methods.alignment_calibration: " + reason in str(caught.value)
