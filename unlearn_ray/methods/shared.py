@@ -1,19 +1,58 @@
-"""What several methods compute: frozen copies, divergences, accuracies, sums of gradients."""
+"""What several methods share: frozen copies, divergences, accuracies, gradients, one-shot edits."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
+from typing import Self
 
 import torch
 from jaxtyping import Float
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unlearn_ray.methods.base import PartName, Samples
+from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.schema import NonNegativeInt, PositiveInt, schema
+from unlearn_ray.methods.base import ClassifierMethod, PartName, Samples
 
 Blocks = Iterable[tuple[Tensor, Tensor]]
+
+
+@schema
+class OneShot(ClassifierMethod):
+    """A method without iterations: all that it does to a classifier is one edit, in `finish`.
+
+    Of the recipe it has the batch size alone; another value than the default of any other of
+    its fields is refused, since it would change a trial's key and nothing else.
+
+    Attributes:
+        epochs: 0.
+        batch_size: images of one forward and backward pass.
+    """
+
+    epochs: NonNegativeInt = 0
+    batch_size: PositiveInt = 256
+
+    @model_validator(mode="after")
+    def _without_recipe(self) -> Self:
+        defaults = {field.name: field.default for field in fields(type(self))}
+        for field in fields(Recipe):
+            name, value = field.name, getattr(self, field.name)
+            if name != "batch_size" and value != defaults[name]:
+                raise ValueError(
+                    f"{name} = {value}: {self.name} edits the weights once, without iterations; "
+                    f"leave {name} out"
+                )
+        return self
+
+
+def plain_attention() -> AbstractContextManager[object]:
+    """Attention as matrix products: the fused kernels have no second or batched derivatives."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 @contextmanager
@@ -101,3 +140,61 @@ def summed_gradients(model: nn.Module, blocks: Blocks, *, power: int = 1) -> dic
                 if gradient is not None:
                     sums[name] += gradient**power
     return sums
+
+
+def flattened(tensors: Iterable[Tensor]) -> Float[Tensor, " d"]:
+    """All entries in one vector, whatever the memory layout."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+@torch.no_grad()
+def add_flattened(parameters: Sequence[Tensor], vector: Float[Tensor, " d"]) -> None:
+    """Add to parameters, in place, what `flattened` would make of as many tensors."""
+    pieces = torch.split(vector, [parameter.numel() for parameter in parameters])
+    for parameter, piece in zip(parameters, pieces, strict=True):
+        parameter += piece.reshape(parameter.shape)
+
+
+def total_gradient(
+    model: nn.Module, blocks: Blocks, parameters: Sequence[nn.Parameter]
+) -> Float[Tensor, " d"]:
+    """Gradient of the sum of all samples' cross-entropies, flattened; in the model's mode."""
+    total = torch.zeros_like(flattened(parameters))
+    for images, labels in blocks:
+        loss = functional.cross_entropy(model(images), labels, reduction="sum")
+        total += flattened(torch.autograd.grad(loss, parameters, materialize_grads=True))
+    return total
+
+
+@torch.no_grad()
+def conjugate_gradients(
+    product: Callable[[Float[Tensor, " d"]], Float[Tensor, " d"]],
+    vector: Float[Tensor, " d"],
+    *,
+    iterations: int,
+    tolerance: float = 1e-6,
+) -> Float[Tensor, " d"]:
+    """Solve A x = vector for a symmetric A that is known by its products with vectors.
+
+    Where A turns out not to be positive definite it ends with what it has, as truncated Newton
+    methods do (Nocedal and Wright, "Numerical Optimization", algorithm 7.1).
+
+    Args:
+        product: of A with a vector.
+        vector: the right-hand side.
+        iterations: products at most.
+        tolerance: of the residual's length, relative to the vector's.
+    """
+    solution, residual, direction = torch.zeros_like(vector), vector.clone(), vector.clone()
+    squared = residual @ residual
+    enough = tolerance**2 * squared
+    for _ in range(iterations):
+        image = product(direction)
+        curvature = direction @ image
+        if squared <= enough or curvature <= 0:
+            break
+        solution += squared / curvature * direction
+        residual -= squared / curvature * image
+        previous, squared = squared, residual @ residual
+        direction = residual + squared / previous * direction
+    return solution

@@ -1,0 +1,148 @@
+"""LCODEC against exact Hessians."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.methods.colours import accuracies, original, same_bits, samples, unlearned
+from tests.methods.exact import flat, gradients, hessian, small_model, small_task
+from unlearn_ray.methods.base import Task
+from unlearn_ray.methods.codec import Rows
+from unlearn_ray.methods.lcodec import LCODEC
+
+
+def rows_of(model: nn.Module) -> tuple[Rows, Tensor]:
+    """Some rows of every layer, and where they lie among all weights."""
+    layers = [model.backbone.conv, model.backbone.linear, model.classifier]
+    rows = Rows(layers, [2, 4, 0, 9])
+    marked = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
+    marked["backbone.conv.weight"][[0, 2]] = 1
+    for part in ("weight", "bias"):
+        marked[f"backbone.linear.{part}"][1] = 1
+        marked[f"classifier.{part}"][2] = 1
+    where = torch.cat([value.flatten() for value in marked.values()]).nonzero()[:, 0]
+    assert len(where) == 2 * 27 + (3 + 1) + (4 + 1)
+    return rows, where
+
+
+def in_order(model: nn.Module, rows: Rows, where: Tensor) -> Tensor:
+    """Of each entry of `rows`, its place in `where`."""
+    twin = small_model()
+    with torch.no_grad():
+        start = 0
+        for weight in model.parameters():
+            count = weight.numel()
+            weight.copy_(torch.arange(start, start + count).view(weight.shape))
+            start += count
+        places = rows.values().long()
+        model.load_state_dict(twin.state_dict())
+    assert torch.equal(places.sort().values, where)
+    return places
+
+
+@pytest.mark.parametrize("batch_size", [4, 256])
+def test_hessian_product_is_the_exact_hessian(batch_size: int) -> None:
+    model, task = small_model(), small_task()
+    rows, where = rows_of(model)
+    places = in_order(model, rows, where)
+    method = LCODEC(samples=9, batch_size=batch_size)
+    images, labels = (each[:9] for each in task.samples.parts["retain"])
+    expected = hessian(model, images, labels)[places][:, places]
+    columns = [
+        method.hessian_product(model, task, rows, unit)
+        for unit in torch.eye(len(places), dtype=torch.float64)
+    ]
+    torch.testing.assert_close(torch.stack(columns, dim=1), expected)
+
+
+@pytest.mark.parametrize("batch_size", [2, 256])
+def test_step_is_newtons(batch_size: int) -> None:
+    model, task = small_model(), small_task(retain=12, forget=5)
+    rows, where = rows_of(model)
+    places = in_order(model, rows, where)
+    method = LCODEC(damping=2.0, strength=3.0, iterations=200, batch_size=batch_size)
+    matrix = hessian(model, *task.samples.parts["retain"])[places][:, places]
+    damped = matrix + 2.0 * torch.eye(len(places), dtype=torch.float64)
+    assert torch.linalg.eigvalsh(damped).min() > 0
+    total = sum(gradients(model, task, "forget")[:3])[places]
+    expected = 3.0 / (17 - 3) * torch.linalg.inv(damped) @ total
+    images, labels = (each[:3] for each in task.samples.parts["forget"])
+    found = method.step(model, task, images, labels, rows)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-9)
+
+
+class Fixed(LCODEC):
+    """Without a search."""
+
+    def select(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Rows:
+        return Rows([model.classifier], [1, 3])
+
+
+def test_groups_follow_each_other() -> None:
+    model, task = small_model(), small_task(forget=5)
+    method = Fixed(removals=2, largest_drop=1, damping=1.0)
+    twin = small_model()
+    rows = Rows([twin.classifier], [1, 3])
+    for group in (slice(0, 3), slice(3, 5)):
+        images, labels = (each[group] for each in task.samples.parts["forget"])
+        rows.put(rows.values() + method.step(twin, task, images, labels, rows))
+    method.finish(model, task)
+    assert torch.equal(flat(model), flat(twin))
+    assert not torch.equal(flat(model), flat(small_model()))
+    assert torch.equal(model.backbone.conv.weight, small_model().backbone.conv.weight)
+
+
+def test_what_costs_too_much_is_taken_back() -> None:
+    spoiling = LCODEC(strength=1e6, perturbations=30, removals=2)
+    assert same_bits(unlearned(spoiling), original())
+    allowed = replace(spoiling, largest_drop=1)
+    assert accuracies(unlearned(allowed))[1] < 0.9
+
+
+def test_noise() -> None:
+    task = small_task(retain=40, forget=10)
+    method = Fixed(epsilon=0.1, delta=0.01, damping=1.0, removals=1, largest_drop=1)
+    gamma = 2 * 0.25 * 10**2 / (50**2 * 1.0**3)
+    deviation = gamma / 0.1 * math.sqrt(2 * math.log(1.25 / 0.01))
+    assert method.noise_deviation(task, 10) == pytest.approx(deviation)
+    plain, noisy = small_model(), small_model()
+    replace(method, epsilon=None).finish(plain, task)
+    method.finish(noisy, task)
+    drawn = torch.randn(2 * 5, generator=task.samples.generator("lcodec")).double()
+    rows = Rows([noisy.classifier], [1, 3])
+    moved = rows.values() - Rows([plain.classifier], [1, 3]).values()
+    torch.testing.assert_close(moved, deviation * drawn)
+
+
+def test_selection_is_of_rows_that_the_loss_depends_on() -> None:
+    model, blocks = original(), samples(whole_class=True).blocks("forget", 10)
+    images, labels = next(blocks)
+    method = LCODEC(perturbations=300, rows=3)
+    generator = torch.Generator().manual_seed(0)
+    rows = method.select(model, images, labels, generator)
+    assert len(rows.parameters) >= 1
+    again = method.select(model, images, labels, torch.Generator().manual_seed(0))
+    assert torch.equal(rows.values(), again.values())
+    # The logit of the images' class says most of their loss.
+    one = replace(method, rows=1).select(model, images, labels, generator)
+    assert [id(each) for each in one.parameters] == [
+        id(each) for each in model.classifier.parameters()
+    ]
+    assert torch.equal(one.values()[:8], model.classifier.weight[0])
+
+
+def test_a_class_is_unlearned() -> None:
+    forget, retain = accuracies(unlearned(LCODEC(strength=60, damping=0.1, perturbations=200)))
+    assert forget < 0.8
+    assert retain > 0.9
+
+
+def task_size(task: Task) -> int:
+    return task.retain_size + task.forget_size

@@ -1,0 +1,108 @@
+"""What all one-shot edits owe, and the solver that two of them use."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.methods.colours import original, same_bits, unlearned
+from unlearn_ray.data.forget_sets.random import Random
+from unlearn_ray.families.simclr import SimCLR
+from unlearn_ray.families.supervised import Supervised
+from unlearn_ray.methods.fisher import Fisher
+from unlearn_ray.methods.influence import Influence
+from unlearn_ray.methods.lcodec import LCODEC
+from unlearn_ray.methods.shared import OneShot, conjugate_gradients
+from unlearn_ray.methods.ssd import SSD
+
+METHODS = [Fisher, Influence, LCODEC, SSD]
+# A strength of 0; for SSD, a threshold that no weight reaches.
+IDLE = [Fisher(alpha=0), Influence(alpha=0), LCODEC(strength=0), SSD(alpha=1e30)]
+QUICK = [Fisher(), Influence(), LCODEC(perturbations=50, removals=2), SSD()]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 1),
+        ("learning_rate", 0.1),
+        ("optimizer", "adam"),
+        ("momentum", 0.5),
+        ("weight_decay", 0.0),
+        ("schedule", "cosine"),
+    ],
+)
+def test_a_recipe_is_refused(method: type[OneShot], field: str, value: object) -> None:
+    with pytest.raises(
+        ValueError, match=f"{field} = {value}: {method.name} edits .* leave {field}"
+    ):
+        method(**{field: value})
+    method(batch_size=3, **{field: getattr(method(), field)})
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_only_classifiers(method: type[OneShot]) -> None:
+    assert method.unsupported(Supervised(), Random()) is None
+    assert method.unsupported(SimCLR(), Random()) == (
+        f"{method.name} needs a classifier; simclr has none"
+    )
+
+
+@pytest.mark.parametrize("method", IDLE, ids=lambda method: method.name)
+@pytest.mark.parametrize("whole_class", [True, False])
+def test_without_strength_every_bit_stays(method: OneShot, whole_class: bool) -> None:
+    assert same_bits(unlearned(method, whole_class=whole_class), original())
+
+
+@pytest.mark.parametrize("method", QUICK, ids=lambda method: method.name)
+def test_edits_are_repeatable_and_leave_no_gradients(method: OneShot) -> None:
+    once, again = unlearned(method), unlearned(method)
+    assert same_bits(once, again)
+    assert not same_bits(once, original())
+    assert all(weight.grad is None and weight.requires_grad for weight in once.parameters())
+    assert not once.training
+
+
+def symmetric(size: int, least: float) -> Tensor:
+    """With eigenvalues from `least` to 3."""
+    noise = torch.Generator().manual_seed(size)
+    square = torch.randn(size, size, generator=noise, dtype=torch.float64)
+    basis = torch.linalg.qr(square).Q
+    return basis @ torch.diag(torch.linspace(least, 3, size, dtype=torch.float64)) @ basis.T
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 20])
+def test_conjugate_gradients_solve(size: int) -> None:
+    matrix = symmetric(size, 0.1)
+    vector = torch.arange(1, size + 1, dtype=torch.float64)
+    found = conjugate_gradients(lambda v: matrix @ v, vector, iterations=3 * size, tolerance=1e-12)
+    torch.testing.assert_close(found, torch.linalg.solve(matrix, vector))
+
+
+def test_conjugate_gradients_end_where_they_are_told_to() -> None:
+    matrix, asked = symmetric(20, 0.1), []
+
+    def product(vector: Tensor) -> Tensor:
+        asked.append(vector)
+        return matrix @ vector
+
+    vector = torch.ones(20, dtype=torch.float64)
+    conjugate_gradients(product, vector, iterations=4, tolerance=0)
+    assert len(asked) == 4
+    rough = conjugate_gradients(product, vector, iterations=100, tolerance=0.1)
+    assert len(asked) < 4 + 20
+    assert (matrix @ rough - vector).norm() <= 0.1 * vector.norm()
+    nothing = conjugate_gradients(product, torch.zeros(20, dtype=torch.float64), iterations=9)
+    assert not nothing.any()
+
+
+def test_conjugate_gradients_stop_where_the_matrix_is_not_positive() -> None:
+    vector = torch.ones(9, dtype=torch.float64)
+    matrix = symmetric(9, -2)
+    found = conjugate_gradients(lambda v: matrix @ v, vector, iterations=50)
+    assert found.isfinite().all()
+    # What it has is the least of the quadratic form so far, which began at 0.
+    assert 0.5 * found @ matrix @ found - vector @ found < 0
+    assert not conjugate_gradients(lambda v: -v, vector, iterations=50).any()

@@ -1,0 +1,181 @@
+"""UNSIR's three phases against loops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.methods.colours import accuracies, original, same_bits, unlearned
+from tests.methods.exact import prepared, small_model, small_task
+from tests.toy import random_batch
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.data.forget_sets.classes import Classes
+from unlearn_ray.data.forget_sets.random import Random
+from unlearn_ray.families.simclr import SimCLR
+from unlearn_ray.families.supervised import Supervised
+from unlearn_ray.methods import unsir
+from unlearn_ray.methods.base import Task
+from unlearn_ray.methods.unsir import Unsir
+
+SMALL = Unsir(noise_size=3, noise_batches=2, samples_per_class=4)
+QUICK = Unsir(
+    epochs=3, learning_rate=0.02, batch_size=20, samples_per_class=50, noise_size=16,
+    noise_batches=4, noise_penalty=0.01,
+)  # fmt: skip
+
+
+def batch_of(size: int) -> Batch:
+    batch = random_batch(size, views=1, image_size=4, dtype=torch.float64)
+    return Batch(batch.views, batch.labels % 2 + 1, batch.is_forget, batch.generator)
+
+
+def task_of(method: Unsir, forgotten: tuple[int, ...] = (0, 3)) -> Task:
+    return prepared(method, small_model(), small_task(forgotten=forgotten))
+
+
+def cross_entropy(model: nn.Module, image: Tensor, label: int) -> float:
+    logits = model(image[None])[0].tolist()
+    return math.log(math.fsum(map(math.exp, logits))) - logits[label]
+
+
+def test_noise_is_normal_and_labelled() -> None:
+    state = task_of(replace(SMALL, noise_size=500)).state
+    assert state.images.shape == (1000, 3, 4, 4)
+    assert state.labels.tolist() == [0] * 500 + [3] * 500
+    assert float(state.images.mean()) == pytest.approx(0, abs=0.02)
+    assert float(state.images.std()) == pytest.approx(1, abs=0.02)
+    assert set(state.state_dict()) == {"images", "labels"}
+
+
+@pytest.mark.parametrize("penalty", [0.1, 0.0])
+def test_noise_loss(penalty: float) -> None:
+    method = replace(SMALL, noise_penalty=penalty)
+    task, model = task_of(method), small_model()
+    expected = 0.0
+    for number, label in enumerate((0, 3)):
+        images = task.state.images[3 * number : 3 * number + 3]
+        errors = [cross_entropy(model, image, label) for image in images]
+        lengths = [math.fsum(value**2 for value in image.flatten().tolist()) for image in images]
+        expected += -sum(errors) / 3 + penalty * sum(lengths) / 3
+    loss = method.noise_loss(model, batch_of(4), task)
+    assert loss.item() == pytest.approx(expected)
+    loss.backward()
+    assert task.state.images.grad.abs().sum() > 0
+
+
+def shown(model: nn.Module, method: Unsir, batch: Batch, task: Task) -> tuple[float, Tensor]:
+    """The loss, and what the model is shown."""
+    images = []
+    hook = model.register_forward_pre_hook(lambda _, inputs: images.append(inputs[0]))
+    loss = method.loss(model, batch, task).item()
+    hook.remove()
+    return loss, torch.cat(images)
+
+
+@pytest.mark.parametrize(("size", "noisy"), [(10, 6), (9, 5), (3, 2), (1, 1)])
+def test_impair_loss(size: int, noisy: int) -> None:
+    """2 * 3 noise images of each of 2 classes and 4 retain images of each of 2: 12 of 20."""
+    task, model, batch = task_of(SMALL), small_model(), batch_of(size)
+    loss, images = shown(model, SMALL, batch, task)
+    first = size - noisy
+    assert torch.equal(images[:first], batch.views[0][:first])
+    expected = [
+        cross_entropy(model, image, label)
+        for image, label in zip(images[:first], batch.labels.tolist(), strict=False)
+    ]
+    for image in images[first:]:
+        (row,) = [row for row, noise in enumerate(task.state.images) if torch.equal(image, noise)]
+        expected.append(cross_entropy(model, image, [0, 0, 0, 3, 3, 3][row]))
+    assert len(expected) == size
+    assert loss == pytest.approx(sum(expected) / size)
+
+
+@pytest.mark.parametrize("workers", [2, 3, 10])
+def test_workers_see_the_rows_of_one_batch(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, model = task_of(SMALL), small_model()
+    _, expected = shown(model, SMALL, batch_of(10), task)
+    seen = []
+    for worker in range(workers):
+        rows = slice(10 * worker // workers, 10 * (worker + 1) // workers)
+        whole = batch_of(10)
+        mine = Batch((_Rows(whole.views[0], rows),), whole.labels, whole.is_forget, whole.generator)
+        monkeypatch.setattr(unsir, "own_rows", lambda count, rows=rows: rows)
+        monkeypatch.setattr(unsir, "gather_rows", lambda own, count: own.new_zeros(count, 4))
+        seen.append(shown(model, SMALL, mine, task)[1])
+    assert torch.equal(torch.cat(seen), expected)
+
+
+class _Rows:
+    """The view of a worker that is asked for its own rows."""
+
+    def __init__(self, images: Tensor, rows: slice) -> None:
+        self.images, self.rows = images, rows
+
+    def __getitem__(self, _: object) -> Tensor:
+        return self.images[self.rows]
+
+
+def test_phases() -> None:
+    method = replace(SMALL, epochs=2, batch_size=7)
+    task, model = task_of(method), small_model()
+    noise, impair, repair = (method.phase(number, model, task) for number in range(3))
+    assert method.phase(3, model, task) is None
+    assert noise.module is task.state
+    assert not noise.training
+    assert (noise.recipe.epochs, noise.repeats, noise.trains_on) == (1, 40, "forget")
+    assert noise.recipe.batch_size == task.forget_size
+    assert (noise.recipe.optimizer, noise.recipe.learning_rate) == ("adam", 0.1)
+    assert noise.recipe.weight_decay == 0
+    for phase, rate, limit in ((impair, 0.02, 8 + 12), (repair, 0.01, 8)):
+        recipe = phase.recipe
+        assert (recipe.optimizer, recipe.learning_rate, recipe.epochs) == ("adam", rate, 2)
+        assert (phase.trains_on, phase.retain_limit, phase.module) == ("retain", limit, None)
+        assert (phase.training, recipe.batch_size, recipe.weight_decay) == (True, 7, 0)
+    batch = batch_of(6)
+    expected = [
+        cross_entropy(model, image, label)
+        for image, label in zip(batch.views[0], batch.labels.tolist(), strict=True)
+    ]
+    assert repair.loss(batch).item() == pytest.approx(sum(expected) / 6)
+
+
+def test_noise_raises_the_error() -> None:
+    method = replace(SMALL, noise_penalty=0.01)
+    task, model = task_of(method), small_model()
+    before = method.noise_loss(model, batch_of(4), task).item()
+    adam = torch.optim.Adam(task.state.parameters(), lr=0.1)
+    for _ in range(method.noise_steps):
+        adam.zero_grad()
+        method.noise_loss(model, batch_of(4), task).backward()
+        adam.step()
+    assert method.noise_loss(model, batch_of(4), task).item() < before - 1
+
+
+def test_whole_classes_alone() -> None:
+    classes = Classes(classes=(1,))
+    assert Unsir.unsupported(Supervised(), classes) is None
+    assert Unsir.unsupported(SimCLR(), classes) == "unsir needs a classifier; simclr has none"
+    reason = Unsir.unsupported(Supervised(), Random())
+    assert reason == "unsir forgets whole classes; the forget set random does not"
+
+
+def test_a_class_is_forgotten() -> None:
+    forget, retain = accuracies(unlearned(QUICK))
+    assert forget < 0.1
+    assert retain > 0.9
+
+
+def test_zero_epochs() -> None:
+    assert same_bits(unlearned(replace(QUICK, epochs=0)), original())
+
+
+def test_published_settings() -> None:
+    method = Unsir()
+    assert (method.optimizer, method.epochs, method.batch_size) == ("adam", 1, 256)
+    assert (method.learning_rate, method.repair_learning_rate) == (0.02, 0.01)
+    assert (method.samples_per_class, method.noise_size, method.noise_batches) == (1000, 256, 20)
+    assert (method.noise_steps, method.noise_learning_rate, method.noise_penalty) == (40, 0.1, 0.1)

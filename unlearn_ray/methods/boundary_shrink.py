@@ -1,0 +1,91 @@
+"""Boundary Shrink: give every forget image the class on the other side of its nearest boundary.
+
+Chen et al., "Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting the Decision
+Boundary", CVPR 2023, with the official code's settings.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import gather_rows, own_rows
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+    schema,
+)
+from unlearn_ray.families.similarity import full_precision, precise
+from unlearn_ray.methods.base import ClassifierMethod, Task
+from unlearn_ray.methods.shared import frozen_copy
+
+
+@register("boundary_shrink")
+@schema
+class BoundaryShrink(ClassifierMethod):
+    """L = cross-entropy of forget images with the class that the original gives to their attack.
+
+    The attack is one step of FGSM on the frozen original w0, in pixels of [0, 1] that are
+    rounded to 1/255 as the images were:
+
+        x' = clip(x + epsilon * sign(grad_x CE(w0(x), y)), 0, 1),    y' = argmax w0(x').
+
+    As in the official code y' is y where the attack fails. The retain set is not seen.
+
+    The learning rate is worth searching in [1e-5, 1e-3].
+
+    Attributes:
+        epsilon: how far a pixel of [0, 1] is moved.
+    """
+
+    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "forget"
+
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = 1e-5
+    weight_decay: NonNegativeFloat = 0.0
+    epochs: NonNegativeInt = 10
+    epsilon: UnitInterval = 0.1
+
+    def prepare(self, model: nn.Module, task: Task) -> nn.Module:
+        """The frozen original."""
+        state = nn.Module()
+        state.original = frozen_copy(model)
+        return state
+
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """Cross-entropy with the nearest other class."""
+        images = batch.view(0)
+        labels = self.nearest(task, images, batch.labels[own_rows(batch.size)])
+        logits = gather_rows(model(images), batch.size)
+        with full_precision(logits):
+            return functional.cross_entropy(precise(logits), gather_rows(labels, batch.size))
+
+    def nearest(
+        self, task: Task, images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"]
+    ) -> Int[Tensor, " n"]:
+        """The classes that the original gives to the attacked images."""
+        augmentation = task.family.augmentation
+        mean, deviation = (
+            torch.tensor(values, dtype=images.dtype).view(3, 1, 1).to(images.device)
+            for values in (augmentation.mean, augmentation.std)
+        )
+        original = cast(nn.Module, task.state.original)
+        # Signs of gradients would be lost in half precision.
+        with full_precision(images), torch.enable_grad():
+            attacked = images.detach().clone().requires_grad_()
+            total = functional.cross_entropy(original(attacked), labels, reduction="sum")
+            sign = torch.autograd.grad(total, attacked)[0].sign()
+        with full_precision(images), torch.no_grad():
+            pixels = images * deviation + mean + self.epsilon * sign
+            rounded = (pixels.clamp(0, 1) * 255).round() / 255
+            classes: Tensor = original((rounded - mean) / deviation).argmax(dim=1)
+        return classes
