@@ -5,7 +5,8 @@
 Both run in this process, on one thread, in turns, on the same synthetic 32x32 images, with a
 ResNet-8 and the same batched augmentation, so that only the protocol differs:
 
-- ours: every registered metric, the probe on cached features, images in channels_last;
+- ours: every metric of a sweep that names none, the probe on cached features, images in
+  channels_last;
 - the reference: 100 probe epochs, each running the frozen encoder on the augmented retain set
   and then on all training and test images to validate, in NCHW; EMIA's ten passes over the
   members, the forget set and the test set with its loops over 45 pairs and 501 thresholds; a
@@ -89,6 +90,7 @@ def ours(data: ResidentData, split: Split) -> dict[str, float]:
     return {
         name: value
         for metric in parts(Metric).values()
+        if metric.by_default
         for name, value in metric().measure(measured).values.items()
     }
 

@@ -114,7 +114,9 @@ class Lightly:
         for mine, theirs in zip(model.projection.parameters(), head.parameters(), strict=True):
             theirs.data.copy_(mine)
         nobody = torch.zeros(16, dtype=torch.bool)
-        batch = Batch((views[0], views[1]), nobody.long(), nobody, torch.Generator())
+        batch = Batch(
+            (views[0], views[1]), nobody.long(), nobody, torch.Generator(), torch.arange(16)
+        )
         theirs = self.criterion(self.model(views[0]), self.model(views[1]))
         torch.testing.assert_close(family.criterion(model, batch), theirs)
 

@@ -51,6 +51,7 @@ def random_batch(
         labels=torch.randint(10, (size,), generator=noise).to(device),
         is_forget=is_forget.to(device),
         generator=torch.Generator().manual_seed(seed + 1),
+        ids=torch.arange(size, device=device),
     )
 
 
@@ -88,6 +89,12 @@ class ToySamples:
 
     def size(self, part: PartName) -> int:
         return len(self.parts[part][1])
+
+    def ids(self, part: PartName) -> Tensor:
+        """Those of the forget set come first: a `random_batch` has such ids."""
+        order = ("forget", "retain", "validation")
+        begin = sum(self.size(before) for before in order[: order.index(part)])
+        return torch.arange(begin, begin + self.size(part))
 
     def labels(self, part: PartName) -> Tensor:
         return self.parts[part][1]

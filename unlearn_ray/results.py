@@ -45,7 +45,7 @@ columns of rows:
   sweep, study, purpose (tuning, reporting, reference), method, trial, state (complete, stopped,
   failed), failure, seed, dataset, forget_set, family, model, hyperparameters, hp_<field>,
   <metric>, <metric>_retrained, <metric>_gap, average_gap, average_gap_percentage,
-  unlearning_seconds, retraining_seconds, evaluation_seconds, accelerator_hours_unlearn,
+  tug_of_war, unlearning_seconds, retraining_seconds, evaluation_seconds, accelerator_hours_unlearn,
   accelerator_hours_evaluate (of steps that were run for this row), device, host,
   version_<library>, key_unlearn, key_original, key_retrained, key_evaluate, created
 

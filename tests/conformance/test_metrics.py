@@ -7,17 +7,27 @@ import math
 import pytest
 import torch
 
-from tests.metrics.evidence import random_evidence
+from tests.metrics.evidence import FORGET_SETS, metrics_of, random_evidence
 from unlearn_ray.core.registry import parts, summary
 from unlearn_ray.metrics.base import Metric
 
 METRICS = parts(Metric)
+CASES = [(name, forgotten) for forgotten in FORGET_SETS for name in metrics_of(forgotten)]
+each_case = pytest.mark.parametrize(("name", "forgotten"), CASES)
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_returns_exactly_its_columns_all_finite(name: str) -> None:
+def test_every_metric_says_something_of_some_forget_set_and_else_why_not() -> None:
+    assert {name for name, _ in CASES} == set(METRICS)
+    for forgotten, forget_set in FORGET_SETS.items():
+        for name in METRICS.keys() - metrics_of(forgotten).keys():
+            assert name in str(METRICS[name].unsupported(forget_set))
+
+
+@each_case
+def test_returns_exactly_its_columns_all_finite(name: str, forgotten: str) -> None:
     sizes = {"retain": 12, "forget": 5, "test": 9}
-    evidence = random_evidence(sizes, seed=1, before=random_evidence(sizes, seed=2))
+    before = random_evidence(sizes, seed=2)
+    evidence = random_evidence(sizes, seed=1, before=before, forgotten=forgotten)
     measured = METRICS[name]().measure(evidence)
     assert list(measured.values) == list(METRICS[name].columns)
     assert all(type(v) is float and math.isfinite(v) for v in measured.values.values())
@@ -27,19 +37,20 @@ def test_returns_exactly_its_columns_all_finite(name: str) -> None:
         assert bool(array.isfinite().all())
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_measures_the_same_twice(name: str) -> None:
-    evidence = random_evidence(seed=1, before=random_evidence(seed=2))
+@each_case
+def test_measures_the_same_twice(name: str, forgotten: str) -> None:
+    evidence = random_evidence(seed=1, before=random_evidence(seed=2), forgotten=forgotten)
     first, second = (METRICS[name]().measure(evidence) for _ in range(2))
     assert first.values == second.values
     assert first.arrays.keys() == second.arrays.keys()
     assert all(torch.equal(first.arrays[a], second.arrays[a]) for a in first.arrays)
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_one_forget_sample_is_enough(name: str) -> None:
+@each_case
+def test_one_forget_sample_is_enough(name: str, forgotten: str) -> None:
     sizes = {"retain": 12, "forget": 1, "test": 9}
-    evidence = random_evidence(sizes, seed=1, before=random_evidence(sizes, seed=2))
+    before = random_evidence(sizes, seed=2)
+    evidence = random_evidence(sizes, seed=1, before=before, forgotten=forgotten)
     assert all(math.isfinite(v) for v in METRICS[name]().measure(evidence).values.values())
 
 
@@ -51,9 +62,17 @@ def test_columns_are_unique_and_described() -> None:
     assert all(summary(metric) for metric in METRICS.values())
 
 
-def test_the_average_gap_counts_the_five_of_the_paper() -> None:
+def test_the_average_gap_counts_the_five_of_the_paper_unless_others_are_named() -> None:
     counted = {name for name, metric in METRICS.items() if metric.in_average_gap}
-    assert counted == {
+    assert {name for name in counted if METRICS[name].by_default} == {
         "retain_accuracy", "test_accuracy", "forget_accuracy", "cmia_efficacy", "emia_efficacy",
     }  # fmt: skip
+    assert {name for name in counted if not METRICS[name].by_default} == {
+        "test_accuracy_remaining", "test_accuracy_forgotten",
+    }  # fmt: skip
     assert all(len(METRICS[name].columns) == 1 for name in counted)
+
+
+def test_what_is_measured_by_default_can_be_measured_of_every_forget_set() -> None:
+    by_default = {name for name, metric in METRICS.items() if metric.by_default}
+    assert all(by_default <= metrics_of(forgotten).keys() for forgotten in FORGET_SETS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,11 +13,12 @@ import torch
 from torch import nn
 
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch
+from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.registry import Part, find, parts, summary
 from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.base import ContrastiveFamily, Family
-from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.methods.base import Method, Phase, Task
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 
@@ -82,9 +85,8 @@ def test_there_are_parts_to_test() -> None:
     assert MODELS
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_method_on_family(method: str, family: str) -> None:
+def phases_on(method: str, family: str) -> Iterator[tuple[Phase, Family, nn.Module]]:
+    """The phases of a method with its defaults, on a two-layer model; none if it cannot."""
     part = find(Method, method)
     criterion, model = family_and_model(family)
     reason = part.unsupported(criterion, FORGET_SET)
@@ -92,35 +94,62 @@ def test_method_on_family(method: str, family: str) -> None:
         assert re.search(r"\w+ \w+", reason), "say in words why not"
         assert method in reason or family in reason
         return
-    unlearning = part()
-    forget = {"retain": (), "forget": tuple(range(12)), "all": (1, 5, 6)}[part.trains_on]
-    batch = random_batch(12, forget, views=criterion.views, image_size=8)
-    loss = unlearning.loss(model, batch, Task(criterion, ToySamples(90, 30)))
-    assert loss.shape == ()
-    assert torch.isfinite(loss)
-    loss.backward()
-    gradient = model.backbone.conv.weight.grad
-    assert torch.isfinite(gradient).all()
-    assert gradient.abs().sum() > 0
+    samples = ToySamples(90, 30, image_size=8, make_model=lambda: family_and_model(family)[1])
+    unlearning, task = part(), Task(criterion, samples)
+    task = replace(task, state=unlearning.prepare(model.eval(), task))
+    for number in count():
+        phase = unlearning.phase(number, model, task)
+        if phase is None:
+            break
+        model.train(phase.training).zero_grad()
+        yield phase, criterion, model
+        if phase.after is not None:
+            phase.after()
+    unlearning.finish(model.eval(), task)
 
 
-@pytest.mark.parametrize("forget", [(), (0,), tuple(range(8))], ids=["none", "one", "all"])
-@pytest.mark.parametrize("method", [m for m in METHODS if find(Method, m).trains_on == "all"])
+def batch_for(phase: Phase, family: Family, forget: tuple[int, ...]) -> Batch:
+    batch = random_batch(12, forget, views=family.views, image_size=8)
+    if phase.beside is None:
+        return batch
+    rows = tuple(range(12)) if phase.beside == "forget" else ()
+    return replace(batch, beside=random_batch(12, rows, seed=5, views=family.views, image_size=8))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_method_on_family(method: str, family: str) -> None:
+    for phase, criterion, model in phases_on(method, family):
+        forget = {"retain": (), "forget": tuple(range(12)), "all": (1, 5, 6)}[phase.trains_on]
+        loss = phase.loss(batch_for(phase, criterion, forget))
+        assert loss.shape == ()
+        assert torch.isfinite(loss)
+        loss.backward()
+        optimised = model if phase.module is None else phase.module
+        gradients = [weight.grad for weight in optimised.parameters() if weight.grad is not None]
+        assert gradients
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+        assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+        if phase.after_update is not None:
+            phase.after_update()
+
+
+@pytest.mark.parametrize("forget", [(), (0,), tuple(range(12))], ids=["none", "one", "all"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_mixed_batches_may_lack_either_set(
     method: str, family: str, forget: tuple[int, ...]
 ) -> None:
-    part = find(Method, method)
-    criterion, model = family_and_model(family)
-    if part.unsupported(criterion, FORGET_SET) is not None:
-        return
-    batch = random_batch(8, forget, views=criterion.views, image_size=8)
-    loss = part().loss(model, batch, Task(criterion, ToySamples(90, 30)))
-    loss.backward()
-    trained = [weight for weight in model.parameters() if weight.grad is not None]
-    assert torch.isfinite(loss)
-    assert trained
-    assert all(torch.isfinite(weight.grad).all() for weight in trained)
+    for phase, criterion, model in phases_on(method, family):
+        if phase.trains_on != "all":
+            continue
+        loss = phase.loss(batch_for(phase, criterion, forget))
+        loss.backward()
+        optimised = model if phase.module is None else phase.module
+        trained = [weight for weight in optimised.parameters() if weight.grad is not None]
+        assert torch.isfinite(loss)
+        assert trained
+        assert all(torch.isfinite(weight.grad).all() for weight in trained)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from unlearn_ray.core.errors import UnlearnRayError
-from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps
+from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps, tug_of_war
 
 NAMES = ("EMIA", "RA", "TA", "UA", "CMIA")
 # Table 1, MoCo, CIFAR-10, 10 %: Retrain, and each method with its printed Avg. Gap and AGP
@@ -40,3 +40,16 @@ def test_a_missing_reference_is_an_error() -> None:
 def test_a_reference_of_zero_has_no_percentage() -> None:
     assert average_gap_percentage({"RA": 0.0}, {"RA": 0.0}, ["RA"]) == 0
     assert math.isnan(average_gap_percentage({"RA": 1.0}, {"RA": 0.0}, ["RA"]))
+
+
+def test_tug_of_war() -> None:
+    names = ("forget_accuracy", "retain_accuracy", "test_accuracy", "emia_efficacy")
+    retrained = dict(zip(names, (86.0, 100.0, 85.5, 50.0), strict=True))
+    unlearned = dict(zip(names, (96.0, 98.0, 80.5, 10.0), strict=True))
+    found = tug_of_war(gaps(unlearned, retrained))
+    assert found == pytest.approx((1 - 0.10) * (1 - 0.02) * (1 - 0.05))
+    assert tug_of_war(gaps(retrained, retrained)) == 1.0
+    assert tug_of_war(dict.fromkeys(names, 100.0)) == 0.0
+    for name in names[:3]:
+        without = {key: value for key, value in unlearned.items() if key != name}
+        assert tug_of_war(gaps(without, retrained)) is None

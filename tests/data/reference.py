@@ -34,6 +34,8 @@ def photographs(count: int, size: int, seed: int = 0) -> Tensor:
 def view(image: Any, parameters: ViewParameters, row: int, padding: int = 0) -> Any:
     """One view before normalisation, of a PIL image or a float tensor (3, H, W)."""
     size = list(functional.get_image_size(image))[::-1]
+    if parameters.angle is not None:
+        image = functional.rotate(image, parameters.angle[row].item())
     if parameters.crop is not None:
         box = parameters.crop[row].tolist()
         image = functional.resized_crop(image, *box, size, antialias=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from unlearn_ray.data.augmentation import (
     probe_views,
 )
 from unlearn_ray.data.rendering import render, work_at_once
+from unlearn_ray.data.rotation import rotated
 from unlearn_ray.data.view_parameters import ViewParameters
 
 AUGMENTATIONS = {
@@ -26,6 +28,9 @@ AUGMENTATIONS = {
     "probe": probe_views(),
     "nothing": Augmentation(),
     "flip": Augmentation(flip=0.5),
+    "rotation": Augmentation(rotation=180),
+    "rotation and crop": Augmentation(rotation=15, padding=4, flip=0.5),
+    "rotation and more": Augmentation(rotation=30, crop_scale=(0.3, 1), jitter=0.5, hue=0.2),
     "crop": Augmentation(crop_scale=(0.05, 1.0), crop_ratio=(0.3, 3.0)),
     "hue": Augmentation(jitter=0.9, hue=0.5),
     "no hue": Augmentation(jitter=0.9, brightness=0.8, contrast=1.5, saturation=2.0),
@@ -71,7 +76,8 @@ def test_views_are_torchvisions(augmentation: Augmentation, size: int) -> None:
 def test_what_other_devices_compute_is_the_same(augmentation: Augmentation) -> None:
     images = noise(100, 16)
     parameters = augmentation.sample(100, 16, generator())
-    padded = functional.pad(images, (0, 0, *(augmentation.padding,) * 4))
+    turned = images if parameters.angle is None else rotated(images, parameters.angle)
+    padded = functional.pad(turned, (0, 0, *(augmentation.padding,) * 4))
     views = torch.empty(images.shape)
     # All images together, with neutral operations where one needs none.
     work = work_at_once(parameters, 16)
@@ -108,6 +114,7 @@ def test_gpu_never_waits() -> None:
         (replace(contrastive_views(), jitter=0.0), 0.6),
         (contrastive_views(), 1.5),
         (probe_views(), 1e-4),
+        (Augmentation(rotation=180), 1e-2),
     ],
 )
 def test_views_are_near_pils(augmentation: Augmentation, mean_error: float) -> None:
@@ -126,6 +133,29 @@ def test_crop_does_not_see_outside_its_box() -> None:
     crop = torch.tensor([[10, 5, 10, 10]])
     views = Augmentation(crop_scale=(0.1, 1.0)).apply(images, ViewParameters(1, crop=crop))
     assert levels(views).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 32, 84])
+def test_quarter_turns_are_exact(size: int) -> None:
+    images = noise(4, size)
+    turned = rotated(images, torch.tensor([0.0, 90.0, 180.0, -90.0], dtype=torch.float64))
+    for image, view, quarters in zip(images, turned, (0, 1, 2, -1), strict=True):
+        assert torch.equal(view, image.rot90(quarters, (0, 1)))
+
+
+@pytest.mark.parametrize("size", [9, 32, 84])
+def test_a_rotation_is_that_of_single_pixels(size: int) -> None:
+    images, degrees = noise(3, size), [-171.3, 14.2, 44.9]
+    turned = rotated(images, torch.tensor(degrees, dtype=torch.float64))
+    centre = (size - 1) / 2
+    for image, view, angle in zip(images.tolist(), turned.tolist(), degrees, strict=True):
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        for y in range(size):
+            for x in range(size):
+                column = round(cos * (x - centre) - sin * (y - centre) + centre)
+                row = round(sin * (x - centre) + cos * (y - centre) + centre)
+                inside = 0 <= column < size and 0 <= row < size
+                assert view[y][x] == (image[row][column] if inside else [0, 0, 0])
 
 
 def test_normalise_is_the_test_time_view() -> None:
@@ -176,6 +206,8 @@ def test_what_is_off_is_not_drawn() -> None:
         {"crop_ratio": (0.0, 1.0)},
         {"hue": 0.6},
         {"flip": 1.2},
+        {"rotation": -1.0},
+        {"rotation": 181.0},
         {"brightness": -0.1},
         {"std": (0.1, 0.0, 0.1)},
     ],

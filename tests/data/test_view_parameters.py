@@ -11,11 +11,11 @@ from scipy import stats
 from torch import Tensor
 
 import unlearn_ray.core.torchvision_import  # noqa: F401
-from unlearn_ray.data.augmentation import contrastive_views, probe_views
+from unlearn_ray.data.augmentation import Augmentation, contrastive_views, probe_views
 from unlearn_ray.data.view_parameters import draw_crop
 
 # isort: split
-from torchvision.transforms import ColorJitter, RandomCrop, RandomResizedCrop
+from torchvision.transforms import ColorJitter, RandomCrop, RandomResizedCrop, RandomRotation
 
 DRAWS = 4000
 
@@ -105,6 +105,17 @@ def test_jitter_factors_and_orders() -> None:
             counts[row, orders.index(tuple(order))] += 1
     assert counts.min() > 0
     assert stats.chi2_contingency(counts).pvalue > 0.01
+
+
+@pytest.mark.parametrize("degrees", [15.0, 180.0])
+def test_angles(degrees: float) -> None:
+    ours = Augmentation(rotation=degrees).sample(DRAWS, 32, generator()).angle
+    torch.manual_seed(1)
+    transform = RandomRotation(degrees)
+    theirs = torch.tensor([transform.get_params(transform.degrees) for _ in range(DRAWS)])
+    assert ours is not None
+    assert ours.abs().max() <= degrees
+    assert same_law(ours, theirs.double())
 
 
 def test_rates_and_independence() -> None:

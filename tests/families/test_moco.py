@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -114,7 +115,7 @@ def test_key_encoder_follows_before_keys_are_made() -> None:
     model = model_of(family)
     diverge(model)
     batch = random_batch(8, dtype=torch.float64)
-    same = Batch((batch.views[0], batch.views[0]), batch.labels, batch.is_forget, batch.generator)
+    same = replace(batch, views=(batch.views[0], batch.views[0]))
     pieces = family.info_nce(model, same)
     # With momentum 0 the key encoder is the query encoder: the same image gives the same vector.
     torch.testing.assert_close(pieces.positive, torch.full((8,), 10.0, dtype=torch.float64))

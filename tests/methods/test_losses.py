@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def pieces_of(family: ContrastiveFamily, batch: Batch) -> InfoNCE:
     """The pieces that a fresh model gives: another call of the same model would advance MoCo."""
     generator = torch.Generator()
     generator.set_state(batch.generator.get_state())
-    twin = Batch(batch.views, batch.labels, batch.is_forget, generator)
+    twin = replace(batch, generator=generator)
     return family.info_nce(model_of(family), twin)
 
 

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.core.registry import parts
+from unlearn_ray.data.base import ForgetSet
+from unlearn_ray.data.forget_sets.classes import Classes
+from unlearn_ray.data.forget_sets.random import Random
+from unlearn_ray.metrics.base import Evidence, Metric, SetName
+
+FORGET_SETS: dict[str, ForgetSet] = {"samples": Random(), "classes": Classes(classes=(0,))}
+
+
+def metrics_of(forgotten: str) -> dict[str, type[Metric]]:
+    """The registered metrics that have something to say of forgotten samples, or classes."""
+    forget_set = FORGET_SETS[forgotten]
+    return {name: m for name, m in parts(Metric).items() if m.unsupported(forget_set) is None}
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,12 @@ def random_evidence(
     views: int = 10,
     size: int = 6,
     before: Evidence | None = None,
+    forgotten: str = "samples",
 ) -> GivenEvidence:
-    """Random labels, probabilities and views; views of one sample resemble each other."""
+    """Random labels, probabilities and views; views of one sample resemble each other.
+
+    Forgotten "classes" are class 0, which the forget set alone has, and all of it.
+    """
     generator = torch.Generator().manual_seed(seed)
     closeness = {"retain": 1.5, "forget": 1.0, "test": 0.7}
 
@@ -58,8 +74,13 @@ def random_evidence(
         center = closeness[part] * torch.randn(n, 1, size, generator=generator)
         return center + torch.randn(n, views, size, generator=generator)
 
+    labels = {p: torch.randint(classes, (n,), generator=generator) for p, n in sizes.items()}
+    if forgotten == "classes":
+        labels["forget"].zero_()
+        labels["retain"].clamp_(min=1)
+        labels["test"][:1] = 0
     return GivenEvidence(
-        {p: torch.randint(classes, (n,), generator=generator) for p, n in sizes.items()},
+        labels,
         {p: torch.randn(n, classes, generator=generator).softmax(1) for p, n in sizes.items()},
         {p: views_of(p, n) for p, n in sizes.items()},
         before,

@@ -8,6 +8,8 @@ import pytest
 
 from tests.results.rows import SETTING, SPREAD, one_row
 from unlearn_ray.core.errors import UnlearnRayError
+from unlearn_ray.core.registry import find
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.rows import (
     Hours,
     Keys,
@@ -44,7 +46,10 @@ def test_a_failed_trial_has_the_same_columns_and_no_numbers() -> None:
     assert list(failed) == list(complete)
     assert (failed["state"], failed["failure"]) == ("failed", "loss is nan")
     assert failed["retain_accuracy_retrained"] == 90.0
-    empty = ("retain_accuracy", "retain_accuracy_gap", "average_gap", "average_gap_percentage")
+    empty = (
+        *("retain_accuracy", "retain_accuracy_gap", "average_gap", "average_gap_percentage"),
+        "tug_of_war",
+    )
     assert all(failed[name] is None for name in empty)
 
 
@@ -66,3 +71,16 @@ def test_a_missing_reference_is_an_error_and_no_number() -> None:
 
 def test_only_metrics_of_the_average_gap_are_counted() -> None:
     assert counted_columns(SETTING.metrics) == ["retain_accuracy", "test_accuracy"]
+
+
+def test_tug_of_war_stands_beside_the_average_gap_where_its_accuracies_were_measured() -> None:
+    assert one_row("finetune", 2, 91.0, 81.0)["tug_of_war"] is None
+    found = one_row("finetune", 2, 91.0, 81.0, forget=70.0)
+    assert found["tug_of_war"] == pytest.approx(0.99 * 0.99 * 0.9)
+    columns = list(found)
+    assert columns.index("tug_of_war") == columns.index("average_gap_percentage") + 1
+
+
+def test_metrics_beyond_the_papers_count_where_they_are_named() -> None:
+    named = [find(Metric, name)() for name in ("unlearn_score", "test_accuracy_remaining")]
+    assert counted_columns([*SETTING.metrics, *named])[2:] == ["test_accuracy_remaining"]

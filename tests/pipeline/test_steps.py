@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.metrics.evidence import metrics_of
 from tests.tiny import SWEEP, run, run_references, runtime, tiny_sweep, trial
 from unlearn_ray import results
 from unlearn_ray.core.errors import StopRequested
@@ -195,7 +196,7 @@ def test_zero_epochs_leave_the_original_bit_for_bit(
 
 
 def test_every_value_of_an_evaluation_is_finite(trained: Store, tiny: Sweep) -> None:
-    every = tuple(part() for part in parts(Metric).values())
+    every = tuple(part() for part in metrics_of("samples").values())
     step = Evaluate(replace(tiny.setting, metrics=every), 0, Retrain(tiny.setting, 0))
     done = run(step, runtime(trained.url))
     values = done.record.result["values"]

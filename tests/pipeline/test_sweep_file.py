@@ -21,6 +21,7 @@ from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.describe import describe_parts
 from unlearn_ray.pipeline.fields import label
 from unlearn_ray.pipeline.ranges import read_range
+from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import TABLE_1, load_sweep
 from unlearn_ray.pipeline.sweep_schema import Range
 from unlearn_ray.pipeline.yaml_tree import ConfigErrors, Value, override, read_tree
@@ -99,10 +100,11 @@ def test_an_augmentation_overrides_the_fields_of_its_family(write: Write) -> Non
     assert family.temperature == 0.4  # type: ignore[attr-defined]
 
 
-def test_metrics_default_to_all_with_those_of_table_1_first(write: Write) -> None:
+def test_metrics_default_to_mucs_with_those_of_table_1_first(write: Write) -> None:
     names = [metric.name for metric in load_sweep(write(GOOD)).setting.metrics]
     assert tuple(names[:5]) == TABLE_1
-    assert sorted(names) == sorted(parts(Metric))
+    assert sorted(names) == [name for name, metric in parts(Metric).items() if metric.by_default]
+    assert counted_columns(load_sweep(write(GOOD)).setting.metrics) == list(TABLE_1)
     chosen = load_sweep(write(GOOD + "metrics: [test_accuracy, {emia_efficacy: {views: 4}}]\n"))
     assert [label(m) for m in chosen.setting.metrics] == [
         "test_accuracy",
@@ -465,6 +467,13 @@ BAD = {
         "21: metrics = [forgetting_score]",
         "none counts in the average gap",
         "add one of",
+    ),
+    "a metric of forgotten classes for forgotten samples": (
+        "search: {trials: 6}",
+        "metrics: [test_accuracy, test_accuracy_remaining]",
+        "21: metrics",
+        "test_accuracy_remaining needs whole classes to be forgotten; random forgets samples",
+        "remove the metric, or change the forget set",
     ),
     "metrics not a list": (
         "search: {trials: 6}",

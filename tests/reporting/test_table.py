@@ -58,6 +58,39 @@ def test_numbers_are_those_computed_by_hand() -> None:
     assert original.metrics["retain_accuracy"].gap == pytest.approx(3.0)  # 4 and 2
 
 
+def test_tug_of_war_is_shown_where_it_was_measured() -> None:
+    rows = [
+        one_row("finetune", 2, 91.0, 79.0, forget=90.0),
+        one_row("finetune", 3, 91.0, 84.0, forget=80.0),
+        one_row("original", 2, 90.0, 80.0, forget=100.0),
+        one_row("neggrad", 2, 91.0, 79.0),
+    ]
+    table = comparison(frame(rows))
+    retrain, original, finetune, neggrad = table.lines
+    assert finetune.tug_of_war is not None
+    each = [0.9 * 0.99 * 0.99, 1.0 * 0.99 * 1.0]
+    assert finetune.tug_of_war.mean == pytest.approx(sum(each) / 2)
+    assert finetune.tug_of_war.std == pytest.approx(abs(each[0] - each[1]) / math.sqrt(2))
+    assert original.tug_of_war is not None
+    assert original.tug_of_war.mean == pytest.approx(0.8)
+    assert (retrain.tug_of_war, neggrad.tug_of_war) == (None, None)
+    _, _, further = plain_text(table).partition("Not in the average gap")
+    rows_shown = further.split("\n\n")[0].strip().splitlines()
+    lines = {line.split()[0]: line.split() for line in rows_shown}
+    assert lines["Method"][-4:] == ["ToW", "(1", "is", "best)"]
+    assert lines["finetune"][-3:] == ["0.9360", "±", "0.0763"]
+    assert lines["original"][-1] == "0.8000"
+    assert lines["neggrad"][-1] == "-"
+    found = table.frame().set_index("method")
+    assert found.loc["finetune", "tug_of_war"] == pytest.approx(sum(each) / 2)
+
+
+def test_rows_of_before_tug_of_war_are_shown_without() -> None:
+    rows = [{k: v for k, v in row.items() if k != "tug_of_war"} for row in small_sweep()]
+    for table in (comparison(frame(rows)), comparison(frame(small_sweep()))):
+        assert "ToW" not in plain_text(table)
+
+
 def test_one_seed_has_no_deviation() -> None:
     table = comparison(frame([one_row("finetune", 2, 91.0, 79.0)]))
     line = table.lines[-1]

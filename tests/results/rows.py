@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -62,9 +63,13 @@ def one_row(
     created: str = "2026-01-01T00:00:00Z",
     seconds: float = 1.5,
     hours: float = 0.25,
+    forget: float | None = None,
     **hyperparameters: Any,
 ) -> dict[str, Scalar]:
-    """One row; the forgetting score is 0.3, and without `retain` nothing was measured."""
+    """One row; the forgetting score is 0.3, and without `retain` nothing was measured.
+
+    With `forget` the forget accuracy was measured, too; the retrained model's is 80.
+    """
     values: Mapping[str, float] | None = None
     if retain is not None:
         assert test is not None
@@ -74,6 +79,12 @@ def one_row(
             "forgetting_score": 0.3,
             **SPREAD,
         }
+    setting, retrained = SETTING, RETRAINED[seed]
+    if values is not None and forget is not None:
+        accuracy = find(Metric, "forget_accuracy")()
+        setting = replace(SETTING, metrics=(*SETTING.metrics, accuracy))
+        values = {**values, "forget_accuracy": forget}
+        retrained = {**retrained, "forget_accuracy": 80.0}
     reference = method in ("retrain", "original")
     subject = Subject(
         sweep=sweep,
@@ -86,11 +97,11 @@ def one_row(
     )
     return row(
         subject,
-        SETTING,
+        setting,
         state=state,
         failure=failure,
         values=values,
-        reference=RETRAINED[seed],
+        reference=retrained,
         seconds=Seconds(unlearning=None if reference else seconds, retraining=30.0),
         hours=Hours() if reference else Hours(hours, hours / 2),
         keys=Keys(original=f"original{seed}", retrained=f"retrained{seed}"),

@@ -33,6 +33,7 @@ class Batch:
         is_forget: which images belong to the forget set, (B,).
         generator: a CPU generator seeded from (seed, iteration), for whatever else the
             iteration draws (MoCo's key shuffle); the same on every worker.
+        ids: of each image in the dataset's training set, (B,).
         beside: the batch of another set that this iteration sees, where it sees one.
     """
 
@@ -40,12 +41,26 @@ class Batch:
     labels: Int[Tensor, " batch"]
     is_forget: Bool[Tensor, " batch"]
     generator: torch.Generator
+    ids: Int64[Tensor, " batch"]
     beside: Batch | None = None
 
     @property
     def size(self) -> int:
         """Number of images of the whole batch."""
         return self.labels.shape[0]
+
+    @property
+    def joined(self) -> Batch:
+        """This batch and the one beside it as one, in this order: one pass through a model."""
+        assert self.beside is not None
+        pairs = zip(self.views, self.beside.views, strict=True)
+        return Batch(
+            views=tuple(_JoinedView(*pair, self.size, self.beside.size) for pair in pairs),
+            labels=torch.cat([self.labels, self.beside.labels]),
+            is_forget=torch.cat([self.is_forget, self.beside.is_forget]),
+            generator=self.generator,
+            ids=torch.cat([self.ids, self.beside.ids]),
+        )
 
     def view(
         self, index: int, order: Int64[Tensor, " batch"] | None = None
@@ -58,3 +73,23 @@ class Batch:
         """
         own = own_rows(self.size)
         return self.views[index][own if order is None else order[own]]
+
+
+@dataclass(frozen=True)
+class _JoinedView:
+    first: View
+    second: View
+    first_size: int
+    second_size: int
+
+    def __getitem__(self, rows: slice | Int64[Tensor, " n"], /) -> Float[Tensor, "n 3 h w"]:
+        if isinstance(rows, Tensor):
+            return self[:][rows]
+        begin, end, _ = rows.indices(self.first_size + self.second_size)
+        of_first = slice(begin, min(end, self.first_size))
+        of_second = slice(max(begin - self.first_size, 0), end - self.first_size)
+        if of_second.stop <= 0:
+            return self.first[of_first]
+        if of_first.start >= of_first.stop:
+            return self.second[of_second]
+        return torch.cat([self.first[of_first], self.second[of_second]])

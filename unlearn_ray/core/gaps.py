@@ -1,7 +1,8 @@
-"""The retrain gap, derived for every metric in one place.
+"""The retrain gap, derived for every metric in one place, and what is derived of gaps.
 
 MUC: "Avg. Gap" is the mean over metrics of |method - Retrain|; AGP (appendix B.3) divides each
-gap by Retrain's value first.
+gap by Retrain's value first. "Tug of War" (Zhao et al., "What Makes Unlearning Hard and What to
+Do About It", NeurIPS 2024) multiplies what three gaps leave of 1.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import math
 from collections.abc import Collection, Mapping
 
 from unlearn_ray.core.errors import UnlearnRayError
+
+# Whose gaps Tug of War is made of: accuracies, in percent.
+TUG_OF_WAR = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 
 
 def gaps(values: Mapping[str, float], reference: Mapping[str, float]) -> dict[str, float]:
@@ -42,6 +46,20 @@ def average_gap_percentage(
     """
     shares = [_share(gap[name], reference[name]) for name in counted]
     return 100 * math.fsum(shares) / len(counted)
+
+
+def tug_of_war(gap: Mapping[str, float]) -> float | None:
+    """ToW = (1 - |dFA|) (1 - |dRA|) (1 - |dTA|), accuracies in [0, 1]; 1 is best.
+
+    Args:
+        gap: of every metric that was measured, accuracies in percent.
+
+    Returns:
+        None if one of the three accuracies was not measured.
+    """
+    if not gap.keys() >= set(TUG_OF_WAR):
+        return None
+    return math.prod(1 - gap[name] / 100 for name in TUG_OF_WAR)
 
 
 def _share(gap: float, reference: float) -> float:

@@ -16,8 +16,10 @@ from torch.nn import functional
 
 from unlearn_ray.core.schema import NonNegativeFloat, NonNegativeInt, UnitInterval, schema
 from unlearn_ray.data.rendering import render, scale_and_offset, work_at_once, work_in_groups
+from unlearn_ray.data.rotation import rotated
 from unlearn_ray.data.view_parameters import (
     ViewParameters,
+    draw_angle,
     draw_crop,
     draw_factors,
     draw_flag,
@@ -32,9 +34,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Augmentation:
     """A distribution of views of a square image; what a field leaves at 0 or null costs nothing.
 
-    The view is made in this order: crop, flip, colour jitter, gray, normalisation.
+    The view is made in this order: rotation, crop, flip, colour jitter, gray, normalisation.
 
     Attributes:
+        rotation: RandomRotation by an angle uniform in [-rotation, rotation] degrees, about the
+            centre: each pixel is the nearest of the image, or black outside of it.
         crop_scale: share of the image's area that RandomResizedCrop keeps; null: no such crop.
         crop_ratio: its range of width / height.
         padding: black pixels around the image before a crop of the image's size is taken.
@@ -45,6 +49,7 @@ class Augmentation:
         mean, std: what normalises each channel of [0, 1].
     """
 
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     crop_scale: tuple[float, float] | None = None
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     padding: NonNegativeInt = 0
@@ -72,7 +77,9 @@ class Augmentation:
 
     def sample(self, count: int, image_size: int, generator: torch.Generator) -> ViewParameters:
         """Draw parameters for `count` images, on the CPU, from `generator`."""
-        crop = shift = factors = order = None
+        angle = crop = shift = factors = order = None
+        if self.rotation:
+            angle = draw_angle(count, self.rotation, generator)
         if self.crop_scale is not None:
             crop = draw_crop(count, image_size, self.crop_scale, self.crop_ratio, generator)
         elif self.padding:
@@ -87,13 +94,17 @@ class Augmentation:
             factors = draw_factors(count, strengths, generator)
             order = draw_order(count, operations, generator)
         gray = draw_flag(count, self.gray, generator)
-        return ViewParameters(count, operations, crop, shift, flip, jitter, factors, order, gray)
+        return ViewParameters(
+            count, operations, angle, crop, shift, flip, jitter, factors, order, gray
+        )
 
     def apply(
         self, images: UInt8[Tensor, "batch height width 3"], parameters: ViewParameters
     ) -> Float[Tensor, "batch 3 height width"]:
         """One view of each image, normalised, channels_last in memory."""
         size = images.shape[1]
+        if parameters.angle is not None:
+            images = rotated(images, parameters.angle.to(images.device, non_blocking=True))
         if parameters.shift is not None:
             images = functional.pad(images, (0, 0, *(self.padding,) * 4))
         views = torch.empty(len(images), size, size, 3, device=images.device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import permutations
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 CROP_TRIES = 10
@@ -20,6 +20,7 @@ class ViewParameters:
     Attributes:
         count: number of images.
         operations: the colour operations that are applied (those whose strength is not 0).
+        angle: degrees of a counter-clockwise rotation.
         crop: top, left, height and width of the box that is stretched to the image's size.
         shift: top and left of the crop inside the padded image.
         flip: whether left and right are swapped.
@@ -31,6 +32,7 @@ class ViewParameters:
 
     count: int
     operations: tuple[int, ...] = ()
+    angle: Float64[Tensor, " batch"] | None = None
     crop: Int64[Tensor, "batch 4"] | None = None
     shift: Int64[Tensor, "batch 2"] | None = None
     flip: Bool[Tensor, " batch"] | None = None
@@ -53,6 +55,12 @@ class ViewParameters:
     def _tensors(self) -> dict[str, Tensor]:
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+
+
+def draw_angle(count: int, degrees: float, generator: torch.Generator) -> Float64[Tensor, " count"]:
+    """Angles uniform in [-degrees, degrees], as torchvision's RandomRotation draws them."""
+    uniform = torch.rand(count, generator=generator, dtype=torch.float64)
+    return uniform.mul_(2 * degrees).sub_(degrees)
 
 
 def draw_crop(

@@ -71,6 +71,7 @@ class Batches:
             labels=self._data.train_labels[ids],
             is_forget=self._is_forget[rows],
             generator=iteration.generator,
+            ids=ids,
         )
 
     def _view(self, images: Tensor, iteration: Iteration) -> _View:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from unlearn_ray.data.augmentation import Augmentation, normalise
@@ -61,6 +61,10 @@ class TaskSamples:
     def size(self, part: PartName) -> int:
         """Number of samples."""
         return self._ids[part].shape[0]
+
+    def ids(self, part: PartName) -> Int64[Tensor, " n"]:
+        """Of a part's samples in the dataset, on the device."""
+        return self._ids[part]
 
     def labels(self, part: PartName) -> Int[Tensor, " n"]:
         """Classes of a part's samples, on the device."""

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.collective import on_first
+from unlearn_ray.core.collective import on_first, world_size
 from unlearn_ray.core.errors import NonFiniteLoss
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.data.base import Split
@@ -27,6 +27,7 @@ from unlearn_ray.engine.loop import (
 )
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.samples import TaskSamples
+from unlearn_ray.engine.shared_batch_norm import share_batch_norm
 from unlearn_ray.engine.training import ready
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method, Phase, Task
@@ -157,6 +158,8 @@ class _Unlearning:
         if phase.beside is not None:
             size, _ = batch_layout(phase.recipe, len(batches))
             beside = Beside(self._of(phase.beside, phase), size, seed)
+            if phase.joined and world_size() > 1:
+                share_batch_norm(self.model, 2 * size)
 
         def loss(iteration: Iteration) -> Tensor:
             batch: Batch = batches.at(iteration)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
@@ -45,6 +45,10 @@ class Samples(Protocol):
 
     def size(self, part: PartName) -> int:
         """Number of samples."""
+        ...
+
+    def ids(self, part: PartName) -> Int64[Tensor, " n"]:
+        """Of a part's samples in the dataset (`Batch.ids`), in the order of their labels."""
         ...
 
     def labels(self, part: PartName) -> Int[Tensor, " n"]:
@@ -108,6 +112,7 @@ class Phase:
         loss: what one iteration descends on.
         beside: another set that every iteration sees a batch of (`Batch.beside`), of the same
             size, in shuffled passes of its own.
+        joined: whether the two pass the model as one (`Batch.joined`): batch norm sees both.
         repeats: how many iterations in a row see the same batch (each with a new one beside).
         retain_limit: use only the first retain samples in the seed's permuted order.
         module: what is optimised; the model if None. It is a part of the model or the state.
@@ -121,6 +126,7 @@ class Phase:
     trains_on: TrainsOn
     loss: Callable[[Batch], Float[Tensor, ""]]
     beside: Literal["retain", "forget"] | None = None
+    joined: bool = False
     repeats: int = 1
     retain_limit: int | None = None
     module: nn.Module | None = None

@@ -1,20 +1,50 @@
-"""What the three accuracies share."""
+"""What the accuracies share."""
 
 from __future__ import annotations
 
+from jaxtyping import Bool
+from torch import Tensor, isin
+
 from unlearn_ray.core.errors import DataError
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.data.base import ForgetSet
+from unlearn_ray.metrics.base import Evidence, Metric, SetName
 
 
-def accuracy(evidence: Evidence, part: SetName) -> float:
-    """Percent of a set that the linear probe classifies correctly; the first class wins ties.
+def accuracy(evidence: Evidence, part: SetName, among: Bool[Tensor, " n"] | None = None) -> float:
+    """Percent of a set that is classified correctly; the first class wins ties.
+
+    Args:
+        evidence: of the model.
+        part: the set.
+        among: count these of its samples alone.
 
     Raises:
-        DataError: the set is empty.
+        DataError: there is nothing to count.
     """
     require_samples(evidence, part)
     correct = evidence.probabilities(part).argmax(dim=1) == evidence.labels(part)
-    return 100 * int(correct.sum()) / evidence.size(part)
+    if among is None:
+        return 100 * int(correct.sum()) / evidence.size(part)
+    if not among.any():
+        raise DataError(
+            f"{part} set",
+            "has no sample of the classes that are to be measured",
+            "forget other classes",
+        )
+    return 100 * int(correct[among].sum()) / int(among.sum())
+
+
+def of_forgotten_classes(evidence: Evidence) -> Bool[Tensor, " test"]:
+    """Which test samples are of a class that the forget set has and the retain set lacks."""
+    test, forget, retain = (evidence.labels(part) for part in ("test", "forget", "retain"))
+    return isin(test, forget) & ~isin(test, retain)
+
+
+def needs_whole_classes(metric: type[Metric], forget_set: ForgetSet) -> str | None:
+    """Why a metric that tells forgotten from remaining classes says nothing of a forget set."""
+    if forget_set.whole_classes:
+        return None
+    return f"{metric.name} needs whole classes to be forgotten; {forget_set.name} forgets samples"
 
 
 def require_samples(evidence: Evidence, *sets: SetName) -> None:

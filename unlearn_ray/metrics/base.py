@@ -35,7 +35,7 @@ class Evidence(Protocol):
         ...
 
     def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Softmax of the linear probe trained on this model's retain features."""
+        """Softmax of a classifier, or of the linear probe trained on a model's retain features."""
         ...
 
     def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
@@ -63,13 +63,16 @@ class Metric(Part):
     Class attributes:
         columns: its columns, with the header of each in a printed table.
         in_average_gap: whether its (single) column counts in the average gap (MUC: EMIA, RA,
-            TA, UA and CMIA, all in percent).
+            TA, UA and CMIA, all in percent) of a sweep that measures it.
+        by_default: whether a sweep that names no metrics measures it: MUC's. What else counts
+            in the average gap thus counts where a sweep names it, and nowhere else.
     """
 
     kind: ClassVar[str] = "metric"
     room: ClassVar[str] = "unlearn_ray.metrics"
     columns: ClassVar[dict[str, str]]
     in_average_gap: ClassVar[bool] = False
+    by_default: ClassVar[bool] = True
 
     @classmethod
     def unsupported(cls, forget_set: ForgetSet) -> str | None:

@@ -13,7 +13,7 @@ from unlearn_ray.metrics.base import Evidence, Measurement, Metric
 @register("forget_accuracy")
 @schema
 class ForgetAccuracy(Metric):
-    """Accuracy of the linear probe on the forget set, in percent (MUC, section 3.3: UA).
+    """Accuracy on the forget set, in percent (MUC, section 3.3: UA).
 
     Beware: MUC's UA is this accuracy, near the test accuracy for a retrained model; the UA of
     Unlearn-Sparse and SalUn is 100 minus it.

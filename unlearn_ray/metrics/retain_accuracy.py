@@ -13,7 +13,7 @@ from unlearn_ray.metrics.base import Evidence, Measurement, Metric
 @register("retain_accuracy")
 @schema
 class RetainAccuracy(Metric):
-    """Accuracy of the linear probe on the retain set, in percent (MUC, section 3.3: RA)."""
+    """Accuracy on the retain set, in percent (MUC, section 3.3: RA)."""
 
     columns: ClassVar[dict[str, str]] = {"retain_accuracy": "RA"}
     in_average_gap: ClassVar[bool] = True

@@ -13,7 +13,7 @@ from unlearn_ray.metrics.base import Evidence, Measurement, Metric
 @register("test_accuracy")
 @schema
 class TestAccuracy(Metric):
-    """Accuracy of the linear probe on the test set, in percent (MUC, section 3.3: TA)."""
+    """Accuracy on the test set, in percent (MUC, section 3.3: TA)."""
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy": "TA"}
     in_average_gap: ClassVar[bool] = True

@@ -2,8 +2,8 @@
 
 Columns: sweep, study (key), purpose, method, trial, state, failure, seed, dataset, forget_set,
 family, model; hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
-`<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit) and
-average_gap_percentage; unlearning_seconds, retraining_seconds, evaluation_seconds;
+`<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit),
+average_gap_percentage and tug_of_war; unlearning_seconds, retraining_seconds, evaluation_seconds;
 accelerator_hours_unlearn, accelerator_hours_evaluate; device, host, `version_<library>`;
 key_unlearn, key_original, key_retrained, key_evaluate; created.
 """
@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps
+from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps, tug_of_war
 from unlearn_ray.core.keys import canonical, plain
 from unlearn_ray.core.schema import field_values
 from unlearn_ray.methods.base import Method
@@ -202,4 +202,5 @@ def _measured(
         if gap is None or reference is None
         else average_gap_percentage(gap, reference, counted)
     )
+    result["tug_of_war"] = None if gap is None else tug_of_war(gap)
     return result

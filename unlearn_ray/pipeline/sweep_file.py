@@ -88,8 +88,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = No
 
 
 def default_metrics() -> tuple[Metric, ...]:
-    """Every registered metric, those of MUC's Table 1 first."""
-    known = parts(Metric)
+    """The registered metrics that are measured by default, those of MUC's Table 1 first."""
+    known = {name: metric for name, metric in parts(Metric).items() if metric.by_default}
     first = [name for name in TABLE_1 if name in known]
     return tuple(known[name]() for name in [*first, *(n for n in known if n not in first)])
 

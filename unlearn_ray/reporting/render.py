@@ -14,6 +14,7 @@ from unlearn_ray.reporting.grid import Grid, aligned, markdown_grid, rich_grid
 from unlearn_ray.reporting.table import Cell, Comparison, Line
 
 _NONE = "-"
+_TUG_OF_WAR = "ToW (1 is best)"
 
 
 def plain_text(comparison: Comparison) -> str:
@@ -74,13 +75,16 @@ def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
 
 
 def further_grid(comparison: Comparison, wrap: str = " ") -> Grid:
-    """Header and rows of the metrics that do not count; empty if there are none."""
+    """Header and rows of what does not count: metrics, and ToW; empty if there is nothing."""
     names = [name for name in comparison.headers if name not in comparison.counted]
-    if not names:
+    tug_of_war = any(line.tug_of_war is not None for line in comparison.lines)
+    if not names and not tug_of_war:
         return []
-    grid = [["Method", *(comparison.headers[name] for name in names)]]
+    head = ["Method", *(comparison.headers[name] for name in names)]
+    grid = [[*head, _TUG_OF_WAR] if tug_of_war else head]
     for line in comparison.lines:
-        grid.append([line.method, *(_text(cell, 4, wrap) for cell in _cells(line, names))])
+        cells = [*_cells(line, names), *([line.tug_of_war] if tug_of_war else [])]
+        grid.append([line.method, *(_text(cell, 4, wrap) for cell in cells)])
     return grid
 
 

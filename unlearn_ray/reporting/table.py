@@ -42,6 +42,7 @@ class Line:
         metrics: by column; a metric that was not measured is left out.
         average_gap: in the metrics' unit (percentage points).
         average_gap_percentage: AGP, in percent.
+        tug_of_war: ToW, 1 at best; None where one of its accuracies was not measured.
         seconds: unlearning time, or retraining time of the retrained model.
         trial: the winning trial.
         hyperparameters: of the winning trial.
@@ -53,6 +54,7 @@ class Line:
     metrics: Mapping[str, Cell] | None = None
     average_gap: Cell | None = None
     average_gap_percentage: Cell | None = None
+    tug_of_war: Cell | None = None
     seconds: Cell | None = None
     trial: int | None = None
     hyperparameters: Mapping[str, Any] | None = None
@@ -108,6 +110,7 @@ class Comparison:
         for name, cell in (
             ("average_gap", line.average_gap),
             ("average_gap_percentage", line.average_gap_percentage),
+            ("tug_of_war", line.tug_of_war),
             ("unlearning_seconds", line.seconds),
         ):
             record |= _numbers(name, cell)
@@ -160,6 +163,8 @@ def comparison(
     headers = metric_headers() if headers is None else headers
     counted = counted_columns() if counted is None else counted
     columns = _metric_columns(rows, counted)
+    if "tug_of_war" not in rows:  # all were written before it was known
+        rows = rows.assign(tug_of_war=None)
     trials = rows[rows["purpose"] != "reference"]
     current, notes = _newest_studies(trials)
     winners = _winning_rows(current)
@@ -242,6 +247,7 @@ def _method_line(
         metrics=_cells(complete, columns),
         average_gap=_cell(complete["average_gap"]),
         average_gap_percentage=_cell(complete["average_gap_percentage"]),
+        tug_of_war=_cell(complete["tug_of_war"]),
         seconds=_cell(complete["unlearning_seconds"]),
         trial=trial,
         hyperparameters=hyperparameters,
@@ -290,6 +296,7 @@ def _original_lines(
             metrics=_cells(original, columns),
             average_gap=_cell(original["average_gap"]),
             average_gap_percentage=_cell(original["average_gap_percentage"]),
+            tug_of_war=_cell(original["tug_of_war"]),
         )
     ]
 

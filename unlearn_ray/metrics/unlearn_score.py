@@ -1,0 +1,40 @@
+"""Unlearn score: how differently a model treats forgotten and unseen samples."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.data.base import ForgetSet
+from unlearn_ray.metrics.accuracy import accuracy
+from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+
+
+@register("unlearn_score")
+@schema
+class UnlearnScore(Metric):
+    """|test accuracy - forget accuracy|, in percentage points; lower is better.
+
+    "Contrastive Unlearning" (2401.10458), section 5.1, of sample unlearning. It asks for no
+    retrained model, and its two accuracies count in the average gap, so it does not.
+    """
+
+    columns: ClassVar[dict[str, str]] = {"unlearn_score": "Unlearn score"}
+    by_default: ClassVar[bool] = False
+
+    @classmethod
+    def unsupported(cls, forget_set: ForgetSet) -> str | None:
+        """A forgotten class is not to be named at all: the score would be highest at its best."""
+        if not forget_set.whole_classes:
+            return None
+        return f"{cls.name} is for forgotten samples; {forget_set.name} forgets whole classes"
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """The difference.
+
+        Raises:
+            DataError: a set is empty.
+        """
+        difference = accuracy(evidence, "test") - accuracy(evidence, "forget")
+        return Measurement({"unlearn_score": abs(difference)})
