@@ -7,15 +7,12 @@ import math
 import pytest
 import torch
 
-from tests.engine.test_unlearning import Kept
-from tests.methods import colours
-from tests.methods.colours import accuracies, original, same_bits, unlearned
 from tests.methods.exact import small_model, small_task
+from tests.methods.problem import CLASS, Kept, original, run
 from tests.toy import random_batch
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine import loop
 from unlearn_ray.engine.loop import Progress
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.methods.boundary_expanding import BoundaryExpanding
 
 
@@ -57,15 +54,14 @@ def test_loss() -> None:
 
 
 def test_a_class_is_sent_away() -> None:
-    model = unlearned(BoundaryExpanding(learning_rate=1e-3, batch_size=10))
-    assert model.classifier.weight.shape == original().classifier.weight.shape
-    forget, retain = accuracies(model)
-    assert forget < 0.5
-    assert retain > 0.9
+    outcome = run(BoundaryExpanding(learning_rate=1e-2, batch_size=10), CLASS)
+    assert outcome.model.classifier.weight.shape == original().classifier.weight.shape
+    assert outcome.accuracy(CLASS.forget) < 0.7
+    assert outcome.accuracy(CLASS.retain) > 0.9
 
 
 def test_zero_epochs() -> None:
-    assert same_bits(unlearned(BoundaryExpanding(epochs=0)), original())
+    assert run(BoundaryExpanding(epochs=0), CLASS).same_as(original())
 
 
 @pytest.mark.parametrize("stopped_at", [1, 7])
@@ -73,7 +69,7 @@ def test_a_restart_changes_nothing(stopped_at: int, monkeypatch: pytest.MonkeyPa
     """A checkpoint holds the wider classifier, and fits the model that was prepared anew."""
     monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     method = BoundaryExpanding(learning_rate=1e-3, batch_size=10, epochs=2)
-    expected, kept, model = unlearned(method), Kept(), original()
+    expected, kept = run(method, CLASS), Kept()
 
     def stop(progress: Progress) -> bool:
         if progress.iteration == stopped_at:
@@ -81,17 +77,10 @@ def test_a_restart_changes_nothing(stopped_at: int, monkeypatch: pytest.MonkeyPa
         return False
 
     with pytest.raises(StopRequested):
-        unlearn(
-            model, colours.FAMILY, method, colours.data(), colours.split(whole_class=True), seed=0,
-            compute=colours.COMPUTE, make_model=colours.new_model, checkpoints=kept,
-            on_progress=stop,
-        )  # fmt: skip
-    resumed = original()
-    unlearn(
-        resumed, colours.FAMILY, method, colours.data(), colours.split(whole_class=True), seed=0,
-        compute=colours.COMPUTE, make_model=colours.new_model, checkpoints=kept,
-    )  # fmt: skip
-    assert same_bits(resumed, expected)
+        run(method, CLASS, kept, stop)
+    resumed = run(method, CLASS, kept)
+    assert resumed.same_as(expected.model)
+    assert resumed.report.iterations == expected.report.iterations
 
 
 def test_published_settings() -> None:

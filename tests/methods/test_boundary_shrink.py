@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from tests.methods.colours import accuracies, original, same_bits, unlearned
 from tests.methods.exact import prepared, small_model, small_task
+from tests.methods.problem import CLASS, original, run
 from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.methods.base import Task
@@ -21,7 +23,15 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def batch_of(size: int) -> Batch:
     """Images of noise that has left [0, 1] here and there; labels of the small model."""
     batch = random_batch(size, tuple(range(size)), views=1, image_size=4, dtype=torch.float64)
-    return Batch(batch.views, batch.labels % 4, batch.is_forget, batch.generator)
+    return replace(batch, labels=batch.labels % 4)
+
+
+def model_of(seed: int = 0) -> nn.Module:
+    """Gives all classes to the images of noise."""
+    model = small_model(seed)
+    with torch.no_grad():
+        model.classifier.bias -= model(batch_of(6).view(0)).mean(dim=0)
+    return model
 
 
 def attacked(model: nn.Module, image: Tensor, label: int, epsilon: float) -> Tensor:
@@ -44,24 +54,28 @@ def task_of(method: BoundaryShrink, model: nn.Module) -> Task:
     return prepared(method, model, small_task())
 
 
+@pytest.mark.parametrize("incorrect", [False, True])
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.4])
-def test_loss(epsilon: float) -> None:
-    method, batch = BoundaryShrink(epsilon=epsilon), batch_of(6)
-    task = task_of(method, small_model())
-    student = small_model(seed=1)
+def test_loss(epsilon: float, incorrect: bool) -> None:
+    method, batch = BoundaryShrink(epsilon=epsilon, incorrect=incorrect), batch_of(6)
+    task = task_of(method, model_of())
+    student = model_of(seed=1)
     total, classes = 0.0, []
     for image, label in zip(batch.views[0], batch.labels.tolist(), strict=True):
-        logits = small_model()(attacked(small_model(), image, label, epsilon)[None])[0].tolist()
-        classes.append(max(range(4), key=lambda index: logits[index]))
+        logits = model_of()(attacked(model_of(), image, label, epsilon)[None])[0].tolist()
+        allowed = [index for index in range(4) if index != label or not incorrect]
+        classes.append(max(allowed, key=lambda index: logits[index]))
         own = student(image[None])[0].tolist()
         total += math.log(math.fsum(map(math.exp, own))) - own[classes[-1]]
     assert method.nearest(task, batch.view(0), batch.labels).tolist() == classes
     assert method.loss(student, batch, task).item() == pytest.approx(total / 6)
+    unmoved = replace(method, epsilon=0.0).nearest(task, batch.view(0), batch.labels)
+    assert (classes == unmoved.tolist()) == (epsilon == 0)
 
 
 def test_attack_is_on_the_frozen_original() -> None:
     method, batch = BoundaryShrink(epsilon=0.3), batch_of(6)
-    model = small_model()
+    model = model_of()
     task = task_of(method, model)
     before = method.nearest(task, batch.view(0), batch.labels)
     with torch.no_grad():
@@ -74,13 +88,30 @@ def test_attack_is_on_the_frozen_original() -> None:
 
 def test_a_class_moves_over_its_boundaries() -> None:
     method = BoundaryShrink(learning_rate=1e-3, batch_size=10, epsilon=0.3)
-    forget, retain = accuracies(unlearned(method))
-    assert forget < 0.1
-    assert retain > 0.9
+    outcome = run(method, CLASS)
+    assert outcome.accuracy(CLASS.forget) < 0.8
+    assert outcome.accuracy(CLASS.retain) > 0.9
+    other = run(replace(method, incorrect=True), CLASS)
+    assert other.accuracy(CLASS.forget) < outcome.accuracy(CLASS.forget) - 0.3
+    assert other.accuracy(CLASS.retain) > 0.8
+
+
+def test_a_sure_model_is_attacked_all_the_same() -> None:
+    """Its cross-entropy and the gradient of that are 0 in float32."""
+    method, batch = BoundaryShrink(epsilon=0.4), batch_of(6)
+    model = model_of().float()
+    with torch.no_grad():
+        for weight in model.classifier.parameters():
+            weight *= 1e4
+    images = batch.view(0).float()
+    labels = model(images).argmax(dim=1)
+    assert functional.cross_entropy(model(images), labels) == 0
+    found = method.nearest(task_of(method, model), images, labels)
+    assert (found != labels).sum() >= 3
 
 
 def test_zero_epochs() -> None:
-    assert same_bits(unlearned(BoundaryShrink(epochs=0)), original())
+    assert run(BoundaryShrink(epochs=0), CLASS).same_as(original())
 
 
 def test_published_settings() -> None:

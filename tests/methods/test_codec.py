@@ -121,7 +121,7 @@ def test_observed() -> None:
         expected = torch.cat([features.mean(dim=0), model.classifier(features).mean(dim=0)])
         torch.testing.assert_close(activations[number, 3:], expected)
         loss = -math.fsum(
-            float(logits.log_softmax(dim=0)[label])
+            logits.log_softmax(dim=0)[label].item()
             for logits, label in zip(model(copied), labels, strict=True)
         )
         assert float(losses[number]) == pytest.approx(loss / 3)
@@ -157,7 +157,7 @@ def test_rows() -> None:
     assert torch.equal(rows.of(flattened(rows.parameters)), wanted)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     rows.put(wanted + 1)
-    changed = {name: weight - before[name] for name, weight in model.named_parameters()}
+    changed = {name: weight.detach() - before[name] for name, weight in model.named_parameters()}
     assert float(sum(change.abs().sum() for change in changed.values())) == pytest.approx(
         len(wanted)
     )

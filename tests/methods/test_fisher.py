@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.methods.colours import accuracies, unlearned
 from tests.methods.exact import CLASSES, hessian, small_model, small_task
+from tests.methods.problem import CLASS, RANDOM, run
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.fisher import Fisher, diagonal
 
@@ -85,12 +85,11 @@ def test_edit(alpha: float, forgotten: tuple[int, ...]) -> None:
 
 
 def test_a_class_is_forgotten() -> None:
-    forget, retain = accuracies(unlearned(Fisher(alpha=1e-5)))
-    assert forget < 0.3
-    assert retain > 0.9
+    outcome = run(Fisher(alpha=1e-5), CLASS)
+    assert outcome.accuracy(CLASS.forget) < outcome.accuracy(CLASS.retain) - 0.2
 
 
-def test_samples_are_not_told_apart() -> None:
-    forget, retain = accuracies(unlearned(Fisher(alpha=1e-2), whole_class=False), whole_class=False)
-    assert forget < 0.9
-    assert retain < 1
+def test_samples_are_forgotten_with_what_is_like_them() -> None:
+    outcome = run(Fisher(alpha=1e-5), RANDOM)
+    assert outcome.accuracy(RANDOM.forget) < 0.9
+    assert outcome.accuracy(RANDOM.retain) > 0.5

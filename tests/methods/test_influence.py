@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.methods.colours import accuracies, unlearned
 from tests.methods.exact import flat, gradients, small_model, small_task
+from tests.methods.problem import CLASS, run
 from unlearn_ray.methods.influence import Influence, fisher_product, published_product
 
 RETAIN, FORGET, SAMPLES = 12, 5, 8
@@ -99,6 +99,6 @@ def test_published_recursion() -> None:
 
 @pytest.mark.parametrize("inverse", ["exact", "published"])
 def test_a_class_is_forgotten(inverse: str) -> None:
-    forget, retain = accuracies(unlearned(Influence(alpha=1000, inverse=inverse)))
-    assert forget < 0.1
-    assert retain > 0.9
+    outcome = run(Influence(alpha=100, inverse=inverse), CLASS)
+    assert outcome.accuracy(CLASS.forget) < 0.1
+    assert outcome.accuracy(CLASS.retain) > 0.9

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.methods.colours import original, same_bits, unlearned
+from tests.methods.problem import CLASS, RANDOM, original, run
+from unlearn_ray.data.base import Split
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
@@ -19,7 +20,7 @@ from unlearn_ray.methods.ssd import SSD
 METHODS = [Fisher, Influence, LCODEC, SSD]
 # A strength of 0; for SSD, a threshold that no weight reaches.
 IDLE = [Fisher(alpha=0), Influence(alpha=0), LCODEC(strength=0), SSD(alpha=1e30)]
-QUICK = [Fisher(), Influence(), LCODEC(perturbations=50, removals=2), SSD()]
+QUICK = [Fisher(), Influence(), LCODEC(perturbations=50, removals=2), SSD(alpha=1)]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -51,18 +52,21 @@ def test_only_classifiers(method: type[OneShot]) -> None:
 
 
 @pytest.mark.parametrize("method", IDLE, ids=lambda method: method.name)
-@pytest.mark.parametrize("whole_class", [True, False])
-def test_without_strength_every_bit_stays(method: OneShot, whole_class: bool) -> None:
-    assert same_bits(unlearned(method, whole_class=whole_class), original())
+@pytest.mark.parametrize("split", [CLASS, RANDOM], ids=["class", "random"])
+def test_without_strength_every_bit_stays(method: OneShot, split: Split) -> None:
+    outcome = run(method, split)
+    assert outcome.same_as(original())
+    assert outcome.report.iterations == 0
 
 
 @pytest.mark.parametrize("method", QUICK, ids=lambda method: method.name)
 def test_edits_are_repeatable_and_leave_no_gradients(method: OneShot) -> None:
-    once, again = unlearned(method), unlearned(method)
-    assert same_bits(once, again)
-    assert not same_bits(once, original())
-    assert all(weight.grad is None and weight.requires_grad for weight in once.parameters())
-    assert not once.training
+    once, again = run(method, CLASS), run(method, CLASS)
+    assert once.same_as(again.model)
+    assert not once.same_as(original())
+    weights = list(once.model.parameters())
+    assert all(weight.grad is None and weight.requires_grad for weight in weights)
+    assert not once.model.training
 
 
 def symmetric(size: int, least: float) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.methods.colours import accuracies, original, unlearned
 from tests.methods.exact import small_model, small_task
+from tests.methods.problem import CLASS, original, run
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.ssd import SSD
 
@@ -68,12 +68,17 @@ def test_weights_that_matter_to_neither_set_stay() -> None:
 
 
 def test_a_class_is_forgotten() -> None:
-    forget, retain = accuracies(unlearned(SSD(alpha=2, batch_size=10)))
-    assert forget < 0.1
-    assert retain > 0.9
+    outcome = run(SSD(alpha=2, batch_size=10), CLASS)
+    assert outcome.accuracy(CLASS.forget) < 0.2
+    assert outcome.accuracy(CLASS.retain) > 0.9
+
+
+def test_no_weight_is_more_important_than_the_share_of_the_forget_set_allows() -> None:
+    """A quarter is forgotten: I >= I_f / 4."""
+    assert run(SSD(alpha=4.001, batch_size=10), CLASS).same_as(original())
+    assert not run(SSD(alpha=3.5, batch_size=10), CLASS).same_as(original())
 
 
 def test_published_defaults() -> None:
     method = SSD()
     assert (method.alpha, method.dampening, method.batch_size, method.samples) == (10, 1, 64, None)
-    assert accuracies(original()) == (1, 1)

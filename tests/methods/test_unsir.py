@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.methods.colours import accuracies, original, same_bits, unlearned
 from tests.methods.exact import prepared, small_model, small_task
+from tests.methods.problem import CLASS, original, run
 from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.data.forget_sets.classes import Classes
@@ -30,7 +30,7 @@ QUICK = Unsir(
 
 def batch_of(size: int) -> Batch:
     batch = random_batch(size, views=1, image_size=4, dtype=torch.float64)
-    return Batch(batch.views, batch.labels % 2 + 1, batch.is_forget, batch.generator)
+    return replace(batch, labels=batch.labels % 2 + 1)
 
 
 def task_of(method: Unsir, forgotten: tuple[int, ...] = (0, 3)) -> Task:
@@ -102,7 +102,7 @@ def test_workers_see_the_rows_of_one_batch(workers: int, monkeypatch: pytest.Mon
     for worker in range(workers):
         rows = slice(10 * worker // workers, 10 * (worker + 1) // workers)
         whole = batch_of(10)
-        mine = Batch((_Rows(whole.views[0], rows),), whole.labels, whole.is_forget, whole.generator)
+        mine = replace(whole, views=(_Rows(whole.views[0], rows),))
         monkeypatch.setattr(unsir, "own_rows", lambda count, rows=rows: rows)
         monkeypatch.setattr(unsir, "gather_rows", lambda own, count: own.new_zeros(count, 4))
         seen.append(shown(model, SMALL, mine, task)[1])
@@ -164,13 +164,13 @@ def test_whole_classes_alone() -> None:
 
 
 def test_a_class_is_forgotten() -> None:
-    forget, retain = accuracies(unlearned(QUICK))
-    assert forget < 0.1
-    assert retain > 0.9
+    outcome = run(QUICK, CLASS)
+    assert outcome.accuracy(CLASS.forget) < 0.1
+    assert outcome.accuracy(CLASS.retain) > 0.9
 
 
 def test_zero_epochs() -> None:
-    assert same_bits(unlearned(replace(QUICK, epochs=0)), original())
+    assert run(replace(QUICK, epochs=0), CLASS).same_as(original())
 
 
 def test_published_settings() -> None:

@@ -7,7 +7,7 @@ Boundary", CVPR 2023, with the official code's settings.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ from unlearn_ray.core.schema import (
     schema,
 )
 from unlearn_ray.families.similarity import full_precision, precise
-from unlearn_ray.methods.base import ClassifierMethod, Task, classifier_family
+from unlearn_ray.methods.base import ClassifierMethod, Task, TrainsOn, classifier_family
 
 
 @register("boundary_expanding")
@@ -39,7 +39,7 @@ class BoundaryExpanding(ClassifierMethod):
     The learning rate is worth searching in [1e-5, 1e-3]; the paper takes SGD or Adam at 1e-5.
     """
 
-    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "forget"
+    trains_on: ClassVar[TrainsOn] = "forget"
 
     batch_size: PositiveInt = 64
     learning_rate: PositiveFloat = 1e-5

@@ -32,12 +32,12 @@ from unlearn_ray.methods.shared import (
 @register("influence")
 @schema
 class Influence(OneShot):
-    """w + alpha * (damping * I + F)^-1 v, with g(x) the gradient of the cross-entropy of x,
+    """w + alpha * (damping * I + F)^-1 v, where with the gradient g of an image's cross-entropy:
 
         v = 1/n * (sum of g over the forget set - n_f / n_r * sum of g over the retain set),
-        F = mean over `samples` retain images of g g^T,
+        F = mean over `samples` retain images of g g^T.
 
-    n_f and n_r being the sizes of the sets and n their sum. It costs a pass over both sets for v,
+    n_f and n_r are the sizes of the sets and n their sum. It costs a pass over both sets for v,
     and at most `iterations` times two passes over `samples` images for the inverse.
 
     The inverse. "exact" solves the system by conjugate gradients to a relative residual of 1e-5,

@@ -27,8 +27,9 @@ class SSD(OneShot):
     on the batch size. I is put together from the retain and the forget set in their proportion.
 
     It costs one forward and backward pass over both sets, or over the first `samples` of each.
-    The published alphas are 10, and 5 for whole classes and ViT; worth searching is [1, 100].
-    An alpha above every I_f / I leaves the model bit for bit.
+    I_f / I is at most n / n_f, the training set's size over the forget set's: from there on alpha
+    changes nothing, so that the published 10 (5 for whole classes and ViT) is for small forget
+    sets. Worth searching: alpha in [1, n / n_f], dampening in [0.1, 1].
 
     Attributes:
         alpha: how many times more important a weight must be.

@@ -28,7 +28,7 @@ from unlearn_ray.core.schema import (
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.similarity import full_precision, precise
-from unlearn_ray.methods.base import ClassifierMethod, Phase, Task
+from unlearn_ray.methods.base import ClassifierMethod, Phase, Task, TrainsOn
 
 
 @register("unsir")
@@ -56,7 +56,7 @@ class Unsir(ClassifierMethod):
         noise_penalty: weight of the squared length of noise images.
     """
 
-    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "retain"
+    trains_on: ClassVar[TrainsOn] = "retain"
 
     optimizer: Literal["sgd", "adam"] = "adam"
     epochs: NonNegativeInt = 1
@@ -136,8 +136,8 @@ class Unsir(ClassifierMethod):
 
     def _proportion(self, task: Task) -> tuple[int, int]:
         forgotten = len(task.samples.forgotten_classes)
-        retained = self.samples_per_class * (task.samples.num_classes - forgotten)
-        return retained, self.noise_batches * self.noise_size * forgotten
+        wanted = self.samples_per_class * (task.samples.num_classes - forgotten)
+        return min(wanted, task.retain_size), self.noise_batches * self.noise_size * forgotten
 
 
 class _Noise(nn.Module):
