@@ -89,7 +89,8 @@ class BoundaryShrink(ClassifierMethod):
             attacked = images.detach().clone().requires_grad_()
             logits = precise(original(attacked))
             # The gradient of cross-entropy over 1 - p(y), which for a sure model rounds to 0.
-            odds = logits.masked_fill(own, -torch.inf).logsumexp(dim=1) - logits[own]
+            others = logits.masked_fill(own, -torch.inf).logsumexp(dim=1)
+            odds = others - logits.gather(1, labels[:, None])[:, 0]
             sign = torch.autograd.grad(odds.sum(), attacked)[0].sign()
         with full_precision(images), torch.no_grad():
             pixels = images * deviation + mean + self.epsilon * sign

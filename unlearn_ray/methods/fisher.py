@@ -14,7 +14,7 @@ from unlearn_ray.core.schema import NonNegativeFloat, PositiveInt, schema
 from unlearn_ray.methods.base import Task, classifier_family
 from unlearn_ray.methods.shared import Blocks, OneShot, in_eval_mode, plain_attention, trained
 
-# Of the authors' code: F is kept off zero, and its inverse, in the last layer, off the rest's.
+# Of the authors' code: what is added to F, and the bounds of its inverse.
 SMALLEST, LARGEST, LARGEST_LAST = 1e-8, 1e3, 1e2
 FORGOTTEN_VARIANCE = 1e-4
 LOUDER = 10.0

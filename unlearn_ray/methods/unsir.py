@@ -83,7 +83,8 @@ class Unsir(ClassifierMethod):
         classes = torch.tensor(task.samples.forgotten_classes)
         image = next(iter(task.samples.blocks("forget", size=1)))[0]
         shape = (len(classes) * self.noise_size, *image.shape[1:])
-        images = torch.randn(shape, generator=task.samples.generator("unsir"), dtype=image.dtype)
+        dtype = next(model.parameters()).dtype
+        images = torch.randn(shape, generator=task.samples.generator("unsir"), dtype=dtype)
         return _Noise(images, classes.repeat_interleave(self.noise_size))
 
     def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
