@@ -46,14 +46,12 @@ class SalUn(RandomLabel):
         gradients = summed_gradients(model, task.samples.blocks("forget", size=self.batch_size))
         # Sums differ by roundings between workers, which must agree on the mask.
         average(list(gradients.values()))
-        weights = [weight.detach() for _, weight in trained(model)]
         scores = _flat([gradients[name] for name, _ in trained(model)]).abs()
+        order = scores.argsort(descending=True, stable=True)
         salient = torch.zeros_like(scores, dtype=torch.bool)
-        salient[scores.argsort(descending=True, stable=True)[: int(self.ratio * len(scores))]] = (
-            True
-        )
+        salient[order[: int(self.ratio * len(order))]] = True
         state.register_buffer("salient", salient)
-        state.register_buffer("original", _flat(weights))
+        state.register_buffer("original", _flat([w.detach() for _, w in trained(model)]))
         return state
 
     def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
