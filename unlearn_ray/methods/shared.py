@@ -1,4 +1,4 @@
-"""What several methods compute: frozen copies, divergences, accuracies, sums of gradients."""
+"""What several methods need: frozen copies, divergences, accuracies, sums of gradients, recipes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.methods.base import PartName, Samples
 
 Blocks = Iterable[tuple[Tensor, Tensor]]
@@ -52,6 +53,19 @@ def divergence(
         (teacher / temperature).log_softmax(dim=1),
         reduction="batchmean",
         log_target=True,
+    )
+
+
+def one_epoch(recipe: Recipe, epoch: int) -> Recipe:
+    """What `recipe` is in one of its epochs (0-based), run as a phase of its own."""
+    return Recipe(
+        optimizer=recipe.optimizer,
+        epochs=1,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate_at(epoch),
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        schedule="constant",
     )
 
 
