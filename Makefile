@@ -1,11 +1,12 @@
 # make quickstart   set up and run the main job on embedded data
 # make test         set up, then lint, types and tests
 # make benchmarks   set up with the peers, then print speed ratios
+# make docs         write docs/methods.md anew
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test setup s3 lint types fast slow benchmarks
+.PHONY: quickstart test setup s3 lint types fast slow benchmarks docs
 
 quickstart: .venv/installed
 	$(BIN)/python -m unlearn_ray.sweep sweeps/quickstart.yaml
@@ -48,6 +49,12 @@ fast: setup s3
 
 slow: setup s3
 	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+# What methods say of themselves; a test holds the page to them.
+docs: .venv/installed
+	mkdir -p docs
+	$(BIN)/python -m unlearn_ray.reporting.methods_page > docs/methods.md.new
+	mv docs/methods.md.new docs/methods.md
 
 benchmarks: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

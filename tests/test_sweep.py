@@ -15,6 +15,8 @@ import pytest
 
 from tests.tiny import SWEEP
 from unlearn_ray.core.registry import parts
+from unlearn_ray.families.base import Family
+from unlearn_ray.methods.base import Method
 from unlearn_ray.pipeline.describe import CONTRACTS
 from unlearn_ray.sweep import main
 
@@ -57,10 +59,16 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_list_names_every_part_once(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, "--list").splitlines()
     headings = [line for line in lines if line and not line.startswith(" ")]
-    assert headings == ["dataset", "forget set", "model", "family", "method", "metric", "logger"]
-    named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    *kinds, last = headings
+    assert kinds == ["dataset", "forget set", "model", "family", "method", "metric", "logger"]
+    listed = lines[: lines.index(last)]
+    named = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
     assert named == [name for contract in CONTRACTS for name in parts(contract)]
     assert all(len(line) < 200 for line in lines)
+    assert last == "which method can unlearn what (c: whole classes, s: samples)"
+    head, *rows = (line.split() for line in lines[lines.index(last) + 1 :])
+    assert head == ["method", *parts(Family), "paper"]
+    assert [row[0] for row in rows] == list(parts(Method))
 
 
 PROGRAM = """\

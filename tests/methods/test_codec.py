@@ -155,7 +155,7 @@ def test_rows() -> None:
     wanted = torch.cat([pieces[id(parameter)] for parameter in rows.parameters]).detach()
     assert torch.equal(rows.values(), wanted)
     assert torch.equal(rows.of(flattened(rows.parameters)), wanted)
-    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     rows.put(wanted + 1)
     changed = {name: weight.detach() - before[name] for name, weight in model.named_parameters()}
     assert float(sum(change.abs().sum() for change in changed.values())) == pytest.approx(

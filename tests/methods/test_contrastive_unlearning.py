@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,27 +12,19 @@ from torch import Tensor, nn
 
 from tests.methods.problem import (
     CLASS,
-    COMPUTE,
-    FAMILY,
     LABELS,
     RANDOM,
-    SEED,
     VALIDATION,
     Kept,
     accuracy,
-    data,
-    new_model,
     original,
     run,
 )
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch
-from tests.workers import in_workers
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.collective import rank
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine import loop
 from unlearn_ray.engine.loop import Progress
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.supervised import Supervised, SupervisedModel
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.contrast import RetainQueue
@@ -389,35 +379,3 @@ def test_values_are_the_official_ones() -> None:
     assert (method.lambda_ul, method.lambda_ce, method.omega, method.temperature) == (3, 1, 4, 0.7)
     assert (method.epochs, method.batch_size, method.learning_rate) == (30, 128, 1e-3)
     assert (method.optimizer, method.momentum, method.weight_decay) == ("sgd", 0.9, 5e-4)
-
-
-def weights_in_float64(variant: str) -> dict[str, Tensor]:
-    """After three epochs; 17 images are not shared evenly, the 34 that pass the model are."""
-
-    def make(seed: int) -> nn.Module:
-        return new_model(seed).double()
-
-    model = make(SEED)
-    method = ContrastiveUnlearning(variant=variant, epochs=3, **{**SMALL, "batch_size": 17})
-    unlearn(
-        model, FAMILY, method, data(), RANDOM, seed=SEED, compute=COMPUTE,
-        make_model=make,
-    )  # fmt: skip
-    return model.state_dict()
-
-
-def _save(folder: Path) -> None:
-    for variant in ("batch", "queue"):
-        found = weights_in_float64(variant)
-        torch.save(found, folder / f"{variant}-{rank()}.pt")
-
-
-@pytest.mark.slow
-def test_two_workers_find_what_one_finds(tmp_path: Path) -> None:
-    in_workers(2, partial(_save, tmp_path))
-    for variant in ("batch", "queue"):
-        alone = weights_in_float64(variant)
-        for worker in range(2):
-            theirs = torch.load(tmp_path / f"{variant}-{worker}.pt")
-            for name, value in alone.items():
-                torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-9)

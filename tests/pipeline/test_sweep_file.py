@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -20,11 +21,13 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.describe import describe_parts
 from unlearn_ray.pipeline.fields import label
+from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.ranges import read_range
 from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import TABLE_1, load_sweep
 from unlearn_ray.pipeline.sweep_schema import Range
 from unlearn_ray.pipeline.yaml_tree import ConfigErrors, Value, override, read_tree
+from unlearn_ray.storage.store import open_store
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 GOOD = """\
@@ -642,8 +645,18 @@ def test_a_method_that_the_family_cannot_do(write: Write, monkeypatch: pytest.Mo
     assert "x.yaml:15: methods.alignment_calibration: " + reason in str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_sweep_of_the_project_loads(path: Path) -> None:
+CU = sorted(SWEEPS.glob("cu_*.yaml"))
+MUC = sorted(set(SWEEPS.glob("*.yaml")) - set(CU))
+# How the methods of the paper's tables are searched, in the order of its columns.
+BASELINES = {
+    "class": ["boundary_shrink", "boundary_expanding", "scrub", "unsir"],
+    "sample": ["finetune", "gradient_ascent", "fisher", "lcodec"],
+    "count": ["fisher"],
+}
+
+
+@pytest.mark.parametrize("path", MUC, ids=lambda path: path.stem)
+def test_every_sweep_of_muc_loads(path: Path) -> None:
     sweep = load_sweep(path)
     assert sweep.name == path.stem
     names = [study.name for study in sweep.studies]
@@ -651,6 +664,53 @@ def test_every_sweep_of_the_project_loads(path: Path) -> None:
     assert names[4:] == ["alignment_calibration"]
     assert all(study.space for study in sweep.studies)
     assert path.read_text().startswith("# MUC")
+
+
+@pytest.fixture(scope="module")
+def mini_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred classes of files that nobody decodes."""
+    root = tmp_path_factory.mktemp("mini")
+    for part, count in (("train", 8), ("test", 1)):
+        for name in range(100):
+            folder = root / part / f"n{name:08}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                (folder / f"{number}.jpg").touch()
+    return root
+
+
+@pytest.mark.parametrize("path", CU, ids=lambda path: path.stem)
+def test_every_sweep_of_contrastive_unlearning_loads_and_plans(
+    path: Path, mini_imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNLEARN_RAY_CACHE", str(tmp_path / "cache"))
+    _, data, what = path.stem.split("_")
+    images = [f"dataset.mini_imagenet.path={mini_imagenet}"] if data == "mini" else []
+    sweep = load_sweep(path, images)
+    assert sweep.name == path.stem
+    assert path.read_text().startswith("# Contrastive Unlearning (2401.10458), ")
+    names = [study.name for study in sweep.studies]
+    published = [name for name in BASELINES.get(what, []) if (data, name) != ("mini", "lcodec")]
+    assert names == ["contrastive_unlearning", *published]
+    assert all(study.space for study in sweep.studies)
+    counted = counted_columns(sweep.setting.metrics)
+    accuracies = {"test_accuracy", "forget_accuracy", "retain_accuracy"}
+    of_classes = {"test_accuracy_remaining", "test_accuracy_forgotten"}
+    assert set(counted) == accuracies | (of_classes if what == "class" else set())
+    plan = make_plan(sweep, open_store(str(tmp_path / "store")))
+    assert not any(reference.stored for reference in plan.references)
+    assert sum(study.wanted for study in plan.studies) == sweep.search.trials * len(names)
+
+
+@pytest.mark.parametrize("path", CU, ids=lambda path: path.stem)
+def test_every_sweep_of_contrastive_unlearning_runs_small(path: Path) -> None:
+    """As its first lines say."""
+    head = path.read_text().split("# Small, on a laptop")[1].split("\ndataset:")[0]
+    sets = re.findall(r"--set ('[^']*'|\S+)", head)
+    assert len(sets) >= 4
+    sweep = load_sweep(path, [assignment.strip("'") for assignment in sets])
+    assert label(sweep.setting.dataset) == "digits"
+    assert sweep.resources.training.gpu == sweep.resources.trial.gpu == 0
 
 
 def test_the_list_shows_every_part_with_its_fields() -> None:

@@ -1,4 +1,4 @@
-"""Listing, fingerprinting and decoding a folder of images."""
+"""Listing, fingerprinting and decoding folders of images."""
 
 from __future__ import annotations
 
@@ -27,10 +27,18 @@ _LAYOUT = "lay it out as train/CLASS/IMAGE and test/CLASS/IMAGE, with the same c
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image: its name relative to train/ or test/ and what tells that it was changed."""
+    """One image.
+
+    Attributes:
+        part: train or test.
+        name: CLASS/FILE, within the part.
+        path: relative to the dataset's folder.
+        size, mtime_ns: what tells that it was changed.
+    """
 
     part: str
     name: str
+    path: str
     size: int
     mtime_ns: int
 
@@ -38,6 +46,40 @@ class ImageFile:
     def class_name(self) -> str:
         """The folder that it lies in."""
         return self.name.split("/")[0]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a dataset, sorted by name; both sets have the same classes."""
+
+    train: list[ImageFile]
+    test: list[ImageFile]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of their labels."""
+        return tuple(sorted({file.class_name for file in self.train}))
+
+
+def list_class_folders(root: Path) -> Listing:
+    """The files of train/CLASS/ and test/CLASS/.
+
+    Raises:
+        DataError: a folder is missing, or train/ and test/ differ in their classes.
+    """
+    listing = Listing(list_images(root, "train"), list_images(root, "test"))
+    train, test = ({f.class_name for f in files} for files in (listing.train, listing.test))
+    if train != test:
+        only = ", ".join(
+            [f"train/{name}" for name in sorted(train - test)]
+            + [f"test/{name}" for name in sorted(test - train)]
+        )
+        raise DataError(
+            f"path = {root}",
+            f"the classes of train/ and test/ differ: {only} has no counterpart",
+            "make the same class folders in both",
+        )
+    return listing
 
 
 def list_images(root: Path, part: str) -> list[ImageFile]:
@@ -79,7 +121,8 @@ def _files(folder: str, part: str, prefix: str) -> Iterator[ImageFile]:
             yield from _files(entry.path, part, name)
         else:
             status = entry.stat()
-            yield ImageFile(part, name, status.st_size, status.st_mtime_ns)
+            path = f"{part}/{name}"
+            yield ImageFile(part, name, path, status.st_size, status.st_mtime_ns)
 
 
 def fingerprint(digests: Iterable[tuple[str, str, str]]) -> str:
@@ -115,7 +158,7 @@ def decode(
     def one(numbered: tuple[int, ImageFile]) -> tuple[str, str, str]:
         number, file = numbered
         data = _bytes(root, file)
-        images[number] = decode_image(data, root / file.part / file.name, image_size)
+        images[number] = decode_image(data, root / file.path, image_size)
         return file.part, file.name, _digest(data)
 
     return images, list(in_threads(one, list(enumerate(files)), "decoded"))
@@ -149,7 +192,7 @@ def _rgb(image: Any) -> Any:
 
 
 def _bytes(root: Path, file: ImageFile) -> bytes:
-    path = root / file.part / file.name
+    path = root / file.path
     try:
         return path.read_bytes()
     except OSError as error:
@@ -170,7 +213,7 @@ def in_threads(work: Callable[[Any], T], items: list[Any], done: str) -> Iterato
             for number, result in enumerate(pool.map(work, items), 1):
                 if time.monotonic() - said > _PROGRESS_SECONDS:
                     said = time.monotonic()
-                    sys.stderr.write(f"image_folder: {done} {number:,} of {len(items):,} files\n")
+                    sys.stderr.write(f"images: {done} {number:,} of {len(items):,} files\n")
                 yield result
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -180,7 +180,7 @@ def _descend(
     while run.done < run.total:
         epoch, position = divmod(run.done, run.per_epoch)
         # At the beginning of an epoch, so that a resumed run asks what it would have asked.
-        if until is not None and epoch > 0 and position == 0 and until():
+        if until is not None and epoch > 0 and position == 0 and run.ends(until):
             break
         order = torch.randperm(run.count, generator=seeded("order", run.seed, epoch))
         run.set_learning_rate(run.recipe.learning_rate_at(epoch))
@@ -288,6 +288,11 @@ class _Run:
 
     def last_loss(self) -> float:
         return float(self.loss)
+
+    def ends(self, until: Callable[[], bool]) -> bool:
+        """Worker 0 decides: another's answer may differ by a rounding."""
+        with self.stopwatch.running():
+            return on_first(until)
 
     def progress(self) -> Progress:
         return Progress(self.done, self.total, self.last_loss(), self.stopwatch.total())

@@ -118,7 +118,7 @@ class Phase:
         module: what is optimised; the model if None. It is a part of the model or the state.
         training: whether the model is in training mode (batch statistics, dropout).
         after_update: called after every update, for what must hold of the weights.
-        until: asked at the end of every epoch but the last whether to end the phase.
+        until: asked at the end of every epoch but the last, on worker 0, whether to end the phase.
         after: called when the phase has ended.
     """
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.collective import gather_rows, on_first
+from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -112,8 +112,7 @@ class ContrastiveUnlearning(ClassifierMethod):
             joined=True,
             repeats=self.omega,
             after_update=follow,
-            # One worker decides: another's accuracy may differ by a rounding.
-            until=lambda: on_first(lambda: is_forgotten(model, task)),
+            until=lambda: is_forgotten(model, task),
         )
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:

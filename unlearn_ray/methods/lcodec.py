@@ -55,7 +55,8 @@ class LCODEC(OneShot):
     Attributes:
         strength: of the step; the paper's is 1.
         removals: groups that the forget set is split into.
-        images, perturbations: how many of a group are copied, and how often.
+        images: of a group, that are copied.
+        perturbations: noisy copies of them.
         deviation: of the noise of copies, on normalised images.
         rows: that are selected, at most.
         samples: retain images of H, the first in the seed's permuted order.

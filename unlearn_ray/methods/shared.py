@@ -1,4 +1,4 @@
-"""What several methods share: frozen copies, divergences, accuracies, gradients, one-shot edits."""
+"""What several methods need: frozen copies, divergences, gradients, recipes, one-shot edits."""
 
 from __future__ import annotations
 
@@ -91,6 +91,19 @@ def divergence(
         (teacher / temperature).log_softmax(dim=1),
         reduction="batchmean",
         log_target=True,
+    )
+
+
+def one_epoch(recipe: Recipe, epoch: int) -> Recipe:
+    """What `recipe` is in one of its epochs (0-based), run as a phase of its own."""
+    return Recipe(
+        optimizer=recipe.optimizer,
+        epochs=1,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate_at(epoch),
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        schedule="constant",
     )
 
 

@@ -49,10 +49,11 @@ class Unsir(ClassifierMethod):
 
     Attributes:
         epochs: of impair and of repair, each.
-        learning_rate, repair_learning_rate: of impair; of repair.
+        repair_learning_rate: of repair; `learning_rate` is of impair.
         samples_per_class: retain images per class and epoch.
-        noise_size, noise_batches: noise images per class; how often an impair epoch shows each.
-        noise_steps, noise_learning_rate: updates of the noise, by Adam.
+        noise_size: noise images per forgotten class.
+        noise_batches: how often an impair epoch shows each of them.
+        noise_steps, noise_learning_rate: of the noise's updates, by Adam.
         noise_penalty: weight of the squared length of noise images.
     """
 
@@ -80,12 +81,10 @@ class Unsir(ClassifierMethod):
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The noise of all forgotten classes, one after the other."""
-        classes = torch.tensor(task.samples.forgotten_classes)
-        image = next(iter(task.samples.blocks("forget", size=1)))[0]
-        shape = (len(classes) * self.noise_size, *image.shape[1:])
-        dtype = next(model.parameters()).dtype
-        images = torch.randn(shape, generator=task.samples.generator("unsir"), dtype=dtype)
-        return _Noise(images, classes.repeat_interleave(self.noise_size))
+        labels = torch.tensor(task.samples.forgotten_classes).repeat_interleave(self.noise_size)
+        image = next(iter(task.samples.blocks("forget", size=1)))[0][0]
+        noise = torch.randn(*labels.shape, *image.shape, generator=task.samples.generator("unsir"))
+        return _Noise(noise.to(next(model.parameters()).dtype), labels)
 
     def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
         """Noise, impair, repair."""

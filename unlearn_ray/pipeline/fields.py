@@ -35,6 +35,11 @@ def field_type(field: FieldInfo) -> Any:
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
+def default_of(field: FieldInfo) -> object:
+    """What a field is where a file leaves it out."""
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
 def in_words(hint: Any) -> str:
     """What a type takes, in words.
 

@@ -1,0 +1,172 @@
+"""Both passes against loops in float64, their order, and the rewinding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.methods.problem import CLASS, RANDOM, VALIDATION, Kept, accuracy, original, run
+from tests.toy import ToySamples, TwoLayerBackbone, random_batch
+from unlearn_ray.core.errors import StopRequested, TrialError
+from unlearn_ray.engine import loop
+from unlearn_ray.engine.loop import Progress
+from unlearn_ray.families.supervised import Supervised
+from unlearn_ray.methods.base import Phase, Task
+from unlearn_ray.methods.scrub import SCRUB
+
+FAMILY = Supervised()
+REWINDING = SCRUB(
+    epochs=4, alpha=0.1, batch_size=24, forget_batch_size=4, learning_rate=0.01, rewind=True
+)
+
+
+def models() -> tuple[nn.Module, nn.Module]:
+    """A student and another model, its teacher."""
+    torch.manual_seed(0)
+    return tuple(FAMILY.build(TwoLayerBackbone(), 10).double() for _ in range(2))
+
+
+def task_of(method: SCRUB, teacher: nn.Module) -> Task:
+    task = Task(FAMILY, ToySamples(30, 12, dtype=torch.float64))
+    return replace(task, state=method.prepare(teacher.eval(), task))
+
+
+def phases(method: SCRUB) -> list[Phase]:
+    student, teacher = models()
+    task, found = task_of(method, teacher), []
+    while (phase := method.phase(len(found), student, task)) is not None:
+        found.append(phase)
+    return found
+
+
+def softened(row: list[float], temperature: float) -> list[float]:
+    exponentials = [math.exp(value / temperature) for value in row]
+    return [value / math.fsum(exponentials) for value in exponentials]
+
+
+def naive(method: SCRUB, rows: list[tuple[list[float], list[float], int]]) -> tuple[float, float]:
+    """Mean D and mean cross-entropy of rows of teacher's logits, student's logits and label."""
+    divergences, entropies = [], []
+    for teacher, student, label in rows:
+        p, q = (softened(row, method.temperature) for row in (teacher, student))
+        kl = math.fsum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True))
+        divergences.append(method.temperature**2 * kl)
+        entropies.append(-math.log(softened(student, 1.0)[label]))
+    return math.fsum(divergences) / len(rows), math.fsum(entropies) / len(rows)
+
+
+@pytest.mark.parametrize(
+    "method", [SCRUB(), SCRUB(alpha=0.7, gamma=0.4, temperature=2.0), SCRUB(gamma=0)]
+)
+def test_losses(method: SCRUB) -> None:
+    batch = random_batch(8, views=1, dtype=torch.float64)
+    student, teacher = models()
+    task = task_of(method, teacher)
+    rows = list(
+        zip(
+            teacher.eval()(batch.view(0)).tolist(),
+            student.train()(batch.view(0)).tolist(),
+            batch.labels.tolist(),
+            strict=True,
+        )
+    )
+    divergence, entropy = naive(method, rows)
+    found = method.forget_loss(student, task, batch)
+    assert found.item() == pytest.approx(-divergence)
+    found = method.retain_loss(student, task, batch)
+    assert found.item() == pytest.approx(method.gamma * entropy + method.alpha * divergence)
+
+
+def test_only_the_student_learns() -> None:
+    student, teacher = models()
+    task = task_of(SCRUB(), teacher)
+    SCRUB().retain_loss(student, task, random_batch(8, views=1, dtype=torch.float64)).backward()
+    assert all(weight.grad is not None for weight in student.parameters())
+    assert all(weight.grad is None for weight in task.state.parameters())
+    assert not task.state.teacher.training
+
+
+@pytest.mark.parametrize(
+    ("epochs", "msteps", "passes"),
+    [(3, 2, "frfrr"), (2, 5, "frfr"), (3, 0, "rrr"), (0, 2, ""), (1, 1, "fr")],
+)
+def test_order_of_passes(epochs: int, msteps: int, passes: str) -> None:
+    found = phases(SCRUB(epochs=epochs, msteps=msteps, forget_batch_size=7))
+    assert "".join(phase.trains_on[0] for phase in found) == passes
+    assert all(phase.recipe.epochs == 1 for phase in found)
+    sizes = {phase.trains_on: phase.recipe.batch_size for phase in found}
+    assert sizes.get("forget", 7) == 7
+    assert sizes.get("retain", 128) == 128
+
+
+def test_learning_rates() -> None:
+    recipes = [
+        phase.recipe
+        for phase in phases(SCRUB(epochs=11, msteps=0, learning_rate=0.1, weight_decay=0.3))
+    ]
+    rates = [recipe.learning_rate_at(0) for recipe in recipes]
+    assert rates == pytest.approx([0.1] * 3 + [0.01] * 2 + [0.001] * 4 + [0.0001] * 2)
+    assert {recipe.weight_decay for recipe in recipes} == {0.3}
+    method = SCRUB(epochs=2, msteps=1, learning_rate=0.1, schedule="cosine", lr_decay_epochs=())
+    rates = [phase.recipe.learning_rate_at(0) for phase in phases(method)]
+    assert rates == pytest.approx([0.1, 0.1, 0.05])
+
+
+class TestRuns:
+    def test_a_class(self) -> None:
+        method = SCRUB(epochs=6, msteps=4, forget_batch_size=10, learning_rate=0.1, batch_size=24)
+        left = run(replace(method, lr_decay_epochs=(5,)), CLASS)
+        assert accuracy(original(), CLASS.forget) == 1
+        assert left.accuracy(CLASS.forget) < 0.3
+        assert left.accuracy(CLASS.retain) > 0.95
+
+    def test_zero_epochs_leave_every_bit(self) -> None:
+        for rewind in (False, True):
+            assert run(SCRUB(epochs=0, rewind=rewind), RANDOM).same_as(original())
+
+    def test_rewinds_to_the_nearest_epoch(self) -> None:
+        # What the first n epochs leave is what n epochs leave.
+        left = [run(replace(REWINDING, epochs=n, rewind=False), RANDOM) for n in range(1, 5)]
+        reference = left[-1].accuracy(VALIDATION)
+        distances = [abs(one.accuracy(RANDOM.forget) - reference) for one in left]
+        assert np.argmin(distances) not in (0, 3)
+        assert run(REWINDING, RANDOM).same_as(left[int(np.argmin(distances))].model)
+
+    def test_rewinding_compares_with_the_classes_of_the_forget_set(self) -> None:
+        split = replace(RANDOM, forget=RANDOM.forget[RANDOM.forget % 4 == 2])
+        method = replace(REWINDING, msteps=3, forget_batch_size=5)
+        left = [run(replace(method, epochs=n, rewind=False), split) for n in range(1, 5)]
+        errors = [one.accuracy(split.forget) for one in left]
+        nearest, nearest_of_all = (
+            int(np.argmin([abs(error - left[-1].accuracy(unseen)) for error in errors]))
+            for unseen in (VALIDATION[VALIDATION % 4 == 2], VALIDATION)
+        )
+        assert nearest != nearest_of_all
+        assert run(method, split).same_as(left[nearest].model)
+
+    def test_a_restart_rewinds_to_the_same_epoch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+        expected = run(REWINDING, RANDOM)
+        seen = 0
+
+        def stop(_: Progress) -> bool:
+            nonlocal seen
+            seen += 1
+            if seen == 38:
+                raise StopRequested("run", "stopped", "go on")
+            return False
+
+        kept = Kept()
+        with pytest.raises(StopRequested):
+            run(REWINDING, RANDOM, kept, stop)
+        assert run(REWINDING, RANDOM, kept).same_as(expected.model)
+
+    def test_rewinding_needs_unseen_samples_of_the_classes(self) -> None:
+        for validation in (VALIDATION[:0], VALIDATION[VALIDATION % 4 != 1]):
+            with pytest.raises(TrialError, match=r"rewind = true.*keep more for validation"):
+                run(SCRUB(rewind=True), replace(CLASS, validation=validation))

@@ -1,0 +1,63 @@
+"""Two workers unlearn what one does."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.methods.problem import COMPUTE, FAMILY, RANDOM, SEED, data, new_model, original
+from tests.workers import in_workers
+from unlearn_ray.core.collective import rank
+from unlearn_ray.engine.unlearning import unlearn
+from unlearn_ray.methods.bad_teacher import BadTeacher
+from unlearn_ray.methods.base import Method
+from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning
+from unlearn_ray.methods.random_label import RandomLabel
+from unlearn_ray.methods.salun import SalUn
+from unlearn_ray.methods.scrub import SCRUB
+
+# Batches of 17 are not shared evenly.
+METHODS: dict[str, Method] = {
+    "batch": ContrastiveUnlearning(epochs=3, batch_size=17, learning_rate=0.01),
+    "queue": ContrastiveUnlearning(epochs=3, batch_size=17, variant="queue", queue_size=60),
+    "scrub": SCRUB(batch_size=17, forget_batch_size=5, learning_rate=0.01, rewind=True),
+    "random_label": RandomLabel(epochs=2, batch_size=17, passes="mixed"),
+    "salun": SalUn(epochs=2, batch_size=17, redrawn=True),
+    "bad_teacher": BadTeacher(epochs=2, batch_size=17, learning_rate=1e-3),
+}
+
+
+def weights(method: Method, before: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a method leaves, in float64."""
+    model = new_model(SEED).double()
+    model.load_state_dict(before)
+    unlearn(
+        model, FAMILY, method, data(), RANDOM, seed=SEED, compute=COMPUTE,
+        make_model=lambda seed: new_model(seed).double(),
+    )  # fmt: skip
+    return model.state_dict()
+
+
+def _save(folder: Path) -> None:
+    before = torch.load(folder / "original.pt")
+    for name, method in METHODS.items():
+        torch.save(weights(method, before), folder / f"{name}-{rank()}.pt")
+
+
+@pytest.mark.slow
+def test_two_workers_find_what_one_finds(tmp_path: Path) -> None:
+    # Two workers would train another original, by roundings.
+    before = original().state_dict()
+    torch.save(before, tmp_path / "original.pt")
+    in_workers(2, partial(_save, tmp_path))
+    for name, method in METHODS.items():
+        alone = weights(method, before)
+        assert not torch.equal(alone["classifier.weight"], before["classifier.weight"].double())
+        for worker in range(2):
+            theirs = torch.load(tmp_path / f"{name}-{worker}.pt")
+            for key, value in alone.items():
+                torch.testing.assert_close(theirs[key], value, rtol=0, atol=1e-9)

@@ -1,0 +1,63 @@
+"""What methods can unlearn and where they come from, asked of themselves."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import pytest
+
+from unlearn_ray.core.registry import find, parts
+from unlearn_ray.data.base import ForgetSet
+from unlearn_ray.families.base import ClassifierFamily, Family
+from unlearn_ray.methods.base import Method
+from unlearn_ray.pipeline.abilities import FORGET_KINDS, abilities, matrix, paper
+
+
+def test_a_letter_stands_for_each_kind_of_forget_set() -> None:
+    kinds = {letter: forget_set.whole_classes for letter, forget_set in FORGET_KINDS.items()}
+    assert kinds == {"c": True, "s": False}
+
+
+def test_abilities_are_what_methods_say() -> None:
+    alignment = abilities(find(Method, "alignment_calibration"))
+    assert alignment == {"moco": "c s", "simclr": "c s", "supervised": "-"}
+    for name, method in parts(Method).items():
+        for family, cell in abilities(method).items():
+            for letter, forget_set in FORGET_KINDS.items():
+                reason = method.unsupported(find(Family, family)(), forget_set)
+                assert (letter in cell) == (reason is None), (name, family)
+
+
+def test_one_kind_alone() -> None:
+    class OfClasses(Method):
+        name: ClassVar[str] = "of_classes"
+
+        @classmethod
+        def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
+            supported = isinstance(family, ClassifierFamily) and forget_set.whole_classes
+            return None if supported else "no"
+
+    assert abilities(OfClasses) == {"moco": "-", "simclr": "-", "supervised": "c"}
+
+
+@pytest.mark.parametrize("name", parts(Method))
+def test_every_method_names_its_paper(name: str) -> None:
+    found = paper(find(Method, name))
+    assert re.search(r'"\w[^"]+"', found), "name the paper behind the module's first sentence"
+    assert "\n" not in found
+    assert not found.endswith(".")
+
+
+def test_papers() -> None:
+    assert paper(find(Method, "l1_sparsity")) == (
+        'Jia et al., "Model Sparsity Can Simplify Machine Unlearning", NeurIPS 2023'
+    )
+    assert paper(find(Method, "alignment_calibration")).endswith('Evaluation", equation 5')
+
+
+def test_the_matrix_has_a_row_for_each_method() -> None:
+    head, *rows = matrix()
+    assert head == ["method", *parts(Family), "paper"]
+    assert [row[0] for row in rows] == list(parts(Method))
+    assert all(len(row) == len(head) for row in rows)

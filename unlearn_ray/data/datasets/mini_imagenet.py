@@ -1,0 +1,46 @@
+"""Mini-ImageNet for classification, from the files that a person has.
+
+Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016: 100 classes of 600
+images; the usual split files are Ravi and Larochelle's (ICLR 2017), by class. For classification
+each class is divided instead, as "Contrastive Unlearning" (2401.10458) does by MLclf (Cao, 2022).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.data.folder_dataset import FolderDataset
+from unlearn_ray.data.image_files import Listing, list_class_folders
+from unlearn_ray.data.split_files import SPLIT_FILES, list_split_files
+
+
+@register("mini_imagenet")
+@schema
+class MiniImageNet(FolderDataset):
+    """Mini-ImageNet's 60,000 colour images of 84 x 84 in 100 classes, divided within each class.
+
+    `path` is laid out in one of two ways:
+
+    - images/, and train.csv, val.csv and test.csv with the columns filename and label. The
+      classes of all three files are one dataset; of each class the first `train_per_class`
+      images by name are the training set, the others the test set;
+    - train/CLASS/ and test/CLASS/, as `image_folder` has them: divided already. A val/ folder
+      is left out, since `validation` is taken of the training set.
+
+    A sample's name, for the forget set `ids`, is CLASS/FILE. The paper does not say how many
+    images of a class it trains on; the 500 are the usual number, and MLclf's example takes 360.
+
+    Attributes:
+        train_per_class: images of a class to train on, where split files list them.
+    """
+
+    image_size: PositiveInt = 84
+    train_per_class: PositiveInt = 500
+
+    def listed(self, root: Path) -> Listing:
+        """By the split files, if there is one."""
+        if any((root / name).exists() for name in SPLIT_FILES):
+            return list_split_files(root, self.train_per_class)
+        return list_class_folders(root)

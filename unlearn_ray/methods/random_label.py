@@ -1,0 +1,86 @@
+"""Random labels: forget images are taught labels drawn at random, retain images their own.
+
+Golatkar et al., "Eternal Sunshine of the Spotless Net", CVPR 2020; Graves et al., "Amnesiac
+Machine Learning", AAAI 2021; as in the code of Fan et al., "SalUn", ICLR 2024.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, PositiveInt, schema
+from unlearn_ray.families.similarity import precise
+from unlearn_ray.methods.base import ClassifierMethod, Phase, Task, classifier_family
+from unlearn_ray.methods.shared import one_epoch
+
+
+@register("random_label")
+@schema
+class RandomLabel(ClassifierMethod):
+    """L = cross-entropy, with a drawn label in the place of a forget image's own.
+
+    SalUn's code has two forms. For CIFAR-10 and SVHN each epoch is a pass over the forget set and
+    then one over the retain set, and labels are drawn anew in every batch (`redrawn`); for
+    CIFAR-100 and Tiny ImageNet both sets are mixed and labels drawn once. It draws among all
+    classes; its paper and Graves et al. leave out an image's own (`never_own`). Passes "apart"
+    begin with a new optimizer each, so that no momentum is carried over; the code keeps one.
+
+    Search learning_rate in [1e-3, 0.1].
+
+    Attributes:
+        passes: over forget and retain set "apart", in turn, or over both "mixed".
+        redrawn: whether labels are drawn anew whenever an image is seen, or once.
+        never_own: whether the label drawn is never the image's own.
+    """
+
+    batch_size: PositiveInt = 256
+    learning_rate: PositiveFloat = 0.013
+    epochs: NonNegativeInt = 10
+    passes: Literal["apart", "mixed"] = "apart"
+    redrawn: bool = False
+    never_own: bool = False
+
+    def prepare(self, model: nn.Module, task: Task) -> nn.Module:
+        """The labels drawn, by the id of the sample."""
+        samples, state = task.samples, nn.Module()
+        last = max(int(samples.ids(part).max()) for part in ("forget", "retain"))
+        own = samples.labels("forget")
+        labels = torch.zeros(last + 1, dtype=own.dtype, device=own.device)
+        labels[samples.ids("forget")] = self._drawn(own, task, samples.generator("random labels"))
+        state.register_buffer("labels", labels)
+        return state
+
+    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+        """Two passes an epoch, or one phase over both sets."""
+        loss = partial(self.labelled_loss, model, task)
+        if self.passes == "mixed":
+            return Phase(self, "all", loss) if number == 0 and self.epochs > 0 else None
+        epoch = number // 2
+        if epoch >= self.epochs:
+            return None
+        return Phase(one_epoch(self, epoch), "retain" if number % 2 else "forget", loss)
+
+    def labelled_loss(self, model: nn.Module, task: Task, batch: Batch) -> Float[Tensor, ""]:
+        """Cross-entropy of a batch of either set or both."""
+        drawn = task.state.get_buffer("labels")[batch.ids]
+        if self.redrawn:
+            drawn = self._drawn(batch.labels, task, batch.generator)
+        labels = torch.where(batch.is_forget, drawn, batch.labels)
+        logits = classifier_family(task).batch_logits(model, batch)
+        return functional.cross_entropy(precise(logits), labels)
+
+    def _drawn(
+        self, own: Int[Tensor, " n"], task: Task, generator: torch.Generator
+    ) -> Int[Tensor, " n"]:
+        classes = task.samples.num_classes
+        drawn = torch.randint(classes - self.never_own, own.shape, generator=generator)
+        drawn = drawn.to(own.device, non_blocking=True)
+        return (own + 1 + drawn) % classes if self.never_own else drawn

@@ -1,0 +1,74 @@
+"""SalUn: random labels, taught to the weights that the forget set's gradient points at.
+
+Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency", ICLR 2024.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from unlearn_ray.core.collective import average
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import UnitInterval, schema
+from unlearn_ray.methods.base import Phase, Task
+from unlearn_ray.methods.random_label import RandomLabel
+from unlearn_ray.methods.shared import summed_gradients, trained
+
+
+@register("salun")
+@schema
+class SalUn(RandomLabel):
+    """Random labels (L of `random_label`), but only salient weights move.
+
+    Salient is the share `ratio` of all weights, biases included, whose gradient of the forget
+    set's cross-entropy is largest in absolute value: at the original, in eval mode, summed over
+    the means of batches, as in the authors' code.
+
+    The others stay what they are, bit for bit: they are put back after every update. Masked
+    gradients alone, as in the authors' code until 2026, leave them to momentum and weight decay.
+    Running statistics of batch norm are no weights and do move.
+
+    Search ratio in [0.1, 0.9] and learning_rate in [1e-3, 0.1].
+
+    Attributes:
+        ratio: share of the weights that are salient; 1 is `random_label`.
+    """
+
+    ratio: UnitInterval = 0.5
+
+    def prepare(self, model: nn.Module, task: Task) -> nn.Module:
+        """The labels drawn, the original weights, and which of them may move."""
+        state = RandomLabel.prepare(self, model, task)
+        gradients = summed_gradients(model, task.samples.blocks("forget", size=self.batch_size))
+        # Sums differ by roundings between workers, which must agree on the mask.
+        average(list(gradients.values()))
+        scores = _flat([gradients[name] for name, _ in trained(model)]).abs()
+        order = scores.argsort(descending=True, stable=True)
+        salient = torch.zeros_like(scores, dtype=torch.bool)
+        salient[order[: int(self.ratio * len(order))]] = True
+        state.register_buffer("salient", salient)
+        state.register_buffer("original", _flat([w.detach() for _, w in trained(model)]))
+        return state
+
+    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+        """As of `random_label`, with the other weights put back after every update."""
+        phase = RandomLabel.phase(self, number, model, task)
+        return phase and replace(phase, after_update=partial(_put_back, model, task.state))
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+@torch.no_grad()
+def _put_back(model: nn.Module, state: nn.Module) -> None:
+    weights = [weight for _, weight in trained(model)]
+    sizes = [weight.numel() for weight in weights]
+    salient = state.get_buffer("salient").split_with_sizes(sizes)
+    original = state.get_buffer("original").split_with_sizes(sizes)
+    for weight, moves, before in zip(weights, salient, original, strict=True):
+        weight.copy_(torch.where(moves.view_as(weight), weight, before.view_as(weight)))

@@ -1,0 +1,150 @@
+"""SCRUB: a student leaves its teacher, the original, on the forget set and obeys it elsewhere.
+
+Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023; with `rewind`, SCRUB+R.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import on_first
+from unlearn_ray.core.errors import TrialError
+from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    schema,
+)
+from unlearn_ray.families.similarity import precise
+from unlearn_ray.methods.base import ClassifierMethod, PartName, Phase, Task, classifier_family
+from unlearn_ray.methods.shared import accuracy, divergence, frozen_copy, one_epoch
+
+
+@register("scrub")
+@schema
+class SCRUB(ClassifierMethod):
+    """L = -D over the forget set, in turn with gamma * CE + alpha * D over the retain set.
+
+    D = T^2 * KL(teacher || student), the mean over images, of logits softened by the temperature
+    T; CE is the cross-entropy. The first msteps epochs are a pass over each set, the others one
+    over the retain set. SCRUB+R (`rewind`) keeps every epoch's weights. At the end it takes the
+    error on validation samples of the forget set's classes, and returns to the (first) epoch whose
+    forget error is nearest to that.
+
+    Defaults are the authors' at large scale. At small scale they take 10 epochs, Adam, msteps 3,
+    alpha 0.5, gamma 1, T 2 and weight decay 0.1; against attacks 5 epochs, msteps 3, alpha 0.5 and
+    gamma 1. They keep one optimizer; here each pass has its own, and no momentum carries over.
+    Search learning_rate in [1e-5, 1e-2], alpha in [1e-3, 1] and msteps up to the epochs.
+
+    Attributes:
+        alpha: weight of the retain set's divergence.
+        gamma: weight of the retain set's cross-entropy.
+        temperature: T.
+        msteps: how many epochs have a pass over the forget set.
+        forget_batch_size: of that pass; `batch_size` is of the retain set's.
+        lr_decay_epochs: after how many epochs lr_decay_rate multiplies the learning rate.
+        rewind: whether to return to the best epoch; needs validation samples.
+    """
+
+    epochs: NonNegativeInt = 3
+    batch_size: PositiveInt = 128
+    learning_rate: PositiveFloat = 5e-4
+    alpha: NonNegativeFloat = 0.001
+    gamma: NonNegativeFloat = 0.99
+    temperature: PositiveFloat = 4.0
+    msteps: NonNegativeInt = 2
+    forget_batch_size: PositiveInt = 32
+    lr_decay_epochs: tuple[PositiveInt, ...] = (3, 5, 9)
+    lr_decay_rate: PositiveFloat = 0.1
+    rewind: bool = False
+
+    def prepare(self, model: nn.Module, task: Task) -> nn.Module:
+        """The teacher, and room for what every epoch leaves; TrialError if none can be chosen."""
+        forget, unseen = (set(task.samples.labels(p).tolist()) for p in ("forget", "validation"))
+        if self.rewind and not forget & unseen:
+            raise TrialError(
+                "scrub.rewind = true",
+                "no validation sample is of a class of the forget set, whose error tells how far",
+                "keep more for validation, or set rewind to false",
+            )
+        return _Kept(model, self.epochs if self.rewind else 0)
+
+    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+        """A pass over one of the sets."""
+        ascending = min(self.msteps, self.epochs)
+        epoch = number // 2 if number < 2 * ascending else number - ascending
+        if epoch >= self.epochs:
+            return None
+        recipe = self._recipe(epoch)
+        if number < 2 * ascending and number % 2 == 0:
+            recipe = replace(recipe, batch_size=self.forget_batch_size)
+            return Phase(recipe, "forget", partial(self.forget_loss, model, task))
+        after = partial(_kept(task).keep, epoch, model, task) if self.rewind else None
+        return Phase(recipe, "retain", partial(self.retain_loss, model, task), after=after)
+
+    def forget_loss(self, model: nn.Module, task: Task, batch: Batch) -> Float[Tensor, ""]:
+        """-D of a forget batch."""
+        return -self._divergence(classifier_family(task).batch_logits(model, batch), task, batch)
+
+    def retain_loss(self, model: nn.Module, task: Task, batch: Batch) -> Float[Tensor, ""]:
+        """gamma * CE + alpha * D of a retain batch."""
+        logits = classifier_family(task).batch_logits(model, batch)
+        entropy = functional.cross_entropy(precise(logits), batch.labels)
+        return self.gamma * entropy + self.alpha * self._divergence(logits, task, batch)
+
+    def finish(self, model: nn.Module, task: Task) -> None:
+        """Rewind."""
+        kept = _kept(task)
+        if len(kept.snapshots) > 0:
+            classes = tuple(set(task.samples.labels("forget").tolist()))
+            distances = (kept.errors - _error(model, task, "validation", classes)).abs()
+            model.load_state_dict(kept.snapshots[int(distances.argmin())].state_dict())
+
+    def _recipe(self, epoch: int) -> Recipe:
+        recipe = one_epoch(self, epoch)
+        decays = sum(after <= epoch for after in self.lr_decay_epochs)
+        return replace(recipe, learning_rate=recipe.learning_rate * self.lr_decay_rate**decays)
+
+    def _divergence(self, logits: Tensor, task: Task, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            teacher = classifier_family(task).batch_logits(_kept(task).teacher, batch)
+        found = divergence(precise(teacher), precise(logits), self.temperature)
+        return self.temperature**2 * found
+
+
+class _Kept(nn.Module):
+    """The teacher, and the weights and forget errors of epochs to return to."""
+
+    errors: Tensor
+
+    def __init__(self, model: nn.Module, epochs: int) -> None:
+        super().__init__()
+        self.teacher = frozen_copy(model)
+        self.snapshots = nn.ModuleList(frozen_copy(model) for _ in range(epochs))
+        self.register_buffer("errors", torch.zeros(epochs))
+
+    def keep(self, epoch: int, model: nn.Module, task: Task) -> None:
+        self.snapshots[epoch].load_state_dict(model.state_dict())
+        self.errors[epoch] = _error(model, task, "forget")
+
+
+def _kept(task: Task) -> _Kept:
+    assert isinstance(task.state, _Kept)
+    return task.state
+
+
+def _error(model: nn.Module, task: Task, part: PartName, classes: tuple[int, ...] = ()) -> float:
+    # One worker's: another's may differ by a rounding, and all must return to the same epoch.
+    found = on_first(lambda: accuracy(model, task.samples, part, classes))
+    assert found is not None
+    return 1 - found

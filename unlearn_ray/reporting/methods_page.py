@@ -1,0 +1,89 @@
+"""The page of all methods, docs/methods.md, made of docstrings and fields.
+
+python -m unlearn_ray.reporting.methods_page > docs/methods.md
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+
+from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.registry import Part, parts
+from unlearn_ray.methods.base import Method
+from unlearn_ray.pipeline.abilities import LEGEND, matrix
+from unlearn_ray.pipeline.fields import default_of, field_type, in_words, schema_fields
+from unlearn_ray.reporting.grid import markdown_grid
+
+_HEAD = f"""\
+# Methods
+
+What each method of `unlearn_ray/methods/` is, takes and can unlearn, from its own docstrings;
+`make docs` writes this page. In the columns of families, {LEGEND}; where a letter
+is missing, `plan` refuses the method and says why.
+"""
+
+
+def methods_page() -> str:
+    """The page, as Markdown."""
+    blocks = [_HEAD.rstrip(), markdown_grid(list(matrix()))]
+    for name, method in parts(Method).items():
+        blocks += [f"## {name}", *_words(_module_doc(method)), *_words(_class_doc(method))]
+        blocks += _fields(method)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _fields(method: type[Method]) -> Iterator[str]:
+    """A table of a method's own fields, and a line of its recipe."""
+    recipe = {field.name for field in fields(Recipe)}
+    known = schema_fields(method)
+    own = [name for name in known if name not in recipe]
+    if own:
+        meanings = attributes(method)
+        rows = [["field", "takes", "default", "meaning"]]
+        for name in own:
+            takes = in_words(field_type(known[name]))
+            default = default_of(known[name])
+            shown = "null" if default is None else str(default)
+            shown = "required" if known[name].is_required() else shown
+            rows.append([f"`{name}`", takes, shown, meanings.get(name, "")])
+        yield markdown_grid(rows)
+    usual = [f"`{name}` {default_of(known[name])}" for name in known if name in recipe]
+    yield f"Recipe: {', '.join(usual)}."
+
+
+def attributes(part: type[Part]) -> dict[str, str]:
+    """What the docstrings of a part and its bases say of each field."""
+    found: dict[str, str] = {}
+    for cls in reversed(part.__mro__):
+        _, _, section = inspect.cleandoc(cls.__dict__.get("__doc__") or "").partition(
+            "\nAttributes:\n"
+        )
+        for entry in re.split(r"\n(?=    \w)", f"\n{section}"):
+            names, colon, meaning = " ".join(entry.split()).partition(": ")
+            if colon:
+                found |= dict.fromkeys(names.split(", "), meaning)
+    return found
+
+
+def _module_doc(method: type[Method]) -> str:
+    return inspect.cleandoc(importlib.import_module(method.__module__).__doc__ or "")
+
+
+def _class_doc(method: type[Method]) -> str:
+    return inspect.cleandoc(method.__doc__ or "").partition("\nAttributes:\n")[0].rstrip()
+
+
+def _words(text: str) -> Iterator[str]:
+    """Paragraphs on one line each, so that no line begins like a list; others as they are."""
+    for paragraph in filter(None, text.split("\n\n")):
+        verbatim = paragraph.startswith((" ", "- "))
+        yield paragraph if verbatim else " ".join(paragraph.split())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(methods_page())
