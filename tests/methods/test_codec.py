@@ -63,14 +63,6 @@ def test_independence_is_0_and_a_function_is_1() -> None:
     assert dependences(points[:, 0].exp(), points)[0] > 0.95
 
 
-def test_what_is_explained_depends_on_nothing_more() -> None:
-    points = uniform(50, 2)
-    given = distances(points[:, 0] * 0 + torch.arange(50))
-    assert not dependences(torch.zeros(50).index_fill(0, torch.tensor([49]), 1.0), points, given)[
-        0
-    ].isnan()
-
-
 def naive_foci(outcome: Tensor, features: Tensor, limit: int) -> list[int]:
     chosen: list[int] = []
     while len(chosen) < limit:

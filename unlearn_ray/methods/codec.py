@@ -36,7 +36,7 @@ def dependences(
         sum_i (n min(R_i, R_M(i)) - L_i^2) / sum_i L_i (n - L_i).
 
     Args:
-        outcome: one number of each of n observations, no two the same.
+        outcome: one number of each of n > 1 observations, no two the same.
         features: p numbers of each.
         given: the sum of `distances` of what is given.
     """
@@ -52,8 +52,7 @@ def dependences(
         return (count * nearest - above**2).sum(dim=1) / (above * (count - above)).sum()
     nearest = torch.stack([with_nearest(given + distances(feature)) for feature in features.T])
     alone = with_nearest(given)
-    # Where what is given orders the outcomes already, nothing is left to depend on.
-    return (nearest - alone).sum(dim=1) / (rank - alone).sum().clamp(min=1)
+    return (nearest - alone).sum(dim=1) / (rank - alone).sum()
 
 
 def distances(feature: Float[Tensor, " n"]) -> Float[Tensor, "n n"]:

@@ -6,9 +6,11 @@ Mehta et al., "Deep Unlearning via Randomized Conditionally Independent Hessians
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -46,11 +48,10 @@ class LCODEC(OneShot):
     The authors estimate H from gradients and weights of the last two epochs of training, which
     are not kept (and their H of the removed sample is 0, by a slip). Here products with H are
     exact, by derivatives of derivatives, and conjugate gradients solve the system, as far as
-    H + damping * I is positive. They remove sample by sample and select without a limit. Here a
-    removal costs `perturbations * images` forward passes, `iterations * samples` second
-    derivatives, `rows` searches among all rows, and a pass over the validation set.
-
-    Worth searching: strength in [0.1, 1000] and damping in [1e-4, 1].
+    H + damping * I is positive. They remove sample by sample, without a limit to S. Here a removal
+    costs `perturbations * images` forward passes, `iterations * samples` second derivatives,
+    `rows` searches among all rows, and a pass over the validation set. Worth searching: strength
+    in [0.1, 1000] and damping in [1e-4, 1].
 
     Attributes:
         strength: of the step; the paper's is 1.
@@ -63,15 +64,14 @@ class LCODEC(OneShot):
         damping: 0.01 in the authors' CIFAR-10 script, 0.001 by default of their code.
         iterations: of conjugate gradients, at most.
         largest_drop: of validation accuracy, that a removal may cost.
-        epsilon, delta: of Gaussian noise on S, whose deviation is sqrt(2 ln(1.25 / delta)) * m^2 /
-            (2 n^2 damping^3 epsilon); null adds none. The authors' epsilon of 0.1 drowns the
-            weights unless m is far below n.
+        epsilon, delta: of Gaussian noise on S of deviation sqrt(2 ln(1.25 / delta)) * m^2 /
+            (2 n^2 damping^3 epsilon); null adds none. The authors' 0.1 drowns S unless m << n.
     """
 
     strength: NonNegativeFloat = 1.0
     removals: PositiveInt = 10
     images: PositiveInt = 10
-    perturbations: PositiveInt = 1000
+    perturbations: Annotated[int, Field(ge=2)] = 1000
     deviation: PositiveFloat = 0.1
     rows: PositiveInt = 10
     samples: PositiveInt = 200
@@ -86,23 +86,23 @@ class LCODEC(OneShot):
         if self.strength == 0:
             return
         generator = task.samples.generator("lcodec")
-        forgotten = task.samples.forgotten_classes
-        kept = tuple(each for each in range(task.samples.num_classes) if each not in forgotten)
+        classes = range(task.samples.num_classes)
+        kept = tuple(each for each in classes if each not in task.samples.forgotten_classes)
         best = accuracy(model, task.samples, "validation", kept)
-        size = math.ceil(task.forget_size / self.removals)
-        for images, labels in task.samples.blocks("forget", size):
+        group = math.ceil(task.forget_size / self.removals)
+        for images, labels in task.samples.blocks("forget", group):
             rows = self.select(model, images, labels, generator)
             before = rows.values()
-            step = self.step(model, task, images, labels, rows)
+            after = before + self.step(model, task, images, labels, rows)
             if self.epsilon is not None:
-                noise = torch.randn(len(step), generator=generator).to(step)
-                step += self.noise_deviation(task, len(labels)) * noise
-            rows.put(before + step)
+                noise = torch.randn(len(after), generator=generator).to(after)
+                after += self.noise_deviation(task, len(labels)) * noise
+            rows.put(after)
             found = accuracy(model, task.samples, "validation", kept)
-            if best is not None and found is not None and best - found > self.largest_drop:
-                rows.put(before)
-            else:
+            if best is None or found is None or best - found <= self.largest_drop:
                 best = found
+            else:
+                rows.put(before)
 
     def select(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
@@ -145,5 +145,5 @@ class LCODEC(OneShot):
         """Of the noise, by the authors' constants for cross-entropy."""
         assert self.epsilon is not None
         share = removed / (task.retain_size + task.forget_size)
-        sensitivity = share**2 / (2 * self.damping**3)
-        return sensitivity / self.epsilon * math.sqrt(2 * math.log(1.25 / self.delta))
+        scale = share**2 / (2 * self.damping**3 * self.epsilon)
+        return scale * math.sqrt(2 * math.log(1.25 / self.delta))
