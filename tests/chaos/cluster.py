@@ -11,9 +11,9 @@ from ray.cluster_utils import Cluster
 
 from tests.scheduling.sweeps import MARK, kill_marked, marked
 
-# The titles of what runs a trial, or a winner on a reporting seed; and of all that works: those,
-# reference steps, and what trains.
-TRIALS = ("ray::ResourceTrainable", "ray::_run_report")
+# The titles of what runs a trial (idle, at work), or a winner on a reporting seed; and of all that
+# works: those, reference steps, and what trains.
+TRIALS = ("ray::Trial", "ray::ResourceTrainable", "ray::_run_report")
 WORKERS = ("ray::RayTrainWorker", "ray::_run_step", *TRIALS)
 
 
