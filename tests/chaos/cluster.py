@@ -11,10 +11,10 @@ from ray.cluster_utils import Cluster
 
 from tests.scheduling.sweeps import MARK, kill_marked, marked
 
-# The titles of what runs a trial, or a reference step or a winner on a reporting seed; and of
-# those and what trains.
-TRIALS = ("ray::ResourceTrainable", "ray::_run_")
-WORKERS = ("ray::RayTrainWorker", *TRIALS)
+# The titles of what runs a trial (idle, at work), or a winner on a reporting seed; and of all that
+# works: those, reference steps, and what trains.
+TRIALS = ("ray::Trial", "ray::ResourceTrainable", "ray::_run_report")
+WORKERS = ("ray::RayTrainWorker", "ray::_run_step", *TRIALS)
 
 
 @dataclass(frozen=True)

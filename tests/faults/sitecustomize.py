@@ -5,6 +5,10 @@ sets the variable of a fault, and its Ray workers, which inherit it.
 
 DIE_BEFORE_RECORD_OF=KIND     kill -9 of the driver and whoever writes the first record of KIND
 DIE_UNLEARNING_BY=METHOD      kill -9 of every process that unlearns by METHOD
+DIE_RESET=FILE                kill -9 of the first trial process that takes a second trial; it
+                              leaves FILE behind
+DIE_LAUNCHED=FILE             kill -9 of the first Ray Train worker whose work is launched; it
+                              leaves FILE behind
 """
 
 import importlib.abc
@@ -15,6 +19,8 @@ import sys
 
 KIND = os.environ.get("DIE_BEFORE_RECORD_OF")
 METHOD = os.environ.get("DIE_UNLEARNING_BY")
+RESET = os.environ.get("DIE_RESET")
+LAUNCHED = os.environ.get("DIE_LAUNCHED")
 # The first process of the tree is the driver, the leader of its process group.
 DRIVER = int(os.environ.setdefault("DIE_WITH_DRIVER", str(os.getpid())))
 
@@ -40,6 +46,36 @@ def kill_in_loss(module):
 
     (method,) = (each for each in vars(module).values() if getattr(each, "name", None) == METHOD)
     method.loss = die
+
+
+def kill_launched(module):
+    """Let the first call of a worker's `run_train_fn` kill its process."""
+    launch = module.RayTrainWorker.run_train_fn
+
+    def launch_or_die(self, train_fn_ref):
+        die_once(LAUNCHED)
+        return launch(self, train_fn_ref)
+
+    module.RayTrainWorker.run_train_fn = launch_or_die
+
+
+def kill_reset(module):
+    """Let the first process that takes a second trial die of it."""
+    reset = module.Trial.reset_config
+
+    def reset_or_die(self, new_config):
+        if hasattr(self, "trial"):
+            die_once(RESET)
+        return reset(self, new_config)
+
+    module.Trial.reset_config = reset_or_die
+
+
+def die_once(file):
+    """Kill this process, unless another has left `file` behind."""
+    if not os.path.exists(file):
+        open(file, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -69,5 +105,9 @@ if KIND:
     changes["unlearn_ray.storage.local"] = kill_before_record
 if METHOD:
     changes[f"unlearn_ray.methods.{METHOD}"] = kill_in_loss
+if RESET:
+    changes["unlearn_ray.scheduling.studies"] = kill_reset
+if LAUNCHED:
+    changes["ray.train.v2._internal.execution.worker_group.worker"] = kill_launched
 if changes:
     sys.meta_path.insert(0, Finder(changes))

@@ -1,4 +1,4 @@
-"""A trial whose worker is lost again and again fails alone; its row says why."""
+"""Lost workers: one that is lost again and again fails its trial alone; one is replaced."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scheduling.conftest import Uninterrupted
-from tests.scheduling.sweeps import Driver, objects, rows, write_sweep
+from tests.scheduling.sweeps import Driver, objects, rows, table, write_sweep
 
 FAULTS = Path(__file__).parents[1] / "faults"
 
@@ -50,3 +50,20 @@ def test_a_trial_that_kills_its_worker_is_tried_again_and_then_failed(
 def essence(row: dict[str, object]) -> dict[str, object]:
     """A row without what it lacks."""
     return {name: value for name, value in row.items() if value is not None}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("moment", ["DIE_RESET", "DIE_LAUNCHED"])
+def test_a_worker_that_dies_while_it_takes_its_work_is_replaced(
+    moment: str, tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    # Ray Train and Tune know such a loss, but not in these moments.
+    store = uninterrupted.trained_references(tmp_path / "store", but_one=True)
+    died = tmp_path / "died"
+    fault = {"PYTHONPATH": str(FAULTS), moment: str(died)}
+    with Driver(uninterrupted.file, store, environment=fault) as driver:
+        driver.ends(0)
+    assert died.exists()
+    assert rows(store) == uninterrupted.rows
+    assert table(driver.out) == uninterrupted.table

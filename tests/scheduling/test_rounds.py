@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,12 +32,18 @@ ROOM = 2
 
 
 class Quick(tune.Trainable):  # type: ignore[misc]
-    """Ends at once; some of method "bad" do not end well."""
+    """Ends at once; some of method "bad" do not end well, some of "shy" do not begin well."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.reset_config(config)
+        self.trial = config
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if (new_config["method"], new_config["trial"]) == ("shy", 2):
+            told = Path(new_config["hyperparameters"]["file"])
+            times = len(told.read_text()) if told.exists() else 0
+            if times < new_config["hyperparameters"]["times"]:
+                told.write_text("x" * (times + 1))
+                os.kill(os.getpid(), signal.SIGKILL)
         self.trial = new_config
         return True
 
@@ -80,7 +87,7 @@ def run(queues: list[Queue], retries: int = 1) -> tuple[list[Assignment], dict[A
     def on_end(assignment: Assignment, ending: Ending) -> None:
         ended[assignment.study, assignment.number] = ending
 
-    search = StudiesSearch(queues, lambda: ROOM, lambda: True, on_start, on_end)
+    search = StudiesSearch(queues, lambda: ROOM, lambda: True, on_start, on_end, retries)
     trainable = tune.with_resources(Quick, tune.PlacementGroupFactory([{"CPU": 1}]))
     Rounds(search, trainable, "quick", lambda: ROOM, retries, list, lambda: False).run()
     return started, ended, most
@@ -122,3 +129,28 @@ def test_what_took_a_trial_along_is_its_reason(two_slots: None) -> None:
     )
     assert not raised.lost
     assert raised.failure == "its worker failed 2 times (last: ValueError('a bug\\nin two lines'))"
+
+
+@pytest.mark.parametrize("trials", [3, 6], ids=["its round is over", "its round goes on"])
+def test_a_worker_that_is_lost_while_it_takes_a_trial(
+    trials: int, two_slots: None, tmp_path: Path
+) -> None:
+    shy = {"file": str(tmp_path / "told"), "times": 1}
+    started, ended, most = run([Queue("shy", None, {}, list(range(trials)), shy)])
+    assert (tmp_path / "told").exists()
+    assert [one.number for one in started] == list(range(trials))
+    assert {number: ending.state for (_, number), ending in ended.items()} == dict.fromkeys(
+        range(trials), "complete"
+    )
+    assert most <= ROOM
+
+
+def test_a_worker_that_is_lost_again_and_again_while_it_takes_a_trial(
+    two_slots: None, tmp_path: Path
+) -> None:
+    shy = {"file": str(tmp_path / "told"), "times": 100}
+    _, ended, _ = run([Queue("shy", None, {}, list(range(6)), shy)])
+    lost = ended.get(("shy", 2))
+    assert lost is not None
+    assert lost.state == "complete" or (lost.lost and "was lost" in (lost.failure or ""))
+    assert len(ended) == 6

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import math
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from typing import Any
 
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -115,6 +117,10 @@ class SeedRungs(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
         why = _loss(error) if lost else f"{error.cause!r}"
         failure = f"its worker {'was lost' if lost else 'failed'} {times} (last: {why})"
         self.search.broke(trial.trial_id, failure, lost=lost)
+        if trial.status == Trial.PENDING:
+            # Of a worker that is lost while it takes its next trial, Tune hears twice: first it
+            # puts the trial back into its queue, then it gives it up.
+            self.search.given_up(trial.trial_id)
 
 
 def _loss(error: RayActorError) -> str:
@@ -135,7 +141,7 @@ class _StopAll(StaysInDriver, Stopper):  # type: ignore[misc]
         return self.asked()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rounds:
     """Tune's runs of one search.
 
@@ -157,6 +163,9 @@ class Rounds:
     callbacks: Callable[[], list[Any]]
     stopping: Callable[[], bool]
     _jobs: Jobs = field(default_factory=lambda: Jobs({}))
+    _begun: int = 0
+    _ended: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
         """Run every trial of the search; returns when all ended, or were stopped.
@@ -164,17 +173,19 @@ class Rounds:
         Raises:
             Exception: what ended the search.
         """
-        self._add(0)
+        self._add()
         self._jobs.run(lambda: False)
         if self.search.error is not None:
             raise self.search.error
 
-    def _add(self, number: int) -> None:
+    def _add(self) -> None:
         if self.search.left == 0 or self._ending():
             return
+        with self._lock:
+            number, self._begun = self._begun, self._begun + 1
         most = max(MOST_TRIALS, MOST_TRIALS_EACH * self.room())
         trials = math.ceil(self.search.left / math.ceil(self.search.left / most))
-        part = Round(self.search, trials, on_started=partial(self._add, number + 1))
+        part = Round(self.search, trials, on_started=self._add)
         self._jobs.add([Job(f"round {number}", partial(self._run, part, trials))])
 
     def _ending(self) -> bool:
@@ -204,6 +215,11 @@ class Rounds:
                 ),
             ).fit()
         _give_back_memory()
+        with self._lock:
+            self._ended += 1
+            last = self._ended == self._begun
+        if last and self.search.took_back():
+            self._add()
 
 
 def _give_back_memory() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -211,6 +212,7 @@ class _Running:
         stopped: whether the study said that it is clearly worse.
         failure: why it had to be started again, if it had.
         lost: whether that is the loss of its worker.
+        again: whether Tune has given it up, and it is to be started again.
     """
 
     assignment: Assignment
@@ -220,6 +222,7 @@ class _Running:
     stopped: bool = False
     failure: str = ""
     lost: bool = False
+    again: bool = False
 
     def ending(self, result: dict[str, Any] | None) -> Ending | None:
         """How it ended with this last result, if it has."""
@@ -247,6 +250,7 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         may_launch: asked before every trial; after the first no, there are no more.
         on_start: told each trial that starts.
         on_end: told each trial that ends, once its study's sampler knows.
+        retries: how often a trial is started again that Tune gave up by mistake.
     """
 
     def __init__(
@@ -256,8 +260,12 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         may_launch: Callable[[], bool],
         on_start: Callable[[Assignment], None],
         on_end: Callable[[Assignment, Ending], None],
+        retries: int = 0,
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
+        self._retries = retries
+        self._given_up: Counter[tuple[str, int]] = Counter()
+        self._took_back = False
         self._queues = queues
         self._room = room
         self._may_launch = may_launch
@@ -296,7 +304,8 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
             assert point is not None
             assignment = Assignment(queue.name, number, point)
             self._running[trial_id] = _Running(assignment, queue.search)
-            self._on_start(assignment)
+            if (queue.name, number) not in self._given_up:
+                self._on_start(assignment)
         return {
             "method": queue.name,
             "trial": number,
@@ -329,6 +338,19 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         running = self._running[trial_id]
         running.failure, running.lost = failure, lost
 
+    def given_up(self, trial_id: str) -> None:
+        """Note that Tune gives a trial up that it had just put back into its queue."""
+        running = self._running[trial_id]
+        trial = (running.assignment.study, running.assignment.number)
+        self._given_up[trial] += 1
+        running.again = self._given_up[trial] <= self._retries
+
+    def took_back(self) -> bool:
+        """Whether a trial was put back since this was asked last."""
+        with self._lock:
+            took_back, self._took_back = self._took_back, False
+            return took_back
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler has asked `should_stop`."""
 
@@ -338,6 +360,9 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         """Tell the trial's study, then whoever waits for it."""
         with self._lock:
             running = self._running.pop(trial_id)
+            if running.again:
+                self._put_back(trial_id, running)
+                return
             ending = running.ending(None if error else result)
             if ending is None:
                 return
@@ -348,6 +373,17 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
             except Exception as error:
                 # Tune would take it for the trial's own, and start the trial again.
                 self.error = error
+
+    def _put_back(self, trial_id: str, running: _Running) -> None:
+        """Have a trial suggested again, as the next of its study."""
+        assignment = running.assignment
+        queue = next(queue for queue in self._queues if queue.name == assignment.study)
+        if queue.search is not None:
+            queue.search.tell(trial_id, Ending("failed", None, running.seeds_run))
+        queue.begun[assignment.number] = assignment.point
+        queue.numbers.insert(0, assignment.number)
+        queue.started -= 1
+        self._took_back = True
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: rows are the only memory."""

@@ -188,8 +188,8 @@ def run_studies(
     if not may_launch():
         return
     room = Room(sweep.resources.trial, sweep.search.concurrent)
-    search = StudiesSearch(waiting, room, may_launch, on_start, on_end)
     resources = sweep.resources.trial
+    search = StudiesSearch(waiting, room, may_launch, on_start, on_end, resources.retries)
     trainable = tune.with_resources(
         tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
         tune.PlacementGroupFactory([own_resources(resources)]),

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from unlearn_ray.core.collective import gather_objects, on_every, rank
 from unlearn_ray.core.errors import StepFailed, UnlearnRayError, WorkerLeaving
@@ -32,9 +34,32 @@ def run_under_ray_train(
         UnlearnRayError: what ended the step in the worker.
         StepFailed: the workers were lost more often than they may be.
     """
+    left = resources.retries
+    while True:
+        try:
+            _fit(step, workplace, resources, board)
+        except ControllerError as error:
+            # Of a worker that dies while its work is launched, Ray Train makes its own failure.
+            if not isinstance(error.controller_failure, RayActorError) or left == 0:
+                raise _failed(step, error) from error
+            left -= 1
+        except TrainingFailedError as error:
+            raise _failed(step, error) from error
+        else:
+            break
+    outcome = ray.get(board.collect.remote(step.key))
+    if isinstance(outcome, UnlearnRayError):
+        raise outcome
+    if outcome is None:
+        raise StepFailed(f"{step}", "its workers left nothing", "see the cluster's logs")
+    assert isinstance(outcome, Uploaded)
+    return outcome
+
+
+def _fit(step: Step, workplace: Workplace, resources: Resources, board: Any) -> None:
     # Ray Train's own folder stays empty: nothing is reported to it.
     with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
-        trainer = TorchTrainer(
+        TorchTrainer(
             _work,
             train_loop_config={"step": step, "workplace": workplace, "board": board},
             torch_config=_HeedingTorchConfig(),
@@ -44,21 +69,12 @@ def run_under_ray_train(
                 storage_path=folder,
                 failure_config=FailureConfig(max_failures=resources.retries),
             ),
-        )
-        try:
-            trainer.fit()
-        except ray.train.v2.api.exceptions.TrainingFailedError as error:
-            first = str(error).strip().splitlines()[0].partition(". ")[0]
-            raise StepFailed(
-                f"{step}", f"its workers failed: {first}", "see the cluster's logs; run again"
-            ) from error
-    outcome = ray.get(board.collect.remote(step.key))
-    if isinstance(outcome, UnlearnRayError):
-        raise outcome
-    if outcome is None:
-        raise StepFailed(f"{step}", "its workers left nothing", "see the cluster's logs")
-    assert isinstance(outcome, Uploaded)
-    return outcome
+        ).fit()
+
+
+def _failed(step: Step, error: TrainingFailedError) -> StepFailed:
+    told = " ".join(str(error).split()).partition(". ")[0][:200]
+    return StepFailed(f"{step}", f"its workers failed: {told}", "see the cluster's logs; run again")
 
 
 def _scaling(resources: Resources) -> ScalingConfig:
