@@ -170,6 +170,15 @@ def test_weights_are_safetensors_alone(tiny: Sweep, trained: Store) -> None:
     assert trained.objects.names("checkpoints/") == []
 
 
+# What edits once has no epochs: a strength of 0, or a threshold that no weight reaches.
+IDLE: dict[str, dict[str, Any]] = {
+    "fisher": {"alpha": 0},
+    "influence": {"alpha": 0},
+    "lcodec": {"strength": 0},
+    "ssd": {"alpha": 1e30, "samples": 64},
+}
+
+
 @pytest.mark.parametrize("family", list(parts(Family)))
 def test_zero_epochs_leave_the_original_bit_for_bit(
     family: str, tiny: Sweep, tmp_path: Path
@@ -185,11 +194,10 @@ def test_zero_epochs_leave_the_original_bit_for_bit(
     for name, method in parts(Method).items():
         if method.unsupported(setting.family, setting.forget_set) is not None:
             continue
-        unlearn = Unlearn(setting, 0, method(epochs=0))
+        unlearn = Unlearn(setting, 0, method(**IDLE.get(name, {"epochs": 0})))
         done = run(unlearn, here)
         assert equal(tensors(unlearn, here.store), expected), name
         assert done.record.result["iterations"] == 0
-        assert done.record.result["seconds"] < 1
         assert done.record.result["loss"] is None
         supported += 1
     assert supported
