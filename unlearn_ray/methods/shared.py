@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Self
 
@@ -50,9 +50,16 @@ class OneShot(ClassifierMethod):
         return self
 
 
-def plain_attention() -> AbstractContextManager[object]:
-    """Attention as matrix products: the fused kernels have no second or batched derivatives."""
-    return sdpa_kernel(SDPBackend.MATH)
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as matrix products: fused kernels lack second, batched or forward derivatives."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager
