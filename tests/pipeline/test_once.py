@@ -44,6 +44,7 @@ class Successor(Number):
 
 def upload(step: Step, store: Store, made_by: str) -> Uploaded:
     return Uploaded(
+        seconds=1.0,
         files=store.put_artifact(step.kind, step.key, {"number": b"1"}),
         result={"made_by": made_by},
         workers=3,
@@ -174,6 +175,7 @@ def test_a_record_says_what_the_step_cost(tmp_path: Path) -> None:
     assert (record.sweep, record.row) == (ACCOUNT.sweep, ACCOUNT.row)
     assert record.seconds >= 0.2
     assert 0.2 <= record.earlier_seconds <= 0.8
+    assert record.seconds == 1.0  # of the workers; what they waited for is not in it
     attempts = record.seconds + record.earlier_seconds
     assert record.accelerator_hours == pytest.approx(attempts * 3 * 2.0 / 3600)
 

@@ -35,12 +35,15 @@ class Uploaded:
     Attributes:
         files: in the store.
         result: what the record says.
+        seconds: it took them, from their start to the uploaded files; waiting for a place on
+            the cluster is not in it.
         workers: that ran it, in the end.
         checkpointed: whether there may be checkpoints of it.
     """
 
     files: dict[str, FileEntry]
     result: dict[str, Any]
+    seconds: float
     workers: int
     checkpointed: bool
 
@@ -78,14 +81,17 @@ def versions() -> dict[str, str]:
 
 def run_here(step: Step, runtime: Runtime) -> Uploaded:
     """Run a step in this process and upload what it made; of several workers, the first does."""
+    started = time.monotonic()
     produced = step.run(runtime)
-    return on_first(lambda: _upload(step, produced, runtime.store))
+    return on_first(lambda: _upload(step, produced, runtime.store, started))
 
 
-def _upload(step: Step, produced: Produced, store: Store) -> Uploaded:
+def _upload(step: Step, produced: Produced, store: Store, started: float) -> Uploaded:
+    files = store.put_artifact(step.kind, step.key, produced.files)
     return Uploaded(
-        files=store.put_artifact(step.kind, step.key, produced.files),
+        files=files,
         result=produced.result,
+        seconds=time.monotonic() - started,
         workers=world_size(),
         checkpointed=store.has_checkpointed(step.key),
     )
@@ -170,7 +176,6 @@ def _run(
     account: Account,
     lease: Lease,
 ) -> Done:
-    started = time.monotonic()
     uploaded = execute(step)
     lease.check()
     record = Record(
@@ -180,7 +185,7 @@ def _run(
         inputs={name: wanted.key for name, wanted in step.inputs().items()},
         files=uploaded.files,
         result=uploaded.result,
-        seconds=time.monotonic() - started,
+        seconds=uploaded.seconds,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
         host=socket.gethostname(),

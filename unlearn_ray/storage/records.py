@@ -30,7 +30,7 @@ class Record:
         inputs: keys of the steps it stands on, by role.
         files: its artifact, by file name.
         result: small values, in JSON's own types.
-        seconds: wall time under its lease, from the lease to the uploaded artifact.
+        seconds: wall time of its workers, from their start to the uploaded artifact.
         created: when, ISO 8601 in UTC; of no consequence.
         versions: of the packages that computed it.
         host: where.
