@@ -173,7 +173,6 @@ def test_a_record_says_what_the_step_cost(tmp_path: Path) -> None:
         ensure(step, store, stop, ACCOUNT)
     record = ensure(step, store, run, ACCOUNT).record
     assert (record.sweep, record.row) == (ACCOUNT.sweep, ACCOUNT.row)
-    assert record.seconds >= 0.2
     assert 0.2 <= record.earlier_seconds <= 0.8
     assert record.seconds == 1.0  # of the workers; what they waited for is not in it
     attempts = record.seconds + record.earlier_seconds
