@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scheduling.conftest import Uninterrupted
-from tests.scheduling.sweeps import SWEEP, Driver, objects, rows, write_sweep
+from tests.scheduling.sweeps import SWEEP, Driver, essence, objects, rows, write_sweep
 
 
 @pytest.mark.slow
@@ -39,8 +39,3 @@ def test_a_loss_of_nan_fails_its_trial_alone(tmp_path: Path, uninterrupted: Unin
     assert "Nothing to train" in again.err
     assert again.out == driver.out
     assert objects(store, "") == everything
-
-
-def essence(row: dict[str, object]) -> dict[str, object]:
-    """A row without its study's key in its name."""
-    return {name: value for name, value in row.items() if value is not None}

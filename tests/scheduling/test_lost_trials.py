@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scheduling.conftest import Uninterrupted
-from tests.scheduling.sweeps import Driver, objects, rows, table, write_sweep
+from tests.scheduling.sweeps import Driver, essence, objects, rows, table, write_sweep
 
 FAULTS = Path(__file__).parents[1] / "faults"
 
@@ -45,11 +45,6 @@ def test_a_trial_that_kills_its_worker_is_tried_again_and_then_failed(
     assert "Nothing to train" in again.err
     assert again.out == driver.out
     assert objects(store, "rows/") == everything
-
-
-def essence(row: dict[str, object]) -> dict[str, object]:
-    """A row without what it lacks."""
-    return {name: value for name, value in row.items() if value is not None}
 
 
 @pytest.mark.slow

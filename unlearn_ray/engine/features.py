@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from unlearn_ray.core.errors import NonFiniteLoss
+from unlearn_ray.core.modes import in_eval_mode
 
 # Views are drawn per block, so this number is part of what a view is, not a tuning knob.
 BLOCK = 512
@@ -20,14 +21,8 @@ Views = Callable[[UInt8[Tensor, "batch height width 3"]], Float[Tensor, "batch 3
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Eval mode without gradients; afterwards every submodule's training flag is as before."""
-    training = [submodule for submodule in module.modules() if submodule.training]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for submodule in training:
-            submodule.training = True
+    with in_eval_mode(module), torch.no_grad():
+        yield
 
 
 def extract(

@@ -200,6 +200,16 @@ def _descend(
         run.tell(on_progress)
 
 
+def check_weights(module: nn.Module, subject: str, remedy: str) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        NonFiniteLoss: a weight or buffer is NaN or infinite; the message has both texts.
+    """
+    if not all(bool(value.isfinite().all()) for value in module.state_dict().values()):
+        raise NonFiniteLoss(subject, "hold NaN or infinite values", remedy)
+
+
 class _Run:
     """The state of one call of `optimise`."""
 
@@ -279,12 +289,11 @@ class _Run:
             )
 
     def check_weights(self) -> None:
-        if not all(bool(p.isfinite().all()) for p in self.module.state_dict().values()):
-            raise NonFiniteLoss(
-                f"weights after {self.done} iterations",
-                "hold NaN or infinite values",
-                "lower the learning rate or the weight of the term that is ascended",
-            )
+        check_weights(
+            self.module,
+            f"weights after {self.done} iterations",
+            "lower the learning rate or the weight of the term that is ascended",
+        )
 
     def last_loss(self) -> float:
         return float(self.loss)

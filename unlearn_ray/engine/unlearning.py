@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import on_first, world_size
-from unlearn_ray.core.errors import NonFiniteLoss
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine.batches import Batches, Beside
@@ -23,6 +22,7 @@ from unlearn_ray.engine.loop import (
     Progress,
     Report,
     batch_layout,
+    check_weights,
     optimise,
 )
 from unlearn_ray.engine.resident import ResidentData
@@ -77,7 +77,8 @@ def unlearn(
     loss = run.train(checkpoints, on_progress)
     with stopwatch.running():
         method.finish(model.eval(), task)
-    _check_weights(model)
+    remedy = "lower the learning rate, or the strength of the method's edit"
+    check_weights(model, "weights after unlearning", remedy)
     return Report(run.done, stopwatch.total(), loss)
 
 
@@ -208,12 +209,3 @@ class _Kept(nn.Module):
         super().__init__()
         self.model = model
         self.state = state
-
-
-def _check_weights(model: nn.Module) -> None:
-    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
-        raise NonFiniteLoss(
-            "weights after unlearning",
-            "hold NaN or infinite values",
-            "lower the learning rate, or the strength of the method's edit",
-        )

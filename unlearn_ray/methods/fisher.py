@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, PositiveInt, schema
 from unlearn_ray.methods.base import Task, classifier_family
-from unlearn_ray.methods.shared import Blocks, OneShot, in_eval_mode, plain_attention, trained
+from unlearn_ray.methods.shared import Blocks, OneShot, plain_attention, trained
 
 # Of the authors' code: what is added to F, and the bounds of its inverse.
 SMALLEST, LARGEST, LARGEST_LAST = 1e-8, 1e3, 1e2

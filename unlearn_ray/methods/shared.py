@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.schema import NonNegativeInt, PositiveInt, schema
 from unlearn_ray.methods.base import ClassifierMethod, PartName, Samples
@@ -60,18 +61,6 @@ def plain_attention() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Without batch statistics or dropout; afterwards every training flag is as before."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jaxtyping import Bool
 from torch import Tensor, isin
 
 from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.metrics.base import Evidence, Metric, SetName
 
@@ -40,11 +43,19 @@ def of_forgotten_classes(evidence: Evidence) -> Bool[Tensor, " test"]:
     return isin(test, forget) & ~isin(test, retain)
 
 
-def needs_whole_classes(metric: type[Metric], forget_set: ForgetSet) -> str | None:
-    """Why a metric that tells forgotten from remaining classes says nothing of a forget set."""
-    if forget_set.whole_classes:
-        return None
-    return f"{metric.name} needs whole classes to be forgotten; {forget_set.name} forgets samples"
+@schema
+class ClassAccuracy(Metric):
+    """What the two accuracies share that tell forgotten from remaining classes, in percent."""
+
+    in_average_gap: ClassVar[bool] = True
+    by_default: ClassVar[bool] = False
+
+    @classmethod
+    def unsupported(cls, forget_set: ForgetSet) -> str | None:
+        """Samples of a class that is also retained are no forgotten class."""
+        if forget_set.whole_classes:
+            return None
+        return f"{cls.name} needs whole classes to be forgotten; {forget_set.name} forgets samples"
 
 
 def require_samples(evidence: Evidence, *sets: SetName) -> None:

@@ -6,18 +6,13 @@ from typing import ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.data.base import ForgetSet
-from unlearn_ray.metrics.accuracy import (
-    accuracy,
-    needs_whole_classes,
-    of_forgotten_classes,
-)
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.accuracy import ClassAccuracy, accuracy, of_forgotten_classes
+from unlearn_ray.metrics.base import Evidence, Measurement
 
 
 @register("test_accuracy_remaining")
 @schema
-class TestAccuracyRemaining(Metric):
+class TestAccuracyRemaining(ClassAccuracy):
     """Accuracy on test samples of the classes that were not forgotten, in percent.
 
     "Contrastive Unlearning" (2401.10458), section 5.1: "remain test", what class unlearning
@@ -25,13 +20,6 @@ class TestAccuracyRemaining(Metric):
     """
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy_remaining": "TA remaining"}
-    in_average_gap: ClassVar[bool] = True
-    by_default: ClassVar[bool] = False
-
-    @classmethod
-    def unsupported(cls, forget_set: ForgetSet) -> str | None:
-        """Samples of a class that is also retained are no forgotten class."""
-        return needs_whole_classes(cls, forget_set)
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Percent of these test samples classified correctly.
