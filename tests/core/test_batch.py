@@ -1,4 +1,4 @@
-"""Two batches that pass a model as one."""
+"""Batches that pass a model as one."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
 
 
-def pair() -> tuple[Batch, Batch]:
-    first, second = random_batch(5, (0, 1, 2, 3, 4), seed=1), random_batch(3, seed=2)
-    return replace(first, beside=second), second
+def three() -> list[Batch]:
+    """A batch with two others beside it, and those."""
+    first = random_batch(5, (0, 1, 2, 3, 4), seed=1)
+    second, third = random_batch(3, seed=2), random_batch(2, seed=3)
+    return [replace(first, beside=(second, third)), second, third]
 
 
 def test_joined_is_the_one_after_the_other() -> None:
-    first, second = pair()
-    joined = first.joined
-    assert joined.size == 8
-    assert joined.beside is None
-    assert joined.labels.tolist() == first.labels.tolist() + second.labels.tolist()
-    assert joined.is_forget.tolist() == [True] * 5 + [False] * 3
-    assert joined.ids.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+    batches = three()
+    joined = batches[0].joined
+    assert joined.size == 10
+    assert joined.beside == ()
+    assert joined.labels.tolist() == [label for each in batches for label in each.labels.tolist()]
+    assert joined.is_forget.tolist() == [True] * 5 + [False] * 5
+    assert joined.ids.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 0, 1]
     for view in range(2):
-        assert torch.equal(joined.view(view), torch.cat([first.view(view), second.view(view)]))
+        assert torch.equal(joined.view(view), torch.cat([each.view(view) for each in batches]))
 
 
-@pytest.mark.parametrize("begin", range(9))
+@pytest.mark.parametrize("begin", range(11))
 def test_any_rows_of_the_joined_view(begin: int) -> None:
-    first, second = pair()
-    whole = torch.cat([first.view(0), second.view(0)])
-    for end in range(begin, 9):
-        assert torch.equal(first.joined.views[0][begin:end], whole[begin:end])
-    order = torch.randperm(8, generator=torch.Generator().manual_seed(begin))
-    assert torch.equal(first.joined.view(0, order), whole[order])
+    batches = three()
+    whole = torch.cat([each.view(0) for each in batches])
+    joined = batches[0].joined
+    for end in range(begin, 11):
+        assert torch.equal(joined.views[0][begin:end], whole[begin:end])
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(begin))
+    assert torch.equal(joined.view(0, order), whole[order])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Iteration, Progress, batch_layout, optimise, seeded
+from unlearn_ray.engine.loop import Iteration, Progress, optimise, seeded
 
 COMPUTE = Compute.detect()
 COUNT = 37
@@ -201,6 +201,6 @@ def test_weights_that_overflow_at_the_last_update_are_an_error() -> None:
 
 
 def test_a_small_set_is_one_batch() -> None:
-    assert batch_layout(Recipe(batch_size=512), 100) == (100, 1)
-    assert batch_layout(Recipe(batch_size=30), 100) == (30, 3)
-    assert batch_layout(Recipe(batch_size=30), 0) == (0, 0)
+    assert Recipe(batch_size=512).layout(100) == (100, 1)
+    assert Recipe(batch_size=30).layout(100) == (30, 3)
+    assert Recipe(batch_size=30).layout(0) == (0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -16,14 +16,15 @@ from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.schema import schema
-from unlearn_ray.data.base import Split
+from unlearn_ray.data.base import Dataset, Split
+from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.engine import loop
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.loop import Progress, Report
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.supervised import Supervised
-from unlearn_ray.methods.base import Method, Phase, Task
+from unlearn_ray.methods.base import Method, Opponent, Phase, Task
 
 COMPUTE = Compute.detect()
 FAMILY = Supervised()
@@ -33,7 +34,7 @@ SPLIT = Split(validation=np.arange(32, 40), forget=np.arange(0, 10), retain=np.a
 
 @schema
 class Busy(Method):
-    """Descends on noise that it keeps, then on the model with a batch beside, then on a part."""
+    """Descends on noise that it keeps, on the model with batches beside, on a part, in turn."""
 
     batch_size: int = 4
     learning_rate: float = 0.05
@@ -43,6 +44,9 @@ class Busy(Method):
         state = nn.Module()
         noise = torch.randn(4, 3, 6, 6, generator=task.samples.generator("noise"))
         state.noise = nn.Parameter(noise)
+        state.other = nn.Linear(10, 2)
+        nn.init.constant_(state.other.weight, 0.1)
+        nn.init.zeros_(state.other.bias)
         state.register_buffer("kept", torch.zeros(5))
         state.register_buffer("updates", torch.zeros(1))
         return state
@@ -64,11 +68,14 @@ class Busy(Method):
         def until() -> bool:
             return float(state.updates) >= self.stop_after
 
+        opponent = Opponent(state.other, adam, partial(self.other_loss, model, task))
+        in_turn = partial(self.in_turn_loss, model, task)
         phases = [
             Phase(adam, "forget", noise, module=state, training=False, repeats=2),
-            Phase(self, "forget", both, beside="retain", repeats=2, after=keep,
+            Phase(self, "forget", both, beside=("retain", "validation"), repeats=2, after=keep,
                   after_update=count, until=until),
             Phase(once, "retain", retain, retain_limit=13),
+            Phase(once, "retain", in_turn, beside=("forget",), iterations=5, opponent=opponent),
         ]  # fmt: skip
         return phases[number] if number < len(phases) else None
 
@@ -76,8 +83,22 @@ class Busy(Method):
         return -nn.functional.cross_entropy(model(task.state.noise), batch.labels[:4])
 
     def both_losses(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
-        assert batch.beside is not None
-        return task.family.criterion(model, batch.beside) - task.family.criterion(model, batch)
+        retain, validation = (task.family.criterion(model, each) for each in batch.beside)
+        return retain + 0.1 * validation - task.family.criterion(model, batch)
+
+    def other_loss(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+        """Which of the two batches an image is of."""
+        with torch.no_grad():
+            logits = model(batch.joined.view(0))
+        return self.told(task, logits, batch)
+
+    def in_turn_loss(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+        return task.family.criterion(model, batch) - self.told(
+            task, model(batch.joined.view(0)), batch
+        )
+
+    def told(self, task: Task, logits: Tensor, batch: Batch) -> Tensor:
+        return nn.functional.cross_entropy(task.state.other(logits), batch.joined.is_forget.long())
 
     def finish(self, model: nn.Module, task: Task) -> None:
         with torch.no_grad():
@@ -134,12 +155,12 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_phases_follow_each_other() -> None:
     # 10 forget samples: 2 batches of 4, each twice, in each of 2 epochs.
     report, weights = run(Busy(epochs=2))
-    assert report.iterations == 4 + 8 + 4
+    assert report.iterations == 4 + 8 + 4 + 5
     assert not same(weights, new_model(1).state_dict())
     assert report.seconds > 0
 
 
-@pytest.mark.parametrize("stopped_at", range(1, 17))
+@pytest.mark.parametrize("stopped_at", range(1, 22))
 def test_a_restart_at_any_iteration_changes_nothing(
     stopped_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,8 +186,8 @@ def test_a_restart_at_any_iteration_changes_nothing(
 
 
 def test_a_phase_ends_when_it_is_told_to() -> None:
-    assert run(Busy(epochs=5, stop_after=8))[0].iterations == 4 + 8 + 4
-    assert run(Busy(epochs=5))[0].iterations == 4 + 20 + 4
+    assert run(Busy(epochs=5, stop_after=8))[0].iterations == 4 + 8 + 4 + 5
+    assert run(Busy(epochs=5))[0].iterations == 4 + 20 + 4 + 5
 
 
 def test_every_iteration_sees_another_batch_beside() -> None:
@@ -180,11 +201,12 @@ def test_every_iteration_sees_another_batch_beside() -> None:
 
         def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
             loss = partial(self.note, model, task)
-            return Phase(self, "forget", loss, beside="retain", repeats=3) if number == 0 else None
+            return (
+                Phase(self, "forget", loss, beside=("retain",), repeats=3) if number == 0 else None
+            )
 
         def note(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
-            beside = batch.beside
-            assert beside is not None
+            (beside,) = batch.beside
             assert batch.is_forget.all()
             assert not beside.is_forget.any()
             numbers = [round(1000 * float(image.sum())) for image in beside.view(0)]
@@ -213,3 +235,96 @@ def test_weights_that_an_edit_spoils_end_the_trial() -> None:
 
     with pytest.raises(NonFiniteLoss, match="weights after unlearning"):
         run(Spoiling(epochs=0))
+
+
+def test_an_opponent_is_updated_right_before_the_model_on_the_same_batch() -> None:
+    events: list[tuple[str, list[int]]] = []
+
+    @schema
+    class InTurn(Method):
+        """Pulls two numbers towards each other."""
+
+        batch_size: int = 6
+        learning_rate: float = 0.5
+        momentum: float = 0.0
+        weight_decay: float = 0.0
+
+        def prepare(self, model: nn.Module, task: Task) -> nn.Module:
+            state = nn.Module()
+            state.own = nn.ParameterList([torch.tensor(1.0)])
+            state.other = nn.ParameterList([torch.tensor(0.0)])
+            return state
+
+        def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+            own, other = task.state.own, task.state.other
+
+            def loss(name: str, moved: Tensor, still: Tensor, batch: Batch) -> Tensor:
+                events.append((name, batch.ids.tolist()))
+                return (moved - still.detach()) ** 2 / 2
+
+            adversary = Opponent(
+                other,
+                Recipe(learning_rate=0.1, momentum=0, weight_decay=0, schedule="constant"),
+                partial(loss, "other", other[0], own[0]),
+            )
+            phase = Phase(
+                self, "retain", partial(loss, "own", own[0], other[0]), module=own,
+                opponent=adversary, iterations=5,
+            )  # fmt: skip
+            return phase if number == 0 else None
+
+        def finish(self, model: nn.Module, task: Task) -> None:
+            events.append(("end", [task.state.own[0].item(), task.state.other[0].item()]))
+
+    report, _ = run(InTurn(epochs=1))
+    own, other = 1.0, 0.0
+    for _ in range(5):
+        other -= 0.1 * (other - own)
+        own -= 0.5 * (own - other)
+    assert report.iterations == 5
+    assert events[-1][1] == pytest.approx([own, other])
+    # 22 retain samples are 3 batches of 6: the fifth update is in the second epoch.
+    names, batches = zip(*events[:-1], strict=True)
+    assert names == ("other", "own") * 5
+    assert batches[::2] == batches[1::2]
+    assert len({*map(tuple, batches)}) == 5
+
+
+def test_batches_beside_come_from_the_validation_set_and_another_dataset() -> None:
+    asked: list[Dataset] = []
+    seen: list[tuple[set[int], set[int], bool]] = []
+    others = data()
+    white = replace(others, train_images=torch.full((7, 6, 6, 3), 255, dtype=torch.uint8),
+                    train_labels=torch.zeros(7, dtype=torch.int64))  # fmt: skip
+
+    @schema
+    class Reading(Method):
+        """Notes what it sees."""
+
+        batch_size: int = 3
+
+        def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+            loss = partial(self.note, model, task)
+            beside = ("validation", Digits())
+            return Phase(self, "forget", loss, beside=beside) if number == 0 else None
+
+        def note(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+            own, other = batch.beside
+            first = other.view(0)[:, :, :1, :1]
+            assert torch.equal(other.view(0), first.expand_as(other.view(0)))
+            seen.append(({*own.ids.tolist()}, {*other.ids.tolist()}, bool(other.is_forget.any())))
+            return task.family.criterion(model, batch)
+
+    def other_data(dataset: Dataset) -> ResidentData:
+        asked.append(dataset)
+        return white
+
+    unlearn(
+        new_model(1), FAMILY, Reading(epochs=2), data(), SPLIT, seed=3, compute=COMPUTE,
+        make_model=new_model, other_data=other_data,
+    )  # fmt: skip
+    assert asked == [Digits()]
+    assert len(seen) == 6
+    assert set().union(*(own for own, _, _ in seen)) == {*range(32, 40)}
+    assert set().union(*(other for _, other, _ in seen)) == {*range(7)}
+    assert not any(forget for _, _, forget in seen)

@@ -57,7 +57,7 @@ def pair(labels: tuple[list[int], list[int]] = MIXED) -> Batch:
         own,
         labels=torch.tensor(labels[0]),
         is_forget=torch.ones(6, dtype=torch.bool),
-        beside=replace(others, labels=torch.tensor(labels[1])),
+        beside=(replace(others, labels=torch.tensor(labels[1])),),
     )
 
 
@@ -117,19 +117,19 @@ def labelled(embeddings: Tensor, labels: Tensor) -> list[tuple[list[float], int]
 
 def expected_loss(method: ContrastiveUnlearning, family: Supervised, batch: Batch) -> float:
     """Equation 7; batch norm sees forget and retain images together."""
-    assert batch.beside is not None
-    images = torch.cat([batch.view(0), batch.beside.view(0)])
+    (beside,) = batch.beside
+    images = torch.cat([batch.view(0), beside.view(0)])
     represented = model_of(family).represent(images)
     logits = model_of(family)(images)[6:]
-    others = labelled(represented[6:], batch.beside.labels)
+    others = labelled(represented[6:], beside.labels)
     if method.variant == "queue":
         model = model_of(family).eval()
         # Of 15 places, the first six are written over.
         shown, labels = next(ToySamples(15, 9, dtype=torch.float64).blocks("retain"))
         kept = labelled(model.represent(shown), labels)[6:]
-        others = labelled(model.represent(batch.beside.view(0)), batch.beside.labels) + kept
+        others = labelled(model.represent(beside.view(0)), beside.labels) + kept
     unlearning = unlearning_loss(labelled(represented[:6], batch.labels), others, method)
-    kept_loss = cross_entropy(logits, batch.beside.labels.tolist())
+    kept_loss = cross_entropy(logits, beside.labels.tolist())
     return method.lambda_ul * unlearning + method.lambda_ce * kept_loss
 
 
@@ -185,7 +185,7 @@ class TestLoss:
 def test_descending_leaves_the_own_class_for_the_others() -> None:
     family, batch = Supervised(), pair(CASES["every anchor has both"])
     method, model = ContrastiveUnlearning(lambda_ce=0), model_of(Supervised())
-    same = batch.labels[:, None] == batch.beside.labels[None, :]
+    same = batch.labels[:, None] == batch.beside[0].labels[None, :]
 
     @torch.no_grad()
     def gap() -> float:

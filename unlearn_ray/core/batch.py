@@ -34,7 +34,7 @@ class Batch:
         generator: a CPU generator seeded from (seed, iteration), for whatever else the
             iteration draws (MoCo's key shuffle); the same on every worker.
         ids: of each image in the dataset's training set, (B,).
-        beside: the batch of another set that this iteration sees, where it sees one.
+        beside: the batches of other sets that this iteration sees.
     """
 
     views: tuple[View, ...]
@@ -42,7 +42,7 @@ class Batch:
     is_forget: Bool[Tensor, " batch"]
     generator: torch.Generator
     ids: Int64[Tensor, " batch"]
-    beside: Batch | None = None
+    beside: tuple[Batch, ...] = ()
 
     @property
     def size(self) -> int:
@@ -51,15 +51,16 @@ class Batch:
 
     @property
     def joined(self) -> Batch:
-        """This batch and the one beside it as one, in this order: one pass through a model."""
-        assert self.beside is not None
-        pairs = zip(self.views, self.beside.views, strict=True)
+        """This batch and those beside it as one, in this order: one pass through a model."""
+        parts = (self, *self.beside)
+        sizes = tuple(part.size for part in parts)
+        together = zip(*(part.views for part in parts), strict=True)
         return Batch(
-            views=tuple(_JoinedView(*pair, self.size, self.beside.size) for pair in pairs),
-            labels=torch.cat([self.labels, self.beside.labels]),
-            is_forget=torch.cat([self.is_forget, self.beside.is_forget]),
+            views=tuple(_JoinedView(views, sizes) for views in together),
+            labels=torch.cat([part.labels for part in parts]),
+            is_forget=torch.cat([part.is_forget for part in parts]),
             generator=self.generator,
-            ids=torch.cat([self.ids, self.beside.ids]),
+            ids=torch.cat([part.ids for part in parts]),
         )
 
     def view(
@@ -77,19 +78,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class _JoinedView:
-    first: View
-    second: View
-    first_size: int
-    second_size: int
+    views: tuple[View, ...]
+    sizes: tuple[int, ...]
 
     def __getitem__(self, rows: slice | Int64[Tensor, " n"], /) -> Float[Tensor, "n 3 h w"]:
         if isinstance(rows, Tensor):
             return self[:][rows]
-        begin, end, _ = rows.indices(self.first_size + self.second_size)
-        of_first = slice(begin, min(end, self.first_size))
-        of_second = slice(max(begin - self.first_size, 0), end - self.first_size)
-        if of_second.stop <= 0:
-            return self.first[of_first]
-        if of_first.start >= of_first.stop:
-            return self.second[of_second]
-        return torch.cat([self.first[of_first], self.second[of_second]])
+        begin, end, _ = rows.indices(sum(self.sizes))
+        pieces: list[Tensor] = []
+        offset = 0
+        for view, size in zip(self.views, self.sizes, strict=True):
+            first, last = max(begin - offset, 0), min(end - offset, size)
+            if first < last:
+                pieces.append(view[first:last])
+            offset += size
+        return torch.cat(pieces) if pieces else self.views[0][:0]

@@ -35,6 +35,14 @@ class Recipe:
     weight_decay: NonNegativeFloat = 5e-4
     schedule: Literal["cosine", "constant"] = "cosine"
 
+    def layout(self, count: int) -> tuple[int, int]:
+        """Images per batch and batches per epoch of `count`; the last, partial batch is dropped.
+
+        A set smaller than one batch is one batch.
+        """
+        batch = min(self.batch_size, count)
+        return batch, count // batch if batch else 0
+
     def learning_rate_at(self, epoch: int) -> float:
         """The learning rate during `epoch` (0-based)."""
         if self.schedule == "constant":

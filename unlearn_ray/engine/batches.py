@@ -87,12 +87,13 @@ class Beside:
         batches: of that set.
         size: of a batch; a smaller set is one batch.
         seed: of the order.
+        number: which of the sets beside a phase's own this is; each has its own order.
 
     Raises:
         BadInput: several workers would see batches of two sizes.
     """
 
-    def __init__(self, batches: Batches, size: int, seed: int) -> None:
+    def __init__(self, batches: Batches, size: int, seed: int, number: int) -> None:
         self._batches = batches
         self._size = min(size, len(batches))
         if self._size < size and world_size() > 1:
@@ -101,7 +102,7 @@ class Beside:
                 f"the other set has only {self._size} samples, and several workers share a batch",
                 f"set batch_size to {self._size} or less, or workers to 1",
             )
-        self._seed = seed
+        self._words = ("beside", seed, number) if number else ("beside", seed)
         self._pass = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
@@ -109,7 +110,7 @@ class Beside:
         """The batch that an iteration sees beside its own."""
         number, position = divmod(iteration.number, len(self._batches) // self._size)
         if number != self._pass:
-            generator = seeded("beside", self._seed, number)
+            generator = seeded(*self._words, number)
             self._order = torch.randperm(len(self._batches), generator=generator)
             self._pass = number
         rows = self._order[position * self._size : (position + 1) * self._size]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,21 @@ class Report:
     loss: float
 
 
+@dataclass(frozen=True)
+class Player:
+    """Weights that are optimised, and what they descend on.
+
+    Attributes:
+        module: already on the device; its training flag is the caller's.
+        recipe: of its updates.
+        loss: a scalar with gradients, from one iteration; of the whole batch on every worker.
+    """
+
+    module: nn.Module
+    recipe: Recipe
+    loss: Callable[[Iteration], Tensor]
+
+
 class Checkpoints(Protocol):
     """Where a run saves what it needs to be resumed."""
 
@@ -98,15 +113,6 @@ class Checkpoints(Protocol):
         ...
 
 
-def batch_layout(recipe: Recipe, count: int) -> tuple[int, int]:
-    """Images per batch and batches per epoch; the last, partial batch is dropped.
-
-    A set smaller than one batch is one batch.
-    """
-    batch = min(recipe.batch_size, count)
-    return batch, count // batch if batch else 0
-
-
 def seeded(*words: str | int) -> torch.Generator:
     """A CPU generator seeded from words and numbers."""
     return torch.Generator().manual_seed(stable_seed(*words))
@@ -123,6 +129,8 @@ def optimise(
     checkpoints: Checkpoints | None = None,
     on_progress: Callable[[Progress], bool] | None = None,
     repeats: int = 1,
+    iterations: int | None = None,
+    opponent: Player | None = None,
     after_update: Callable[[], None] | None = None,
     until: Callable[[], bool] | None = None,
     kept: nn.Module | None = None,
@@ -142,6 +150,8 @@ def optimise(
             save a checkpoint now. What it raises stops the run, after a last checkpoint if it is
             StopRequested.
         repeats: how many updates in a row see the same batch.
+        iterations: how many updates in all, instead of the recipe's epochs.
+        opponent: updated in every iteration, too, right before `module`.
         after_update: called after every update, with the optimizer's step done.
         until: asked at the end of every epoch but the last whether to end here.
         kept: what a checkpoint holds beside the optimizer's state; `module` if not given, and
@@ -152,11 +162,16 @@ def optimise(
         NonFiniteLoss: the loss or a weight became NaN or infinite.
     """
     watch = stopwatch or Stopwatch(compute)
-    run = _Run(module, recipe, count, seed, watch, compute, repeats, kept or module)
+    players = (
+        [Player(module, recipe, loss)]
+        if opponent is None
+        else [opponent, Player(module, recipe, loss)]
+    )
+    run = _Run(players, count, seed, watch, compute, repeats, iterations, kept or module)
     if checkpoints is not None:
         run.resume(checkpoints)
     try:
-        _descend(run, loss, checkpoints, on_progress, after_update, until)
+        _descend(run, checkpoints, on_progress, after_update, until)
     except StopRequested:
         if checkpoints is not None and run.unsaved:
             run.save(checkpoints)
@@ -169,7 +184,6 @@ def optimise(
 
 def _descend(
     run: _Run,
-    loss: Callable[[Iteration], Tensor],
     checkpoints: Checkpoints | None,
     on_progress: Callable[[Progress], bool] | None,
     after_update: Callable[[], None] | None,
@@ -183,12 +197,12 @@ def _descend(
         if until is not None and epoch > 0 and position == 0 and run.ends(until):
             break
         order = torch.randperm(run.count, generator=seeded("order", run.seed, epoch))
-        run.set_learning_rate(run.recipe.learning_rate_at(epoch))
-        for number in range(position, run.per_epoch):
+        run.set_learning_rates(epoch)
+        for number in range(position, min(run.per_epoch, position + run.total - run.done)):
             begin = number // run.repeats * run.batch
             rows = order[begin : begin + run.batch]
             generator = seeded("iteration", run.seed, run.done)
-            run.update(Iteration(epoch, run.done, rows, generator), loss, after_update)
+            run.update(Iteration(epoch, run.done, rows, generator), after_update)
             save, tell = moments.after(run.done)
             if tell and on_progress is not None:
                 save = run.tell(on_progress) or save
@@ -215,69 +229,79 @@ class _Run:
 
     def __init__(
         self,
-        module: nn.Module,
-        recipe: Recipe,
+        players: list[Player],
         count: int,
         seed: int,
         stopwatch: Stopwatch,
         compute: Compute,
         repeats: int,
+        iterations: int | None,
         kept: nn.Module,
     ) -> None:
-        self.module = module
+        self.players = players
         self.kept = kept
         self.repeats = repeats
-        self.recipe = recipe
         self.count = count
         self.seed = seed
         self.compute = compute
-        self.batch, batches = batch_layout(recipe, count)
+        recipe = players[-1].recipe
+        self.batch, batches = recipe.layout(count)
         self.per_epoch = batches * repeats
         self.total = self.per_epoch * recipe.epochs
+        if iterations is not None and self.per_epoch:
+            self.total = iterations
         self.done = 0
         self.unsaved = 0
         self.stopwatch = stopwatch
         self.loss = torch.full((), math.nan, device=compute.device)
         self.finite = torch.ones((), dtype=torch.bool, device=compute.device)
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.optimizer = _optimizer(recipe, self.parameters)
+        self.parameters = [
+            [p for p in player.module.parameters() if p.requires_grad] for player in players
+        ]
+        self.optimizers = [
+            _optimizer(player.recipe, parameters)
+            for player, parameters in zip(players, self.parameters, strict=True)
+        ]
 
-    def set_learning_rate(self, value: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = value
+    def set_learning_rates(self, epoch: int) -> None:
+        for player, optimizer in zip(self.players, self.optimizers, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = player.recipe.learning_rate_at(epoch)
 
     def update(
         self,
         iteration: Iteration,
-        loss: Callable[[Iteration], Tensor],
         after_update: Callable[[], None] | None,
     ) -> None:
         with self.stopwatch.running():
-            self.optimizer.zero_grad(set_to_none=True)
-            with self.compute.autocast():
-                value = loss(iteration)
-            value.backward()  # type: ignore[no-untyped-call]
-            self.loss = value.detach()
-            if world_size() > 1:
-                self._average_gradients()
-            self.optimizer.step()
+            for player, parameters, optimizer in zip(
+                self.players, self.parameters, self.optimizers, strict=True
+            ):
+                optimizer.zero_grad(set_to_none=True)
+                with self.compute.autocast():
+                    value = player.loss(iteration)
+                value.backward()  # type: ignore[no-untyped-call]
+                self.loss = value.detach()
+                if world_size() > 1:
+                    self._average_gradients(parameters)
+                optimizer.step()
+                self.finite &= self.loss.isfinite()
             if after_update is not None:
                 after_update()
-            self.finite &= self.loss.isfinite()
         self.done += 1
         self.unsaved += 1
         # Asking a GPU would make it wait at every iteration; it is asked once an epoch.
         if not self.compute.on_gpu:
             self.check_loss()
 
-    def _average_gradients(self) -> None:
+    def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
         """One message per update.
 
         Not DistributedDataParallel: a family calls parts of its model, not its forward, and
         its buffers are already the same on every worker. The loss goes along, so that all
         workers see the same bits and give up at the same update.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         average([*gradients, self.loss])
 
     def check_loss(self) -> None:
@@ -289,11 +313,12 @@ class _Run:
             )
 
     def check_weights(self) -> None:
-        check_weights(
-            self.module,
-            f"weights after {self.done} iterations",
-            "lower the learning rate or the weight of the term that is ascended",
-        )
+        for player in self.players:
+            check_weights(
+                player.module,
+                f"weights after {self.done} iterations",
+                "lower the learning rate or the weight of the term that is ascended",
+            )
 
     def last_loss(self) -> float:
         return float(self.loss)
@@ -317,8 +342,8 @@ class _Run:
 
     def _save(self, checkpoints: Checkpoints) -> None:
         tensors = {f"model/{name}": value for name, value in self.kept.state_dict().items()}
-        for index, parameter in enumerate(self.parameters):
-            for name, value in self.optimizer.state.get(parameter, {}).items():
+        for index, (parameter, state) in enumerate(self._optimized()):
+            for name, value in state.get(parameter, {}).items():
                 if value is not None:
                     tensors[f"optimizer/{index}/{name}"] = value
         metadata = {
@@ -327,6 +352,14 @@ class _Run:
             "loss": repr(self.last_loss()),
         }
         checkpoints.save(self.done, {k: v.cpu() for k, v in tensors.items()}, metadata)
+
+    def _optimized(self) -> list[tuple[nn.Parameter, dict[Tensor, Any]]]:
+        """Every parameter of every player, with what its optimizer knows of its parameters."""
+        return [
+            (parameter, optimizer.state)
+            for parameters, optimizer in zip(self.parameters, self.optimizers, strict=True)
+            for parameter in parameters
+        ]
 
     def resume(self, checkpoints: Checkpoints) -> None:
         loaded = on_first(checkpoints.load)
@@ -343,14 +376,15 @@ class _Run:
             raise CorruptObject(
                 "checkpoint", f"does not fit this model: {error}", "delete it and run again"
             ) from error
+        optimized = self._optimized()
         for name, value in tensors.items():
             where, _, rest = name.partition("/")
             if where == "optimizer":
                 index, _, entry = rest.partition("/")
-                parameter = self.parameters[int(index)]
+                parameter, entries = optimized[int(index)]
                 like = parameter if value.shape == parameter.shape else value
                 buffer = torch.empty_like(like, dtype=value.dtype, device=parameter.device)
-                self.optimizer.state[parameter][entry] = buffer.copy_(value)
+                entries[parameter][entry] = buffer.copy_(value)
         self.done = done
 
 

@@ -16,7 +16,7 @@ from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.engine.batches import Batches
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Checkpoints, Progress, Report, batch_layout, optimise
+from unlearn_ray.engine.loop import Checkpoints, Progress, Report, optimise
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import share_batch_norm
 from unlearn_ray.families.base import Family
@@ -79,7 +79,7 @@ def ready(model: nn.Module, recipe: Recipe, count: int, compute: Compute) -> Non
     Raises:
         BadInput: there are more workers than images in a batch.
     """
-    batch, per_epoch = batch_layout(recipe, count)
+    batch, per_epoch = recipe.layout(count)
     if 0 < batch < world_size():
         raise BadInput(
             f"workers = {world_size()}",

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import on_first, world_size
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.data.base import Split
+from unlearn_ray.data.base import Dataset, Split
 from unlearn_ray.engine.batches import Batches, Beside
 from unlearn_ray.engine.compute import Compute, Stopwatch
 from unlearn_ray.engine.loop import (
     Checkpoints,
     Iteration,
+    Player,
     Progress,
     Report,
-    batch_layout,
     check_weights,
     optimise,
 )
@@ -30,7 +30,7 @@ from unlearn_ray.engine.samples import TaskSamples
 from unlearn_ray.engine.shared_batch_norm import share_batch_norm
 from unlearn_ray.engine.training import ready
 from unlearn_ray.families.base import Family
-from unlearn_ray.methods.base import Method, Phase, Task
+from unlearn_ray.methods.base import Method, Phase, Source, Task
 
 Stored = tuple[dict[str, Tensor], dict[str, str]]
 
@@ -45,6 +45,7 @@ def unlearn(
     seed: int,
     compute: Compute,
     make_model: Callable[[int], nn.Module],
+    other_data: Callable[[Dataset], ResidentData] | None = None,
     checkpoints: Checkpoints | None = None,
     on_progress: Callable[[Progress], bool] | None = None,
 ) -> Report:
@@ -59,6 +60,7 @@ def unlearn(
         seed: of order, views and everything that the method draws.
         compute: the device.
         make_model: a freshly initialised model from a seed, for methods that want another.
+        other_data: another dataset on the device, for methods that want one.
         checkpoints: where to save and resume.
         on_progress: see `optimise`.
 
@@ -73,7 +75,7 @@ def unlearn(
     task = Task(family, samples)
     with stopwatch.running():
         task = replace(task, state=method.prepare(model.eval(), task).to(compute.device))
-    run = _Unlearning(model, method, task, data, split, seed, compute, stopwatch)
+    run = _Unlearning(model, method, task, data, split, seed, compute, stopwatch, other_data)
     loss = run.train(checkpoints, on_progress)
     with stopwatch.running():
         method.finish(model.eval(), task)
@@ -121,6 +123,7 @@ class _Unlearning:
     seed: int
     compute: Compute
     stopwatch: Stopwatch
+    other_data: Callable[[Dataset], ResidentData] | None
     done: int = 0
 
     def train(
@@ -154,31 +157,39 @@ class _Unlearning:
     ) -> Report:
         batches = self._batches(phase)
         seed = stable_seed("phase", self.seed, number) if number else self.seed
-        beside = None
+        size, _ = phase.recipe.layout(len(batches))
         ready(self.model, phase.recipe, len(batches), self.compute)
-        if phase.beside is not None:
-            size, _ = batch_layout(phase.recipe, len(batches))
-            beside = Beside(self._of(phase.beside, phase), size, seed)
-            if phase.joined and world_size() > 1:
-                share_batch_norm(self.model, 2 * size)
+        beside = [
+            Beside(self._of(source, phase), size, seed, number)
+            for number, source in enumerate(phase.beside)
+        ]
+        if phase.joined and world_size() > 1:
+            share_batch_norm(self.model, (1 + len(beside)) * size)
 
-        def loss(iteration: Iteration) -> Tensor:
-            batch: Batch = batches.at(iteration)
-            if beside is not None:
-                batch = replace(batch, beside=beside.of(iteration))
-            return phase.loss(batch)
+        def of_batch(loss: Callable[[Batch], Tensor]) -> Callable[[Iteration], Tensor]:
+            def of_iteration(iteration: Iteration) -> Tensor:
+                others = tuple(each.of(iteration) for each in beside)
+                return loss(replace(batches.at(iteration), beside=others))
 
+            return of_iteration
+
+        opponent = None
+        if phase.opponent is not None:
+            other = phase.opponent
+            opponent = Player(other.module, other.recipe, of_batch(other.loss))
         self.model.train(phase.training)
         report = optimise(
             self.model if phase.module is None else phase.module,
             phase.recipe,
             count=len(batches),
             seed=seed,
-            loss=loss,
+            loss=of_batch(phase.loss),
             compute=self.compute,
             checkpoints=checkpoints,
             on_progress=on_progress,
             repeats=phase.repeats,
+            iterations=phase.iterations,
+            opponent=opponent,
             after_update=phase.after_update,
             until=phase.until,
             kept=_Kept(self.model, self.task.state),
@@ -193,10 +204,15 @@ class _Unlearning:
         retain = self.split.retain[: phase.retain_limit]
         return self._made(np.concatenate([retain, self.split.forget]))
 
-    def _of(self, part: str, phase: Phase) -> Batches:
-        if part == "forget":
-            return self._made(self.split.forget)
-        return self._made(self.split.retain[: phase.retain_limit])
+    def _of(self, source: Source, phase: Phase) -> Batches:
+        if isinstance(source, Dataset):
+            assert self.other_data is not None
+            data = self.other_data(source)
+            every = np.arange(data.train_labels.shape[0])
+            return Batches(self.task.family, data, every, np.zeros(len(every), dtype=bool))
+        if source == "retain":
+            return self._made(self.split.retain[: phase.retain_limit])
+        return self._made(self.split.forget if source == "forget" else self.split.validation)
 
     def _made(self, ids: Int64[np.ndarray, " n"]) -> Batches:
         return Batches(self.task.family, self.data, ids, np.isin(ids, self.split.forget))

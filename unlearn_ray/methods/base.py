@@ -23,11 +23,12 @@ from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
-from unlearn_ray.data.base import ForgetSet
+from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.families.base import ClassifierFamily, Family
 
 TrainsOn = Literal["retain", "forget", "all"]
 PartName = Literal["retain", "forget", "validation"]
+Source = PartName | Dataset
 
 
 class Samples(Protocol):
@@ -102,6 +103,22 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Opponent:
+    """Another network, trained in turn with a phase's own.
+
+    Attributes:
+        module: of the state.
+        recipe: how its weights are updated; the phase says in how many epochs of what.
+        loss: what it descends on in every iteration, right before the phase's own update, on
+            the same batch.
+    """
+
+    module: nn.Module
+    recipe: Recipe
+    loss: Callable[[Batch], Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
 class Phase:
     """One run of the training loop.
 
@@ -110,12 +127,14 @@ class Phase:
         trains_on: the samples of an epoch; "all" is one shuffled pass over retain and forget
             set together, so that a batch holds both in their proportion.
         loss: what one iteration descends on.
-        beside: another set that every iteration sees a batch of (`Batch.beside`), of the same
-            size, in shuffled passes of its own.
-        joined: whether the two pass the model as one (`Batch.joined`): batch norm sees both.
+        beside: other sets that every iteration sees a batch of (`Batch.beside`), of the same
+            size, in shuffled passes of their own; of another dataset, its training images.
+        joined: whether all pass the model as one (`Batch.joined`): batch norm sees them together.
+        iterations: how many updates it takes, instead of the recipe's epochs.
         repeats: how many iterations in a row see the same batch (each with a new one beside).
         retain_limit: use only the first retain samples in the seed's permuted order.
         module: what is optimised; the model if None. It is a part of the model or the state.
+        opponent: another network that is trained in turn.
         training: whether the model is in training mode (batch statistics, dropout).
         after_update: called after every update, for what must hold of the weights.
         until: asked at the end of every epoch but the last, on worker 0, whether to end the phase.
@@ -125,11 +144,13 @@ class Phase:
     recipe: Recipe
     trains_on: TrainsOn
     loss: Callable[[Batch], Float[Tensor, ""]]
-    beside: Literal["retain", "forget"] | None = None
+    beside: tuple[Source, ...] = ()
     joined: bool = False
+    iterations: int | None = None
     repeats: int = 1
     retain_limit: int | None = None
     module: nn.Module | None = None
+    opponent: Opponent | None = None
     training: bool = True
     after_update: Callable[[], None] | None = None
     until: Callable[[], bool] | None = None
@@ -158,6 +179,13 @@ class Method(Recipe, Part):
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
         """Why this method cannot unlearn such a set from models of `family`; None if it can."""
         return None
+
+    def others(self) -> tuple[Source, ...]:
+        """What it reads beside retain and forget set: "validation", other datasets.
+
+        A sweep whose validation set is empty, or whose images have another size, is refused.
+        """
+        return ()
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """What the method keeps beside the model, as parameters and buffers of a module.

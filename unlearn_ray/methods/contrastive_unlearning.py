@@ -108,7 +108,7 @@ class ContrastiveUnlearning(ClassifierMethod):
             recipe=self,
             trains_on="forget",
             loss=lambda batch: self.loss(model, batch, task),
-            beside="retain",
+            beside=("retain",),
             joined=True,
             repeats=self.omega,
             after_update=follow,
@@ -117,14 +117,14 @@ class ContrastiveUnlearning(ClassifierMethod):
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """Equation 7 of a forget batch and the retain batch beside it."""
-        assert batch.beside is not None
-        family, both, labels = classifier_family(task), batch.joined, batch.beside.labels
+        (beside,) = batch.beside
+        family, both, labels = classifier_family(task), batch.joined, beside.labels
         represented = gather_rows(family.represent(model, both.view(0)), both.size)
         anchors, retain = represented[: batch.size], represented[batch.size :]
         logits = family.classify(model, retain)
         others, classes, pull = unit_rows(retain), labels, row_mean
         if isinstance(task.state, RetainQueue):
-            (others, classes), pull = task.state.after(batch.beside, family), row_log_sum_exp
+            (others, classes), pull = task.state.after(beside, family), row_log_sum_exp
         with full_precision(represented):
             similarities = unit_rows(anchors) @ others.T / self.temperature
             positive = batch.labels[:, None] == classes[None, :]

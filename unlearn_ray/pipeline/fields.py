@@ -145,10 +145,10 @@ def read_field(value: Value, cls: type, name: str, default: object = None) -> An
     known = schema_fields(cls)
     known_field(value, name, known)
     hint = field_type(known[name])
-    if isinstance(hint, type) and issubclass(hint, Part):
-        return read_part(value, hint)
     if isinstance(value.content, dict) and get_origin(hint) in (Union, UnionType):
         hint = next((option for option in get_args(hint) if is_dataclass(option)), hint)
+    if isinstance(hint, type) and issubclass(hint, Part):
+        return read_part(value, hint)
     if is_dataclass(hint):
         assert isinstance(hint, type)
         inner = getattr(default, name) if default is not None else _default(cls, name)

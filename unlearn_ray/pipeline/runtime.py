@@ -106,7 +106,7 @@ class Runtime:
     compute: Compute
     checkpoint_seconds: float
     on_progress: Callable[[str, str, Progress], bool] | None = None
-    _data: _Recent[ResidentData] = field(default_factory=lambda: _Recent(1))
+    _data: _Recent[ResidentData] = field(default_factory=lambda: _Recent(2))
     _weights: _Recent[dict[str, Tensor]] = field(default_factory=lambda: _Recent(8))
     _evidence: _Recent[ModelEvidence] = field(default_factory=lambda: _Recent(8))
     _splits: _Recent[Split] = field(default_factory=lambda: _Recent(8))

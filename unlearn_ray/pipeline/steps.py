@@ -180,6 +180,7 @@ class Unlearn(Step):
             seed=stable_seed(self.kind, self.seed),
             compute=runtime.compute,
             make_model=partial(runtime.new_model, self.setting),
+            other_data=runtime.data,
             checkpoints=runtime.checkpoints(self.key, at_end=False),
             on_progress=runtime.progress(self.key, str(self)),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.registry import Part, parts
-from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
 from unlearn_ray.data.splits import validation_size
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
@@ -176,29 +176,12 @@ def _study(value: Value, cls: type[Method]) -> Study:
         require(value, [name for name, field in known.items() if field.is_required()])
     problems.check()
     study = Study(method=cls, fixed=fixed, space=space)
-    for point in _corners(space):
+    for point in study.corners():
         try:
             study.at(point)
         except ValidationError as error:
             raise class_problem(value, error, cls) from None
     return study
-
-
-def _corners(space: dict[str, Range]) -> Iterator[dict[str, Any]]:
-    """Points that use every end and every choice of a space, one field away from its first."""
-    values = {name: _ends(range_) for name, range_ in space.items()}
-    first = {name: options[0] for name, options in values.items()}
-    yield first
-    for name, options in values.items():
-        for option in options[1:]:
-            yield {**first, name: option}
-
-
-def _ends(range_: Range) -> tuple[Any, ...]:
-    if range_.kind == "choice":
-        return range_.choices
-    number = int if range_.kind == "int" else float
-    return number(range_.low), number(range_.high)
 
 
 def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigError]:
@@ -267,5 +250,27 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
         if "model" in read:
             at = nodes["model"]
             read["model"].check(info.image_size)
+        for study in read.get("methods", ()):
+            at = nodes["methods"].content[study.name]
+            _check_others(study, size, info)
     except (DataError, ConfigError) as error:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None
+
+
+def _check_others(study: Study, validation: int, info: DatasetInfo) -> None:
+    for source in study.others():
+        if isinstance(source, Dataset):
+            found = source.info().image_size
+            if found != info.image_size:
+                raise ConfigError(
+                    f"{study.name} with {source.name}",
+                    f"its images have {found} pixels, those of the sweep's dataset "
+                    f"{info.image_size}",
+                    "name a dataset with images of the same size",
+                )
+        elif validation == 0:
+            raise ConfigError(
+                study.name,
+                "it reads the validation set, which is empty",
+                "set validation to 0.1, or remove the method",
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,7 +16,7 @@ from unlearn_ray.core.schema import (
     PositiveInt,
     schema,
 )
-from unlearn_ray.methods.base import Method
+from unlearn_ray.methods.base import Method, Source
 from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.pipeline.setting import Setting
 
@@ -38,6 +39,14 @@ class Range:
     high: float = 0.0
     choices: tuple[Any, ...] = ()
 
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Both ends, or every choice."""
+        if self.kind == "choice":
+            return self.choices
+        number = int if self.kind == "int" else float
+        return number(self.low), number(self.high)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -57,6 +66,20 @@ class Study:
     def name(self) -> str:
         """The method's name."""
         return self.method.name
+
+    def others(self) -> tuple[Source, ...]:
+        """What the method reads beside retain and forget set, wherever in the space."""
+        found = [source for point in self.corners() for source in self.at(point).others()]
+        return tuple(dict.fromkeys(found))
+
+    def corners(self) -> Iterator[dict[str, Any]]:
+        """Points that use every end and every choice, one field away from the first."""
+        values = {name: range_.ends for name, range_ in self.space.items()}
+        first = {name: options[0] for name, options in values.items()}
+        yield first
+        for name, options in values.items():
+            for option in options[1:]:
+                yield {**first, name: option}
 
     def at(self, point: dict[str, Any]) -> Method:
         """The method with the searched fields set to `point`."""
