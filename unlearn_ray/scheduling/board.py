@@ -117,8 +117,9 @@ class BoardReporter:
         if notice.given():
             raise _leaving(name)
         try:
-            wish = ray.get(self.board.tell.remote(key, progress, self.nodes), timeout=5)
-        except ray.exceptions.GetTimeoutError:
+            # Not ray.get: a task that waits in it lends its CPUs to another.
+            wish = self.board.tell.remote(key, progress, self.nodes).future().result(timeout=5)
+        except TimeoutError:
             return False
         if wish is Wish.STOP:
             raise StopRequested(name, "the sweep is being stopped", "run it again to go on")

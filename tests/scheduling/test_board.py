@@ -1,0 +1,67 @@
+"""The board, and how workers ask it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from unlearn_ray.core.errors import StopRequested
+from unlearn_ray.engine.loop import Progress
+from unlearn_ray.scheduling.board import Board, BoardReporter, Wish
+
+HALF = Progress(iteration=5, iterations=10, loss=0.0, seconds=1.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cpu() -> Iterator[None]:
+    ray.init(
+        "local",
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=80_000_000,
+    )
+    yield
+    ray.shutdown()
+
+
+@ray.remote(num_cpus=0)
+class WatchingBoard:
+    """Takes its time, and then looks which CPUs are free."""
+
+    def __init__(self) -> None:
+        self.free = -1.0
+
+    def tell(self, *_: Any) -> Wish:
+        time.sleep(3)
+        self.free = ray.available_resources().get("CPU", 0.0)
+        return Wish.SAVE
+
+    def seen(self) -> float:
+        return self.free
+
+
+@ray.remote(num_cpus=1)
+def asking(board: Any) -> bool:
+    return BoardReporter(board, ["node"])("key", "step", HALF)
+
+
+def test_a_task_that_asks_keeps_its_cpu() -> None:
+    board = WatchingBoard.remote()
+    assert ray.get(asking.remote(board)) is True
+    assert ray.get(board.seen.remote()) == 0
+
+
+def test_what_the_board_wishes_is_done() -> None:
+    board = Board.remote()
+    reporter = BoardReporter(board, ["node"])
+    assert reporter("key", "step", HALF) is False
+    assert ray.get(board.progress.remote()) == {"key": HALF}
+    ray.get(board.stop.remote())
+    with pytest.raises(StopRequested):
+        reporter("key", "step", HALF)
