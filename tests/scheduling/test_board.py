@@ -59,6 +59,7 @@ def test_a_task_that_asks_keeps_its_cpu() -> None:
 
 def test_what_the_board_wishes_is_done() -> None:
     board = Board.remote()
+    ray.get(board.progress.remote())  # until it has started
     reporter = BoardReporter(board, ["node"])
     assert reporter("key", "step", HALF) is False
     assert ray.get(board.progress.remote()) == {"key": HALF}
