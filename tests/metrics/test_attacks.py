@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.metrics.evidence import SIZES, GivenEvidence, random_evidence
@@ -15,7 +16,7 @@ from tests.metrics.test_emia_efficacy import naive_scores
 from tests.metrics.test_member_prediction_rate import logistic_regression
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import parts
-from unlearn_ray.metrics.attacks import Attack, best_threshold, sides_of, success
+from unlearn_ray.metrics.attacks import Attack, Verdicts, best_threshold, sides_of, success
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.metrics.entropy_attack import entropy
 from unlearn_ray.metrics.modified_entropy_attack import modified_entropy
@@ -24,6 +25,7 @@ from unlearn_ray.metrics.view_similarity import ViewSimilarity
 ATTACKS = {name: metric for name, metric in parts(Metric).items() if issubclass(metric, Attack)}
 Score = Callable[[list[float], int], float]
 Numbers = list[float]
+Cuts = tuple[Numbers, Numbers]
 
 
 def log(value: float) -> float:
@@ -77,10 +79,14 @@ def naive_threshold(members: Numbers, others: Numbers) -> float:
     return chosen
 
 
-def naive_report(members: Numbers, others: Numbers) -> list[float]:
-    """Success, AUC by counting pairs, TPR by trying every threshold."""
-    found = sum(1 for s in members if s >= 0) / len(members)
-    rejected = sum(1 for s in others if s < 0) / len(others)
+def naive_report(members: Numbers, others: Numbers, cuts: Cuts | None = None) -> list[float]:
+    """Success, AUC by counting pairs, TPR by trying every threshold.
+
+    `cuts` are each sample's own thresholds, on both sides; 0 if left out.
+    """
+    ours, theirs = cuts or ([0.0] * len(members), [0.0] * len(others))
+    found = sum(1 for s, cut in zip(members, ours, strict=True) if s >= cut) / len(members)
+    rejected = sum(1 for s, cut in zip(others, theirs, strict=True) if s < cut) / len(others)
     pairs = math.fsum(1.0 if m > o else 0.5 * (m == o) for m in members for o in others)
     tails = []
     for percent in (1.0, 0.1):
@@ -93,9 +99,9 @@ def naive_report(members: Numbers, others: Numbers) -> list[float]:
     return [50 * (found + rejected), 100 * pairs / len(members) / len(others), *tails]
 
 
-def naive_margins(
+def naive_attack(
     evidence: GivenEvidence, scores: dict[str, Numbers], by_class: bool
-) -> tuple[Numbers, Numbers]:
+) -> list[float]:
     labels = {part: evidence.given_labels[part].tolist() for part in scores}
     learnt, tried = naive_sides(evidence)
     members = range(min(len(learnt), len(labels["retain"])))
@@ -108,8 +114,12 @@ def naive_margins(
             theirs = [scores["test"][k] for k in learnt]
         return naive_threshold(ours, theirs)
 
-    forget = [s - threshold(y) for s, y in zip(scores["forget"], labels["forget"], strict=True)]
-    return forget, [scores["test"][k] - threshold(labels["test"][k]) for k in tried]
+    cuts = {label: threshold(label) for part in labels.values() for label in part}
+    return naive_report(
+        scores["forget"],
+        [scores["test"][k] for k in tried],
+        ([cuts[y] for y in labels["forget"]], [cuts[labels["test"][k]] for k in tried]),
+    )
 
 
 def naive_outputs(evidence: GivenEvidence, score: Score) -> dict[str, Numbers]:
@@ -176,7 +186,7 @@ def values_of(name: str, evidence: GivenEvidence) -> list[float]:
 def test_threshold_attacks_are_those_tried_one_by_one(name: str, case: str, seed: int) -> None:
     evidence = CASES[case](seed)
     scores = naive_outputs(evidence, SCORES[name])
-    expected = naive_report(*naive_margins(evidence, scores, by_class=True))
+    expected = naive_attack(evidence, scores, by_class=True)
     assert values_of(name, evidence) == pytest.approx(expected, abs=1e-9)
 
 
@@ -197,7 +207,7 @@ def test_correctness_attack_is_that_tried_one_by_one(case: str, seed: int) -> No
 def test_cosine_attack_is_that_tried_one_by_one(case: str, seed: int) -> None:
     evidence = CASES[case](seed)
     scores = {part: naive_scores(views) for part, views in evidence.given_views.items()}
-    expected = naive_report(*naive_margins(evidence, scores, by_class=False))
+    expected = naive_attack(evidence, scores, by_class=False)
     assert values_of("cosine_attack", evidence) == pytest.approx(expected, abs=1e-9)
 
 
@@ -254,6 +264,11 @@ def test_learned_attack_is_a_plain_logistic_regression(case: str) -> None:
     assert case == "classes" or expected[0] > 55
 
 
+def scored(members: NDArray[np.float64], others: NDArray[np.float64]) -> list[float]:
+    """With members at or above 0."""
+    return list(success(Verdicts(members, members >= 0), Verdicts(others, others >= 0)))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_scoring_equals_brute_force(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -262,18 +277,18 @@ def test_scoring_equals_brute_force(seed: int) -> None:
             members = (rng.normal(0.5, 1, ours)).round(digits)
             others = (rng.normal(-0.5, 1, theirs)).round(digits)
             expected = naive_report(members.tolist(), others.tolist())
-            assert list(success(members, others)) == pytest.approx(expected, abs=1e-9)
+            assert scored(members, others) == pytest.approx(expected, abs=1e-9)
 
 
 def test_low_rates_are_steps_and_need_enough_non_members() -> None:
     others = np.arange(1000.0)
     members = np.array([999.5, 998.5, 997.5, 990.5, 989.5, 0.0])
     # One false positive in 1,000 is allowed at 0.1 %, and ten at 1 %.
-    assert success(members, others)[2:] == pytest.approx([100 * 5 / 6, 100 * 2 / 6])
+    assert scored(members, others)[2:] == pytest.approx([100 * 5 / 6, 100 * 2 / 6])
     # Of 999, none and nine.
-    assert success(members, others[1:])[2:] == pytest.approx([100 * 4 / 6, 100 * 1 / 6])
+    assert scored(members, others[1:])[2:] == pytest.approx([100 * 4 / 6, 100 * 1 / 6])
     # Equal scores are not split by a straight line between two steps.
-    assert success(np.zeros(5), np.zeros(2000)) == (50.0, 50.0, 0.0, 0.0)
+    assert scored(np.zeros(5), np.zeros(2000)) == [50.0, 50.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -32,6 +32,19 @@ class Sides:
     tried: Bool[np.ndarray, " test"]
 
 
+@dataclass(frozen=True)
+class Verdicts:
+    """What an attack says of the samples of one side.
+
+    Attributes:
+        scores: the larger, the more a member; what the ROC curve sweeps.
+        taken: whether the attack takes the sample for a member.
+    """
+
+    scores: Scores
+    taken: Bool[np.ndarray, " n"]
+
+
 @schema
 class Attack(Metric):
     """A membership attack: does it tell the forget set from samples that no model has seen?
@@ -63,11 +76,11 @@ class Attack(Metric):
         Raises:
             DataError: a set is empty, or nobody is left to learn from or to be tried on.
         """
-        members, non_members = self.margins(evidence, sides_of(evidence))
+        members, non_members = self.verdicts(evidence, sides_of(evidence))
         return Measurement(dict(zip(self.columns, success(members, non_members), strict=True)))
 
-    def margins(self, evidence: Evidence, sides: Sides) -> tuple[Scores, Scores]:
-        """Of the forget set and of the tried test samples; at or above 0 is taken for a member."""
+    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+        """On the forget set, and on the tried test samples."""
         raise NotImplementedError
 
 
@@ -78,8 +91,9 @@ class ThresholdAttack(Attack):
     The threshold is an observed number with the best success rate among those learnt from, the
     lowest of equals. Where it depends on the class, a class of which not both sides have samples
     to learn from (one that is forgotten whole, say) has the threshold learnt from all classes.
-    The ROC curve sweeps what is above the sample's own threshold, so the success rate is a point
-    of the curve, and no class is told from another.
+    The ROC curve sweeps one threshold for all classes, as is usual. Measuring each score from its
+    class's threshold instead would rank by the thresholds' errors where scores saturate, and
+    hide what an attack recognises at low false-positive rates.
 
     Class attributes:
         by_class: whether every class has a threshold of its own.
@@ -91,8 +105,8 @@ class ThresholdAttack(Attack):
         """The number, of the first `limit` samples of a set; the larger, the more a member."""
         raise NotImplementedError
 
-    def margins(self, evidence: Evidence, sides: Sides) -> tuple[Scores, Scores]:
-        """How far each sample is above its threshold."""
+    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+        """Each sample's number, and whether it reaches its threshold."""
         retain, forget, test = (
             evidence.labels(part).numpy() if self.by_class else np.zeros(evidence.size(part), int)
             for part in ("retain", "forget", "test")
@@ -106,8 +120,11 @@ class ThresholdAttack(Attack):
             classes=1 + max(forget.max(), test.max(), retain.max()),
         )
         of_forget = self.scores(evidence, "forget", evidence.size("forget"))
-        above = of_forget - thresholds[forget], of_test - thresholds[test]
-        return above[0], above[1][sides.tried]
+        of_tried, tried = of_test[sides.tried], test[sides.tried]
+        return (
+            Verdicts(of_forget, of_forget >= thresholds[forget]),
+            Verdicts(of_tried, of_tried >= thresholds[tried]),
+        )
 
 
 def attack_columns(name: str, header: str) -> dict[str, str]:
@@ -184,14 +201,15 @@ def class_thresholds(
     return thresholds
 
 
-def success(members: Scores, non_members: Scores) -> tuple[float, float, float, float]:
-    """Success rate of the threshold 0, AUC, and TPR at 1 % and 0.1 % FPR; in percent."""
+def success(members: Verdicts, non_members: Verdicts) -> tuple[float, float, float, float]:
+    """Success rate, AUC, and TPR at 1 % and 0.1 % FPR; in percent."""
     from sklearn.metrics import roc_auc_score, roc_curve
 
-    rate = 50 * (float(np.mean(members >= 0)) + float(np.mean(non_members < 0)))
-    is_member = np.concatenate([np.ones(len(members)), np.zeros(len(non_members))])
-    margins = np.concatenate([members, non_members])
-    auc = 100 * float(roc_auc_score(is_member, margins))
-    false, true, _ = roc_curve(is_member, margins, drop_intermediate=False)
+    rate = 50 * (float(np.mean(members.taken)) + float(np.mean(~non_members.taken)))
+    counts = len(members.scores), len(non_members.scores)
+    is_member = np.concatenate([np.ones(counts[0]), np.zeros(counts[1])])
+    scores = np.concatenate([members.scores, non_members.scores])
+    auc = 100 * float(roc_auc_score(is_member, scores))
+    false, true, _ = roc_curve(is_member, scores, drop_intermediate=False)
     at_1, at_0_1 = (100 * float(true[false <= limit].max()) for limit in (0.01, 0.001))
     return rate, auc, at_1, at_0_1

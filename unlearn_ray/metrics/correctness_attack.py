@@ -8,7 +8,14 @@ import numpy as np
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.attacks import Attack, Scores, Sides, attack_columns, tail_columns
+from unlearn_ray.metrics.attacks import (
+    Attack,
+    Scores,
+    Sides,
+    Verdicts,
+    attack_columns,
+    tail_columns,
+)
 from unlearn_ray.metrics.base import Evidence, SetName
 
 
@@ -25,9 +32,10 @@ class CorrectnessAttack(Attack):
     columns: ClassVar[dict[str, str]] = attack_columns("correctness_attack", "Correctness")
     stored_only: ClassVar[frozenset[str]] = tail_columns("correctness_attack")
 
-    def margins(self, evidence: Evidence, sides: Sides) -> tuple[Scores, Scores]:
-        """1/2 for correct, -1/2 for wrong."""
-        return correct(evidence, "forget") - 0.5, correct(evidence, "test")[sides.tried] - 0.5
+    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+        """Whether each sample is classified correctly."""
+        forget, test = correct(evidence, "forget"), correct(evidence, "test")[sides.tried]
+        return Verdicts(forget, forget == 1), Verdicts(test, test == 1)
 
 
 def correct(evidence: Evidence, part: SetName) -> Scores:

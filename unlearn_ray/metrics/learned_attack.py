@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.attacks import Attack, Scores, Sides, attack_columns, tail_columns
+from unlearn_ray.metrics.attacks import Attack, Sides, Verdicts, attack_columns, tail_columns
 from unlearn_ray.metrics.base import Evidence, SetName
 from unlearn_ray.metrics.correctness_attack import correct
 from unlearn_ray.metrics.entropy_attack import entropy, outputs, safe_log
@@ -44,13 +44,14 @@ class LearnedAttack(Attack):
     columns: ClassVar[dict[str, str]] = attack_columns("learned_attack", "Learned")
     stored_only: ClassVar[frozenset[str]] = tail_columns("learned_attack")
 
-    def margins(self, evidence: Evidence, sides: Sides) -> tuple[Scores, Scores]:
-        """Log odds of being a member."""
+    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+        """Log odds of being a member; members lie at or above 0."""
         test = observations(evidence, "test")
         members = observations(evidence, "retain")[: sides.members]
         attack = fit_attack(members, test[sides.learnt])
         forget = attack.decision_function(observations(evidence, "forget"))
-        return forget, attack.decision_function(test[sides.tried])
+        tried = attack.decision_function(test[sides.tried])
+        return Verdicts(forget, forget >= 0), Verdicts(tried, tried >= 0)
 
 
 def observations(evidence: Evidence, part: SetName) -> Float[np.ndarray, "n f"]:
