@@ -181,6 +181,19 @@ def test_renders_hold_the_same_cells() -> None:
         assert "Time, RTE (s)" in text
 
 
+def test_columns_that_are_only_stored_are_named_and_not_printed() -> None:
+    rows = frame(small_sweep())
+    for name in ("entropy_attack", "entropy_attack_tpr_at_1"):
+        rows[name], rows[f"{name}_retrained"], rows[f"{name}_gap"] = 61.5, 50.0, 11.5
+    table = comparison(rows)
+    for text in (plain_text(table), markdown(table)):
+        assert text.count("61.5000") == len(table.lines) - 1  # the retrained model has 50
+        assert "Entropy, success" in text
+        assert "Entropy, TPR" not in text
+        assert "stored and not printed: entropy_attack_tpr_at_1" in text
+    assert set(table.frame()["entropy_attack_tpr_at_1"]) == {61.5, 50.0}
+
+
 def test_plain_columns_are_aligned() -> None:
     lines = plain_text(comparison(frame(small_sweep()))).splitlines()
     rule = next(line for line in lines if line.startswith("---"))

@@ -66,6 +66,7 @@ class Metric(Part):
             TA, UA and CMIA, all in percent) of a sweep that measures it.
         by_default: whether a sweep that names no metrics measures it: MUC's. What else counts
             in the average gap thus counts where a sweep names it, and nowhere else.
+        stored_only: columns that rows, files and queries have, and printed tables leave out.
     """
 
     kind: ClassVar[str] = "metric"
@@ -73,6 +74,7 @@ class Metric(Part):
     columns: ClassVar[dict[str, str]]
     in_average_gap: ClassVar[bool] = False
     by_default: ClassVar[bool] = True
+    stored_only: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def unsupported(cls, forget_set: ForgetSet) -> str | None:

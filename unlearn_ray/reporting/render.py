@@ -76,7 +76,8 @@ def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
 
 def further_grid(comparison: Comparison, wrap: str = " ") -> Grid:
     """Header and rows of what does not count: metrics, and ToW; empty if there is nothing."""
-    names = [name for name in comparison.headers if name not in comparison.counted]
+    left_out = comparison.stored_only.union(comparison.counted)
+    names = [name for name in comparison.headers if name not in left_out]
     tug_of_war = any(line.tug_of_war is not None for line in comparison.lines)
     if not names and not tug_of_war:
         return []

@@ -73,6 +73,7 @@ class Comparison:
         lines: retrained model, original model if it was measured, methods.
         best: the method with the smallest average gap among those with every seed.
         notes: what the table leaves out.
+        stored_only: metric columns that `frame` has and a print leaves out.
     """
 
     sweep: str
@@ -82,6 +83,7 @@ class Comparison:
     lines: tuple[Line, ...]
     best: str | None
     notes: tuple[str, ...] = ()
+    stored_only: frozenset[str] = frozenset()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -139,6 +141,11 @@ def counted_columns() -> set[str]:
     }
 
 
+def stored_only_columns() -> frozenset[str]:
+    """The columns of the registered metrics that are stored and not printed."""
+    return frozenset().union(*(metric.stored_only for metric in parts(Metric).values()))
+
+
 def comparisons(rows: pd.DataFrame) -> list[Comparison]:
     """One comparison per sweep in the rows, by name."""
     return [comparison(part) for _, part in rows.groupby("sweep")]
@@ -167,6 +174,9 @@ def comparison(
         rows = rows.assign(tug_of_war=None)
     trials = rows[rows["purpose"] != "reference"]
     current, notes = _newest_studies(trials)
+    unprinted = [name for name in columns if name in stored_only_columns()]
+    if unprinted:
+        notes += (f"stored and not printed: {', '.join(unprinted)}",)
     winners = _winning_rows(current)
     seeds = tuple(sorted(set(winners["seed"])))
     names = sorted(set(trials["method"])) if methods is None else methods
@@ -183,6 +193,7 @@ def comparison(
         lines=(*references, *lines),
         best=_best(lines, seeds),
         notes=notes,
+        stored_only=frozenset(unprinted),
     )
 
 

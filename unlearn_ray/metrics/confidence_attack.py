@@ -1,0 +1,31 @@
+"""Confidence attack: members' true class is more probable."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns, tail_columns
+from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.cmia_efficacy import true_class_confidence
+
+
+@register("confidence_attack")
+@schema
+class ConfidenceAttack(ThresholdAttack):
+    """Success of an attack by the probability of the true class.
+
+    Song and Mittal (USENIX Security 2021), after Yeom et al. (2018): I(F(x)_y >= tau_y), with a
+    threshold of each class. `cmia_efficacy` sees the same number.
+
+    Of a model that is no classifier, the outputs are those of its linear probe, which learnt
+    from retain samples alone; see `cosine_attack` for these.
+    """
+
+    columns: ClassVar[dict[str, str]] = attack_columns("confidence_attack", "Confidence")
+    stored_only: ClassVar[frozenset[str]] = tail_columns("confidence_attack")
+
+    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+        """F(x)_y."""
+        return true_class_confidence(evidence, part)[:limit]

@@ -1,0 +1,44 @@
+"""Correctness attack: what is classified correctly is a member."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.attacks import (
+    Attack,
+    Scores,
+    Sides,
+    Verdicts,
+    attack_columns,
+    tail_columns,
+)
+from unlearn_ray.metrics.base import Evidence, SetName
+
+
+@register("correctness_attack")
+@schema
+class CorrectnessAttack(Attack):
+    """Success of taking a sample for a member if, and only if, it is classified correctly.
+
+    Song and Mittal (USENIX Security 2021), after Yeom et al. (2018): I(argmax F(x) = y). There
+    is nothing to learn, and the ROC curve has one inner point: the AUC equals the success rate.
+    The first class wins ties.
+    """
+
+    columns: ClassVar[dict[str, str]] = attack_columns("correctness_attack", "Correctness")
+    stored_only: ClassVar[frozenset[str]] = tail_columns("correctness_attack")
+
+    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+        """Whether each sample is classified correctly."""
+        forget, test = correct(evidence, "forget"), correct(evidence, "test")[sides.tried]
+        return Verdicts(forget, forget == 1), Verdicts(test, test == 1)
+
+
+def correct(evidence: Evidence, part: SetName) -> Scores:
+    """1 for each sample that is classified correctly, else 0."""
+    right = evidence.probabilities(part).argmax(dim=1) == evidence.labels(part)
+    return np.asarray(right.double().numpy())

@@ -1,0 +1,42 @@
+"""Cosine attack: members' views lie closer to each other."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns, tail_columns
+from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.similarity import mean_pair_cosine
+
+# An encoder that maps everything to one point has cosines that differ by rounding alone.
+DECIMALS = 12
+
+
+@register("cosine_attack")
+@schema
+class CosineAttack(ThresholdAttack):
+    """Success of an attack on the encoder by the cosine similarity of a sample's views.
+
+    Gradient penalty (2405.07317) reports its success rate before and after unlearning of
+    contrastive encoders. The paper at hand gives no details, so the attack is EncoderMI-T (Liu
+    et al. 2021), as in `emia_efficacy`: the mean cosine over all pairs of a sample's views,
+    of backbone features, against one threshold for all classes.
+
+    Attributes:
+        views: strong augmentations of each sample.
+    """
+
+    columns: ClassVar[dict[str, str]] = attack_columns("cosine_attack", "Cosine")
+    stored_only: ClassVar[frozenset[str]] = tail_columns("cosine_attack")
+    by_class: ClassVar[bool] = False
+
+    views: Annotated[int, Field(ge=2)] = 10
+
+    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+        """Mean cosine over pairs of views."""
+        cosines = mean_pair_cosine(evidence.view_features(part, self.views, limit))
+        return cosines.numpy().round(DECIMALS)

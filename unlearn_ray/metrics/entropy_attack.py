@@ -1,0 +1,52 @@
+"""Entropy attack: outputs on members are more certain."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns, tail_columns
+from unlearn_ray.metrics.base import Evidence, SetName
+
+# Song and Mittal's code, too, takes no logarithm of less.
+SMALLEST = 1e-30
+
+
+@register("entropy_attack")
+@schema
+class EntropyAttack(ThresholdAttack):
+    """Success of an attack by the entropy of a model's output.
+
+    Song and Mittal (USENIX Security 2021), after Shokri et al. (2017):
+    I(-sum_i F(x)_i log F(x)_i <= tau_y), with a threshold of each class. The true class enters
+    by that alone.
+
+    Of a model that is no classifier, the outputs are those of its linear probe, which learnt
+    from retain samples alone; see `cosine_attack` for these.
+    """
+
+    columns: ClassVar[dict[str, str]] = attack_columns("entropy_attack", "Entropy")
+    stored_only: ClassVar[frozenset[str]] = tail_columns("entropy_attack")
+
+    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+        """Minus the entropy."""
+        return -entropy(outputs(evidence, part)[:limit])
+
+
+def outputs(evidence: Evidence, part: SetName) -> Float[np.ndarray, "n c"]:
+    """Each sample's probabilities, in float64."""
+    return np.asarray(evidence.probabilities(part).double().numpy())
+
+
+def entropy(probabilities: Float[np.ndarray, "n c"]) -> Scores:
+    """-sum p log p of each row."""
+    return np.asarray(-(probabilities * safe_log(probabilities)).sum(axis=1))
+
+
+def safe_log(values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Logarithm of values in [0, 1], finite at 0."""
+    return np.asarray(np.log(np.maximum(values, SMALLEST)))

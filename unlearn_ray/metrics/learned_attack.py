@@ -1,0 +1,90 @@
+"""Learned attack: a classifier on all that a model's output tells of a labelled sample."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.attacks import Attack, Sides, Verdicts, attack_columns, tail_columns
+from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.correctness_attack import correct
+from unlearn_ray.metrics.entropy_attack import entropy, outputs, safe_log
+from unlearn_ray.metrics.modified_entropy_attack import modified_entropy
+
+
+@register("learned_attack")
+@schema
+class LearnedAttack(Attack):
+    """Success of an attack that is learnt from all of a model's outputs and the true class.
+
+    Shokri et al. (IEEE S&P 2017) learn an attack from a model's output vector; the black-box
+    attack of Nasr et al. (IEEE S&P 2019) sees the loss and the true class as well. As in
+    `member_prediction_rate` there are no shadow models, as whoever verifies unlearning has the
+    model and its data, and the vector is sorted. The attack sees, of each sample:
+        - the logarithms of its probabilities, the largest first;
+        - whether it is classified correctly;
+        - the true class's probability p, and log p, which is minus the loss;
+        - log p - log(sum of the others), which unlike p does not saturate (Carlini et al. 2022);
+        - entropy and modified entropy.
+    Each is standardised by what is learnt from. No logarithm is taken of less than 1e-30.
+
+    The learner is a logistic regression (C = 1), both sides weighing the same: its optimum is
+    unique, where those of a network or a support vector machine with probabilities hang on seeds
+    and on when training ends, and its score is continuous, where trees' many ties would blunt
+    the low false-positive rates. What is not linear in p is in the features.
+
+    Of a model that is no classifier, the outputs are those of its linear probe, which learnt
+    from retain samples alone; see `cosine_attack` for these.
+    """
+
+    columns: ClassVar[dict[str, str]] = attack_columns("learned_attack", "Learned")
+    stored_only: ClassVar[frozenset[str]] = tail_columns("learned_attack")
+
+    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+        """Log odds of being a member; members lie at or above 0."""
+        test = observations(evidence, "test")
+        members = observations(evidence, "retain")[: sides.members]
+        attack = fit_attack(members, test[sides.learnt])
+        forget = attack.decision_function(observations(evidence, "forget"))
+        tried = attack.decision_function(test[sides.tried])
+        return Verdicts(forget, forget >= 0), Verdicts(tried, tried >= 0)
+
+
+def observations(evidence: Evidence, part: SetName) -> Float[np.ndarray, "n f"]:
+    """What the attack sees of each sample of a set."""
+    probabilities = outputs(evidence, part)
+    labels = evidence.labels(part).numpy()
+    rows = np.arange(len(labels))
+    true = probabilities[rows, labels]
+    others = probabilities.copy()
+    others[rows, labels] = 0
+    return np.column_stack(
+        [
+            safe_log(np.sort(probabilities, axis=1)[:, ::-1]),
+            correct(evidence, part),
+            true,
+            safe_log(true),
+            safe_log(true) - safe_log(others.sum(axis=1)),
+            entropy(probabilities),
+            modified_entropy(probabilities, labels),
+        ]
+    )
+
+
+def fit_attack(members: Float[np.ndarray, "m f"], non_members: Float[np.ndarray, "n f"]) -> Any:
+    """The logistic regression; positive for members."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    learner = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-8, max_iter=10_000)
+    attack = make_pipeline(StandardScaler(), learner)
+    attack.fit(
+        np.concatenate([members, non_members]),
+        np.concatenate([np.ones(len(members)), np.zeros(len(non_members))]),
+    )
+    return attack
