@@ -60,6 +60,10 @@ Once budget.hours accelerator hours are spent, no further trial is launched; the
 far are run on the reporting seeds, and the table is printed. With more hours the same command
 goes on with the search.
 
+With sparsity: {method: omp, fraction: 0.95} (or imp, synflow) both reference models have so many
+zeros among the weights of their backbone, which no method moves. omp and imp train the dense
+model first, which a dense sweep shares; imp then trains once for every 20 % of what is left.
+
 exit status: 0 done, 1 a step or some trials failed, 2 bad input, 130 interrupted
 """
 

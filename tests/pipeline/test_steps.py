@@ -19,6 +19,7 @@ from unlearn_ray.core.registry import find, parts
 from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.engine.loop import Progress
 from unlearn_ray.engine.probe import Probe
+from unlearn_ray.engine.sparsity import Sparsity
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
@@ -79,6 +80,7 @@ DEPENDS: dict[str, tuple[Any, set[str]]] = {
     "model": (find(Model, "resnet8")(width=8), ALL),
     "family": (find(Family, "simclr")(temperature=0.7), ALL),
     "training": (Recipe(epochs=1, batch_size=64), ALL),
+    "sparsity": (Sparsity(method="synflow", fraction=0.5), ALL),
     "probe": (Probe(epochs=3), MEASURED),
     "metrics": ((find(Metric, "retain_accuracy")(),), MEASURED),
 }

@@ -19,15 +19,29 @@ from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.loop import Checkpoints, Progress, Report, optimise
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import share_batch_norm
+from unlearn_ray.engine.sparsity import Masks, apply_masks, keeper
 from unlearn_ray.families.base import Family
 from unlearn_ray.models.base import Model
 
 
-def new_model(model: Model, family: Family, info: DatasetInfo, seed: int) -> nn.Module:
-    """A freshly initialised model of a family; the same weights for the same seed."""
+def new_model(
+    model: Model, family: Family, info: DatasetInfo, seed: int, *, sparse: bool = False
+) -> nn.Module:
+    """A freshly initialised model of a family; the same weights for the same seed.
+
+    Args:
+        model: the backbone.
+        family: of the model.
+        info: of the dataset.
+        seed: of the weights.
+        sparse: whether it has masks; none of its weights is pruned yet.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stable_seed("initial weights", seed))
-        return family.build(model.build(info.image_size), len(info.class_names))
+        made = family.build(model.build(info.image_size), len(info.class_names))
+    if sparse:
+        made.sparsity = Masks(made.get_submodule("backbone"))
+    return made
 
 
 def train_from_scratch(
@@ -45,7 +59,7 @@ def train_from_scratch(
     """Pretraining (`ids` of all training samples) or retraining (of the retain set).
 
     Args:
-        model: from `new_model`; trained in place.
+        model: from `new_model`; trained in place. Its masks hold from the first iteration on.
         family: with its criterion.
         recipe: with its epochs.
         data: the dataset on the device.
@@ -58,6 +72,7 @@ def train_from_scratch(
     never = np.zeros(len(ids), dtype=bool)
     batches = Batches(family, data, ids, never)
     ready(model, recipe, len(ids), compute)
+    apply_masks(model)
     model.train()
     report = optimise(
         model,
@@ -68,6 +83,7 @@ def train_from_scratch(
         compute=compute,
         checkpoints=checkpoints,
         on_progress=on_progress,
+        after_update=keeper(model),
     )
     model.eval()
     return report

@@ -28,6 +28,7 @@ from unlearn_ray.engine.loop import (
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.samples import TaskSamples
 from unlearn_ray.engine.shared_batch_norm import share_batch_norm
+from unlearn_ray.engine.sparsity import apply_masks, keeper
 from unlearn_ray.engine.training import ready
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method, Phase, Source, Task
@@ -50,6 +51,9 @@ def unlearn(
     on_progress: Callable[[Progress], bool] | None = None,
 ) -> Report:
     """Unlearn the forget set from `model`, in place; zero epochs leave it bit for bit.
+
+    The pruned weights of a sparse model are put back to zero after every update and after all
+    that a method does by itself, so that they are zero whenever a loss is computed.
 
     Args:
         model: the original, as pretraining left it.
@@ -75,10 +79,12 @@ def unlearn(
     task = Task(family, samples)
     with stopwatch.running():
         task = replace(task, state=method.prepare(model.eval(), task).to(compute.device))
+        apply_masks(_Kept(model, task.state))
     run = _Unlearning(model, method, task, data, split, seed, compute, stopwatch, other_data)
     loss = run.train(checkpoints, on_progress)
     with stopwatch.running():
         method.finish(model.eval(), task)
+        apply_masks(model)
     remedy = "lower the learning rate, or the strength of the method's edit"
     check_weights(model, "weights after unlearning", remedy)
     return Report(run.done, stopwatch.total(), loss)
@@ -144,6 +150,7 @@ class _Unlearning:
             if phase.after is not None:
                 with self.stopwatch.running():
                     phase.after()
+                    apply_masks(_Kept(self.model, self.task.state))
             self.done += report.iterations
             loss, stored, number = report.loss, None, number + 1
         return loss
@@ -178,6 +185,7 @@ class _Unlearning:
             other = phase.opponent
             opponent = Player(other.module, other.recipe, of_batch(other.loss))
         self.model.train(phase.training)
+        kept = _Kept(self.model, self.task.state)
         report = optimise(
             self.model if phase.module is None else phase.module,
             phase.recipe,
@@ -190,9 +198,9 @@ class _Unlearning:
             repeats=phase.repeats,
             iterations=phase.iterations,
             opponent=opponent,
-            after_update=phase.after_update,
+            after_update=_masked(phase.after_update, keeper(kept)),
             until=phase.until,
-            kept=_Kept(self.model, self.task.state),
+            kept=kept,
             stopwatch=self.stopwatch,
         )
         self.model.eval()
@@ -216,6 +224,21 @@ class _Unlearning:
 
     def _made(self, ids: Int64[np.ndarray, " n"]) -> Batches:
         return Batches(self.task.family, self.data, ids, np.isin(ids, self.split.forget))
+
+
+def _masked(
+    after_update: Callable[[], None] | None, keep: Callable[[], None] | None
+) -> Callable[[], None] | None:
+    """What a method does after an update, to masked weights and without moving them."""
+    if keep is None or after_update is None:
+        return keep or after_update
+
+    def both() -> None:
+        keep()
+        after_update()
+        keep()
+
+    return both
 
 
 class _Kept(nn.Module):

@@ -25,10 +25,16 @@ class BackboneModule(Protocol):
 
 @schema
 class Model(Part):
-    """Contract of a model: the architecture of a backbone."""
+    """Contract of a model: the architecture of a backbone.
+
+    Class attributes:
+        synaptic_flow: whether a weight's share in the features is the sum of the strengths of all
+            paths through it, as in a network of ReLUs, sums and batch norm.
+    """
 
     kind: ClassVar[str] = "model"
     room: ClassVar[str] = "unlearn_ray.models"
+    synaptic_flow: ClassVar[bool] = True
 
     def check(self, image_size: int) -> None:
         """Refuse, while planning, images that this model cannot see.

@@ -6,7 +6,7 @@ Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; the small size i
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -50,6 +50,8 @@ class ViTSmall(Model):
         layers, heads, width: of the transformer; features have `width` entries.
         dropout: of its hidden layers.
     """
+
+    synaptic_flow: ClassVar[bool] = False
 
     patch: PositiveInt = 4
     layers: PositiveInt = 12

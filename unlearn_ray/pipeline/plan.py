@@ -78,7 +78,8 @@ class Plan:
     """A sweep against a store.
 
     Attributes:
-        references: pretraining, retraining and their evaluations, tuning seeds first.
+        references: pretraining, retraining and their evaluations, tuning seeds first, each behind
+            the steps that it reads.
         reference_rows: whether all rows of reference models are in the store.
         never_trained: by seed, how many of the samples that a person named for forgetting are
             in its validation set; seeds that have none are left out.
@@ -113,13 +114,22 @@ class Plan:
 
 
 def reference_steps(sweep: Sweep, seed: int) -> list[Step]:
-    """The steps of both reference models under one seed, in an order that respects inputs."""
+    """The steps of both reference models under one seed, each behind its inputs."""
     setting = sweep.setting
     original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
     steps: list[Step] = [original, retrained, Evaluate(setting, seed, retrained)]
     if seed in sweep.seeds.reporting:
         steps.append(Evaluate(setting, seed, original))
-    return steps
+    ordered: dict[str, Step] = {}
+    for step in steps:
+        _add(step, ordered)
+    return list(ordered.values())
+
+
+def _add(step: Step, ordered: dict[str, Step]) -> None:
+    for wanted in step.inputs().values():
+        _add(wanted, ordered)
+    ordered.setdefault(step.key, step)
 
 
 def report_steps(sweep: Sweep, study: Study, best: PastTrial) -> list[Step]:

@@ -1,7 +1,7 @@
 """The rows of a result table: one per trial and seed, and one per reference model and seed.
 
 Columns: sweep, study (key), purpose, method, trial, state, failure, seed, dataset, forget_set,
-family, model; hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
+family, model (with its sparsity); hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
 `<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit),
 average_gap_percentage and tug_of_war; unlearning_seconds, retraining_seconds, evaluation_seconds;
 accelerator_hours_unlearn, accelerator_hours_evaluate; device, host, `version_<library>`;
@@ -152,7 +152,7 @@ def row(
         "dataset": label(setting.dataset),
         "forget_set": label(setting.forget_set),
         "family": label(setting.family),
-        "model": label(setting.model),
+        "model": _model(setting),
         **_hyperparameters(subject.hyperparameters),
         **_measured(setting.metrics, values, reference),
         "unlearning_seconds": seconds.unlearning,
@@ -171,6 +171,11 @@ def row(
         "created": origin.created,
     }
     return result
+
+
+def _model(setting: Setting) -> str:
+    name = label(setting.model)
+    return name if setting.sparsity is None else f"{name}, {setting.sparsity}"
 
 
 def _hyperparameters(method: Method | None) -> dict[str, Scalar]:

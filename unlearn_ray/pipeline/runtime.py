@@ -165,7 +165,8 @@ class Runtime:
 
     def new_model(self, setting: Setting, seed: int) -> nn.Module:
         """A freshly initialised model of a setting, on the CPU."""
-        return new_model(setting.model, setting.family, setting.dataset.info(), seed)
+        info, sparse = setting.dataset.info(), setting.sparsity is not None
+        return new_model(setting.model, setting.family, info, seed, sparse=sparse)
 
     def model(self, key: str, setting: Setting) -> nn.Module:
         """A model with the weights that the training step `key` left, on the CPU or the device.

@@ -10,6 +10,7 @@ from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.schema import NonNegativeInt, schema
 from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.engine.probe import Probe
+from unlearn_ray.engine.sparsity import Sparsity
 from unlearn_ray.families.base import Family
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
@@ -25,6 +26,8 @@ class Setting:
         validation: how many training images are kept out of all training: a count, or a
             fraction of the training set.
         training: the recipe of pretraining and retraining.
+        sparsity: null for dense models; else both reference models are sparse, and what is
+            pruned of them stays zero through every method.
         metrics: in the order of the result table.
     """
 
@@ -34,5 +37,6 @@ class Setting:
     model: Model
     family: Family
     training: Recipe = Recipe()
+    sparsity: Sparsity | None = None
     probe: Probe = Probe()
     metrics: tuple[Metric, ...]

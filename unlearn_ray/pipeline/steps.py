@@ -3,6 +3,10 @@
     pretrain(seed) ─┬─▶ unlearn(method, seed) ─▶ evaluate
     retrain(seed) ──┴─▶ evaluate (the reference)
 
+Where a sparse model is pruned by the magnitude of trained weights, its training reads those:
+
+    pretrain(dense) ─▶ pretrain(20 % sparse) ─▶ ... ─▶ pretrain(95 % sparse)
+
 What says *where* a step runs (workers, devices, paths, store) is not in its config. `revision`
 is raised when a step's numbers change.
 """
@@ -10,14 +14,18 @@ is raised when a step's numbers change.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
+from torch import nn
+
+from unlearn_ray.core.collective import on_first
 from unlearn_ray.core.keys import content_key, plain, stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.splits import training_ids
 from unlearn_ray.engine.loop import Report
+from unlearn_ray.engine.sparsity import Sparsity, magnitude_masks, masks_of, synflow_masks
 from unlearn_ray.engine.training import train_from_scratch
 from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.methods.base import Method
@@ -84,21 +92,39 @@ def _training_result(report: Report, recipe: Recipe, runtime: Runtime) -> dict[s
 
 @dataclass(frozen=True)
 class Pretrain(Step):
-    """The original model: trained on retain and forget set together."""
+    """The original model: trained on retain and forget set together.
+
+    A sparse one has the initial weights of the dense one, but those that are pruned. By magnitude
+    they are chosen among the final weights of its input: the same training, dense or of the
+    round before. A result's seconds are of this training alone.
+    """
 
     kind: ClassVar[str] = "pretrain"
     revision: ClassVar[int] = 1
 
     def own_config(self) -> dict[str, Any]:
-        """Data, model, family and recipe; the forget set plays no part."""
+        """Data, model, family, recipe and sparsity; the forget set plays no part."""
         return {
             "dataset": self.setting.dataset,
             "validation": self.setting.validation,
             "model": self.setting.model,
             "family": self.setting.family,
             "training": self.setting.training,
+            "sparsity": self.setting.sparsity,
             "seed": self.seed,
         }
+
+    @cached_property
+    def ranked(self) -> Pretrain | None:
+        """The training whose weights are pruned by their magnitude, if any are."""
+        sparsity = self.setting.sparsity
+        if sparsity is None or not sparsity.by_magnitude:
+            return None
+        return type(self)(replace(self.setting, sparsity=sparsity.before()), self.seed)
+
+    def inputs(self) -> dict[str, Step]:
+        """What the masks are made from."""
+        return {} if self.ranked is None else {"ranked": self.ranked}
 
     def run(self, runtime: Runtime) -> Produced:
         """Train from scratch on all but the validation set."""
@@ -110,6 +136,8 @@ class Pretrain(Step):
     def _train(self, runtime: Runtime, ids: Any) -> Produced:
         setting = self.setting
         model = runtime.new_model(setting, self.seed)
+        if setting.sparsity is not None:
+            self._prune(model, setting.sparsity, runtime)
         report = train_from_scratch(
             model,
             setting.family,
@@ -125,10 +153,31 @@ class Pretrain(Step):
         result = _training_result(report, setting.training, runtime)
         return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
 
+    def _prune(self, model: nn.Module, sparsity: Sparsity, runtime: Runtime) -> None:
+        if self.ranked is None:
+            size = self.setting.dataset.info().image_size
+            fresh = runtime.compute.place(model, 0)
+            # Sums differ by roundings between workers, which must agree on the masks.
+            chosen = on_first(lambda: synflow_masks(fresh, size, sparsity.fraction))
+        else:
+            trained = runtime.model(self.ranked.key, self.ranked.setting)
+            chosen = magnitude_masks(trained, sparsity.fraction)
+        masks = masks_of(model)
+        assert masks is not None
+        masks.set(chosen)
+
+    def __str__(self) -> str:
+        name = super().__str__()
+        return name if self.setting.sparsity is None else f"{name}, {self.setting.sparsity}"
+
 
 @dataclass(frozen=True)
 class Retrain(Pretrain):
-    """The retrained model: the same from the retain set alone, with the same initial weights."""
+    """The retrained model: the same from the retain set alone, with the same initial weights.
+
+    A sparse one finds its masks from the retain set alone, too: those of the original have seen
+    the forget set. (The code of Jia et al., NeurIPS 2023, retrains with the original's masks.)
+    """
 
     kind: ClassVar[str] = "retrain"
     revision: ClassVar[int] = 1

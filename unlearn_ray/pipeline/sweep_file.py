@@ -191,6 +191,8 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
         _check_seeds(read.get("seeds", Seeds()), nodes.get("seeds"))
     with problems:
         _check_data(read, nodes)
+    with problems:
+        _check_sparsity(read, nodes)
     if {"methods", "family", "forget_set"} <= read.keys():
         for study in read["methods"]:
             reason = study.method.unsupported(read["family"], read["forget_set"])
@@ -231,6 +233,18 @@ def _check_seeds(seeds: Seeds, node: Value | None) -> None:
             f"{', '.join(map(str, shared))} also among the tuning seeds "
             f"{list(seeds.tuning)}: a winner would be reported on the seeds it was chosen on",
             "make tuning and reporting seeds disjoint",
+        )
+
+
+def _check_sparsity(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    sparsity, model = read.get("sparsity"), read.get("model")
+    if sparsity is None or model is None:
+        return
+    if sparsity.method == "synflow" and not model.synaptic_flow:
+        raise nodes["sparsity"].error(
+            f"synflow follows paths through ReLUs and batch norm; {model.name} has others",
+            "prune by omp or imp, or change the model",
+            show=False,
         )
 
 
