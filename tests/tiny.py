@@ -8,11 +8,10 @@ from pathlib import Path
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.pipeline.once import Account, Done, ensure, run_here
 from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN, Purpose
 from unlearn_ray.pipeline.runtime import Runtime
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step
-from unlearn_ray.pipeline.study import study_key
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
@@ -65,16 +64,8 @@ def run_references(setting: Setting, seed: int, runtime: Runtime) -> None:
 
 def trial(sweep: Sweep, study: Study, seed: int) -> TrialSeed:
     """The one trial of a study that searches nothing."""
-    return TrialSeed(
-        sweep=sweep.name,
-        study=study_key(sweep, study),
-        number=0,
-        setting=sweep.setting,
-        method=study.at({}),
-        seed=seed,
-        purpose="tuning" if seed in sweep.seeds.tuning else "reporting",
-        resources=sweep.resources.trial,
-    )
+    purpose: Purpose = "tuning" if seed in sweep.seeds.tuning else "reporting"
+    return TrialSeed.of(sweep, study, 0, {}, seed, purpose)
 
 
 def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:

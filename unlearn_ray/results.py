@@ -28,7 +28,7 @@ examples:
   the paper's table, for every sweep in the store, or for one
     python -m unlearn_ray.results ./store compare
     python -m unlearn_ray.results ./store compare --sweep quickstart --format csv
-  the best trial of each method on the tuning seeds, with its hyperparameters
+  the best trial of each study on the tuning seeds, with its hyperparameters
     python -m unlearn_ray.results ./store best
   SQL (DuckDB) over one row per trial and seed
     python -m unlearn_ray.results ./store query "DESCRIBE rows"
@@ -42,8 +42,9 @@ examples:
     python -m unlearn_ray.results ./store compact
 
 columns of rows:
-  sweep, study, purpose (tuning, reporting, reference), method, trial, state (complete, stopped,
-  failed), failure, seed, dataset, forget_set, family, model, hyperparameters, hp_<field>,
+  sweep, study, purpose (tuning, reporting, reference), method (the study's name in the sweep
+  file), unlearning_method (that it ran), trial, state (complete, stopped, failed), failure,
+  seed, dataset, forget_set, family, model, hyperparameters, hp_<field>,
   <metric>, <metric>_retrained, <metric>_gap, average_gap, average_gap_percentage,
   tug_of_war, unlearning_seconds, retraining_seconds, evaluation_seconds, accelerator_hours_unlearn,
   accelerator_hours_evaluate (of steps that were run for this row), device, host,
@@ -288,7 +289,7 @@ def _parser() -> argparse.ArgumentParser:
     command("query", _query, "SQL (DuckDB) over the table `rows`; read-only").add_argument(
         "sql", metavar="SQL"
     )
-    best = command("best", _best, "the best complete trial of each method, on the tuning seeds")
+    best = command("best", _best, "the best complete trial of each study, on the tuning seeds")
     compare = command("compare", _compare, "the paper's table, over the reporting seeds")
     for added in (best, compare):
         added.add_argument("--sweep", metavar="NAME", help="only this sweep")

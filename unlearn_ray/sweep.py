@@ -56,6 +56,10 @@ that are in the store are never run again.
 S3-compatible stores take credentials, endpoint and region from the usual AWS environment
 variables or profile; s3://bucket/prefix?endpoint=http://host:9000 names an endpoint.
 
+Under `methods`, `finetune: {epochs: 5}` is a study of that method, and a name of your own holds
+a method, `short: {finetune: {epochs: 1}}`: so a sweep can have several studies of one method.
+Rows and tables call each by its name; --set methods.short.finetune.epochs=2 changes one.
+
 Once budget.hours accelerator hours are spent, no further trial is launched; the best trials so
 far are run on the reporting seeds, and the table is printed. With more hours the same command
 goes on with the search.

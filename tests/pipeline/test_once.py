@@ -20,7 +20,7 @@ from unlearn_ray.storage.store import Store, Work, open_store
 
 # Whoever waits looks every 0.5 s, and must look twice within it.
 LEASE_SECONDS = 2.0
-ACCOUNT = Account("tiny", accelerators=2.0, row="study/tiny/tuning-000003-0", trial=3)
+ACCOUNT = Account("tiny", accelerators=2.0, row="study/tiny/tuning-000003-0", trial="trial 3")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pydantic import Field
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.registry import parts
 from unlearn_ray.families.base import Family
+from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.describe import describe_parts
 from unlearn_ray.pipeline.fields import label
@@ -145,6 +146,55 @@ def test_overrides_are_dotted_yaml_and_come_last(write: Write) -> None:
     assert sweep.resources.training.workers == 2
     assert sweep.search.trials == 4
     assert sweep.store == "s3://bucket/prefix"
+
+
+NAMED = GOOD.replace(
+    "  gradient_ascent:",
+    """\
+  ascent_0.5: {gradient_ascent: {learning_rate: {log_uniform: [1e-4, 0.5]}}}
+  again: gradient_ascent
+  gradient_ascent:
+  Still-2_:
+    finetune:
+      epochs: 1""",
+)
+
+
+def test_a_sweep_holds_several_studies_of_a_method(write: Write) -> None:
+    sweep = load_sweep(write(NAMED))
+    assert [(study.name, study.method.name) for study in sweep.studies] == [
+        ("finetune", "finetune"),
+        ("alignment_calibration", "alignment_calibration"),
+        ("ascent_0.5", "gradient_ascent"),
+        ("again", "gradient_ascent"),
+        ("gradient_ascent", "gradient_ascent"),
+        ("Still-2_", "finetune"),
+    ]
+    _, _, half, again, plain, still = sweep.studies
+    assert half.space == {"learning_rate": Range(kind="log_uniform", low=1e-4, high=0.5)}
+    assert (again.fixed, again.space) == (plain.fixed, plain.space) == ({}, {})
+    assert still.fixed == {"epochs": 1}
+    assert [sweep.trials(study) for study in (half, again)] == [6, 1]
+
+
+def test_overrides_reach_into_studies_of_own_names(write: Write) -> None:
+    sweep = load_sweep(
+        write(NAMED),
+        [
+            "methods.ascent_0.5.gradient_ascent.learning_rate=0.5",
+            "methods.ascent_0.5.gradient_ascent.epochs=2",
+            "methods.again.gradient_ascent.epochs=3",
+            "methods.Still-2_=neggrad",
+            "methods.new.neggrad.epochs=4",
+        ],
+    )
+    by_name = {study.name: study for study in sweep.studies}
+    assert by_name["ascent_0.5"].fixed == {"learning_rate": 0.5, "epochs": 2}
+    assert by_name["ascent_0.5"].space == {}
+    assert by_name["again"].fixed == {"epochs": 3}
+    assert by_name["gradient_ascent"].fixed == {}
+    assert (by_name["Still-2_"].method.name, by_name["Still-2_"].fixed) == ("neggrad", {})
+    assert (by_name["new"].method.name, by_name["new"].fixed) == ("neggrad", {"epochs": 4})
 
 
 # Each: what to replace in GOOD, by what, then the subject after `x.yaml:`, reason, remedy.
@@ -520,6 +570,98 @@ BAD = {
         "a mapping of fields is expected",
         "write `field: value` lines under it",
     ),
+    "a method's name for its fields": (
+        "  gradient_ascent:",
+        "  gradient_ascent: finetune",
+        "20: methods.gradient_ascent = finetune",
+        "a mapping of fields is expected",
+        "write `field: value` lines under it",
+    ),
+    "a slip in a method's name above one field": (
+        "  gradient_ascent:",
+        "  gradient_acsent: {epochs: 1}",
+        "20: methods.gradient_acsent = {epochs: 1}",
+        "unknown method",
+        "did you mean gradient_ascent?",
+    ),
+    "a slip in a method's name above a field that is like another's": (
+        "  gradient_ascent:",
+        "  neggradd: {finetun: 1}",
+        "20: methods.neggradd = {finetun: 1}",
+        "unknown method",
+        "did you mean neggrad?",
+    ),
+    "a name of one's own without a method": (
+        "  gradient_ascent:",
+        "  my.own: {epochs: 1}",
+        "20: methods.my.own = {epochs: 1}",
+        "unknown method",
+        f"known are {', '.join(parts(Method))}; a study of your own name is "
+        "my.own: {method: {field: value}}",
+    ),
+    "a name of one's own with nothing": (
+        "  gradient_ascent:",
+        "  my.own:",
+        "20: methods.my.own = null",
+        "unknown method",
+        "known are",
+    ),
+    "a slip in the method of a name": (
+        "  gradient_ascent:",
+        "  my.own:\n    gradient_acsent: {epochs: 1}",
+        "21: methods.my.own.gradient_acsent = {epochs: 1}",
+        "unknown method",
+        "did you mean gradient_ascent?",
+    ),
+    "a slip in the only word of a name": (
+        "  gradient_ascent:",
+        "  my.own: gradient_acsent",
+        "20: methods.my.own = gradient_acsent",
+        "unknown method",
+        "did you mean gradient_ascent?",
+    ),
+    "a name of two methods": (
+        "  gradient_ascent:",
+        "  my.own: {neggrad: , gradient_ascent: }",
+        "20: methods.my.own = {neggrad: null, gradient_ascent: null}",
+        "one method is expected",
+        "write a name, or {name: {field: value}}; known are",
+    ),
+    "unknown field of a method of a name": (
+        "  gradient_ascent:",
+        "  my.own:\n    neggrad:\n      epocs: 1",
+        "22: methods.my.own.neggrad.epocs",
+        "unknown field",
+        "did you mean epochs?",
+    ),
+    "a study of a reference model's name": (
+        "  gradient_ascent:",
+        "  retrain: {neggrad: {epochs: 1}}",
+        "20: methods.retrain = {neggrad: {epochs: 1}}",
+        "rows and tables call a reference model so",
+        "choose another name",
+    ),
+    "a study's name with a space": (
+        "  gradient_ascent:",
+        "  my own: neggrad",
+        "20: methods.my own = neggrad",
+        "a study's name has only letters, digits, `_`, `-` and `.`",
+        "choose another name",
+    ),
+    "a study's name that a folder cannot have": (
+        "  gradient_ascent:",
+        "  ..: neggrad",
+        "20: methods... = neggrad",
+        "the last two not in front",
+        "choose another name",
+    ),
+    "a study's name twice": (
+        "  gradient_ascent:",
+        "  own: neggrad\n  own: finetune",
+        "21: methods.own",
+        "given twice, first on line 20",
+        "keep one of them",
+    ),
     "a tag": (
         "{trials: 6}",
         "{trials: !!python/name:os.system 6}",
@@ -628,6 +770,9 @@ def test_an_override_is_named_in_its_error(write: Write) -> None:
         "search.trials.more=3": "--set search.trials.more=3: search.trials has no fields",
         "seeds.tuning=[2]": f"{path}:24: seeds.reporting = [2, 3]: 2 also among",
         "seeds.tuning=[0": "--set seeds.tuning=[0: not YAML:",
+        "methods.own.finetune.epochs=x": "--set methods.own.finetune.epochs=x: must be a valid",
+        "methods.own.finetun.epochs=1": "--set methods.own.finetun.epochs=1: unknown method; did",
+        "methods.original=finetune": "--set methods.original=finetune: rows and tables call a",
     }
     for assignment, message in cases.items():
         with pytest.raises(ConfigError) as caught:
@@ -643,6 +788,9 @@ def test_a_method_that_the_family_cannot_do(write: Write, monkeypatch: pytest.Mo
     with pytest.raises(ConfigError) as caught:
         load_sweep(write(GOOD))
     assert "x.yaml:15: methods.alignment_calibration: " + reason in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(write(GOOD.replace("  gradient_ascent:", "  own: alignment_calibration")))
+    assert "x.yaml:20: methods.own: " + reason in str(caught.value)
 
 
 CU = sorted(SWEEPS.glob("cu_*.yaml"))

@@ -97,7 +97,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     'did you mean learning_rate?'
     """
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {close[0]}?"
+    close = closest(word, known)
+    if close is not None:
+        return f"did you mean {close}?"
     return f"known are {', '.join(known)}" if known else "there are none"
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `word` may be a slip of; None where all are far from it."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)), None)

@@ -219,7 +219,7 @@ def read_choice(value: Value, contract: type[P]) -> tuple[type[P], Value]:
             f"one {what} is expected",
             f"write a name, or {{name: {{field: value}}}}; known are {', '.join(parts(contract))}",
         )
-    return found(value, contract, name), inner
+    return found(value if isinstance(content, str) else inner, contract, name), inner
 
 
 def found(value: Value, contract: type[P], name: str) -> type[P]:

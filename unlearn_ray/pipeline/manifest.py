@@ -29,7 +29,7 @@ class NamedStep:
 
 @dataclass(frozen=True)
 class NamedStudy:
-    """A study: its method, its key, and how many trials it is to have."""
+    """A study: its name (`method` of its rows), its key, and how many trials it is to have."""
 
     method: str
     key: str

@@ -56,13 +56,13 @@ class Account:
         sweep: its name.
         accelerators: of each worker: GPUs, or CPUs where it asks for none.
         row: the row that counts the hours; "" for a reference step.
-        trial: its number; None for a reference step.
+        trial: the row's, in words; "" for a reference step.
     """
 
     sweep: str
     accelerators: float
     row: str = ""
-    trial: int | None = None
+    trial: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def ensure(
 
 
 def _work(step: Step, account: Account) -> Work:
-    trial = "" if account.trial is None else f", trial {account.trial}"
+    trial = account.trial and f", {account.trial}"
     return Work(step.kind, f"{step}{trial}", account.sweep)
 
 

@@ -1,7 +1,8 @@
 """The rows of a result table: one per trial and seed, and one per reference model and seed.
 
-Columns: sweep, study (key), purpose, method, trial, state, failure, seed, dataset, forget_set,
-family, model (with its sparsity); hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
+Columns: sweep, study (key), purpose, method (the study's name: its method's, or a person's own),
+unlearning_method (that it ran), trial, state, failure, seed, dataset, forget_set, family, model
+(with its sparsity); hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
 `<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit),
 average_gap_percentage and tug_of_war; unlearning_seconds, retraining_seconds, evaluation_seconds;
 accelerator_hours_unlearn, accelerator_hours_evaluate; device, host, `version_<library>`;
@@ -91,7 +92,7 @@ class Subject:
     Attributes:
         sweep: its name.
         study: key of the study; of a reference row, "".
-        method: a method's name, `RETRAIN` or `ORIGINAL`.
+        method: the study's name, `RETRAIN` or `ORIGINAL`.
         trial: its number; of a reference row, -1.
         hyperparameters: the method with the trial's values; None for a reference.
     """
@@ -140,11 +141,13 @@ def row(
     Raises:
         UnlearnRayError: there are values and a reference, but one that the reference lacks.
     """
+    method = subject.hyperparameters
     result: dict[str, Scalar] = {
         "sweep": subject.sweep,
         "study": subject.study,
         "purpose": subject.purpose,
         "method": subject.method,
+        "unlearning_method": None if method is None else method.name,
         "trial": subject.trial,
         "state": state,
         "failure": failure,
@@ -153,7 +156,7 @@ def row(
         "forget_set": label(setting.forget_set),
         "family": label(setting.family),
         "model": _model(setting),
-        **_hyperparameters(subject.hyperparameters),
+        **_hyperparameters(method),
         **_measured(setting.metrics, values, reference),
         "unlearning_seconds": seconds.unlearning,
         "retraining_seconds": seconds.retraining,

@@ -30,9 +30,10 @@ _Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """One method's trials.
+    """One study's trials.
 
     Attributes:
+        method: the study's name, as in its rows.
         wanted: trials that the study is to have.
         complete, stopped, failed: trials that ended, by how.
         begun: trials that have a row and have not ended.
@@ -58,7 +59,7 @@ class StudyStatus:
 
 @dataclass(frozen=True)
 class Failure:
-    """Failed trials of one method that failed alike but for numbers in the reason.
+    """Failed trials of one study that failed alike but for numbers in the reason.
 
     Attributes:
         count: of trials and seeds.

@@ -27,7 +27,8 @@ def study_key(sweep: Sweep, study: Study) -> str:
     search = sweep.search
     return content_key(
         {
-            "method": study.name,
+            "method": study.method.name,
+            **({} if study.own_name is None else {"name": study.own_name}),
             "fixed": study.fixed,
             "space": {name: vars(field) for name, field in study.space.items()},
             "setting": sweep.setting,

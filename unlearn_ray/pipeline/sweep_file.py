@@ -1,7 +1,13 @@
-"""Sweep files: YAML in, a validated `Sweep` out, every error at its line."""
+"""Sweep files: YAML in, a validated `Sweep` out, every error at its line.
+
+`methods` holds the studies: `method: {field: value}`, a study of the method's name, or
+`name: {method: {field: value}}`, one of the person's own name, so that a sweep can hold several
+studies of a method. A field is one value or a range.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -9,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unlearn_ray.core.errors import ConfigError, DataError
+from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mean
 from unlearn_ray.core.registry import Part, parts
 from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
 from unlearn_ray.data.splits import validation_size
@@ -21,8 +27,8 @@ from unlearn_ray.pipeline.fields import (
     class_problem,
     field_nodes,
     field_type,
-    found,
     known_field,
+    read_choice,
     read_field,
     read_part,
     require,
@@ -30,6 +36,7 @@ from unlearn_ray.pipeline.fields import (
 )
 from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.pipeline.ranges import read_range
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.sweep_schema import Range, Seeds, Study, Sweep
 from unlearn_ray.pipeline.yaml_tree import Problems, Value, override, read_tree
@@ -49,6 +56,8 @@ _REQUIRED: dict[str, type[Part]] = {
     "family": Family,
     "methods": Method,
 }
+# Trials have folders of this name.
+_OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SWEEP = ("name", "search", "seeds", "resources", "budget", "store", "checkpoint_minutes", "log")
 
 
@@ -154,12 +163,43 @@ def _studies(value: Value) -> tuple[Study, ...]:
     studies = []
     for name, node in nodes.items():
         with problems:
-            studies.append(_study(node, found(node, Method, name)))
+            studies.append(_entry(node, name))
     problems.check()
     return tuple(studies)
 
 
-def _study(value: Value, cls: type[Method]) -> Study:
+def _entry(value: Value, name: str) -> Study:
+    """A method with its fields, or under a name of the person's own a method with its fields."""
+    known = parts(Method)
+    if name in known:
+        return _study(value, known[name])
+    if not _holds_method(value, name):
+        remedy = did_you_mean(name, known)
+        if closest(name, known) is None:
+            remedy += f"; a study of your own name is {name}: {{method: {{field: value}}}}"
+        raise value.error("unknown method", remedy)
+    if name in (RETRAIN, ORIGINAL):
+        raise value.error("rows and tables call a reference model so", "choose another name")
+    if not _OWN_NAME.fullmatch(name):
+        raise value.error(
+            "a study's name has only letters, digits, `_`, `-` and `.`, the last two not in front",
+            "choose another name",
+        )
+    cls, inner = read_choice(value, Method)
+    return _study(inner, cls, name)
+
+
+def _holds_method(value: Value, name: str) -> bool:
+    """Whether a method is meant by what stands under `name`, which is no method's."""
+    known = parts(Method)
+    inner = list(value.content) if isinstance(value.content, dict) else []
+    if isinstance(value.content, str) or known.keys() & set(inner):
+        return True
+    # A slip in the inner name rather than in the outer one.
+    return len(inner) == 1 and closest(inner[0], known) is not None and closest(name, known) is None
+
+
+def _study(value: Value, cls: type[Method], own_name: str | None = None) -> Study:
     fixed: dict[str, Any] = {}
     space: dict[str, Range] = {}
     problems = Problems()
@@ -175,7 +215,7 @@ def _study(value: Value, cls: type[Method]) -> Study:
     with problems:
         require(value, [name for name, field in known.items() if field.is_required()])
     problems.check()
-    study = Study(method=cls, fixed=fixed, space=space)
+    study = Study(method=cls, fixed=fixed, space=space, own_name=own_name)
     for point in study.corners():
         try:
             study.at(point)

@@ -50,22 +50,24 @@ class Range:
 
 @dataclass(frozen=True)
 class Study:
-    """One method's search: its fixed fields, and the ranges of the others.
+    """A search of one method: its fixed fields, and the ranges of the others.
 
     Attributes:
         method: the class of the method.
         fixed: the fields that the file sets to one value.
         space: the fields that it gives as a range.
+        own_name: what the file calls it, where that is not the method's name.
     """
 
     method: type[Method]
     fixed: dict[str, Any] = field(default_factory=dict)
     space: dict[str, Range] = field(default_factory=dict)
+    own_name: str | None = None
 
     @property
     def name(self) -> str:
-        """The method's name."""
-        return self.method.name
+        """Its own name, or else the method's: what rows, tables and views call it."""
+        return self.own_name or self.method.name
 
     def others(self) -> tuple[Source, ...]:
         """What the method reads beside retain and forget set, wherever in the space."""
@@ -88,7 +90,7 @@ class Study:
 
 @schema
 class Search:
-    """How hyperparameters are searched; the same for every method.
+    """How hyperparameters are searched; the same for every study.
 
     Attributes:
         trials: trials of each study.

@@ -40,12 +40,14 @@ class TrialSeed:
     Attributes:
         sweep: its name.
         study: the study's key.
+        name: the study's name.
         number: of the trial.
         resources: that it runs on.
     """
 
     sweep: str
     study: str
+    name: str
     number: int
     setting: Setting
     method: Method
@@ -67,6 +69,7 @@ class TrialSeed:
         return cls(
             sweep=sweep.name,
             study=study_key(sweep, study),
+            name=study.name,
             number=number,
             setting=sweep.setting,
             method=study.at(point),
@@ -83,7 +86,9 @@ class TrialSeed:
     @property
     def account(self) -> Account:
         """What its steps' time is counted for."""
-        return Account(self.sweep, self.resources.accelerators, self.row_name, self.number)
+        of_study = "" if self.name == self.method.name else f" of {self.name}"
+        trial = f"trial {self.number}{of_study}"
+        return Account(self.sweep, self.resources.accelerators, self.row_name, trial)
 
     @property
     def subject(self) -> Subject:
@@ -92,7 +97,7 @@ class TrialSeed:
             sweep=self.sweep,
             study=self.study,
             purpose=self.purpose,
-            method=self.method.name,
+            method=self.name,
             trial=self.number,
             seed=self.seed,
             hyperparameters=self.method,

@@ -140,15 +140,18 @@ def override(tree: Value, assignment: str) -> Value:
 
 
 def _put(parent: Value, names: list[str], new: Value) -> Value:
-    name, *rest = names
     content = parent.content
     if content is None:
         content = {}
-    if isinstance(content, str) and rest:
+    if isinstance(content, str) and len(names) > 1:
         # `dataset: digits` is short for `dataset: {digits: {}}`.
         content = {content: replace(parent, content=None, path=f"{parent.path}.{content}")}
     if not isinstance(content, dict):
         raise new.error(f"{parent.path} has no fields", f"write --set {parent.path}=VALUE")
+    # A study's name may hold dots.
+    ends = [end for end in range(1, len(names) + 1) if ".".join(names[:end]) in content]
+    end = max(ends, default=1)
+    name, rest = ".".join(names[:end]), names[end:]
     if rest:
         path = f"{parent.path}.{name}".lstrip(".")
         child = content.get(name, Value({}, new.where, path, override=True))

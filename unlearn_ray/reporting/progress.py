@@ -19,7 +19,7 @@ PLAIN_SECONDS = 15.0
 
 @dataclass
 class StudyProgress:
-    """One method's trials.
+    """One study's trials.
 
     Attributes:
         wanted: trials that the study is to have.

@@ -8,6 +8,15 @@ STUDY = ["sweep", "method", "study"]
 TRIAL = [*STUDY, "trial"]
 
 _NUMBERS = ("average_gap", "average_gap_percentage", "unlearning_seconds")
+# Columns that rows of an earlier version lack.
+_LATER = ("tug_of_war", "unlearning_method")
+
+
+def with_every_column(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, with the columns that some or all of them may have been written without."""
+    rows = rows.assign(**{name: None for name in _LATER if name not in rows})
+    # Before studies had names of their own, a study's was its method's.
+    return rows.assign(unlearning_method=rows["unlearning_method"].fillna(rows["method"]))
 
 
 def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
@@ -18,8 +27,10 @@ def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         sweep, method, study, trial, state, seeds, average_gap, average_gap_std (ddof 1; NaN for
-        one seed), average_gap_percentage, unlearning_seconds (mean), hyperparameters, failure.
+        one seed), average_gap_percentage, unlearning_seconds (mean), unlearning_method,
+        hyperparameters, failure.
     """
+    rows = with_every_column(rows)
     tuning = rows[rows["purpose"] == "tuning"].sort_values("seed")
     # A column without a single value has no type.
     tuning = tuning.astype(dict.fromkeys(_NUMBERS, float))
@@ -30,6 +41,7 @@ def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
         average_gap_std=("average_gap", "std"),
         average_gap_percentage=("average_gap_percentage", "mean"),
         unlearning_seconds=("unlearning_seconds", "mean"),
+        unlearning_method=("unlearning_method", "first"),
         hyperparameters=("hyperparameters", "first"),
         failure=("failure", "first"),
     )
@@ -58,5 +70,6 @@ def best_trials(rows: pd.DataFrame) -> pd.DataFrame:
     complete = trials[(trials["state"] == "complete") & trials["average_gap"].notna()]
     best = complete.sort_values(["average_gap", "trial"]).drop_duplicates(STUDY)
     best = best.merge(counts.reset_index(), on=STUDY, how="left").drop(columns=["state", "failure"])
-    best["hyperparameters"] = best.pop("hyperparameters")  # the widest column last
+    for name in ("unlearning_method", "hyperparameters"):  # what was run; the widest column last
+        best[name] = best.pop(name)
     return best.sort_values(["sweep", "average_gap", "method"], ignore_index=True)

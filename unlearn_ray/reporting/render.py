@@ -97,14 +97,20 @@ def frame_grid(frame: pd.DataFrame) -> Grid:
 
 def _paragraphs(comparison: Comparison) -> list[str]:
     winners = [
-        f"{line.method} (trial {line.trial}): {hyperparameters(line.hyperparameters)}"
+        f"{line.method} ({_winner(line)}): {hyperparameters(line.hyperparameters)}"
         for line in comparison.lines
         if line.hyperparameters is not None
     ]
     notes = [f"{line.method}: {line.note}" for line in comparison.lines if line.note]
     notes += comparison.notes
-    parts = [("Hyperparameters of each method's best trial", winners), ("Notes", notes)]
+    parts = [("Hyperparameters of each study's best trial", winners), ("Notes", notes)]
     return ["\n".join([head, *lines]) for head, lines in parts if lines]
+
+
+def _winner(line: Line) -> str:
+    """Its trial, and the method of a study that does not bear the method's name."""
+    method = "" if line.unlearning_method == line.method else f"{line.unlearning_method}, "
+    return f"{method}trial {line.trial}"
 
 
 def hyperparameters(values: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
-"""The comparison of methods, laid out as MUC's Table 1.
+"""The comparison of studies, laid out as MUC's Table 1.
 
-Every number is over the reporting seeds of each method's winning trial. A gap is the mean over
+Every number is over the reporting seeds of each study's winning trial. A gap is the mean over
 seeds of |unlearned - retrained| on the same seed. (The paper averages the values first and
 then shows the difference of the averages, in which errors of opposite sign cancel; the mean of
 gaps is never smaller.) ± is the sample standard deviation over seeds (ddof 1).
@@ -18,7 +18,7 @@ import pandas as pd
 from unlearn_ray.core.registry import parts
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
-from unlearn_ray.reporting.ranking import best_trials, scored_trials
+from unlearn_ray.reporting.ranking import best_trials, scored_trials, with_every_column
 
 _MINUTES_FROM = 120.0
 
@@ -34,7 +34,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One method, or a reference model.
+    """One study, or a reference model.
 
     Attributes:
         method: its name.
@@ -44,6 +44,7 @@ class Line:
         average_gap_percentage: AGP, in percent.
         tug_of_war: ToW, 1 at best; None where one of its accuracies was not measured.
         seconds: unlearning time, or retraining time of the retrained model.
+        unlearning_method: that the study ran; None of a reference model.
         trial: the winning trial.
         hyperparameters: of the winning trial.
         note: why numbers or seeds are missing.
@@ -56,6 +57,7 @@ class Line:
     average_gap_percentage: Cell | None = None
     tug_of_war: Cell | None = None
     seconds: Cell | None = None
+    unlearning_method: str | None = None
     trial: int | None = None
     hyperparameters: Mapping[str, Any] | None = None
     note: str = ""
@@ -70,8 +72,8 @@ class Comparison:
         problem: dataset, forget set, family and model in words.
         headers: of each metric column, in order.
         counted: the columns that count in the average gap.
-        lines: retrained model, original model if it was measured, methods.
-        best: the method with the smallest average gap among those with every seed.
+        lines: retrained model, original model if it was measured, studies.
+        best: the study with the smallest average gap among those with every seed.
         notes: what the table leaves out.
         stored_only: metric columns that `frame` has and a print leaves out.
     """
@@ -117,6 +119,7 @@ class Comparison:
         ):
             record |= _numbers(name, cell)
         hyperparameters = line.hyperparameters
+        record["unlearning_method"] = line.unlearning_method
         record["hyperparameters"] = None if hyperparameters is None else json.dumps(hyperparameters)
         record["note"] = line.note
         return record
@@ -157,21 +160,20 @@ def comparison(
     headers: Mapping[str, str] | None = None,
     counted: Collection[str] | None = None,
 ) -> Comparison:
-    """The comparison of one sweep's methods.
+    """The comparison of one sweep's studies.
 
-    Where a method has rows of several studies (the file changed), the newest is shown.
+    Where a name has rows of several studies (the file changed), the newest is shown.
 
     Args:
         rows: of one sweep, with the columns of `unlearn_ray.pipeline.rows`.
-        methods: in the order of the table; by name if left out.
+        methods: names of studies in the order of the table; sorted if left out.
         headers: of metric columns; those of the registered metrics if left out.
         counted: columns in the average gap; those of the registered metrics if left out.
     """
     headers = metric_headers() if headers is None else headers
     counted = counted_columns() if counted is None else counted
     columns = _metric_columns(rows, counted)
-    if "tug_of_war" not in rows:  # all were written before it was known
-        rows = rows.assign(tug_of_war=None)
+    rows = with_every_column(rows)
     trials = rows[rows["purpose"] != "reference"]
     current, notes = _newest_studies(trials)
     unprinted = [name for name in columns if name in stored_only_columns()]
@@ -260,6 +262,7 @@ def _method_line(
         average_gap_percentage=_cell(complete["average_gap_percentage"]),
         tug_of_war=_cell(complete["tug_of_war"]),
         seconds=_cell(complete["unlearning_seconds"]),
+        unlearning_method=rows["unlearning_method"].iloc[0],
         trial=trial,
         hyperparameters=hyperparameters,
         note=note,

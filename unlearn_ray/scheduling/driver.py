@@ -351,7 +351,7 @@ class _Driver:
         resources = self.sweep.resources.trial
         task = _run_report.options(**_task_options(resources))
         sent = task.remote(trial, self.workplace, resources, self.board)
-        what = f"{trial.method.name} on reporting seed {trial.seed}"
+        what = f"{trial.name} on reporting seed {trial.seed}"
         failure: str | None
         try:
             scored: Scored = _fetch(sent, what)
@@ -364,7 +364,7 @@ class _Driver:
         if failure is not None:
             self.trials_failed += 1
             self.progress.note(f"failed: {what}: {failure}")
-        self.progress.studies[trial.method.name].reported += 1
+        self.progress.studies[trial.name].reported += 1
 
 
 class _WorkerLost(StepFailed):

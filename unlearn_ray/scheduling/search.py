@@ -79,7 +79,7 @@ class _Sampler(TPESampler):  # type: ignore[misc]
 
 
 class StudySearch(OptunaSearch):  # type: ignore[misc]
-    """OptunaSearch for one method's study."""
+    """OptunaSearch for one study."""
 
     def __init__(
         self, name: str, space: dict[str, Range], search: Search, past: list[PastTrial]
@@ -157,7 +157,7 @@ class Queue:
     """The trials that one study still has to run.
 
     Attributes:
-        name: of the method.
+        name: of the study.
         search: None where nothing is searched.
         begun: points of unfinished trials by their number; these go first.
         numbers: of the trials to run, in order.

@@ -1,7 +1,7 @@
 """Every study of a sweep through Tune, on warm, reused actors.
 
 A fresh actor costs over a second per trial (process start and imports), a reused one 0.05 s.
-All studies share Tune's runs, so that an actor that finished a trial of one method takes the next
+All studies share Tune's runs, so that an actor that finished a trial of one study takes the next
 trial of another.
 """
 

@@ -1,0 +1,157 @@
+"""Several studies of one method in one sweep: each under its name, wherever it is shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.tiny import SWEEP, finish, runtime, tiny_sweep, trial
+from unlearn_ray import results
+from unlearn_ray.core.keys import content_key
+from unlearn_ray.pipeline.manifest import announce
+from unlearn_ray.pipeline.plan import make_plan
+from unlearn_ray.pipeline.running import Observer
+from unlearn_ray.pipeline.status import sweep_statuses
+from unlearn_ray.pipeline.steps import Unlearn
+from unlearn_ray.pipeline.study import past_trials, study_key
+from unlearn_ray.pipeline.sweep_schema import Sweep
+from unlearn_ray.reporting.plan_view import plan_view
+from unlearn_ray.reporting.status_view import plain_status
+from unlearn_ray.storage.store import open_store
+from unlearn_ray.sweep import main
+
+NAMED = SWEEP.replace(
+    "methods:",
+    """\
+methods:
+  strong: {finetune: {epochs: 1, batch_size: 128, learning_rate: 0.5}}
+  again: {finetune: {epochs: 1, batch_size: 128, learning_rate: 0.01}}""",
+)
+NAMES = ["strong", "again", "finetune"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sweep's file and the store of the finished sweep."""
+    folder = tmp_path_factory.mktemp("named")
+    scored = finish(tiny_sweep(folder, NAMED), runtime(folder / "store"))
+    assert not any(one.failure for one in scored)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(place: Path) -> Sweep:
+    return tiny_sweep(place, NAMED)
+
+
+def rows(place: Path) -> pd.DataFrame:
+    return results.load(f"{place}/store")
+
+
+def test_the_key_of_a_study_holds_its_own_name(sweep: Sweep) -> None:
+    strong, again, plain = sweep.studies
+    assert replace(again, own_name=None) == plain
+    assert len({study_key(sweep, study) for study in (strong, again, plain)}) == 3
+    # Under the method's name it is what it was before there were other names.
+    assert study_key(sweep, plain) == content_key(
+        {
+            "method": "finetune",
+            "fixed": plain.fixed,
+            "space": {},
+            "setting": sweep.setting,
+            "search": {"seed": 0, "startup": 5, "keep": 50.0},
+            "tuning": (0,),
+        }
+    )
+
+
+def test_rows_stand_under_the_names_and_say_the_method(place: Path, sweep: Sweep) -> None:
+    found = rows(place)
+    trials = found[found["purpose"] != "reference"]
+    counts = trials.groupby(["method", "unlearning_method", "study"]).size()
+    assert dict(counts) == {
+        (study.name, "finetune", study_key(sweep, study)): 2 for study in sweep.studies
+    }
+    references = found[found["purpose"] == "reference"]
+    assert set(references["method"]) == {"retrain", "original"}
+    assert references["unlearning_method"].isna().all()
+    listed = open_store(f"{place}/store").read_rows().to_pylist()
+    for study in sweep.studies:
+        assert [one.state for one in past_trials(listed, sweep, study)] == ["complete"]
+
+
+def test_what_two_studies_share_is_run_once(place: Path) -> None:
+    store, found = open_store(f"{place}/store"), rows(place)
+    assert len(list(store.records(Unlearn.kind))) == 4  # two points under two seeds
+    keys = {name: set(part["key_unlearn"]) for name, part in found.groupby("method")}
+    assert keys["again"] == keys["finetune"]
+    assert keys["strong"].isdisjoint(keys["finetune"])
+    hours = found.groupby("method")["accelerator_hours_unlearn"].sum()
+    assert (hours["finetune"] == 0) & (hours["again"] > 0) & (hours["strong"] > 0)
+    measured = found[found["purpose"] == "reporting"].set_index("method")["retain_accuracy"]
+    assert measured["again"] == measured["finetune"] != measured["strong"]
+
+
+def test_who_runs_a_step_says_for_which_study(sweep: Sweep) -> None:
+    told = [trial(sweep, study, 0).account.trial for study in sweep.studies]
+    assert told == ["trial 0 of strong", "trial 0 of again", "trial 0"]
+
+
+def test_plan_and_status_name_every_study(place: Path, sweep: Sweep, tmp_path: Path) -> None:
+    store = open_store(f"{place}/store")
+    finished = plan_view(make_plan(sweep, store), "here")
+    fresh = plan_view(make_plan(sweep, open_store(str(tmp_path / "empty"))), "here")
+    for name in NAMES:
+        assert f"  {name}: 1 trials over nothing; in the store 1 complete; 0 to run" in finished
+        assert f"  {name}: in the store" in finished
+        assert f"  {name}: 1 trials over nothing; 1 to run" in fresh
+    assert "3 trials" in fresh
+    announce(make_plan(sweep, store), store)
+    (status,) = sweep_statuses(store, "tiny", Observer())
+    assert [(one.method, one.complete, one.reported) for one in status.studies] == [
+        (name, 1, 1) for name in NAMES
+    ]
+    lines = plain_status([status], "here").splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("1/1")] == NAMES
+
+
+def test_the_table_has_a_line_for_each_in_the_files_order(
+    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "unlearn_ray.scheduling.driver", None)
+    assert main([str(place / "tiny.yaml"), "--store", f"{place}/store"]) == 0
+    out = capfd.readouterr().out
+    shown = [line.split()[0].rstrip("*") for line in out.splitlines()[5:10]]
+    assert shown == ["retrain", "original", *NAMES]
+    assert "\nstrong (finetune, trial 0): batch_size=128, epochs=1, learning_rate=0.5" in out
+    assert "\nfinetune (trial 0): batch_size=128, epochs=1, learning_rate=0.01" in out
+
+
+def test_results_tell_the_studies_apart(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*command: str) -> str:
+        assert results.main([f"{place}/store", *command]) == 0
+        return capsys.readouterr().out
+
+    best = {line["method"]: line for line in json.loads(printed("best", "--format", "json"))}
+    assert sorted(best) == sorted(NAMES)
+    assert best["strong"]["unlearning_method"] == "finetune"
+    assert json.loads(best["strong"]["hyperparameters"])["learning_rate"] == 0.5
+    table = {line["method"]: line for line in json.loads(printed("compare", "--format", "json"))}
+    assert table["again"]["unlearning_method"] == "finetune"
+    assert table["retrain"]["unlearning_method"] is None
+    sql = "SELECT count(DISTINCT method) AS names FROM rows WHERE unlearning_method = 'finetune'"
+    assert json.loads(printed("query", sql, "--format", "json")) == [{"names": 3}]
+
+
+def test_a_study_that_is_renamed_is_another_and_trains_nothing(place: Path, sweep: Sweep) -> None:
+    strong, again, _ = sweep.studies
+    renamed = replace(sweep, studies=(replace(strong, own_name="stronger"), again))
+    plan = make_plan(renamed, open_store(f"{place}/store"))
+    assert [one.left for one in plan.studies] == [1, 0]
+    unlearn = Unlearn(sweep.setting, 0, plan.studies[0].study.at({}))
+    assert open_store(f"{place}/store").record("unlearn", unlearn.key) is not None
