@@ -13,6 +13,7 @@ from tests.methods.problem import CLASS, COMPUTE, FAMILY, RANDOM, SEED, data, ne
 from tests.workers import in_workers
 from unlearn_ray.core.collective import rank
 from unlearn_ray.engine.unlearning import unlearn
+from unlearn_ray.methods.adversarial import Adversarial
 from unlearn_ray.methods.bad_teacher import BadTeacher
 from unlearn_ray.methods.base import Method
 from unlearn_ray.methods.boundary_expanding import BoundaryExpanding
@@ -29,6 +30,7 @@ from unlearn_ray.methods.unsir import Unsir
 
 # Batches of 17 are not shared evenly.
 METHODS: dict[str, Method] = {
+    "adversarial": Adversarial(epochs=1, batch_size=17, draws=2, pretraining_epochs=1),
     "batch": ContrastiveUnlearning(epochs=3, batch_size=17, learning_rate=0.01),
     "queue": ContrastiveUnlearning(epochs=3, batch_size=17, variant="queue", queue_size=60),
     "scrub": SCRUB(batch_size=17, forget_batch_size=5, learning_rate=0.01, rewind=True),

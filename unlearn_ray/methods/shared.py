@@ -63,6 +63,19 @@ def plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def drawn_seed(generator: torch.Generator) -> int:
+    """A seed for a generator on another device, or torch's global ones."""
+    return int(torch.randint(2**62, (), generator=generator))
+
+
+@contextmanager
+def seeded_globally(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Layers' weights and dropout drawn as `generator` says; then torch goes on as before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(drawn_seed(generator))
+        yield
+
+
 def frozen_copy(model: nn.Module) -> nn.Module:
     """A copy in eval mode that is never trained."""
     return copy.deepcopy(model).eval().requires_grad_(False)

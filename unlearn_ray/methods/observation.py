@@ -1,0 +1,106 @@
+"""What an attacker sees of a classifier, with gradients; and how alike two sets' features are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import gather_rows, own_rows
+from unlearn_ray.core.modes import in_eval_mode
+from unlearn_ray.families.base import ClassifierFamily
+from unlearn_ray.families.similarity import full_precision, precise
+from unlearn_ray.methods.attacker import Observed, Pair
+from unlearn_ray.methods.shared import drawn_seed
+
+
+def observe(
+    model: nn.Module,
+    family: ClassifierFamily,
+    sets: Sequence[Batch],
+    generator: torch.Generator,
+    *,
+    draws: int,
+    scale: float,
+    through: bool,
+) -> Pair:
+    """As many images of two batches as the smaller has, the same rows on every worker.
+
+    In float32 at least: bf16 rounds a logit by more than the noise moves it.
+
+    Args:
+        model: a classifier; its mode and its running statistics are left as they are.
+        family: of the model.
+        sets: two batches of one view; each passes the model on its own.
+        generator: of the noise, on the CPU; the same on every worker.
+        draws, scale: sensitivity is the mean of |f(x + scale * N) - f(x)| / scale over as many
+            draws of N from N(0, 1), with pixels x in [0, 1].
+        through: whether gradients flow through the sensitivity.
+    """
+    count = min(batch.size for batch in sets)
+    own = own_rows(count)
+    noise = torch.Generator(sets[0].labels.device).manual_seed(drawn_seed(generator))
+
+    def observed(batch: Batch) -> Observed:
+        images = batch.views[0][own]
+        step = scale / images.new_tensor(family.augmentation.std)[:, None, None]
+        shape = (count, *images.shape[1:])
+        with by_batch_statistics(model), full_precision(images):
+            features = family.represent(model, images)
+            logits = family.classify(model, features)
+            changes = torch.zeros_like(logits)
+            with torch.set_grad_enabled(through and torch.is_grad_enabled()):
+                for _ in range(draws):
+                    drawn = torch.randn(shape, generator=noise, device=images.device)[own]
+                    changes = changes + (model(images + step * drawn) - logits).abs()
+                changes = changes / (draws * scale)
+            rows = gather_rows(precise(torch.cat([logits, changes, features], dim=1)), count)
+        classes = logits.shape[1]
+        return Observed(
+            logits=rows[:, :classes],
+            sensitivity=rows[:, classes : 2 * classes],
+            features=rows[:, 2 * classes :],
+            labels=batch.labels[:count],
+        )
+
+    first, second = sets
+    return observed(first), observed(second)
+
+
+@contextmanager
+def by_batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Eval mode, but that batch norm takes a batch's own statistics, and remembers none."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    before = [(norm.training, norm.momentum) for norm in norms]
+    with in_eval_mode(model):
+        for norm in norms:
+            norm.training, norm.momentum = True, 0.0
+        try:
+            yield
+        finally:
+            for norm, (training, momentum) in zip(norms, before, strict=True):
+                norm.training, norm.momentum = training, momentum
+
+
+def barlow_twins(
+    first: Float[Tensor, "n d"], second: Float[Tensor, "n d"], off_diagonal: float
+) -> Float[Tensor, ""]:
+    """sum_i (1 - c_ii)^2 + off_diagonal * sum_{i != j} c_ij^2, c the columns' correlations.
+
+    Zbontar et al., "Barlow Twins", ICML 2021. A column without variance correlates with none.
+    """
+    with full_precision(first):
+        correlations = _standardised(first).T @ _standardised(second) / len(first)
+        diagonal = correlations.diagonal()
+        others = correlations.square().sum() - diagonal.square().sum()
+        return (1 - diagonal).square().sum() + off_diagonal * others
+
+
+def _standardised(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    variance, mean = torch.var_mean(features, dim=0, correction=0)
+    return (features - mean) * (variance + 1e-5).rsqrt()
