@@ -35,6 +35,8 @@ class Batch:
             iteration draws (MoCo's key shuffle); the same on every worker.
         ids: of each image in the dataset's training set, (B,).
         beside: the batch of another set that this iteration sees, where it sees one.
+        progress: share of the run's iterations done before this one, in [0, 1); of a method
+            with several phases, each is a run.
     """
 
     views: tuple[View, ...]
@@ -43,6 +45,7 @@ class Batch:
     generator: torch.Generator
     ids: Int64[Tensor, " batch"]
     beside: Batch | None = None
+    progress: float = 0.0
 
     @property
     def size(self) -> int:
@@ -60,6 +63,7 @@ class Batch:
             is_forget=torch.cat([self.is_forget, self.beside.is_forget]),
             generator=self.generator,
             ids=torch.cat([self.ids, self.beside.ids]),
+            progress=self.progress,
         )
 
     def view(
