@@ -13,7 +13,7 @@ from unlearn_ray.core.batch import Batch
 
 def pair() -> tuple[Batch, Batch]:
     first, second = random_batch(5, (0, 1, 2, 3, 4), seed=1), random_batch(3, seed=2)
-    return replace(first, beside=second), second
+    return replace(first, beside=second, progress=0.25), second
 
 
 def test_joined_is_the_one_after_the_other() -> None:
@@ -21,6 +21,7 @@ def test_joined_is_the_one_after_the_other() -> None:
     joined = first.joined
     assert joined.size == 8
     assert joined.beside is None
+    assert joined.progress == 0.25
     assert joined.labels.tolist() == first.labels.tolist() + second.labels.tolist()
     assert joined.is_forget.tolist() == [True] * 5 + [False] * 3
     assert joined.ids.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
