@@ -14,7 +14,8 @@ def test_ids_name_the_images_of_the_dataset() -> None:
     retain = RANDOM.retain
     batches = Batches(FAMILY, data(), retain, retain < 0)
     rows = torch.tensor([7, 0, 119, 30])
-    batch = batches.at(Iteration(0, 0, rows, seeded("any")))
+    batch = batches.at(Iteration(0, 0, rows, seeded("any"), progress=0.75))
+    assert batch.progress == 0.75
     assert batch.ids.tolist() == retain[rows.numpy()].tolist()
     shown = normalise(
         data().train_images[batch.ids], FAMILY.augmentation.mean, FAMILY.augmentation.std

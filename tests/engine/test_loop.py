@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from dataclasses import dataclass, field
@@ -95,9 +96,12 @@ def test_equals_naive_sgd(schedule) -> None:
     assert found == pytest.approx(w, abs=1e-7)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lars"])
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 8, 13])
-def test_a_resumed_run_ends_with_the_same_bits(stop_after) -> None:
-    recipe = Recipe(epochs=4, batch_size=9, learning_rate=0.05)
+def test_a_resumed_run_ends_with_the_same_bits(stop_after, optimizer) -> None:
+    recipe = Recipe(
+        optimizer=optimizer, epochs=4, batch_size=9, learning_rate=0.05, warmup_epochs=2
+    )
     model, inputs, targets = problem()
     interrupted = copy.deepcopy(model)
     optimise(
@@ -125,6 +129,44 @@ def test_a_resumed_run_ends_with_the_same_bits(stop_after) -> None:
     )  # fmt: skip
     assert report.iterations == 16
     assert all(torch.equal(a, b) for a, b in zip(weights(again), weights(model), strict=True))
+
+
+def test_progress_is_the_share_of_iterations_done() -> None:
+    model, inputs, targets = problem()
+    memory, told = Memory(), []
+    error = squared_error(model, inputs, targets)
+
+    def loss(iteration: Iteration) -> Tensor:
+        if len(told) == 5:
+            told.append(math.nan)
+            raise KeyboardInterrupt
+        told.append(iteration.progress)
+        return error(iteration)
+
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt):
+            optimise(
+                model, Recipe(epochs=3, batch_size=12), count=COUNT, seed=1, loss=loss,
+                compute=COMPUTE, checkpoints=memory, repeats=2,
+            )  # fmt: skip
+    assert told.pop(5) is math.nan
+    assert told == [number / 18 for number in range(18)]
+
+
+def test_warm_up_rises_in_a_line_before_the_schedule() -> None:
+    line = [0.1, 0.3, 0.5, 0.7, 0.9]
+    constant = Recipe(epochs=8, learning_rate=2.0, schedule="constant", warmup_epochs=5)
+    found = [constant.learning_rate_at(epoch) for epoch in range(8)]
+    assert found == pytest.approx([2 * share for share in line] + [2.0] * 3)
+    cosine = Recipe(epochs=9, learning_rate=2.0, warmup_epochs=5)
+    found = [cosine.learning_rate_at(epoch) for epoch in range(9)]
+    rest = [1 + math.cos(math.pi * epoch / 4) for epoch in range(4)]
+    assert found == pytest.approx([2 * share for share in line] + rest)
+    plain = Recipe(epochs=4, learning_rate=2.0)
+    assert [plain.learning_rate_at(epoch) for epoch in range(4)] == pytest.approx(rest)
+    # One that ends while it warms up.
+    short = Recipe(epochs=2, learning_rate=2.0, warmup_epochs=5)
+    assert [short.learning_rate_at(epoch) for epoch in range(2)] == pytest.approx([0.2, 0.6])
 
 
 def test_a_finished_run_is_not_run_again() -> None:

@@ -37,8 +37,10 @@ from unlearn_ray.engine.shared_batch_norm import SharedBatchNorm, share_batch_no
 from unlearn_ray.engine.training import train_from_scratch
 from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.base import ContrastiveFamily, Family
+from unlearn_ray.families.byol import BYOL
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.families.simclr import SimCLR
+from unlearn_ray.families.simsiam import SimSiam
 from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.alignment_calibration import AlignmentCalibration
@@ -57,6 +59,8 @@ STOPPED_AFTER = 5
 FAMILIES: dict[str, Family] = {
     "simclr": SimCLR(projection_size=16),
     "moco": MoCo(projection_size=16, queue_size=40, batch_norm_groups=4),
+    "byol": BYOL(hidden_size=16, projection_size=8, momentum=0.9),
+    "simsiam": SimSiam(projection_size=16, bottleneck_size=8),
     "supervised": Supervised(embedding_size=16),
 }
 # 16 is shared evenly, with whole groups of MoCo's batch norm on each worker; 18 is not.

@@ -30,6 +30,7 @@ QUICK = [Fisher(), Influence(), LCODEC(perturbations=50, removals=2), SSD(alpha=
         ("epochs", 1),
         ("learning_rate", 0.1),
         ("optimizer", "adam"),
+        ("warmup_epochs", 1),
         ("momentum", 0.5),
         ("weight_decay", 0.0),
         ("schedule", "cosine"),

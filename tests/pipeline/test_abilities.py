@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from tests.tiny import SWEEP, tiny_sweep
+from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.registry import find, parts
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.families.base import ClassifierFamily, Family
@@ -21,7 +24,9 @@ def test_a_letter_stands_for_each_kind_of_forget_set() -> None:
 
 def test_abilities_are_what_methods_say() -> None:
     alignment = abilities(find(Method, "alignment_calibration"))
-    assert alignment == {"moco": "c s", "simclr": "c s", "supervised": "-"}
+    assert alignment == {
+        "byol": "-", "moco": "c s", "simclr": "c s", "simsiam": "-", "supervised": "-",
+    }  # fmt: skip
     for name, method in parts(Method).items():
         for family, cell in abilities(method).items():
             for letter, forget_set in FORGET_KINDS.items():
@@ -38,7 +43,21 @@ def test_one_kind_alone() -> None:
             supported = isinstance(family, ClassifierFamily) and forget_set.whole_classes
             return None if supported else "no"
 
-    assert abilities(OfClasses) == {"moco": "-", "simclr": "-", "supervised": "c"}
+    assert abilities(OfClasses) == {
+        "byol": "-", "moco": "-", "simclr": "-", "simsiam": "-", "supervised": "c",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["byol", "simsiam"])
+def test_what_needs_negatives_says_so_when_it_is_planned(family: str, tmp_path: Path) -> None:
+    general = "".join(f"  {name}: {{}}\n" for name in ("neggrad", "gradient_ascent", "l1_sparsity"))
+    text = SWEEP.replace("family: simclr", f"family: {family}")
+    text = text.replace("seeds:\n", general + "seeds:\n")
+    assert len(tiny_sweep(tmp_path, text).studies) == 4
+    refused = text.replace("  neggrad:", "  alignment_calibration:")
+    reason = f"alignment_calibration needs a contrastive family; {family} has no negatives"
+    with pytest.raises(ConfigError, match=f"methods.alignment_calibration: {reason}"):
+        tiny_sweep(tmp_path, refused)
 
 
 @pytest.mark.parametrize("name", parts(Method))

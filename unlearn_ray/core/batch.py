@@ -35,6 +35,8 @@ class Batch:
             iteration draws (MoCo's key shuffle); the same on every worker.
         ids: of each image in the dataset's training set, (B,).
         beside: the batches of other sets that this iteration sees.
+        progress: share of the run's iterations done before this one, in [0, 1); of a method
+            with several phases, each is a run.
     """
 
     views: tuple[View, ...]
@@ -43,6 +45,7 @@ class Batch:
     generator: torch.Generator
     ids: Int64[Tensor, " batch"]
     beside: tuple[Batch, ...] = ()
+    progress: float = 0.0
 
     @property
     def size(self) -> int:
@@ -61,6 +64,7 @@ class Batch:
             is_forget=torch.cat([part.is_forget for part in parts]),
             generator=self.generator,
             ids=torch.cat([part.ids for part in parts]),
+            progress=self.progress,
         )
 
     def view(

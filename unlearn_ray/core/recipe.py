@@ -14,6 +14,8 @@ from unlearn_ray.core.schema import (
     schema,
 )
 
+Optimizer = Literal["sgd", "adam", "lars"]
+
 
 @schema
 class Recipe:
@@ -24,16 +26,21 @@ class Recipe:
 
     Attributes:
         optimizer: "sgd", or "adam" (Kingma and Ba, ICLR 2015; betas 0.9 and 0.999), for which
-            momentum means nothing. Weight decay is part of the gradient in both.
+            momentum means nothing, or "lars" (You et al. 2017), which scales the rate of each
+            layer and suits large batches. Weight decay is part of the gradient in all.
+        warmup_epochs: so many epochs come first in which the rate rises from 0 in a line: each
+            has the mean of its part of it, (epoch + 1/2) / warmup_epochs of the full rate. The
+            schedule then runs over the remaining epochs.
     """
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Optimizer = "sgd"
     epochs: NonNegativeInt = 800
     batch_size: PositiveInt = 512
     learning_rate: PositiveFloat = 0.06
     momentum: UnitInterval = 0.9
     weight_decay: NonNegativeFloat = 5e-4
     schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: NonNegativeInt = 0
 
     def layout(self, count: int) -> tuple[int, int]:
         """Images per batch and batches per epoch of `count`; the last, partial batch is dropped.
@@ -45,6 +52,9 @@ class Recipe:
 
     def learning_rate_at(self, epoch: int) -> float:
         """The learning rate during `epoch` (0-based)."""
+        if epoch < self.warmup_epochs:
+            return self.learning_rate * (epoch + 0.5) / self.warmup_epochs
         if self.schedule == "constant":
             return self.learning_rate
-        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * epoch / self.epochs))
+        done, of = epoch - self.warmup_epochs, self.epochs - self.warmup_epochs
+        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * done / of))

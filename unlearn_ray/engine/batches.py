@@ -72,6 +72,7 @@ class Batches:
             is_forget=self._is_forget[rows],
             generator=iteration.generator,
             ids=ids,
+            progress=iteration.progress,
         )
 
     def _view(self, images: Tensor, iteration: Iteration) -> _View:

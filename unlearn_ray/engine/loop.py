@@ -23,6 +23,7 @@ from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.engine.compute import Compute, Stopwatch
+from unlearn_ray.engine.lars import LARS
 from unlearn_ray.engine.moments import Moments
 
 PROGRESS_SECONDS = 1.0
@@ -37,12 +38,14 @@ class Iteration:
         number: 0-based, counted over all epochs.
         rows: positions, among the `count` samples, of this batch: int64 on the CPU, (B,).
         generator: on the CPU, seeded from (seed, number).
+        progress: share of the run's iterations done before this one, in [0, 1).
     """
 
     epoch: int
     number: int
     rows: Tensor
     generator: torch.Generator
+    progress: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,8 @@ def _descend(
             begin = number // run.repeats * run.batch
             rows = order[begin : begin + run.batch]
             generator = seeded("iteration", run.seed, run.done)
-            run.update(Iteration(epoch, run.done, rows, generator), after_update)
+            iteration = Iteration(epoch, run.done, rows, generator, run.done / run.total)
+            run.update(iteration, after_update)
             save, tell = moments.after(run.done)
             if tell and on_progress is not None:
                 save = run.tell(on_progress) or save
@@ -392,6 +396,10 @@ def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Op
     decay = recipe.weight_decay
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=decay, fused=True)
+    if recipe.optimizer == "lars":
+        return LARS(
+            parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=decay
+        )
     return torch.optim.SGD(
         parameters,
         lr=recipe.learning_rate,

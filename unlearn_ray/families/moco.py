@@ -7,19 +7,18 @@ temperature 0.1, split batch norm with 8 groups, one direction (query to key).
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveFloat, PositiveInt, UnitInterval, schema
 from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
+from unlearn_ray.families.momentum import follow, slow_copy
 from unlearn_ray.families.similarity import full_precision, unit_rows
 from unlearn_ray.families.split_batch_norm import split_batch_norm
 
@@ -44,8 +43,8 @@ class MoCoModel(nn.Module):
         split_batch_norm(backbone, batch_norm_groups)
         self.backbone = backbone
         self.projection = nn.Linear(cast(int, backbone.feature_size), projection_size)
-        self.key_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
-        self.key_projection = copy.deepcopy(self.projection).requires_grad_(False)
+        self.key_backbone = slow_copy(self.backbone)
+        self.key_projection = slow_copy(self.projection)
         self.register_buffer("queue", unit_rows(torch.randn(queue_size, projection_size)))
         self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.int64))
 
@@ -70,16 +69,10 @@ class MoCoModel(nn.Module):
             keys = unit_rows(projected)
         return torch.empty_like(keys).index_copy_(0, order, keys)
 
-    @torch.no_grad()
     def follow(self, momentum: float) -> None:
         """Move the key encoder's weights: key = momentum * key + (1 - momentum) * query."""
-        pairs = [
-            (self.key_backbone, self.backbone),
-            (self.key_projection, self.projection),
-        ]
-        keys = [weight for key, _ in pairs for weight in key.parameters()]
-        queries = [weight for _, query in pairs for weight in query.parameters()]
-        get_ema_multi_avg_fn(momentum)(keys, queries, 0)  # type: ignore[no-untyped-call]
+        follow(self.key_backbone, self.backbone, momentum)
+        follow(self.key_projection, self.projection, momentum)
 
     @torch.no_grad()
     def enqueue(self, keys: Float[Tensor, "batch projection"]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +18,19 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 def unit_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Rows scaled to length 1, in float32 at least."""
     return functional.normalize(precise(features), dim=1)
+
+
+def crossed_cosines(
+    predicted: Sequence[Float[Tensor, "n d"]], targets: Sequence[Float[Tensor, "n d"]]
+) -> Float[Tensor, " n"]:
+    """Of two views each: cosine of every image's first prediction with its second target, plus
+    that of its second prediction with its first target."""
+    with full_precision(predicted[0]):
+        products = [
+            unit_rows(prediction) * unit_rows(target)
+            for prediction, target in zip(predicted, reversed(targets), strict=True)
+        ]
+        return (products[0] + products[1]).sum(dim=1)
 
 
 def precise(tensor: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ Chundawat et al., "Can Bad Teaching Induce Forgetting?", AAAI 2023.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.recipe import Optimizer
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -47,7 +48,7 @@ class BadTeacher(ClassifierMethod):
 
     trains_on: ClassVar[TrainsOn] = "all"
 
-    optimizer: Literal["sgd", "adam"] = "adam"
+    optimizer: Optimizer = "adam"
     epochs: NonNegativeInt = 1
     batch_size: PositiveInt = 256
     learning_rate: PositiveFloat = 1e-4

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import Optimizer, Recipe
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -59,7 +59,7 @@ class Unsir(ClassifierMethod):
 
     trains_on: ClassVar[TrainsOn] = "retain"
 
-    optimizer: Literal["sgd", "adam"] = "adam"
+    optimizer: Optimizer = "adam"
     epochs: NonNegativeInt = 1
     batch_size: PositiveInt = 256
     learning_rate: PositiveFloat = 0.02

@@ -1,0 +1,65 @@
+"""LARS: a step of each layer in proportion to the length of its weights.
+
+You et al., "Large Batch Training of Convolutional Networks", 2017 (1708.03888).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# As in the paper, and in BYOL's.
+TRUST = 0.001
+
+
+class LARS(torch.optim.Optimizer):
+    """SGD with momentum, and a local rate for each matrix or convolution.
+
+    With w a layer's weights, g their gradient, b the weight decay and m the momentum,
+
+        u = g + b w,    scaled by TRUST ||w|| / (||g|| + b ||w||),
+        v = m v + u,    w = w - lr v.
+
+    As in the codes that train BYOL, the learning rate is outside of the momentum; and biases and
+    batch norm (all parameters of one dimension) are neither scaled nor decayed. A layer whose
+    weights or gradient are all 0 is not scaled.
+
+    Args:
+        parameters: to optimise.
+        lr: the learning rate.
+        momentum: m.
+        weight_decay: b.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group)
+
+    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        update = gradient if weight.dim() < 2 else scaled(weight, gradient, group["decay"])
+        state = self.state[weight]
+        if "velocity" in state:
+            state["velocity"].mul_(group["momentum"]).add_(update)
+        else:
+            state["velocity"] = update.clone()
+        weight.sub_(state["velocity"], alpha=group["lr"])
+
+
+def scaled(weight: Tensor, gradient: Tensor, decay: float) -> Tensor:
+    """The decayed gradient of a layer, with its local rate; a GPU is not waited for."""
+    length, slope = weight.norm(), gradient.norm()
+    trust = TRUST * length / (slope + decay * length)
+    trust = torch.where((length > 0) & (slope > 0), trust, 1.0)
+    return (gradient + decay * weight) * trust

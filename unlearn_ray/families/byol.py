@@ -1,0 +1,114 @@
+"""BYOL: an online network predicts what its own slow copy makes of the other view.
+
+Grill et al., "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", NeurIPS
+2020. Sizes and momentum are solo-learn's for CIFAR: heads 4,096-256, momentum from 0.99 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import gather_rows
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveInt, UnitInterval, schema
+from unlearn_ray.families.base import AnchorLosses, Family
+from unlearn_ray.families.heads import hidden_layers
+from unlearn_ray.families.momentum import follow, slow_copy
+from unlearn_ray.families.similarity import crossed_cosines
+
+
+class BYOLModel(nn.Module):
+    """The online network (with a predictor) and the target network (without).
+
+    Args:
+        backbone: a `BackboneModule`.
+        hidden_size: length of the hidden layer of projector and predictor.
+        projection_size: length of their outputs.
+    """
+
+    def __init__(self, backbone: nn.Module, hidden_size: int, projection_size: int) -> None:
+        super().__init__()
+        size = cast(int, backbone.feature_size)
+        self.backbone = backbone
+        self.projection = nn.Sequential(
+            *hidden_layers(size, hidden_size), nn.Linear(hidden_size, projection_size)
+        )
+        self.prediction = nn.Sequential(
+            *hidden_layers(projection_size, hidden_size), nn.Linear(hidden_size, projection_size)
+        )
+        self.target_backbone = slow_copy(self.backbone)
+        self.target_projection = slow_copy(self.projection)
+
+    def predict(
+        self, images: Float[Tensor, "own 3 height width"]
+    ) -> Float[Tensor, "own projection"]:
+        """What the online network expects the target to make of the other view."""
+        return cast(Tensor, self.prediction(self.projection(self.backbone(images))))
+
+    @torch.no_grad()
+    def target(
+        self, images: Float[Tensor, "own 3 height width"]
+    ) -> Float[Tensor, "own projection"]:
+        """What the target network makes of images, without gradients."""
+        return cast(Tensor, self.target_projection(self.target_backbone(images)))
+
+    def follow(self, momentum: float) -> None:
+        """Move the target: target = momentum * target + (1 - momentum) * online."""
+        follow(self.target_backbone, self.backbone, momentum)
+        follow(self.target_projection, self.projection, momentum)
+
+
+@register("byol")
+@schema
+class BYOL(Family):
+    """2 - 2 cos(prediction of one view, target of the other), summed over both directions.
+
+    An anchor is an image: its loss is in [0, 8]. There are no negatives. In training mode both
+    networks normalise by the statistics of the batch, one view at a time.
+
+    In training with gradients every call first moves the target, with the momentum
+    1 - (1 - momentum) * (1 + cos(pi * progress)) / 2 of the paper, where progress is the share
+    of the run's iterations done (`Batch.progress`). The paper moves it after each update. That
+    is the same but at both ends: before a pretraining's first update the networks are equal, and
+    the last update is followed by the next run's first iteration. Each run of unlearning begins
+    with `momentum` anew. In evaluation mode or under `torch.no_grad()` the target stays.
+
+    The paper trains with LARS, a warm-up of 10 epochs and a cosine; solo-learn on CIFAR with
+    1,000 epochs, batch 256, learning rate 1.0 and weight decay 1e-5.
+
+    Attributes:
+        hidden_size: length of the hidden layer of projector and predictor.
+        projection_size: length of projections and predictions.
+        momentum: how much of the target stays at the first iteration; at the last, all does.
+    """
+
+    views: ClassVar[int] = 2
+
+    hidden_size: PositiveInt = 4096
+    projection_size: PositiveInt = 256
+    momentum: UnitInterval = 0.99
+
+    def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
+        """A `BYOLModel`; the heads are drawn from torch's global generator."""
+        return BYOLModel(backbone, self.hidden_size, self.projection_size)
+
+    def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:
+        """The regression loss of every image, (B,)."""
+        assert isinstance(model, BYOLModel)
+        if model.training and torch.is_grad_enabled():
+            model.follow(self.momentum_at(batch.progress))
+        views = [batch.view(view) for view in range(2)]
+        predicted = [gather_rows(model.predict(view), batch.size) for view in views]
+        targets = [gather_rows(model.target(view), batch.size) for view in views]
+        loss = 4 - 2 * crossed_cosines(predicted, targets)
+        return AnchorLosses(loss=loss, is_forget=batch.is_forget)
+
+    def momentum_at(self, progress: float) -> float:
+        """How much of the target stays, once this share of the iterations is done."""
+        return 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
