@@ -109,11 +109,17 @@ def phases_on(method: str, family: str) -> Iterator[tuple[Phase, Family, nn.Modu
 
 
 def batch_for(phase: Phase, family: Family, forget: tuple[int, ...]) -> Batch:
-    batch = random_batch(12, forget, views=family.views, image_size=8)
-    if phase.beside is None:
-        return batch
-    rows = tuple(range(12)) if phase.beside == "forget" else ()
-    return replace(batch, beside=random_batch(12, rows, seed=5, views=family.views, image_size=8))
+    beside = tuple(
+        random_batch(
+            12,
+            tuple(range(12)) if source == "forget" else (),
+            seed=5 + number,
+            views=family.views,
+            image_size=8,
+        )
+        for number, source in enumerate(phase.beside)
+    )
+    return replace(random_batch(12, forget, views=family.views, image_size=8), beside=beside)
 
 
 @pytest.mark.parametrize("method", METHODS)

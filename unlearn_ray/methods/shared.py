@@ -63,6 +63,13 @@ def plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Models as they are written: compiled encoders, too, lack second derivatives."""
+    with plain_attention(), torch.compiler.set_stance("force_eager"):
+        yield
+
+
 def frozen_copy(model: nn.Module) -> nn.Module:
     """A copy in eval mode that is never trained."""
     return copy.deepcopy(model).eval().requires_grad_(False)
