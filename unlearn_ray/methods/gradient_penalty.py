@@ -94,6 +94,7 @@ class GradientPenalty(Method):
         forget, *non_members = batch.beside
         terms: list[Tensor] = []
         if self.alpha:
+            # First: it moves the batch statistics that the other terms' derivatives read.
             terms.append(self.alpha * task.family.criterion(model, batch))
         if self.beta:
             images = interpolates(forget, *non_members)
