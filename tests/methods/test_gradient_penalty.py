@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.methods.problem import (
-    COMPUTE, FAMILY, RANDOM, SEED, accuracy, data, new_model, original, run,
+    COMPUTE,
+    FAMILY,
+    RANDOM,
+    SEED,
+    accuracy,
+    data,
+    new_model,
+    original,
+    run,
 )  # fmt: skip
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
@@ -258,7 +266,9 @@ def test_what_it_reads() -> None:
         phase = method.phase(0, nn.Module(), Task(FAMILY, ToySamples(9, 3)))
         assert phase is not None
         assert (phase.trains_on, phase.beside) == ("retain", ("forget",))
-    phase = replace(PENALTY, criterion_on="all").phase(0, nn.Module(), Task(FAMILY, ToySamples(9, 3)))
+    phase = replace(PENALTY, criterion_on="all").phase(
+        0, nn.Module(), Task(FAMILY, ToySamples(9, 3))
+    )
     assert phase is not None
     assert (phase.trains_on, phase.beside) == ("all", ("forget", "validation"))
 
