@@ -58,5 +58,5 @@ docs: .venv/installed
 
 benchmarks: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for name in augmentation training_step evaluation trial_cost scale; do \
+	for name in augmentation training_step gradient_penalty evaluation trial_cost scale; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -139,6 +139,13 @@ IN_THE_FILE = {
         "fine_tune:",
         "unknown method; did you mean finetune?",
     ),
+    "other images of another size": (
+        "finetune: {epochs: 1, batch_size: 128, learning_rate: 0.01}",
+        "gradient_penalty: {non_members: {digits: {image_size: 16}}}",
+        "tiny.yaml:11: methods.gradient_penalty = {non_members: {digits: {image_size: 16}}}: "
+        "gradient_penalty with digits: its images have 16 pixels, those of the sweep's dataset 8; "
+        "name a dataset with images of the same size",
+    ),
     "unknown dataset": ("digits:", "digit:", "unknown dataset; did you mean digits?"),
     "unknown metric": ("test_accuracy]", "tests_accuracy]", "did you mean test_accuracy?"),
     "metrics without a gap": (

@@ -109,8 +109,7 @@ def phases_on(method: str, family: str) -> Iterator[tuple[Phase, Family, nn.Modu
 
 
 def batch_for(phase: Phase, family: Family, forget: tuple[int, ...]) -> Batch:
-    batch = random_batch(12, forget, views=family.views, image_size=8)
-    beside = [
+    beside = tuple(
         random_batch(
             12,
             tuple(range(12)) if source == "forget" else (),
@@ -119,8 +118,8 @@ def batch_for(phase: Phase, family: Family, forget: tuple[int, ...]) -> Batch:
             image_size=8,
         )
         for number, source in enumerate(phase.beside)
-    ]
-    return replace(batch, beside=tuple(beside))
+    )
+    return replace(random_batch(12, forget, views=family.views, image_size=8), beside=beside)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -20,6 +20,7 @@ from unlearn_ray.methods.boundary_expanding import BoundaryExpanding
 from unlearn_ray.methods.boundary_shrink import BoundaryShrink
 from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning
 from unlearn_ray.methods.fisher import Fisher
+from unlearn_ray.methods.gradient_penalty import GradientPenalty
 from unlearn_ray.methods.influence import Influence
 from unlearn_ray.methods.lcodec import LCODEC
 from unlearn_ray.methods.random_label import RandomLabel
@@ -39,6 +40,7 @@ METHODS: dict[str, Method] = {
     "bad_teacher": BadTeacher(epochs=2, batch_size=17, learning_rate=1e-3),
     "boundary_shrink": BoundaryShrink(epochs=2, batch_size=17, learning_rate=0.01),
     "boundary_expanding": BoundaryExpanding(epochs=2, batch_size=17, learning_rate=0.01),
+    "gradient_penalty": GradientPenalty(epochs=3, batch_size=17, learning_rate=0.01, gamma=0.1),
     "unsir": Unsir(batch_size=17, noise_size=17, noise_batches=2, noise_steps=3),
     "fisher": Fisher(samples=20),
     "ssd": SSD(alpha=1),

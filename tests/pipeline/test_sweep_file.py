@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.core.registry import parts
+from unlearn_ray.data.base import Dataset
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
@@ -26,7 +28,7 @@ from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.ranges import read_range
 from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import TABLE_1, load_sweep
-from unlearn_ray.pipeline.sweep_schema import Range
+from unlearn_ray.pipeline.sweep_schema import Range, Sweep
 from unlearn_ray.pipeline.yaml_tree import ConfigErrors, Value, override, read_tree
 from unlearn_ray.storage.store import open_store
 
@@ -465,6 +467,62 @@ BAD = {
         "must be less than",
         "give",
     ),
+    "other images of another size": (
+        "  gradient_ascent:",
+        "  gradient_penalty: {non_members: {digits: {image_size: 8}}}",
+        "20: methods.gradient_penalty = {non_members: {digits: {image_size: 8}}}",
+        "gradient_penalty with digits: its images have 8 pixels, those of the sweep's dataset 16",
+        "name a dataset with images of the same size",
+    ),
+    "other images that are the same": (
+        "  gradient_ascent:",
+        "  gradient_penalty: {non_members: digits}",
+        "20: methods.gradient_penalty = {non_members: digits}",
+        "gradient_penalty with digits: those are the images that the models are trained on",
+        "name another dataset",
+    ),
+    "other images in a folder that is missing": (
+        "  gradient_ascent:",
+        "  gradient_penalty: {non_members: {image_folder: {path: no-such-folder}}}",
+        "20: methods.gradient_penalty = {non_members: {image_folder",
+        "no-such-folder",
+        "lay it out as",
+    ),
+    "another dataset that does not exist": (
+        "  gradient_ascent:",
+        "  gradient_penalty: {non_members: {digit: {image_size: 8}}}",
+        "20: methods.gradient_penalty.non_members = {digit: {image_size: 8}}",
+        "unknown dataset",
+        "did you mean digits?",
+    ),
+    "an unknown field of another dataset": (
+        "  gradient_ascent:",
+        "  gradient_penalty: {non_members: {digits: {image_sze: 8}}}",
+        "20: methods.gradient_penalty.non_members.digits.image_sze",
+        "unknown field",
+        "did you mean image_size?",
+    ),
+    "neither a word nor a dataset": (
+        "  gradient_ascent:",
+        "  gradient_penalty: {non_members: valdation}",
+        "20: methods.gradient_penalty.non_members = valdation",
+        "must be 'validation'",
+        "give validation or a dataset",
+    ),
+    "a dataset to be chosen": (
+        "  gradient_ascent:",
+        "  gradient_penalty: {non_members: {choice: [validation, {digits: {}}]}}",
+        "20: methods.gradient_penalty.non_members.choice[1] = {digits: {}}",
+        "a choice is one value, not several",
+        "give validation or a dataset",
+    ),
+    "a range of datasets": (
+        "  gradient_ascent:",
+        "  gradient_penalty: {non_members: {uniform: [0, 1]}}",
+        "20: methods.gradient_penalty.non_members.uniform = [0, 1]",
+        "validation or a dataset has no range of numbers",
+        "use {choice: [...]}",
+    ),
     "validation that takes all": (
         "validation: 0.2",
         "validation: 100000",
@@ -793,6 +851,46 @@ def test_a_method_that_the_family_cannot_do(write: Write, monkeypatch: pytest.Mo
     assert "x.yaml:20: methods.own: " + reason in str(caught.value)
 
 
+READS = "x.yaml:20: methods.gradient_penalty"
+
+
+def penalised(write: Write, fields: str, validation: str = "0.2") -> Sweep:
+    text = GOOD.replace("  gradient_ascent:", f"  gradient_penalty: {fields}")
+    text = text.replace("dataset: digits", "dataset: cifar10")
+    return load_sweep(write(text.replace("validation: 0.2", f"validation: {validation}")))
+
+
+@pytest.mark.parametrize("fields", ["", "{beta: {uniform: [0, 1]}}", "{non_members: validation}"])
+def test_a_method_that_reads_an_empty_validation_set(fields: str, write: Write) -> None:
+    assert penalised(write, fields).studies[2].others() == ("validation",)
+    with pytest.raises(ConfigError) as caught:
+        penalised(write, fields, validation="0")
+    told = str(caught.value)
+    assert READS in told
+    assert told.endswith(
+        "gradient_penalty: it reads the validation set, which is empty; "
+        "set validation to 0.1, or remove the method"
+    )
+
+
+@pytest.mark.parametrize("fields", ["{beta: 0}", "{interpolation: members}"])
+def test_a_method_that_reads_nothing_else(fields: str, write: Write) -> None:
+    assert penalised(write, fields, validation="0").studies[2].others() == ()
+
+
+@pytest.mark.parametrize("named", ["svhn", "{svhn: {}}", "{svhn: }"])
+def test_another_dataset_is_named_as_the_sweeps_own(named: str, write: Write) -> None:
+    svhn = parts(Dataset)["svhn"]()
+    sweep = penalised(write, f"{{non_members: {named}}}", validation="0")
+    assert sweep.studies[2].fixed == {"non_members": svhn}
+    assert sweep.studies[2].others() == (svhn,)
+    method = sweep.studies[2].at({})
+    assert label(method) == "gradient_penalty(non_members=svhn)"
+    assert plain(method)["non_members"]["name"] == "svhn"
+    usual = penalised(write, "")
+    assert content_key(method) != content_key(usual.studies[2].at({}))
+
+
 CU = sorted(SWEEPS.glob("cu_*.yaml"))
 MUC = sorted(set(SWEEPS.glob("*.yaml")) - set(CU))
 # How the methods of the paper's tables are searched, in the order of its columns.
@@ -866,6 +964,7 @@ def test_the_list_shows_every_part_with_its_fields() -> None:
     assert "  alignment_calibration  " in text
     assert "      coefficient: number >= 0 = 0.0001" in text
     assert "      width: whole number > 0 = 64" in text
+    assert "      non_members: validation or a dataset = validation" in text
     assert "\n        hue: number >= 0" in text
     for name in (*parts(Metric), *parts(Family)):
         assert f"\n  {name} " in text

@@ -76,6 +76,13 @@ def seeded_globally(generator: torch.Generator, device: torch.device) -> Iterato
         yield
 
 
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Models as they are written: compiled encoders, too, lack second derivatives."""
+    with plain_attention(), torch.compiler.set_stance("force_eager"):
+        yield
+
+
 def frozen_copy(model: nn.Module) -> nn.Module:
     """A copy in eval mode that is never trained."""
     return copy.deepcopy(model).eval().requires_grad_(False)

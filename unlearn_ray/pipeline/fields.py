@@ -61,6 +61,8 @@ def in_words(hint: Any) -> str:
         if origin is list or items[-1] is Ellipsis:
             return f"list of {in_words(items[0])}"
         return f"[{', '.join(map(in_words, items))}]"
+    if isinstance(hint, type) and issubclass(hint, Part):
+        return f"a {hint.kind.replace('_', ' ')}"
     words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
     words |= {Path: "path", NoneType: "null"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))
@@ -145,8 +147,8 @@ def read_field(value: Value, cls: type, name: str, default: object = None) -> An
     known = schema_fields(cls)
     known_field(value, name, known)
     hint = field_type(known[name])
-    if isinstance(value.content, dict) and get_origin(hint) in (Union, UnionType):
-        hint = next((option for option in get_args(hint) if is_dataclass(option)), hint)
+    if get_origin(hint) in (Union, UnionType):
+        hint = next((option for option in get_args(hint) if _means(value, option)), hint)
     if isinstance(hint, type) and issubclass(hint, Part):
         return read_part(value, hint)
     if is_dataclass(hint):
@@ -154,6 +156,23 @@ def read_field(value: Value, cls: type, name: str, default: object = None) -> An
         inner = getattr(default, name) if default is not None else _default(cls, name)
         return read_schema(value, hint, inner if isinstance(inner, hint) else None)
     return validated(value, hint)
+
+
+def _means(value: Value, option: Any) -> bool:
+    """Whether a value is meant as one of a union's schemas: by fields, or a part by its name."""
+    if not is_dataclass(option):
+        return False
+    if isinstance(value.content, str) and isinstance(option, type) and issubclass(option, Part):
+        return value.content in parts(option)
+    return isinstance(value.content, dict)
+
+
+def is_range(value: Value, hint: Any) -> bool:
+    """Whether a method's field is left to the search: a mapping, where none is a value of it."""
+    if not isinstance(value.content, dict) or is_dataclass(hint):
+        return False
+    union = get_origin(hint) in (Union, UnionType) and any(map(is_dataclass, get_args(hint)))
+    return not union or bool(set(value.content) & set(RANGE_KINDS))
 
 
 def _default(cls: type, name: str) -> Any:
@@ -258,5 +277,6 @@ def _differences(instance: object, path: str) -> list[str]:
                 if getattr(value, inner) != usual
             ]
         elif value != default:
-            words.append(f"{path}{name}={value}")
+            shown = label(value) if isinstance(value, Part) else value
+            words.append(f"{path}{name}={shown}")
     return words

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from unlearn_ray.pipeline.fields import (
     class_problem,
     field_nodes,
     field_type,
+    is_range,
     known_field,
     read_choice,
     read_field,
@@ -208,7 +208,7 @@ def _study(value: Value, cls: type[Method], own_name: str | None = None) -> Stud
         with problems:
             known_field(node, name, known)
             hint = field_type(known[name])
-            if isinstance(node.content, dict) and not is_dataclass(hint):
+            if is_range(node, hint):
                 space[name] = read_range(node, hint)
             else:
                 fixed[name] = read_field(node, cls, name)
@@ -306,14 +306,20 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
             read["model"].check(info.image_size)
         for study in read.get("methods", ()):
             at = nodes["methods"].content[study.name]
-            _check_others(study, size, info)
+            _check_others(study, read["dataset"], size, info)
     except (DataError, ConfigError) as error:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None
 
 
-def _check_others(study: Study, validation: int, info: DatasetInfo) -> None:
+def _check_others(study: Study, own: Dataset, validation: int, info: DatasetInfo) -> None:
     for source in study.others():
         if isinstance(source, Dataset):
+            if source == own:
+                raise ConfigError(
+                    f"{study.name} with {source.name}",
+                    "those are the images that the models are trained on",
+                    "name another dataset",
+                )
             found = source.info().image_size
             if found != info.image_size:
                 raise ConfigError(
