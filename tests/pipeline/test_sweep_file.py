@@ -1033,5 +1033,7 @@ def test_the_readmes_sweep_loads(tmp_path: Path) -> None:
     file = tmp_path / "readme.yaml"
     file.write_text(next(block for block in blocks if block.startswith("yaml\n"))[5:])
     sweep = load_sweep(file)
-    assert [study.name for study in sweep.studies] == ["finetune", "alignment_calibration"]
+    names = [study.name for study in sweep.studies]
+    assert names == ["finetune", "alignment_calibration", "strong"]
+    assert sweep.setting.sparsity is not None
     assert sweep.resources.trial.gpu == 0.25
