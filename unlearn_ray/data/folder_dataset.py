@@ -25,7 +25,7 @@ from unlearn_ray.data.image_files import (
 
 @schema
 class FileDataset(Dataset):
-    """Images of any size and mode in files: what these hold is part of a key, not where they lie."""
+    """Images in files: what these hold is part of a key, never where they lie."""
 
     def list_files(self) -> Listing:
         """The files of the training and the test set.
