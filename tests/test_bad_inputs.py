@@ -8,6 +8,7 @@ as it was. No case may come as far as starting Ray. What can only go wrong while
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -24,6 +25,7 @@ import pytest
 
 from tests.s3_server import S3Server
 from tests.tiny import SWEEP
+from tests.words import Words, coco_files
 from unlearn_ray import results, sweep
 from unlearn_ray.core import registry
 from unlearn_ray.core.schema import schema
@@ -340,6 +342,137 @@ def test_a_folder_without_images(place: Place, images: Path, refused: Refused) -
     assert f"{images}/test: No such file or directory; lay it out as" in refused(*given)
     shutil.rmtree(images)
     assert f"{images}/train: No such file or directory; lay it out as" in refused(*given)
+
+
+# Captions
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that reads captions."""
+    registry.parts(Family)
+    monkeypatch.setitem(registry._REGISTERED["family"], "words", Words)
+
+
+@pytest.fixture
+def photos(place: Place) -> dict[str, str]:
+    """Captioned images; the fields that name them."""
+    fields = coco_files(place.folder / "photos", {"train": 20, "test": 4})
+    dataset = json.dumps({"coco_captions": {**fields, "image_size": 8}})
+    text = SWEEP.replace("{digits: {image_size: 8}}", dataset)
+    place.write(text.replace("[retain_accuracy, test_accuracy]", "[emia_efficacy]"))
+    return fields
+
+
+@pytest.mark.usefixtures("words")
+def test_a_family_that_reads_captions_of_images_without(
+    place: Place, refused: Refused, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = (str(place.file), "--store", str(place.store))
+    place.change("family: simclr", "family: words")
+    remedy = "{prompted: {dataset: {digits: {image_size: 8}}}}"
+    for command in ((), ("plan",)):
+        assert (
+            "tiny.yaml:6: family: words reads captions; digits has none; write prompts of its "
+            f"classes, {remedy}, or change the family"
+        ) in refused(*command, *given)
+    # The remedy is one.
+    assert sweep.main(["plan", *given, "--set", f"dataset={remedy}"]) == 0
+    assert sweep.main(["plan", *given, "--set", "dataset=captioned_digits"]) == 0
+    capfd.readouterr()
+    assert "'a photo' must hold {} once" in refused(
+        "plan", *given, "--set", "dataset={prompted: {dataset: digits, templates: [a photo]}}"
+    )
+
+
+@pytest.mark.usefixtures("words")
+def test_other_images_without_captions(place: Place, refused: Refused) -> None:
+    text = SWEEP.replace("family: simclr", "family: words").replace("digits", "captioned_digits")
+    place.write(text.replace("  finetune", "  gradient_penalty: {non_members: digits}\n  finetune"))
+    assert (
+        "gradient_penalty with digits: words reads captions, and it has none; write prompts of "
+        "its classes by prompted, or name another dataset"
+    ) in refused(str(place.file), "--store", str(place.store))
+
+
+def test_images_of_no_classes(
+    place: Place, photos: dict[str, str], refused: Refused, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = ("plan", str(place.file), "--store", str(place.store))
+    assert sweep.main([*given]) == 0
+    capfd.readouterr()
+    text = place.file.read_text()
+    place.write(text.replace("[emia_efficacy]", "[emia_efficacy, test_accuracy, cmia_efficacy]"))
+    assert (
+        "tiny.yaml:9: metrics: test_accuracy, cmia_efficacy: without classes there is nothing to "
+        "measure, and the images of coco_captions are of none; name metrics among"
+    ) in refused(*given)
+    place.write(text.replace("metrics: [emia_efficacy]\n", ""))
+    assert "tiny.yaml:2: dataset: retain_accuracy, test_accuracy, forget_accuracy" in refused(
+        *given
+    )
+    place.write(text)
+    said = refused(*given, "--set", "family=supervised")
+    assert "supervised needs classes; the images of coco_captions are of none" in said
+    said = refused(*given, "--set", "forget_set={classes: {classes: [cat]}}")
+    assert "the dataset's images are of no classes; forget samples, by random or ids" in said
+    fields = json.dumps(photos)
+    said = refused(
+        *given, "--set", f"dataset={{prompted: {{dataset: {{coco_captions: {fields}}}}}}}"
+    )
+    assert "prompted with coco_captions: its images are of no classes that prompts" in said
+
+
+def test_captions_that_do_not_fit_their_images(
+    place: Place, photos: dict[str, str], refused: Refused
+) -> None:
+    """What the captions' files say is known when a sweep is planned."""
+    given = ("plan", str(place.file), "--store", str(place.store))
+    path = Path(photos["train_captions"])
+    content = json.loads(path.read_text())
+
+    def said(**changed: object) -> str:
+        path.write_text(json.dumps({**content, **changed}))
+        return refused(*given)
+
+    first, *others = content["annotations"]
+    assert f"{path}: annotations[0]: the caption of 019.jpg is empty; write one" in said(
+        annotations=[{**first, "caption": " "}, *others]
+    )
+    assert f"{path}: 019.jpg has no caption; write one, or remove it" in said(
+        annotations=others[1:]
+    )
+    assert "annotations[0]: no image has the id 99; list the image" in said(
+        annotations=[{**first, "image_id": 99}, *others]
+    )
+    path.write_text(json.dumps(content)[:100])
+    assert f"{path}:1: no JSON: " in refused(*given)
+    path.write_text(json.dumps(content))
+    missing = Path(photos["train_images"]) / "005.jpg"
+    missing.unlink()
+    assert f"{missing}: listed in {path}, but No such file or directory; put it" in refused(*given)
+    path.unlink()
+    assert f"{path}: cannot be read: No such file or directory; check the path" in refused(*given)
+
+
+@pytest.mark.usefixtures("words")
+def test_captions_and_photographs_that_cannot_be_read(
+    place: Place, photos: dict[str, str], refused: Refused, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What takes reading them all is known before anything is trained."""
+    given = (str(place.file), "--store", str(place.store), "--set", "family=words")
+    path = Path(photos["test_captions"])
+    whole = path.read_text()
+    path.write_text(whole.replace("picture 3", "a very " + "long " * 20))
+    assert sweep.main(["plan", *given]) == 0
+    capfd.readouterr()
+    said = refused(*given)
+    assert "caption 'a very long" in said
+    assert "has 24 words; write 1 to 12" in said
+    path.write_text(whole)
+    damaged = Path(photos["train_images"]) / "007.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    assert f"{damaged}: cannot be read as an image" in refused(*given)
 
 
 # Stores

@@ -12,6 +12,8 @@ from jaxtyping import Int64, UInt8
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 
+Captions = tuple[tuple[str, ...], ...]
+
 
 @dataclass(frozen=True)
 class DatasetInfo:
@@ -20,10 +22,12 @@ class DatasetInfo:
     Attributes:
         train_size: number of training images; sample ids are 0 .. train_size - 1.
         test_size: number of test images.
-        class_names: in the order of the labels.
+        class_names: in the order of the labels; empty if the images are of no classes, and then
+            every label is 0.
         image_size: height and width in pixels.
         sample_names: of the training images, in the order of their ids; empty if they have
             none but their id.
+        captioned: whether every image has captions.
     """
 
     train_size: int
@@ -31,6 +35,7 @@ class DatasetInfo:
     class_names: tuple[str, ...]
     image_size: int
     sample_names: tuple[str, ...] = ()
+    captioned: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,17 +45,20 @@ class ImageData:
     Attributes:
         train_images, test_images: uint8, (N, H, W, 3), RGB.
         train_labels, test_labels: int64, (N,).
+        train_captions, test_captions: of every image one or more; empty for a dataset without.
     """
 
     train_images: UInt8[np.ndarray, "train height width 3"]
     train_labels: Int64[np.ndarray, " train"]
     test_images: UInt8[np.ndarray, "test height width 3"]
     test_labels: Int64[np.ndarray, " test"]
+    train_captions: Captions = ()
+    test_captions: Captions = ()
 
 
 @schema
 class Dataset(Part):
-    """Contract of a dataset: labelled train and test images of one size."""
+    """Contract of a dataset: train and test images of one size, with labels, captions or both."""
 
     kind: ClassVar[str] = "dataset"
     room: ClassVar[str] = "unlearn_ray.data.datasets"

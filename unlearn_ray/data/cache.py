@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -15,11 +16,12 @@ from filelock import FileLock
 
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import content_key
-from unlearn_ray.data.base import ImageData
+from unlearn_ray.data.base import Captions, ImageData
 
 # Raised when the decoding of any dataset changes.
 _REVISION = 1
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+_CAPTIONS = ("train_captions", "test_captions")
 
 
 def cache_folder() -> Path:
@@ -36,7 +38,8 @@ def decoded(
 ) -> ImageData:
     """The arrays of `<cache>/decoded/<id of the content>`, memory-mapped; decoded if not there.
 
-    Processes that ask at once decode once. The folder appears whole or not at all.
+    Captions lie beside them, as JSON. Processes that ask at once decode once. The folder appears
+    whole or not at all.
 
     Args:
         cache: the cache folder.
@@ -75,6 +78,9 @@ def _write(folder: Path, data: ImageData, texts: Mapping[str, str]) -> None:
     try:
         for name in _ARRAYS:
             np.save(unfinished / f"{name}.npy", np.ascontiguousarray(getattr(data, name)))
+        for name in _CAPTIONS:
+            if captions := getattr(data, name):
+                (unfinished / f"{name}.json").write_text(json.dumps(captions), encoding="utf-8")
         for name, text in texts.items():
             (unfinished / name).write_text(text, encoding="utf-8")
         unfinished.chmod(0o755)
@@ -86,17 +92,24 @@ def _write(folder: Path, data: ImageData, texts: Mapping[str, str]) -> None:
 
 def _opened(folder: Path) -> ImageData:
     try:
-        return ImageData(
-            **{
-                name: np.load(
-                    folder / f"{name}.npy", mmap_mode="r" if name.endswith("images") else None
-                )
-                for name in _ARRAYS
-            }
-        )
+        arrays = {
+            name: np.load(
+                folder / f"{name}.npy", mmap_mode="r" if name.endswith("images") else None
+            )
+            for name in _ARRAYS
+        }
+        train, test = (_captions(folder, name) for name in _CAPTIONS)
+        return ImageData(**arrays, train_captions=train, test_captions=test)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
             f"decoded images in {folder}",
             f"cannot be read: {error}",
             "delete this folder; the images are decoded anew",
         ) from error
+
+
+def _captions(folder: Path, name: str) -> Captions:
+    file = folder / f"{name}.json"
+    if not file.exists():
+        return ()
+    return tuple(map(tuple, json.loads(file.read_text(encoding="utf-8"))))

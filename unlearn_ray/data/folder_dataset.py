@@ -24,8 +24,91 @@ from unlearn_ray.data.image_files import (
 
 
 @schema
-class FolderDataset(Dataset):
-    """Images of any size and mode in a folder.
+class FileDataset(Dataset):
+    """Images in files: what these hold is part of a key, never where they lie."""
+
+    def list_files(self) -> Listing:
+        """The files of the training and the test set.
+
+        Raises:
+            DataError: a file or folder is missing or not laid out as expected.
+        """
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """What the files hold, wherever they lie."""
+        return {"name": self.name, "image_size": self._size, "files": self._fingerprint}
+
+    def info(self) -> DatasetInfo:
+        """From the names of the files alone."""
+        files = self._listing
+        return DatasetInfo(
+            len(files.train),
+            len(files.test),
+            files.class_names,
+            self._size,
+            tuple(file.name for file in files.train),
+        )
+
+    def load(self, cache: Path) -> ImageData:
+        """Decoded with a pool of threads, once for the same files."""
+        return decoded(cache, self.identity(), self._decoded, self._texts)
+
+    @property
+    def _root(self) -> Path:
+        """What the paths of the files are relative to."""
+        raise NotImplementedError
+
+    @property
+    def _size(self) -> int:
+        """Height and width of the decoded images."""
+        raise NotImplementedError
+
+    @cached_property
+    def _listing(self) -> Listing:
+        return self.list_files()
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Read from the cache if no file's size or time of change differs."""
+        files = [*self._listing.train, *self._listing.test]
+        facts = ((f.part, f.name, f.path, f.size, f.mtime_ns) for f in files)
+        listed = repr([str(self._root), *facts])
+        name = hashlib.sha256(listed.encode()).hexdigest()
+        remembered = cache_folder() / "fingerprints" / name
+        if remembered.is_file():
+            return remembered.read_text()
+        found = fingerprint(read_digests(self._root, files))
+        with writing(cache_folder()):
+            remembered.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = remembered.with_name(f".{name}-{os.getpid()}")
+            unfinished.write_text(found)
+            unfinished.replace(remembered)
+        return found
+
+    def _decoded(self) -> ImageData:
+        listing = self._listing
+        (train, train_digests), (test, test_digests) = (
+            decode(self._root, files, self._size) for files in (listing.train, listing.test)
+        )
+        if fingerprint([*train_digests, *test_digests]) != self._fingerprint:
+            raise DataError(
+                f"dataset {self.name}", "its files changed meanwhile", "start the sweep again"
+            )
+        return ImageData(train, self._labels(listing.train), test, self._labels(listing.test))
+
+    def _labels(self, files: list[ImageFile]) -> Any:
+        number = {name: label for label, name in enumerate(self._listing.class_names)}
+        return np.array([number[file.class_name] for file in files], dtype=np.int64)
+
+    def _texts(self) -> dict[str, str]:
+        names = [file.name for file in self._listing.train]
+        return {"train_files.txt": "".join(f"{name}\n" for name in names)}
+
+
+@schema
+class FolderDataset(FileDataset):
+    """Images of any size and mode in one folder.
 
     Attributes:
         path: the folder; never part of a key: the files' names and bytes are.
@@ -43,65 +126,14 @@ class FolderDataset(Dataset):
         """
         raise NotImplementedError
 
-    def identity(self) -> dict[str, Any]:
-        """What the files hold, wherever they lie."""
-        return {"name": self.name, "image_size": self.image_size, "files": self._fingerprint}
-
-    def info(self) -> DatasetInfo:
-        """From the names of the files alone."""
-        files = self._listing
-        return DatasetInfo(
-            len(files.train),
-            len(files.test),
-            files.class_names,
-            self.image_size,
-            tuple(file.name for file in files.train),
-        )
-
-    def load(self, cache: Path) -> ImageData:
-        """Decoded with a pool of threads, once for the same files."""
-        return decoded(cache, self.identity(), self._decoded, self._texts)
+    def list_files(self) -> Listing:
+        """Those under `path`."""
+        return self.listed(self._root)
 
     @property
     def _root(self) -> Path:
         return Path(self.path).expanduser().absolute()
 
-    @cached_property
-    def _listing(self) -> Listing:
-        return self.listed(self._root)
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        """Read from the cache if no file's size or time of change differs."""
-        files = [*self._listing.train, *self._listing.test]
-        listed = repr([str(self._root), *((f.part, f.path, f.size, f.mtime_ns) for f in files)])
-        name = hashlib.sha256(listed.encode()).hexdigest()
-        remembered = cache_folder() / "fingerprints" / name
-        if remembered.is_file():
-            return remembered.read_text()
-        found = fingerprint(read_digests(self._root, files))
-        with writing(cache_folder()):
-            remembered.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = remembered.with_name(f".{name}-{os.getpid()}")
-            unfinished.write_text(found)
-            unfinished.replace(remembered)
-        return found
-
-    def _decoded(self) -> ImageData:
-        listing = self._listing
-        (train, train_digests), (test, test_digests) = (
-            decode(self._root, files, self.image_size) for files in (listing.train, listing.test)
-        )
-        if fingerprint([*train_digests, *test_digests]) != self._fingerprint:
-            raise DataError(
-                f"path = {self.path}", "its files changed meanwhile", "start the sweep again"
-            )
-        return ImageData(train, self._labels(listing.train), test, self._labels(listing.test))
-
-    def _labels(self, files: list[ImageFile]) -> Any:
-        number = {name: label for label, name in enumerate(self._listing.class_names)}
-        return np.array([number[file.class_name] for file in files], dtype=np.int64)
-
-    def _texts(self) -> dict[str, str]:
-        names = [file.name for file in self._listing.train]
-        return {"train_files.txt": "".join(f"{name}\n" for name in names)}
+    @property
+    def _size(self) -> int:
+        return self.image_size

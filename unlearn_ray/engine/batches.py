@@ -1,4 +1,4 @@
-"""Turning an iteration's rows into augmented views on the device."""
+"""Turning an iteration's rows into augmented views and drawn captions on the device."""
 
 from __future__ import annotations
 
@@ -66,12 +66,15 @@ class Batches:
         rows = iteration.rows.to(self._ids.device, non_blocking=True)
         ids = self._ids[rows]
         images = self._data.train_images[ids]
+        views = tuple(self._view(images, iteration) for _ in range(self._family.views))
+        texts = self._data.train_texts
         return Batch(
-            views=tuple(self._view(images, iteration) for _ in range(self._family.views)),
+            views=views,
             labels=self._data.train_labels[ids],
             is_forget=self._is_forget[rows],
             generator=iteration.generator,
             ids=ids,
+            texts=None if texts is None else texts.drawn(ids, iteration.generator),
             progress=iteration.progress,
         )
 

@@ -9,6 +9,8 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from unlearn_ray.data.base import ImageData
+from unlearn_ray.engine.texts import Texts
+from unlearn_ray.families.base import Family
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class ResidentData:
         train_images, test_images: uint8, (N, H, W, 3).
         train_labels, test_labels: int64, (N,).
         num_classes: number of classes of the dataset.
+        train_texts, test_texts: captions as a family's tokens; None for one that reads none.
     """
 
     train_images: UInt8[Tensor, "train height width 3"]
@@ -26,10 +29,18 @@ class ResidentData:
     test_images: UInt8[Tensor, "test height width 3"]
     test_labels: Int[Tensor, " test"]
     num_classes: int
+    train_texts: Texts | None = None
+    test_texts: Texts | None = None
 
     @classmethod
-    def load(cls, data: ImageData, num_classes: int, device: torch.device) -> ResidentData:
-        """Copy the arrays to `device`."""
+    def load(
+        cls, data: ImageData, num_classes: int, family: Family, device: torch.device
+    ) -> ResidentData:
+        """Copy the arrays to `device`, and what the family reads of the captions.
+
+        Raises:
+            DataError: the family refuses a caption.
+        """
         train_images, train_labels, test_images, test_labels = (
             torch.tensor(array, device=device)
             for array in (
@@ -39,4 +50,16 @@ class ResidentData:
                 data.test_labels,
             )
         )
-        return cls(train_images, train_labels, test_images, test_labels, num_classes)
+        train_texts, test_texts = (
+            Texts.load(captions, family, device) if family.reads_captions else None
+            for captions in (data.train_captions, data.test_captions)
+        )
+        return cls(
+            train_images,
+            train_labels,
+            test_images,
+            test_labels,
+            num_classes,
+            train_texts,
+            test_texts,
+        )

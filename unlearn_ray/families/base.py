@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
@@ -61,6 +62,11 @@ class InfoNCE:
 class Family(Part):
     """Contract of a family.
 
+    Class attributes:
+        views: how many augmentations of every image a batch has.
+        contrastive: whether its criterion is InfoNCE; see `ContrastiveFamily`.
+        reads_captions: whether it learns from captions (`Batch.texts`): its dataset must have them.
+
     Attributes:
         augmentation: the distribution of the views that it is trained on.
     """
@@ -69,6 +75,7 @@ class Family(Part):
     room: ClassVar[str] = "unlearn_ray.families"
     views: ClassVar[int]
     contrastive: ClassVar[bool] = False
+    reads_captions: ClassVar[bool] = False
 
     augmentation: Augmentation = contrastive_views()
 
@@ -78,6 +85,16 @@ class Family(Part):
         Args:
             backbone: a `BackboneModule`.
             num_classes: of the dataset, for a family that classifies.
+        """
+        raise NotImplementedError
+
+    def tokenise(self, captions: Sequence[str]) -> Int64[Tensor, "n length"]:
+        """The tokens of captions, on the CPU, of a family that reads them.
+
+        A caption's row, its length included, depends on that caption alone.
+
+        Raises:
+            DataError: a caption is empty, or longer than what the family reads at once.
         """
         raise NotImplementedError
 

@@ -49,6 +49,7 @@ class ClassAccuracy(Metric):
 
     in_average_gap: ClassVar[bool] = True
     by_default: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = True
 
     @classmethod
     def unsupported(cls, forget_set: ForgetSet) -> str | None:

@@ -66,6 +66,7 @@ class Metric(Part):
             TA, UA and CMIA, all in percent) of a sweep that measures it.
         by_default: whether a sweep that names no metrics measures it: MUC's. What else counts
             in the average gap thus counts where a sweep names it, and nowhere else.
+        needs_classes: whether it says nothing of images of no classes: it asks for probabilities.
         stored_only: columns that rows, files and queries have, and printed tables leave out.
     """
 
@@ -74,6 +75,7 @@ class Metric(Part):
     columns: ClassVar[dict[str, str]]
     in_average_gap: ClassVar[bool] = False
     by_default: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = False
     stored_only: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod

@@ -25,6 +25,7 @@ class ConfidenceAttack(ThresholdAttack):
 
     columns: ClassVar[dict[str, str]] = attack_columns("confidence_attack", "Confidence")
     stored_only: ClassVar[frozenset[str]] = tail_columns("confidence_attack")
+    needs_classes: ClassVar[bool] = True
 
     def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
         """F(x)_y."""

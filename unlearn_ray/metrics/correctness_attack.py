@@ -31,6 +31,7 @@ class CorrectnessAttack(Attack):
 
     columns: ClassVar[dict[str, str]] = attack_columns("correctness_attack", "Correctness")
     stored_only: ClassVar[frozenset[str]] = tail_columns("correctness_attack")
+    needs_classes: ClassVar[bool] = True
 
     def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
         """Whether each sample is classified correctly."""

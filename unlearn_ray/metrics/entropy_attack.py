@@ -31,6 +31,7 @@ class EntropyAttack(ThresholdAttack):
 
     columns: ClassVar[dict[str, str]] = attack_columns("entropy_attack", "Entropy")
     stored_only: ClassVar[frozenset[str]] = tail_columns("entropy_attack")
+    needs_classes: ClassVar[bool] = True
 
     def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
         """Minus the entropy."""

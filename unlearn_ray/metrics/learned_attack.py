@@ -43,6 +43,7 @@ class LearnedAttack(Attack):
 
     columns: ClassVar[dict[str, str]] = attack_columns("learned_attack", "Learned")
     stored_only: ClassVar[frozenset[str]] = tail_columns("learned_attack")
+    needs_classes: ClassVar[bool] = True
 
     def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
         """Log odds of being a member; members lie at or above 0."""

@@ -40,6 +40,7 @@ class MemberPredictionRate(Metric):
         "member_rate_members": "Member rate, member-test",
     }
     by_default: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Both rates.

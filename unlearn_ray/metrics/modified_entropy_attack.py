@@ -34,6 +34,7 @@ class ModifiedEntropyAttack(ThresholdAttack):
 
     columns: ClassVar[dict[str, str]] = attack_columns("modified_entropy_attack", "Mod. entropy")
     stored_only: ClassVar[frozenset[str]] = tail_columns("modified_entropy_attack")
+    needs_classes: ClassVar[bool] = True
 
     def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
         """Minus the modified entropy."""

@@ -17,6 +17,7 @@ class TestAccuracy(Metric):
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy": "TA"}
     in_average_gap: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Percent of the test set classified correctly."""

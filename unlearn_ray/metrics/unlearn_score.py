@@ -22,6 +22,7 @@ class UnlearnScore(Metric):
 
     columns: ClassVar[dict[str, str]] = {"unlearn_score": "Unlearn score"}
     by_default: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = True
 
     @classmethod
     def unsupported(cls, forget_set: ForgetSet) -> str | None:

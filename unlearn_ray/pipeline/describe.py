@@ -51,7 +51,7 @@ def _matrix() -> Iterator[str]:
 def _fields(cls: type, indent: str) -> Iterator[str]:
     for name, field in schema_fields(cls).items():
         hint = field_type(field)
-        if is_dataclass(hint):
+        if is_dataclass(hint) and not field.is_required():
             yield f"{indent}{name}:"
             for inner, value in field_values(default_of(field)).items():
                 takes = in_words(field_type(schema_fields(type(default_of(field)))[inner]))

@@ -24,6 +24,7 @@ from unlearn_ray.engine.evidence import ModelEvidence
 from unlearn_ray.engine.loop import Progress
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.training import new_model
+from unlearn_ray.families.base import Family
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.storage.store import Record, Store, pack_tensors, unpack_tensors
 
@@ -112,21 +113,23 @@ class Runtime:
     _splits: _Recent[Split] = field(default_factory=lambda: _Recent(8))
     _records: _Recent[Record] = field(default_factory=lambda: _Recent(256))
 
-    def data(self, dataset: Dataset) -> ResidentData:
-        """The dataset on the device."""
+    def data(self, dataset: Dataset, family: Family) -> ResidentData:
+        """The dataset on the device, with its captions as what a family reads of them."""
 
         def load() -> ResidentData:
-            classes = len(dataset.info().class_names)
-            return ResidentData.load(dataset.load(cache_folder()), classes, self.compute.device)
+            classes, device = len(dataset.info().class_names), self.compute.device
+            return ResidentData.load(dataset.load(cache_folder()), classes, family, device)
 
-        return self._data.get(content_key(dataset), lambda: on_every(load))
+        reader = family if family.reads_captions else None
+        return self._data.get(content_key([dataset, reader]), lambda: on_every(load))
 
     def split(self, setting: Setting, seed: int) -> Split:
         """Validation, forget and retain set of a seed."""
         what = [setting.dataset, setting.validation, setting.forget_set, seed]
 
         def make() -> Split:
-            labels = self.data(setting.dataset).train_labels.cpu().numpy()
+            data = self.data(setting.dataset, setting.family)
+            labels = data.train_labels.cpu().numpy()
             return split(labels, setting.validation, setting.forget_set, seed)
 
         return self._splits.get(content_key(what), lambda: on_every(make))
@@ -197,7 +200,7 @@ class Runtime:
         def make() -> ModelEvidence:
             return ModelEvidence(
                 self.model(key, setting),
-                self.data(setting.dataset),
+                self.data(setting.dataset, setting.family),
                 self.split(setting, seed),
                 family=setting.family,
                 probe=setting.probe,

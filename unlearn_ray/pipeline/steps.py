@@ -128,7 +128,7 @@ class Pretrain(Step):
 
     def run(self, runtime: Runtime) -> Produced:
         """Train from scratch on all but the validation set."""
-        data = runtime.data(self.setting.dataset)
+        data = runtime.data(self.setting.dataset, self.setting.family)
         labels = data.train_labels.cpu().numpy()
         ids = training_ids(len(labels), self.setting.validation, self.seed)
         return self._train(runtime, ids)
@@ -142,7 +142,7 @@ class Pretrain(Step):
             model,
             setting.family,
             setting.training,
-            runtime.data(setting.dataset),
+            runtime.data(setting.dataset, setting.family),
             ids,
             seed=stable_seed(self.kind, self.seed),
             compute=runtime.compute,
@@ -220,16 +220,17 @@ class Unlearn(Step):
     def run(self, runtime: Runtime) -> Produced:
         """Unlearn; evaluation and I/O are not in the result's seconds."""
         model = runtime.model(self.original.key, self.setting)
+        family = self.setting.family
         report = unlearn(
             model,
-            self.setting.family,
+            family,
             self.method,
-            runtime.data(self.setting.dataset),
+            runtime.data(self.setting.dataset, family),
             runtime.split(self.setting, self.seed),
             seed=stable_seed(self.kind, self.seed),
             compute=runtime.compute,
             make_model=partial(runtime.new_model, self.setting),
-            other_data=runtime.data,
+            other_data=lambda dataset: runtime.data(dataset, family),
             checkpoints=runtime.checkpoints(self.key, at_end=False),
             on_progress=runtime.progress(self.key, str(self)),
         )

@@ -35,6 +35,7 @@ from unlearn_ray.pipeline.fields import (
     schema_fields,
 )
 from unlearn_ray.pipeline.loggers.base import Logger
+from unlearn_ray.pipeline.needs import lacks
 from unlearn_ray.pipeline.ranges import read_range
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.setting import Setting
@@ -233,6 +234,7 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
         _check_data(read, nodes)
     with problems:
         _check_sparsity(read, nodes)
+    problems.found += lacks(read, nodes)
     if {"methods", "family", "forget_set"} <= read.keys():
         for study in read["methods"]:
             reason = study.method.unsupported(read["family"], read["forget_set"])
@@ -306,12 +308,14 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
             read["model"].check(info.image_size)
         for study in read.get("methods", ()):
             at = nodes["methods"].content[study.name]
-            _check_others(study, read["dataset"], size, info)
+            _check_others(study, read["dataset"], size, info, read.get("family"))
     except (DataError, ConfigError) as error:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None
 
 
-def _check_others(study: Study, own: Dataset, validation: int, info: DatasetInfo) -> None:
+def _check_others(
+    study: Study, own: Dataset, validation: int, info: DatasetInfo, family: Family | None
+) -> None:
     for source in study.others():
         if isinstance(source, Dataset):
             if source == own:
@@ -320,11 +324,17 @@ def _check_others(study: Study, own: Dataset, validation: int, info: DatasetInfo
                     "those are the images that the models are trained on",
                     "name another dataset",
                 )
-            found = source.info().image_size
-            if found != info.image_size:
+            found = source.info()
+            if family is not None and family.reads_captions and not found.captioned:
                 raise ConfigError(
                     f"{study.name} with {source.name}",
-                    f"its images have {found} pixels, those of the sweep's dataset "
+                    f"{family.name} reads captions, and it has none",
+                    "write prompts of its classes by prompted, or name another dataset",
+                )
+            if found.image_size != info.image_size:
+                raise ConfigError(
+                    f"{study.name} with {source.name}",
+                    f"its images have {found.image_size} pixels, those of the sweep's dataset "
                     f"{info.image_size}",
                     "name a dataset with images of the same size",
                 )

@@ -33,6 +33,12 @@ class Classes(ForgetSet):
 
     def check(self, info: DatasetInfo, validation_size: int) -> None:
         """Look the names up; some class must be left to retain."""
+        if not info.class_names:
+            raise DataError(
+                f"classes = {list(self.classes)}",
+                "the dataset's images are of no classes",
+                "forget samples, by random or ids",
+            )
         labels = sorted({_label(given, info) for given in self.classes})
         if len(labels) == len(info.class_names):
             raise DataError(

@@ -22,9 +22,10 @@ class Ids(ForgetSet):
     """Samples named one by one in a file, as an erasure request does.
 
     The file holds one sample per line: its id (its number in the training set, from 0), or,
-    where the dataset's samples are files, the file's name relative to train/. What stands
-    after a #, and empty lines, are left out. A sample named twice is forgotten once. Samples
-    of the validation set were never trained on and are left out of the split.
+    where the dataset's samples are files, the file's name relative to train/ (of captioned
+    images: as in the captions' file). What stands after a #, and empty lines, are left out. A
+    sample named twice is forgotten once. Samples of the validation set were never trained on
+    and are left out of the split.
 
     Attributes:
         file: path of the file, read once, where the sweep is planned.

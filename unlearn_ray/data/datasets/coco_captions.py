@@ -1,0 +1,120 @@
+"""Images with captions in the format of COCO Captions.
+
+Chen et al., "Microsoft COCO Captions: Data Collection and Evaluation Server" (1504.00325).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.data.base import Captions, DatasetInfo, ImageData
+from unlearn_ray.data.caption_files import list_captioned, read_captions
+from unlearn_ray.data.folder_dataset import FileDataset
+from unlearn_ray.data.image_files import ImageFile, Listing
+
+
+@dataclass(frozen=True)
+class _Contents:
+    listing: Listing
+    captions: str
+
+
+@register("coco_captions")
+@schema
+class CocoCaptions(FileDataset):
+    """Images of any size and mode, with the captions that two JSON files give them.
+
+    Any data set in COCO's format will do; COCO itself, unpacked in coco/, is
+
+        coco_captions:
+          train_captions: coco/annotations/captions_train2017.json
+          test_captions: coco/annotations/captions_val2017.json
+          train_images: coco/train2017
+          test_images: coco/val2017
+
+    Every image has one or more captions; spaces and line breaks in a row count as one space.
+    Images are of no classes, so forget sets are drawn at random or named one by one, and what
+    needs labels is refused. They are stretched to image_size x image_size, as by `image_folder`.
+    A sample's id is its file's position among the sorted file names of train_captions;
+    `train_files.txt` beside the decoded arrays lists them, and the forget set `ids` takes either.
+
+    Attributes:
+        train_captions, test_captions: the JSON files; what they say is part of a key, not where
+            they lie.
+        train_images, test_images: the folders of their images; null: one folder has both.
+        image_size: height and width of the decoded images.
+    """
+
+    train_captions: str
+    test_captions: str
+    train_images: str
+    test_images: str | None = None
+    image_size: PositiveInt = 224
+
+    def identity(self) -> dict[str, Any]:
+        """What images and captions hold, wherever they lie."""
+        return {**super().identity(), "captions": self._contents.captions}
+
+    def info(self) -> DatasetInfo:
+        """From the captions' files and the names of the images."""
+        return replace(super().info(), class_names=(), captioned=True)
+
+    def list_files(self) -> Listing:
+        """The images that have captions."""
+        return self._contents.listing
+
+    @property
+    def _root(self) -> Path:
+        return Path("/")
+
+    @property
+    def _size(self) -> int:
+        return self.image_size
+
+    @cached_property
+    def _contents(self) -> _Contents:
+        # The captions themselves would go along wherever this dataset is sent.
+        train, test = self._read()
+        folder, other = self.train_images, self.test_images or self.train_images
+        listing = Listing(
+            list_captioned("train", _path(folder), train, _path(self.train_captions)),
+            list_captioned("test", _path(other), test, _path(self.test_captions)),
+        )
+        return _Contents(listing, _digest(train, test))
+
+    def _read(self) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+        return read_captions(_path(self.train_captions)), read_captions(_path(self.test_captions))
+
+    def _decoded(self) -> ImageData:
+        images = super()._decoded()
+        train, test = self._read()
+        if _digest(train, test) != self._contents.captions:
+            raise DataError(
+                f"dataset {self.name}", "its captions changed meanwhile", "start the sweep again"
+            )
+        return replace(images, train_captions=_captions(train), test_captions=_captions(test))
+
+    def _labels(self, files: list[ImageFile]) -> Any:
+        return np.zeros(len(files), dtype=np.int64)
+
+
+def _path(given: str) -> Path:
+    return Path(given).expanduser().absolute()
+
+
+def _captions(by_name: dict[str, tuple[str, ...]]) -> Captions:
+    return tuple(by_name.values())
+
+
+def _digest(*parts: dict[str, tuple[str, ...]]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

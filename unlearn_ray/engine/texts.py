@@ -1,0 +1,66 @@
+"""The captions of a set of images, as tokens on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from jaxtyping import Int, Int32, Int64
+from torch import Tensor
+
+from unlearn_ray.data.base import Captions
+from unlearn_ray.families.base import Family
+
+# COCO's 590,000 captions of 77 tokens would take 360 MB at once in int64.
+_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Every image's captions; what many images share (prompts) is kept once.
+
+    Attributes:
+        tokens: of every distinct caption, (U, L).
+        rows: of `tokens`, one for each caption, image by image, (C,).
+        begins: where each image's captions begin in `rows`, and at last their number, (N + 1,).
+    """
+
+    tokens: Int32[Tensor, "distinct length"]
+    rows: Int32[Tensor, " captions"]
+    begins: Int64[Tensor, " images_and_end"]
+
+    @classmethod
+    def load(cls, captions: Captions, family: Family, device: torch.device) -> Texts:
+        """Let the family tokenise the captions of one or more images.
+
+        Raises:
+            DataError: the family refuses a caption.
+        """
+        numbers = {caption: row for row, caption in enumerate(dict.fromkeys(chain(*captions)))}
+        distinct = list(numbers)
+        blocks = [
+            family.tokenise(distinct[begin : begin + _AT_ONCE]).int()
+            for begin in range(0, len(distinct), _AT_ONCE)
+        ]
+        rows = [numbers[caption] for caption in chain(*captions)]
+        counts = torch.tensor([0, *map(len, captions)])
+        return cls(
+            tokens=torch.cat(blocks).to(device),
+            rows=torch.tensor(rows, dtype=torch.int32, device=device),
+            begins=counts.cumsum(0).to(device),
+        )
+
+    def drawn(
+        self, ids: Int[Tensor, " batch"], generator: torch.Generator
+    ) -> Int64[Tensor, "batch length"]:
+        """Tokens of one caption of each image, all its captions being equally likely.
+
+        Args:
+            ids: of the images, on the device.
+            generator: on the CPU, so that every worker and device draws the same.
+        """
+        uniform = torch.rand(ids.shape[0], generator=generator, dtype=torch.float64)
+        begins, ends = self.begins[ids], self.begins[ids + 1]
+        places = uniform.to(ids.device, non_blocking=True) * (ends - begins)
+        return self.tokens[self.rows[begins + places.long()]].long()
