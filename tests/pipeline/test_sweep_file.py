@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -491,7 +492,7 @@ BAD = {
     "another dataset that does not exist": (
         "  gradient_ascent:",
         "  gradient_penalty: {non_members: {digit: {image_size: 8}}}",
-        "20: methods.gradient_penalty.non_members = {digit: {image_size: 8}}",
+        "20: methods.gradient_penalty.non_members.digit = {image_size: 8}",
         "unknown dataset",
         "did you mean digits?",
     ),
@@ -892,7 +893,9 @@ def test_another_dataset_is_named_as_the_sweeps_own(named: str, write: Write) ->
 
 
 CU = sorted(SWEEPS.glob("cu_*.yaml"))
-MUC = sorted(set(SWEEPS.glob("*.yaml")) - set(CU))
+GP = sorted(SWEEPS.glob("gp_*.yaml"))
+DAU = sorted(SWEEPS.glob("dau_*.yaml"))
+MUC = sorted(set(SWEEPS.glob("*.yaml")) - {*CU, *GP, *DAU})
 # How the methods of the paper's tables are searched, in the order of its columns.
 BASELINES = {
     "class": ["boundary_shrink", "boundary_expanding", "scrub", "unsir"],
@@ -910,6 +913,38 @@ def test_every_sweep_of_muc_loads(path: Path) -> None:
     assert names[4:] == ["alignment_calibration"]
     assert all(study.space for study in sweep.studies)
     assert path.read_text().startswith("# MUC")
+
+
+@pytest.mark.parametrize("path", [*GP, *DAU], ids=lambda path: path.stem)
+def test_every_sweep_of_attacked_models_loads_and_plans(path: Path, tmp_path: Path) -> None:
+    sweep = load_sweep(path)
+    assert sweep.name == path.stem
+    kind, *what = path.stem.split("_")
+    paper, method = {
+        "gp": ("Gradient-penalty unlearning (2405.07317)", "gradient_penalty"),
+        "dau": ("Discriminative adversarial unlearning (2402.06864)", "adversarial"),
+    }[kind]
+    assert path.read_text().startswith(f"# {paper}")
+    assert sweep.studies[0].method.name == method
+    assert all(study.space for study in sweep.studies)
+    assert any(metric.name.endswith("_attack") for metric in sweep.setting.metrics)
+    assert (sweep.setting.sparsity is not None) == ("sparse" in what)
+    if kind == "dau":
+        assert sweep.setting.forget_set.whole_classes == ("class" in what)
+    plan = make_plan(sweep, open_store(str(tmp_path / "store")))
+    assert sum(study.wanted for study in plan.studies) == sweep.search.trials * len(sweep.studies)
+
+
+def test_the_ablation_names_every_combination_of_terms() -> None:
+    (path,) = [path for path in GP if path.stem == "gp_ablation"]
+    terms = {
+        tuple(
+            name in study.space or bool(study.fixed.get(name))
+            for name in ("alpha", "beta", "gamma")
+        )
+        for study in load_sweep(path).studies
+    }
+    assert terms == {*product((False, True), repeat=3)} - {(False,) * 3, (True, False, False)}
 
 
 @pytest.fixture(scope="module")
