@@ -34,6 +34,8 @@ class Batch:
         generator: a CPU generator seeded from (seed, iteration), for whatever else the
             iteration draws (MoCo's key shuffle); the same on every worker.
         ids: of each image in the dataset's training set, (B,).
+        texts: tokens of one of each image's captions, drawn whenever the image is seen, (B, L);
+            None where the family reads no captions.
         beside: the batches of other sets that this iteration sees.
         progress: share of the run's iterations done before this one, in [0, 1); of a method
             with several phases, each is a run.
@@ -44,6 +46,7 @@ class Batch:
     is_forget: Bool[Tensor, " batch"]
     generator: torch.Generator
     ids: Int64[Tensor, " batch"]
+    texts: Int64[Tensor, "batch length"] | None = None
     beside: tuple[Batch, ...] = ()
     progress: float = 0.0
 
@@ -57,6 +60,7 @@ class Batch:
         """This batch and those beside it as one, in this order: one pass through a model."""
         parts = (self, *self.beside)
         sizes = tuple(part.size for part in parts)
+        texts = [part.texts for part in parts if part.texts is not None]
         together = zip(*(part.views for part in parts), strict=True)
         return Batch(
             views=tuple(_JoinedView(views, sizes) for views in together),
@@ -64,6 +68,7 @@ class Batch:
             is_forget=torch.cat([part.is_forget for part in parts]),
             generator=self.generator,
             ids=torch.cat([part.ids for part in parts]),
+            texts=torch.cat(texts) if texts else None,
             progress=self.progress,
         )
 
