@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
@@ -13,6 +14,8 @@ from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.augmentation import Augmentation, contrastive_views
+from unlearn_ray.data.base import DatasetInfo
+from unlearn_ray.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,10 @@ class InfoNCE:
         log_sum_exp: log of the sum of exp(s) over all that the anchor is contrasted with, its
             positive included, (A,).
         similarities: s of each anchor with each candidate of the same batch, (A, C).
-        same_image: which candidates are views of the anchor's own image, (A, C).
+        same_image: which candidates are of the anchor's own image (a view, its caption), (A, C).
         is_forget: which anchors are of forget images, (A,).
         candidate_is_forget: the same of candidates, (C,).
-        temperature: what divides the cosine.
+        temperature: what divides the cosine; with its gradient where it is learned.
     """
 
     positive: Float[Tensor, " anchors"]
@@ -49,7 +52,7 @@ class InfoNCE:
     same_image: Bool[Tensor, "anchors candidates"]
     is_forget: Bool[Tensor, " anchors"]
     candidate_is_forget: Bool[Tensor, " candidates"]
-    temperature: float
+    temperature: float | Float[Tensor, ""]
 
     @property
     def losses(self) -> AnchorLosses:
@@ -61,6 +64,11 @@ class InfoNCE:
 class Family(Part):
     """Contract of a family.
 
+    Class attributes:
+        views: how many augmentations of every image a batch has.
+        contrastive: whether its criterion is InfoNCE; see `ContrastiveFamily`.
+        reads_captions: whether it learns from captions (`Batch.texts`): its dataset must have them.
+
     Attributes:
         augmentation: the distribution of the views that it is trained on.
     """
@@ -69,8 +77,24 @@ class Family(Part):
     room: ClassVar[str] = "unlearn_ray.families"
     views: ClassVar[int]
     contrastive: ClassVar[bool] = False
+    reads_captions: ClassVar[bool] = False
 
     augmentation: Augmentation = contrastive_views()
+
+    def check(self, model: Model, info: DatasetInfo) -> None:
+        """Refuse, while planning, what no model can be built or started from.
+
+        Raises:
+            ConfigError: fields that do not fit each other, or the backbone's.
+            DataError: a file that the fields name is missing or unusable.
+        """
+
+    def start(self, model: nn.Module) -> None:
+        """Put in the weights that training starts from, if those are not freshly drawn.
+
+        Raises:
+            DataError: the file that holds them is not on this machine, or has changed.
+        """
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
         """The model to train; it holds `backbone` as its attribute of that name.
@@ -78,6 +102,16 @@ class Family(Part):
         Args:
             backbone: a `BackboneModule`.
             num_classes: of the dataset, for a family that classifies.
+        """
+        raise NotImplementedError
+
+    def tokenise(self, captions: Sequence[str]) -> Int64[Tensor, "n length"]:
+        """The tokens of captions, on the CPU, of a family that reads them.
+
+        A caption's row, its length included, depends on that caption alone.
+
+        Raises:
+            DataError: a caption is empty, or longer than what the family reads at once.
         """
         raise NotImplementedError
 
