@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,8 +16,18 @@ from torch import Tensor
 from tests.families.naive import cosine
 from tests.toy import END, TwoLayerBackbone, random_batch
 from unlearn_ray.core.errors import ConfigError, DataError
+from unlearn_ray.data.base import Split
 from unlearn_ray.data.datasets.digits import Digits
+from unlearn_ray.engine.compute import Compute
+from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.clip import CLIP, LOG_SCALES, CLIPModel
+from unlearn_ray.methods.alignment_calibration import AlignmentCalibration
+from unlearn_ray.methods.base import Method
+from unlearn_ray.methods.finetune import Finetune
+from unlearn_ray.methods.gradient_ascent import GradientAscent
+from unlearn_ray.methods.l1_sparsity import L1Sparsity
+from unlearn_ray.methods.neggrad import NegGrad
 from unlearn_ray.models.resnet8 import ResNet8
 
 FAMILY = CLIP(
@@ -224,6 +236,23 @@ def test_heads_divide_the_width() -> None:
     with pytest.raises(ConfigError, match=r"clip\.text_heads = 3: does not divide the width 8"):
         family.check(ResNet8(), Digits().info())
     FAMILY.check(ResNet8(), Digits().info())
+
+
+@pytest.mark.parametrize(
+    "method", [AlignmentCalibration, Finetune, GradientAscent, L1Sparsity, NegGrad]
+)
+def test_zero_epochs_leave_the_original(method: type[Method]) -> None:
+    model, noise = model_of(), torch.Generator().manual_seed(0)
+    model.log_scale.data.fill_(5.0)
+    before = copy.deepcopy(model.state_dict())
+    images = torch.randint(0, 256, (20, 8, 8, 3), dtype=torch.uint8, generator=noise)
+    labels = torch.zeros(20, dtype=torch.int64)
+    unlearn(
+        model, FAMILY, method(epochs=0), ResidentData(images, labels, images, labels, 10),
+        Split(validation=np.arange(0), forget=np.arange(5), retain=np.arange(5, 20)),
+        seed=0, compute=Compute.detect(), make_model=lambda _: model_of(),
+    )  # fmt: skip
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_learns_pairs() -> None:
