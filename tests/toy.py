@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.registry import find
+from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import PartName
+
+# CLIP's marks of a caption.
+BEGIN, END = 49406, 49407
 
 
 class TwoLayerBackbone(nn.Module):
@@ -36,23 +41,39 @@ def random_batch(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> Batch:
-    """Images of noise; `forget` names the rows of the forget set."""
+    """Images of noise, with captions of random words; `forget` names the rows of the forget set."""
     noise = torch.Generator().manual_seed(seed)
     is_forget = torch.zeros(size, dtype=torch.bool)
     is_forget[list(forget)] = True
     shape = (size, 3, image_size, image_size)
+    images = tuple(
+        torch.randn(shape, generator=noise, dtype=torch.float64)
+        .to(device, dtype)
+        .contiguous(memory_format=torch.channels_last)
+        for _ in range(views)
+    )
+    labels = torch.randint(10, (size,), generator=noise).to(device)
     return Batch(
-        views=tuple(
-            torch.randn(shape, generator=noise, dtype=torch.float64)
-            .to(device, dtype)
-            .contiguous(memory_format=torch.channels_last)
-            for _ in range(views)
-        ),
-        labels=torch.randint(10, (size,), generator=noise).to(device),
+        views=images,
+        labels=labels,
         is_forget=is_forget.to(device),
         generator=torch.Generator().manual_seed(seed + 1),
         ids=torch.arange(size, device=device),
+        texts=random_tokens(size, noise).to(device),
     )
+
+
+def random_tokens(size: int, generator: torch.Generator) -> Tensor:
+    """Captions of three words between CLIP's two marks."""
+    words = torch.randint(1, BEGIN, (size, 3), generator=generator)
+    begin, end = (torch.full((size, 1), mark) for mark in (BEGIN, END))
+    return torch.cat([begin, words, end], dim=1)
+
+
+def small_family(name: str) -> Family:
+    """A family with its defaults, but for what makes it too large to train in a test."""
+    towers = {"embedding_size": 8, "text_width": 8, "text_heads": 2, "text_layers": 2}
+    return find(Family, name)(**{"clip": towers}.get(name, {}))
 
 
 class ToySamples:

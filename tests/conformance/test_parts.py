@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.toy import ToySamples, TwoLayerBackbone, random_batch
+from tests.toy import ToySamples, TwoLayerBackbone, random_batch, small_family
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.registry import Part, find, parts, summary
 from unlearn_ray.data.base import Dataset, ForgetSet
@@ -75,7 +75,7 @@ def test_defaults_are_valid_and_unknown_fields_are_not(contract: type[Part], nam
 
 def family_and_model(name: str) -> tuple[Family, nn.Module]:
     torch.manual_seed(0)
-    family = find(Family, name)()
+    family = small_family(name)
     return family, family.build(TwoLayerBackbone(), 10)
 
 

@@ -96,7 +96,42 @@ def test_equals_naive_sgd(schedule) -> None:
     assert found == pytest.approx(w, abs=1e-7)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lars"])
+def test_equals_naive_adamw() -> None:
+    """The bias is not decayed."""
+    recipe = Recipe(
+        optimizer="adamw", epochs=2, batch_size=9, learning_rate=0.05, weight_decay=0.3,
+        schedule="constant",
+    )  # fmt: skip
+    model, inputs, targets = problem(torch.float64)
+    w = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
+    mean, square = [0.0] * 6, [0.0] * 6
+    number = 0
+    for epoch in range(2):
+        order = torch.randperm(COUNT, generator=seeded("order", 5, epoch)).tolist()
+        for start in range(0, COUNT - COUNT % 9, 9):
+            noise = 0.01 * float(torch.randn(1, generator=seeded("iteration", 5, number)))
+            gradient = [0.0] * 6
+            for row in order[start : start + 9]:
+                x = [float(v) + noise for v in inputs[row]] + [1.0]
+                error = sum(a * b for a, b in zip(w, x, strict=True)) - float(targets[row])
+                for i in range(6):
+                    gradient[i] += 2 * error * x[i] / 9
+            number += 1
+            for i in range(6):
+                mean[i] = 0.9 * mean[i] + 0.1 * gradient[i]
+                square[i] = 0.999 * square[i] + 0.001 * gradient[i] ** 2
+                step = mean[i] / (1 - 0.9**number)
+                step /= math.sqrt(square[i] / (1 - 0.999**number)) + 1e-8
+                w[i] -= 0.05 * (step + (0.3 * w[i] if i < 5 else 0.0))
+    optimise(
+        model, recipe, count=COUNT, seed=5, loss=squared_error(model, inputs, targets),
+        compute=COMPUTE,
+    )  # fmt: skip
+    found = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
+    assert found == pytest.approx(w, abs=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "lars"])
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 8, 13])
 def test_a_resumed_run_ends_with_the_same_bits(stop_after, optimizer) -> None:
     recipe = Recipe(

@@ -13,6 +13,7 @@ from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.base import ContrastiveFamily, Family, InfoNCE
+from unlearn_ray.families.clip import CLIP
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.methods.alignment_calibration import AlignmentCalibration, mean_where
@@ -22,7 +23,11 @@ from unlearn_ray.methods.gradient_ascent import GradientAscent
 from unlearn_ray.methods.l1_sparsity import L1Sparsity
 from unlearn_ray.methods.neggrad import NegGrad
 
-FAMILIES = [SimCLR(temperature=0.4), MoCo(temperature=0.3, queue_size=12, batch_norm_groups=2)]
+FAMILIES = [
+    SimCLR(temperature=0.4),
+    MoCo(temperature=0.3, queue_size=12, batch_norm_groups=2),
+    CLIP(temperature=0.3, embedding_size=7, text_width=8, text_heads=2, text_layers=1),
+]
 
 
 def model_of(family: Family) -> nn.Module:
@@ -97,7 +102,8 @@ def equation_5(method: AlignmentCalibration, pieces: InfoNCE) -> float:
             retain.append(lse - positive)
             continue
         tempered = method.positive_similarity == "tempered"
-        positives.append(positive if tempered else positive * pieces.temperature)
+        temperature = 1.0 if tempered else float(torch.as_tensor(pieces.temperature).detach())
+        positives.append(positive * temperature)
         sums.append(lse)
         negatives += [
             pieces.similarities[anchor, candidate].item()
@@ -105,9 +111,8 @@ def equation_5(method: AlignmentCalibration, pieces: InfoNCE) -> float:
             if pieces.candidate_is_forget[candidate] and not pieces.same_image[anchor, candidate]
         ]
     epsilon = 10 / 90 if method.epsilon is None else method.epsilon
-    unlearn = (
-        -method.alpha * mean(negatives) + method.beta * mean(positives) + method.gamma * mean(sums)
-    )
+    gamma = method.alpha if method.gamma is None else method.gamma
+    unlearn = -method.alpha * mean(negatives) + method.beta * mean(positives) + gamma * mean(sums)
     return mean(retain) + epsilon * unlearn
 
 
@@ -119,12 +124,13 @@ class TestAlignmentCalibration:
         [
             AlignmentCalibration(),
             AlignmentCalibration(alpha=0.5, beta=3.0, gamma=2.0),
+            AlignmentCalibration(alpha=0.5),
             AlignmentCalibration(beta=3.0, positive_similarity="cosine"),
             AlignmentCalibration(epsilon=0.7),
             AlignmentCalibration(alpha=0, beta=0, gamma=0),
             AlignmentCalibration(epsilon=0),
         ],
-        ids=["defaults", "weights", "cosine", "epsilon", "nothing", "retain"],
+        ids=["defaults", "weights", "gamma is alpha", "cosine", "epsilon", "nothing", "retain"],
     )
     def test_loss(
         self, family: ContrastiveFamily, method: AlignmentCalibration, forget: tuple[int, ...]
@@ -151,7 +157,8 @@ class TestAlignmentCalibration:
         model = model_of(family)
         method.loss(model, random_batch(6, forget, dtype=torch.float64), task_of(family)).backward()
         gradient = model.backbone.linear.weight.grad
-        assert torch.isfinite(gradient).all()
+        trained = [weight.grad for weight in model.parameters() if weight.requires_grad]
+        assert all(torch.isfinite(each).all() for each in trained)
         for index in [(0, 0), (1, 2), (4, 5)]:
             values = []
             for step in (1e-6, -1e-6):

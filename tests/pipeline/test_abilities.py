@@ -25,7 +25,8 @@ def test_a_letter_stands_for_each_kind_of_forget_set() -> None:
 def test_abilities_are_what_methods_say() -> None:
     alignment = abilities(find(Method, "alignment_calibration"))
     assert alignment == {
-        "byol": "-", "moco": "c s", "simclr": "c s", "simsiam": "-", "supervised": "-",
+        "byol": "-", "clip": "c s", "moco": "c s", "simclr": "c s", "simsiam": "-",
+        "supervised": "-",
     }  # fmt: skip
     for name, method in parts(Method).items():
         for family, cell in abilities(method).items():
@@ -44,7 +45,7 @@ def test_one_kind_alone() -> None:
             return None if supported else "no"
 
     assert abilities(OfClasses) == {
-        "byol": "-", "moco": "-", "simclr": "-", "simsiam": "-", "supervised": "c",
+        "byol": "-", "clip": "-", "moco": "-", "simclr": "-", "simsiam": "-", "supervised": "c",
     }  # fmt: skip
 
 

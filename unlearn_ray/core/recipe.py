@@ -14,7 +14,7 @@ from unlearn_ray.core.schema import (
     schema,
 )
 
-Optimizer = Literal["sgd", "adam", "lars"]
+Optimizer = Literal["sgd", "adam", "adamw", "lars"]
 
 
 @schema
@@ -27,7 +27,10 @@ class Recipe:
     Attributes:
         optimizer: "sgd", or "adam" (Kingma and Ba, ICLR 2015; betas 0.9 and 0.999), for which
             momentum means nothing, or "lars" (You et al. 2017), which scales the rate of each
-            layer and suits large batches. Weight decay is part of the gradient in all.
+            layer and suits large batches. Weight decay is part of the gradient in all but
+            "adamw" (Loshchilov and Hutter, ICLR 2019): adam, but that the learning rate times
+            the decay is taken off the weights themselves, and off matrices and convolutions
+            alone, as CLIP's codes do: gains, biases and scales are left.
         warmup_epochs: so many epochs come first in which the rate rises from 0 in a line: each
             has the mean of its part of it, (epoch + 1/2) / warmup_epochs of the full rate. The
             schedule then runs over the remaining epochs.

@@ -396,6 +396,12 @@ def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Op
     decay = recipe.weight_decay
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=decay, fused=True)
+    if recipe.optimizer == "adamw":
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
     if recipe.optimizer == "lars":
         return LARS(
             parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=decay

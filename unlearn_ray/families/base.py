@@ -14,6 +14,8 @@ from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.augmentation import Augmentation, contrastive_views
+from unlearn_ray.data.base import DatasetInfo
+from unlearn_ray.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class InfoNCE:
         log_sum_exp: log of the sum of exp(s) over all that the anchor is contrasted with, its
             positive included, (A,).
         similarities: s of each anchor with each candidate of the same batch, (A, C).
-        same_image: which candidates are views of the anchor's own image, (A, C).
+        same_image: which candidates are of the anchor's own image (a view, its caption), (A, C).
         is_forget: which anchors are of forget images, (A,).
         candidate_is_forget: the same of candidates, (C,).
-        temperature: what divides the cosine.
+        temperature: what divides the cosine; with its gradient where it is learned.
     """
 
     positive: Float[Tensor, " anchors"]
@@ -50,7 +52,7 @@ class InfoNCE:
     same_image: Bool[Tensor, "anchors candidates"]
     is_forget: Bool[Tensor, " anchors"]
     candidate_is_forget: Bool[Tensor, " candidates"]
-    temperature: float
+    temperature: float | Float[Tensor, ""]
 
     @property
     def losses(self) -> AnchorLosses:
@@ -78,6 +80,21 @@ class Family(Part):
     reads_captions: ClassVar[bool] = False
 
     augmentation: Augmentation = contrastive_views()
+
+    def check(self, model: Model, info: DatasetInfo) -> None:
+        """Refuse, while planning, what no model can be built or started from.
+
+        Raises:
+            ConfigError: fields that do not fit each other, or the backbone's.
+            DataError: a file that the fields name is missing or unusable.
+        """
+
+    def start(self, model: nn.Module) -> None:
+        """Put in the weights that training starts from, if those are not freshly drawn.
+
+        Raises:
+            DataError: the file that holds them is not on this machine, or has changed.
+        """
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
         """The model to train; it holds `backbone` as its attribute of that name.

@@ -6,94 +6,20 @@ Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; the small size i
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
-
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.registry import register
-from unlearn_ray.core.schema import PositiveInt, UnitInterval, schema
-from unlearn_ray.models.base import Model
-
-
-class TransformerBackbone(nn.Module):
-    """A vision transformer whose features are its class token's, without a classifier.
-
-    Args:
-        transformer: torchvision's `VisionTransformer`.
-
-    Attributes:
-        feature_size: length of a feature.
-    """
-
-    def __init__(self, transformer: nn.Module) -> None:
-        super().__init__()
-        self.feature_size = cast(int, transformer.hidden_dim)
-        transformer.heads = nn.Identity()
-        self.transformer = transformer
-
-    def forward(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch features"]:
-        """Features of a batch of images."""
-        return cast(Tensor, self.transformer(images))
+from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.models.vit import ViT
 
 
 @register("vit_small")
 @schema
-class ViTSmall(Model):
+class ViTSmall(ViT):
     """ViT-small: 21 million parameters and 384 features at the defaults.
 
     Attributes:
         patch: pixels along a patch; it divides the image size (the paper: 4 at 32 pixels).
-        layers, heads, width: of the transformer; features have `width` entries.
-        dropout: of its hidden layers.
     """
 
-    synaptic_flow: ClassVar[bool] = False
-
     patch: PositiveInt = 4
-    layers: PositiveInt = 12
     heads: PositiveInt = 6
     width: PositiveInt = 384
-    dropout: UnitInterval = 0.0
-
-    def check(self, image_size: int) -> None:
-        """Patches must tile the image, and heads the width.
-
-        Raises:
-            ConfigError: they do not.
-        """
-        if image_size % self.patch:
-            raise ConfigError(
-                f"vit_small.patch = {self.patch}",
-                f"patches do not tile images of {image_size} pixels",
-                "choose a divisor of the image size",
-            )
-        if self.width % self.heads:
-            raise ConfigError(
-                f"vit_small.heads = {self.heads}",
-                f"does not divide the width {self.width}",
-                "choose a divisor of the width",
-            )
-
-    def build(self, image_size: int) -> nn.Module:
-        """A freshly initialised backbone, drawn from torch's global generator."""
-        # Planning a sweep imports this module; torchvision takes seconds.
-        import unlearn_ray.core.torchvision_import  # noqa: F401
-
-        # isort: split
-        from torchvision.models import VisionTransformer
-
-        self.check(image_size)
-        transformer = VisionTransformer(
-            image_size=image_size,
-            patch_size=self.patch,
-            num_layers=self.layers,
-            num_heads=self.heads,
-            hidden_dim=self.width,
-            mlp_dim=4 * self.width,
-            dropout=self.dropout,
-        )
-        return TransformerBackbone(transformer)

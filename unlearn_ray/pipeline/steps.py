@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from unlearn_ray.core.collective import on_first
+from unlearn_ray.core.collective import on_every, on_first
 from unlearn_ray.core.keys import content_key, plain, stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.splits import training_ids
@@ -136,6 +136,7 @@ class Pretrain(Step):
     def _train(self, runtime: Runtime, ids: Any) -> Produced:
         setting = self.setting
         model = runtime.new_model(setting, self.seed)
+        on_every(lambda: setting.family.start(model))
         if setting.sparsity is not None:
             self._prune(model, setting.sparsity, runtime)
         report = train_from_scratch(

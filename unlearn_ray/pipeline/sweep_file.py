@@ -306,6 +306,9 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
         if "model" in read:
             at = nodes["model"]
             read["model"].check(info.image_size)
+            if "family" in read:
+                at = nodes["family"]
+                read["family"].check(read["model"], info)
         for study in read.get("methods", ()):
             at = nodes["methods"].content[study.name]
             _check_others(study, read["dataset"], size, info, read.get("family"))

@@ -1,0 +1,243 @@
+"""CLIP: images and their captions find each other among all pairs of the batch.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML
+2021. Text tower and tokenizer are the open_clip package's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar, cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.collective import gather_rows, own_rows
+from unlearn_ray.core.errors import ConfigError, DataError
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import PositiveFloat, PositiveInt, field_values, schema
+from unlearn_ray.data.augmentation import Augmentation
+from unlearn_ray.data.base import DatasetInfo
+from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
+from unlearn_ray.families.open_clip_checkpoint import OpenCLIPCheckpoint, digest
+from unlearn_ray.families.similarity import full_precision, unit_rows
+from unlearn_ray.families.text_tower import Activation, TextTower, tokenise
+from unlearn_ray.models.base import Model
+from unlearn_ray.models.open_clip import OpenCLIP, OpenCLIPBackbone
+
+# As in open_clip's training: the cosine is multiplied by 1 at least and by 100 at most.
+LOG_SCALES = (0.0, math.log(100))
+# What CLIP's images are normalised by.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class CLIPModel(nn.Module):
+    """Two towers, which embed images and captions in one space, and the scale of their cosine.
+
+    Args:
+        backbone: a `BackboneModule`; one that does not project is given a projection.
+        text: of the other tower.
+        embedding_size: length of embeddings.
+        temperature: one over the initial scale.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, text: TextTower, embedding_size: int, temperature: float
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.image_projection: nn.Module = nn.Identity()
+        if not isinstance(backbone, OpenCLIPBackbone):
+            size = cast(int, backbone.feature_size)
+            self.image_projection = nn.Linear(size, embedding_size, bias=False)
+        self.text = text
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """What multiplies the cosine, with its gradient also at the bounds."""
+        return self.log_scale.clamp(*LOG_SCALES).exp()
+
+    def hold_scale(self) -> None:
+        """Put the scale back between its bounds, where its gradient can reach it."""
+        # The graph of an earlier call still reads this parameter; it was within bounds then.
+        self.log_scale.data.clamp_(*LOG_SCALES)
+
+
+@register("clip")
+@schema
+class CLIP(ContrastiveFamily):
+    """InfoNCE in both directions, the mean of both, with a learned temperature.
+
+    Anchors are the B images of a batch, then its B captions; each is contrasted with the B of the
+    other kind. The batch is the whole one, however many workers share it. The learned scale, one
+    over the temperature, stays in [1, 100]: it is put back before each iteration of training.
+
+    The defaults are the text tower of CLIP's base models and MUC's views: a flip alone. A model
+    that is no `open_clip` is given a linear projection without bias. MUC (appendix A.2) trains 35
+    epochs on COCO with batch 256, by "adamw" at learning rate 5e-4 with warm-up and a cosine;
+    CLIP's weight decay is 0.2.
+
+    Attributes:
+        embedding_size: length of the space that both towers embed in.
+        context_length: tokens of the longest caption, with the two marks.
+        text_width, text_heads, text_layers: of the text transformer.
+        activation: of its hidden layers; "quick_gelu" where open_clip's name ends in quickgelu.
+        temperature: the initial one.
+        checkpoint: path of a checkpoint of the open_clip package, whose weights pretraining and
+            retraining start from; the model must be `open_clip`. The path is never part of a
+            key: the file's bytes are. Nothing in it is unpickled.
+    """
+
+    views: ClassVar[int] = 1
+    reads_captions: ClassVar[bool] = True
+
+    embedding_size: PositiveInt = 512
+    context_length: PositiveInt = 77
+    text_width: PositiveInt = 512
+    text_heads: PositiveInt = 8
+    text_layers: PositiveInt = 12
+    activation: Activation = "gelu"
+    temperature: PositiveFloat = 0.07
+    checkpoint: str | None = None
+    augmentation: Augmentation = Augmentation(flip=0.5, mean=MEAN, std=STD)
+
+    def identity(self) -> dict[str, Any]:
+        """The fields, with the checkpoint's content in the place of its path."""
+        named = {} if self.checkpoint is None else {"checkpoint": self._digest}
+        return {"name": self.name, **field_values(self), **named}
+
+    def check(self, model: Model, info: DatasetInfo) -> None:
+        """Heads divide the width; an open_clip model's tower and the checkpoint fit."""
+        if self.text_width % self.text_heads:
+            raise ConfigError(
+                f"clip.text_heads = {self.text_heads}",
+                f"does not divide the width {self.text_width}",
+                "choose a divisor of text_width",
+            )
+        if isinstance(model, OpenCLIP):
+            self._check_architecture(model)
+        if self.checkpoint is None:
+            return
+        if not isinstance(model, OpenCLIP):
+            raise ConfigError(
+                f"clip.checkpoint with model {model.name}",
+                "a checkpoint of open_clip holds an image tower of its own",
+                "set the model to {open_clip: {architecture: ...}}",
+            )
+        with torch.device("meta"):
+            built = self.build(model.build(info.image_size), len(info.class_names))
+        self._stored().check(*_towers(built))
+
+    def tokenise(self, captions: Sequence[str]) -> Int64[Tensor, "n context"]:
+        """Tokens between the marks, padded with zeros to the context."""
+        return tokenise(captions, self.context_length)
+
+    def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
+        """A `CLIPModel`; text tower and projection are drawn from torch's global generator."""
+        text = TextTower(
+            embedding_size=self.embedding_size,
+            context_length=self.context_length,
+            width=self.text_width,
+            heads=self.text_heads,
+            layers=self.text_layers,
+            activation=self.activation,
+        )
+        return CLIPModel(backbone, text, self.embedding_size, self.temperature)
+
+    def start(self, model: nn.Module) -> None:
+        """The checkpoint's weights, if there is one."""
+        if self.checkpoint is None:
+            return
+        assert isinstance(model, CLIPModel)
+        stored = self._stored()
+        stored.check(*_towers(model))
+        stored.load(*_towers(model), model.log_scale)
+
+    def embed_images(
+        self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
+    ) -> Float[Tensor, "n embedding"]:
+        """Unit rows."""
+        assert isinstance(model, CLIPModel)
+        embedded = model.image_projection(model.backbone(images))
+        with full_precision(embedded):
+            return unit_rows(embedded)
+
+    def embed_texts(
+        self, model: nn.Module, tokens: Int64[Tensor, "n length"]
+    ) -> Float[Tensor, "n embedding"]:
+        """Unit rows, of what `tokenise` returned."""
+        assert isinstance(model, CLIPModel)
+        embedded = model.text(tokens)
+        with full_precision(embedded):
+            return unit_rows(embedded)
+
+    def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
+        """The pieces: A = 2B anchors, C = B candidates.
+
+        Candidate j of an image is the caption of pair j, and of a caption the image of pair j.
+        """
+        assert isinstance(model, CLIPModel)
+        assert batch.texts is not None
+        if model.training and torch.is_grad_enabled():
+            model.hold_scale()
+        own = batch.texts[own_rows(batch.size)]
+        images = gather_rows(self.embed_images(model, batch.view(0)), batch.size)
+        texts = gather_rows(self.embed_texts(model, own), batch.size)
+        with full_precision(images):
+            scale = model.scale
+            of_images = images @ texts.T * scale
+            similarities = torch.cat([of_images, of_images.T])
+            same = torch.eye(batch.size, dtype=torch.bool, device=images.device)
+            return InfoNCE(
+                positive=of_images.diagonal().repeat(2),
+                log_sum_exp=similarities.logsumexp(dim=1),
+                similarities=similarities,
+                same_image=same.repeat(2, 1),
+                is_forget=batch.is_forget.repeat(2),
+                candidate_is_forget=batch.is_forget,
+                temperature=1 / scale,
+            )
+
+    def _check_architecture(self, model: OpenCLIP) -> None:
+        config, _, text = model.configuration()
+        wanted = {"embedding_size": config["embed_dim"]}
+        if self.checkpoint is not None:
+            wanted |= {
+                "text_width": text.width,
+                "text_heads": text.heads,
+                "text_layers": text.layers,
+                "activation": "quick_gelu" if config.get("quick_gelu") else "gelu",
+            }
+        for name, value in wanted.items():
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"clip.{name} = {getattr(self, name)}",
+                    f"open_clip's {model.architecture} has {value}",
+                    f"set {name} to {value}",
+                )
+
+    @cached_property
+    def _digest(self) -> str:
+        assert self.checkpoint is not None
+        return digest(self.checkpoint)
+
+    def _stored(self) -> OpenCLIPCheckpoint:
+        assert self.checkpoint is not None
+        # Remembered from when the sweep was planned, on whatever machine this runs.
+        if self._digest != digest(self.checkpoint):
+            raise DataError(
+                f"checkpoint = {self.checkpoint}",
+                "is not the file that the sweep was planned with",
+                "put that file there, or start the sweep again",
+            )
+        return OpenCLIPCheckpoint.read(self.checkpoint, self.context_length)
+
+
+def _towers(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    return model.get_submodule("backbone.tower"), model.get_submodule("text.transformer")

@@ -1,0 +1,128 @@
+"""A checkpoint of the open_clip package: read without unpickling, held against a model, put in."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from unlearn_ray.core.errors import DataError
+
+_REMEDY = "give a .pt or .safetensors file with the state dict of a CLIP model of open_clip"
+
+
+def digest(path: str) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with _place(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+        raise DataError(f"checkpoint = {path}", reason, _REMEDY) from error
+
+
+@dataclass(frozen=True)
+class OpenCLIPCheckpoint:
+    """The tensors of an `open_clip.CLIP`.
+
+    Attributes:
+        path: of the file.
+        image, text: state dicts of its towers.
+        log_scale: log of what multiplies the cosine.
+    """
+
+    path: str
+    image: dict[str, Tensor]
+    text: dict[str, Tensor]
+    log_scale: Tensor
+
+    @classmethod
+    def read(cls, path: str, context_length: int) -> OpenCLIPCheckpoint:
+        """Both of open_clip's layouts, bare or as its training saves them.
+
+        Args:
+            path: of the file.
+            context_length: of a longer context, the first positions are kept.
+
+        Raises:
+            DataError: the file holds something else.
+        """
+        tensors = {name.removeprefix("module."): value for name, value in _tensors(path).items()}
+        log_scale = tensors.pop("logit_scale", None)
+        if log_scale is None or log_scale.numel() != 1:
+            raise DataError(f"checkpoint = {path}", "has no logit_scale", _REMEDY)
+        image = {name: value for name, value in tensors.items() if name.startswith("visual.")}
+        text = {
+            name.removeprefix("text."): value
+            for name, value in tensors.items()
+            if name not in image
+        }
+        if "positional_embedding" in text:
+            text["positional_embedding"] = text["positional_embedding"][:context_length]
+        image = {name.removeprefix("visual."): value for name, value in image.items()}
+        return cls(path, image, text, log_scale.reshape(()))
+
+    def check(self, image: nn.Module, text: nn.Module) -> None:
+        """Refuse towers of other shapes.
+
+        Raises:
+            DataError: a tensor is missing, unknown or of another shape.
+        """
+        for kind, found, tower in (("image", self.image, image), ("text", self.text, text)):
+            shapes = {name: list(value.shape) for name, value in found.items()}
+            wanted = {name: list(value.shape) for name, value in tower.state_dict().items()}
+            for name in sorted(shapes.keys() | wanted.keys()):
+                if shapes.get(name) != wanted.get(name):
+                    raise DataError(
+                        f"checkpoint = {self.path}",
+                        f"does not fit the {kind} tower: of {name} it has the shape "
+                        f"{shapes.get(name, 'of none')}, the model {wanted.get(name, 'none')}",
+                        "name the architecture and the image size that it was trained with",
+                    )
+
+    @torch.no_grad()
+    def load(self, image: nn.Module, text: nn.Module, log_scale: nn.Parameter) -> None:
+        """Put the tensors into towers that passed `check`."""
+        image.load_state_dict(self.image)
+        text.load_state_dict(self.text)
+        log_scale.copy_(self.log_scale)
+
+
+def _tensors(path: str) -> dict[str, Tensor]:
+    place = _place(path)
+    try:
+        found: Any
+        if place.suffix == ".safetensors":
+            found = load_file(place)
+        else:
+            found = torch.load(place, map_location="cpu", weights_only=True)
+    # An OSError, too: of a file that was cut, torch seeks beyond its end.
+    except (
+        SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError,
+    ) as error:  # fmt: skip
+        first = str(error).partition("\n")[0]
+        raise DataError(
+            f"checkpoint = {path}", f"holds something else than tensors: {first}", _REMEDY
+        ) from error
+    if isinstance(found, dict):
+        found = found.get("state_dict", found)
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    ):
+        raise DataError(f"checkpoint = {path}", "holds something else than tensors", _REMEDY)
+    return found
+
+
+def _place(path: str) -> Path:
+    return Path(path).expanduser()
