@@ -5,6 +5,8 @@ The real engine on a ResNet with 60 % zeros, with momentum and weight decay.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -19,11 +21,15 @@ from tests.conformance.test_unlearning import (
 )
 from tests.toy import small_family
 from unlearn_ray.core.registry import find, parts
+from unlearn_ray.data.cache import cache_folder
+from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.splits import split
 from unlearn_ray.engine import unlearning
 from unlearn_ray.engine.compute import Compute
+from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.sparsity import Masks, apply_masks, magnitude_masks
+from unlearn_ray.engine.texts import Texts
 from unlearn_ray.engine.training import new_model
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.supervised import Supervised
@@ -52,9 +58,19 @@ def zeros_hold(model: nn.Module) -> bool:
     )
 
 
+def read_by(family: Family) -> ResidentData:
+    """The digits, with their captions for a family that reads some."""
+    data = digits()
+    if not family.reads_captions:
+        return data
+    captions = CaptionedDigits(image_size=8).load(cache_folder()).train_captions
+    count = data.train_labels.shape[0]
+    return replace(data, train_texts=Texts.load(captions[:count], family, torch.device("cpu")))
+
+
 def unlearned(method: Method, family: Family, forget: str) -> bool:
     """Run a method on a sparse model; whether pruned weights were zero all along."""
-    data, model, original = digits(), sparse_model(family), sparse_model(family)
+    data, model, original = read_by(family), sparse_model(family), sparse_model(family)
     held = []
 
     def look(module: nn.Module, _: object) -> None:
