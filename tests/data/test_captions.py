@@ -313,6 +313,39 @@ def test_prompts_name_the_class(own_cache: Path) -> None:
         assert list(captions) == expected
 
 
+def test_classes_have_prompts() -> None:
+    """What a zero-shot classifier reads."""
+    assert Digits().prompts()[3] == ("a photo of a 3.",)
+    assert Cifar100().prompts()[1] == ("a photo of a aquarium fish.",)
+    of_digits = CaptionedDigits().prompts()
+    assert len(of_digits) == 10
+    assert of_digits[3] == (
+        "a three",
+        "the digit three",
+        "a handwritten three",
+        "somebody wrote a three",
+    )
+    prompted = Prompted(dataset=Cifar100(), templates=("{}", "one {}, blurred"))
+    assert prompted.prompts()[1] == ("aquarium fish", "one aquarium fish, blurred")
+
+
+def test_a_model_is_asked_of_a_class_as_it_was_taught(own_cache: Path) -> None:
+    prompted = Prompted(dataset=Digits(image_size=8), templates=("a {}", "the {}"))
+    data, prompts = prompted.load(own_cache), prompted.prompts()
+    assert all(
+        captions == prompts[label]
+        for captions, label in zip(data.test_captions, data.test_labels, strict=True)
+    )
+    digits = CaptionedDigits(image_size=8)
+    data = digits.load(own_cache)
+    for captions, label in zip(data.train_captions, data.train_labels, strict=True):
+        assert all(digits.prompts()[label][0].split()[-1] in caption for caption in captions)
+
+
+def test_images_of_no_classes_have_no_prompts(files: dict[str, str]) -> None:
+    assert CocoCaptions(**files).prompts() == ()
+
+
 def test_a_prompt_has_spaces_for_underscores(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +14,10 @@ from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 
 Captions = tuple[tuple[str, ...], ...]
+
+# Where a class's name stands in a prompt.
+NAME = "{}"
+TEMPLATES = (f"a photo of a {NAME}.",)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,12 @@ class ImageData:
     test_captions: Captions = ()
 
 
+def prompts_of(names: Iterable[str], templates: Sequence[str]) -> Captions:
+    """Every template with each class's name; an underscore in a name is a space."""
+    spaced = [name.replace("_", " ") for name in names]
+    return tuple(tuple(text.replace(NAME, name) for text in templates) for name in spaced)
+
+
 @schema
 class Dataset(Part):
     """Contract of a dataset: train and test images of one size, with labels, captions or both."""
@@ -70,6 +81,10 @@ class Dataset(Part):
             DataError: a folder that the fields name is missing or not laid out as expected.
         """
         raise NotImplementedError
+
+    def prompts(self) -> Captions:
+        """What a model that reads captions tells each class by, in the order of the classes."""
+        return prompts_of(self.info().class_names, TEMPLATES)
 
     def load(self, cache: Path) -> ImageData:
         """The decoded images, from `cache` after the first time.

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.data.base import Captions, DatasetInfo, ImageData
+from unlearn_ray.data.base import Captions, DatasetInfo, ImageData, prompts_of
 from unlearn_ray.data.datasets.digits import Digits
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -38,6 +38,12 @@ class CaptionedDigits(Digits):
     def info(self) -> DatasetInfo:
         """As of `digits`."""
         return replace(super().info(), captioned=True)
+
+    def prompts(self) -> Captions:
+        """As the captions begin, with the digit alone."""
+        return prompts_of(
+            _DIGITS, ("a {}", "the digit {}", "a handwritten {}", "somebody wrote a {}")
+        )
 
     def load(self, cache: Path) -> ImageData:
         """The images, and the sentences; these are of the 8 x 8 pixels, whatever image_size."""

@@ -15,9 +15,15 @@ from pydantic import Field, field_validator
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.data.base import Captions, Dataset, DatasetInfo, ImageData
-
-_NAME = "{}"
+from unlearn_ray.data.base import (
+    NAME,
+    TEMPLATES,
+    Captions,
+    Dataset,
+    DatasetInfo,
+    ImageData,
+    prompts_of,
+)
 
 
 @register("prompted")
@@ -33,19 +39,19 @@ class Prompted(Dataset):
     Attributes:
         dataset: one with classes.
         templates: sentences with {} in the place of the class's name; each is a caption of
-            every image.
+            every image. A zero-shot classifier reads the same, and takes their mean.
     """
 
     dataset: Dataset
-    templates: Annotated[tuple[str, ...], Field(min_length=1)] = ("a photo of a {}.",)
+    templates: Annotated[tuple[str, ...], Field(min_length=1)] = TEMPLATES
 
     @field_validator("templates")
     @classmethod
     def _name_once(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         for template in templates:
-            if template.count(_NAME) != 1:
+            if template.count(NAME) != 1:
                 raise ValueError(
-                    f"{template!r} must hold {_NAME} once, in the place of the class's name"
+                    f"{template!r} must hold {NAME} once, in the place of the class's name"
                 )
         return templates
 
@@ -60,16 +66,15 @@ class Prompted(Dataset):
             )
         return replace(info, captioned=True)
 
+    def prompts(self) -> Captions:
+        """A class's captions: zero-shot, a model is asked with the words that it was taught."""
+        return prompts_of(self.info().class_names, self.templates)
+
     def load(self, cache: Path) -> ImageData:
         """The dataset's arrays; prompts cost nothing to write anew."""
-        names = [name.replace("_", " ") for name in self.info().class_names]
-        prompts = [tuple(template.replace(_NAME, n) for template in self.templates) for n in names]
-        data = self.dataset.load(cache)
+        prompts, data = self.prompts(), self.dataset.load(cache)
         train, test = (
-            self._captions(prompts, labels.tolist())
+            tuple(prompts[label] for label in labels.tolist())
             for labels in (data.train_labels, data.test_labels)
         )
         return replace(data, train_captions=train, test_captions=test)
-
-    def _captions(self, prompts: list[tuple[str, ...]], labels: list[int]) -> Captions:
-        return tuple(prompts[label] for label in labels)
