@@ -43,6 +43,17 @@ class Words(Family):
         model.words = nn.Embedding(VOCABULARY, backbone.feature_size)  # type: ignore[arg-type]
         return model
 
+    def embed_images(self, model: nn.Module, images: Tensor) -> Tensor:
+        assert isinstance(model.backbone, nn.Module)
+        return functional.normalize(model.backbone(images))
+
+    def embed_texts(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        assert isinstance(model.words, nn.Embedding)
+        return functional.normalize((model.words(tokens) * (tokens > 0)[..., None]).sum(1))
+
+    def cosine_scale(self, model: nn.Module) -> float:
+        return self.weight
+
     def tokenise(self, captions: Sequence[str]) -> Tensor:
         rows = torch.zeros(len(captions), CONTEXT, dtype=torch.int64)
         for row, caption in zip(rows, captions, strict=True):
@@ -58,12 +69,12 @@ class Words(Family):
         assert batch.texts is not None
         assert batch.texts.shape == (batch.size, CONTEXT)
         own = batch.texts[own_rows(batch.size)]
-        assert isinstance(model.words, nn.Embedding)
-        assert isinstance(model.backbone, nn.Module)
-        read = (model.words(own) * (own > 0)[..., None]).sum(1)
         images, texts = (
-            gather_rows(functional.normalize(rows), batch.size)
-            for rows in (model.backbone(batch.view(0)), read)
+            gather_rows(rows, batch.size)
+            for rows in (
+                self.embed_images(model, batch.view(0)),
+                self.embed_texts(model, own),
+            )
         )
         loss = self.weight * (1 - (images * texts).sum(1))
         return AnchorLosses(loss=loss, is_forget=batch.is_forget)

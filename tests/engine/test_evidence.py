@@ -141,7 +141,7 @@ def test_nothing_is_computed_before_it_is_asked_for_nor_twice() -> None:
 def test_all_metrics_ask_the_original_for_two_views_of_the_forget_set_alone() -> None:
     original = watch(1)
     unlearned = watch(2, original=original.evidence)
-    for metric in metrics_of("samples").values():
+    for metric in metrics_of("samples", captions=False).values():
         for value in metric().measure(unlearned.evidence).values.values():
             assert np.isfinite(value)
     assert original.images == 2 * 12
@@ -238,7 +238,7 @@ def test_whole_class_unlearning() -> None:
     split = Split(validation=ids[:0], forget=ids[is_forget], retain=ids[~is_forget])
     original = watch(1, split=split)
     evidence = watch(2, split=split, original=original.evidence, probe=Probe()).evidence
-    measured = metrics_of("classes").items()
+    measured = metrics_of("classes", captions=False).items()
     values = {name: metric().measure(evidence).values for name, metric in measured}
     assert values["forget_accuracy"]["forget_accuracy"] < 10
     assert values["test_accuracy_forgotten"]["test_accuracy_forgotten"] < 10
@@ -251,7 +251,7 @@ def test_constant_features_are_measured() -> None:
 
     original = watch(1)
     evidence = watch(2, original=original.evidence, change=collapse).evidence
-    for metric in metrics_of("samples").values():
+    for metric in metrics_of("samples", captions=False).values():
         measured = metric().measure(evidence)
         assert all(np.isfinite(value) for value in measured.values.values())
 

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from unlearn_ray.data.augmentation import normalise, probe_views
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine.compute import Compute
+from unlearn_ray.engine.embeddings import Embeddings
 from unlearn_ray.engine.features import BLOCK, Views, extract, frozen
 from unlearn_ray.engine.loop import Iteration, seeded
 from unlearn_ray.engine.probe import Probe, train_probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.base import ClassifierFamily, Family
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.base import Evidence, Pairs, SetName
 
 
 class ModelEvidence:
@@ -34,7 +35,8 @@ class ModelEvidence:
         split: forget and retain set of the seed.
         family: of the model; the mean and deviation of its views also normalise test-time
             images and the probe's views.
-        probe: how the linear probe of a model that is no classifier is trained.
+        probe: how the linear probe of a model that neither is a classifier nor reads captions is
+            trained.
         seed: of views and probe.
         compute: the device.
         original: the evidence of the model before unlearning; None says that this model is it.
@@ -70,6 +72,7 @@ class ModelEvidence:
         self._features: dict[SetName, Tensor] = {}
         self._probabilities: dict[SetName, Tensor] = {}
         self._view_blocks: dict[tuple[SetName, int, int], Tensor] = {}
+        self._embeddings = Embeddings(model, family, data, self._ids, self._test_time)
 
     def size(self, part: SetName) -> int:
         """Number of samples of a set."""
@@ -92,12 +95,15 @@ class ModelEvidence:
         return self._features[part]
 
     def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Softmax of the model, or of the linear probe trained on its retain features.
+        """Softmax of a classifier, of prompts (zero-shot), or of a probe of the retain features.
 
         Raises:
             NonFiniteLoss: an output, or the probe's training, became NaN or infinite.
-            DataError: the retain set is empty, and the model is no classifier.
+            DataError: the retain set is empty, and a probe is needed; a class's prompt is longer
+                than what the family reads.
         """
+        if part not in self._probabilities and self._family.reads_captions:
+            self._probabilities[part] = self._embeddings.probabilities(part)
         if part not in self._probabilities and isinstance(self._family, ClassifierFamily):
             logits = extract(self._model, self._images(part), self._ids[part], self._test_time)
             self._probabilities[part] = logits.softmax(dim=1)
@@ -123,6 +129,14 @@ class ModelEvidence:
             for view in range(views)
         ]
         return torch.stack(by_view, dim=1)
+
+    def pairs(self, part: SetName, limit: int) -> Pairs:
+        """Embeddings of the set's first `limit` unaugmented images, and of their captions.
+
+        Raises:
+            NonFiniteLoss: an embedding is NaN or infinite.
+        """
+        return self._embeddings.pairs(part, limit)
 
     @property
     def original(self) -> Evidence:

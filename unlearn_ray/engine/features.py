@@ -30,30 +30,50 @@ def extract(
     images: UInt8[Tensor, "all height width 3"],
     ids: Int[Tensor, " n"],
     views: Views,
+    output: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "n d"]:
     """What a module makes of one view of chosen images, on the CPU in float32.
+
+    Args:
+        module: a backbone or a whole model, on the device of `images`; run in eval mode.
+        images: of a whole set, resident on the device.
+        ids: rows of `images`, on the same device.
+        views: turns a block of at most 512 images into network input.
+        output: what is taken of that; if None, what the module returns.
+
+    Raises:
+        NonFiniteLoss: a feature is NaN or infinite.
+    """
+    take: Callable[[Tensor], Tensor] = module if output is None else output
+    return in_blocks(module, ids, lambda block: take(views(images[block])), "images")
+
+
+def in_blocks(
+    module: nn.Module, rows: Int[Tensor, " n"], output: Callable[[Tensor], Tensor], what: str
+) -> Float[Tensor, "n d"]:
+    """The output for chosen rows of images or captions, at most 512 at a time, on the CPU.
 
     Precision is float32 on every device: an evaluation is cheap beside training, and gaps of a
     tenth of a percent are read off it.
 
     Args:
-        module: a backbone or a classifier, on the device of `images`; run in eval mode.
-        images: of a whole set, resident on the device.
-        ids: rows of `images`, on the same device.
-        views: turns a block of at most 512 images into network input.
+        module: is put into eval mode meanwhile.
+        rows: that a block is taken from.
+        output: of a block of rows.
+        what: the rows are, for the error.
 
     Raises:
-        NonFiniteLoss: a feature is NaN or infinite.
+        NonFiniteLoss: an output is NaN or infinite.
     """
     with frozen(module):
         blocks = [
-            module(views(images[ids[start : start + BLOCK]])).float()
-            for start in range(0, max(1, ids.shape[0]), BLOCK)
+            output(rows[start : start + BLOCK]).float()
+            for start in range(0, max(1, rows.shape[0]), BLOCK)
         ]
         features = torch.cat(blocks).cpu()
     if not bool(features.isfinite().all()):
         raise NonFiniteLoss(
-            f"outputs for {ids.shape[0]} images",
+            f"outputs for {rows.shape[0]} {what}",
             "hold NaN or infinite values",
             "lower the learning rate or the weight of the term that is ascended",
         )

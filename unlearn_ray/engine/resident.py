@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from unlearn_ray.data.base import ImageData
+from unlearn_ray.data.base import Captions, ImageData
 from unlearn_ray.engine.texts import Texts
 from unlearn_ray.families.base import Family
 
@@ -22,6 +22,7 @@ class ResidentData:
         train_labels, test_labels: int64, (N,).
         num_classes: number of classes of the dataset.
         train_texts, test_texts: captions as a family's tokens; None for one that reads none.
+        prompts: of each class, as text: only what classifies zero-shot reads them.
     """
 
     train_images: UInt8[Tensor, "train height width 3"]
@@ -31,10 +32,16 @@ class ResidentData:
     num_classes: int
     train_texts: Texts | None = None
     test_texts: Texts | None = None
+    prompts: Captions = ()
 
     @classmethod
     def load(
-        cls, data: ImageData, num_classes: int, family: Family, device: torch.device
+        cls,
+        data: ImageData,
+        num_classes: int,
+        family: Family,
+        device: torch.device,
+        prompts: Captions = (),
     ) -> ResidentData:
         """Copy the arrays to `device`, and what the family reads of the captions.
 
@@ -62,4 +69,5 @@ class ResidentData:
             num_classes,
             train_texts,
             test_texts,
+            prompts,
         )

@@ -51,6 +51,20 @@ class Texts:
             begins=counts.cumsum(0).to(device),
         )
 
+    def of(
+        self, ids: Int[Tensor, " images"]
+    ) -> tuple[Int64[Tensor, " captions"], Int64[Tensor, " images_and_end"]]:
+        """All captions of chosen images: rows of `tokens`, and where each image's begin.
+
+        Args:
+            ids: of the images, on the device.
+        """
+        counts = self.begins[ids + 1] - self.begins[ids]
+        begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        shifts = (self.begins[ids] - begins[:-1]).repeat_interleave(counts)
+        places = shifts + torch.arange(shifts.shape[0], device=shifts.device)
+        return self.rows[places].long(), begins
+
     def drawn(
         self, ids: Int[Tensor, " batch"], generator: torch.Generator
     ) -> Int64[Tensor, "batch length"]:

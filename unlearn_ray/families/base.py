@@ -67,7 +67,8 @@ class Family(Part):
     Class attributes:
         views: how many augmentations of every image a batch has.
         contrastive: whether its criterion is InfoNCE; see `ContrastiveFamily`.
-        reads_captions: whether it learns from captions (`Batch.texts`): its dataset must have them.
+        reads_captions: whether it learns from captions (`Batch.texts`): its dataset must have
+            them, and it embeds images and captions in one space.
 
     Attributes:
         augmentation: the distribution of the views that it is trained on.
@@ -113,6 +114,25 @@ class Family(Part):
         Raises:
             DataError: a caption is empty, or longer than what the family reads at once.
         """
+        raise NotImplementedError
+
+    def embed_images(
+        self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
+    ) -> Float[Tensor, "n embedding"]:
+        """Images in the space that they share with captions, of a family that reads these.
+
+        Rows have length 1.
+        """
+        raise NotImplementedError
+
+    def embed_texts(
+        self, model: nn.Module, tokens: Int64[Tensor, "n length"]
+    ) -> Float[Tensor, "n embedding"]:
+        """Captions, as `tokenise` returned them, in the same space; rows have length 1."""
+        raise NotImplementedError
+
+    def cosine_scale(self, model: nn.Module) -> float:
+        """What the criterion multiplies the cosine of an image and a caption by."""
         raise NotImplementedError
 
     def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:

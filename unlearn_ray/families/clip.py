@@ -83,6 +83,9 @@ class CLIP(ContrastiveFamily):
     epochs on COCO with batch 256, by "adamw" at learning rate 5e-4 with warm-up and a cosine;
     CLIP's weight decay is 0.2.
 
+    It classifies zero-shot (CLIP, section 3.1): metrics that ask for probabilities are given the
+    softmax over the classes' prompts (`Dataset.prompts`), and no linear probe is trained.
+
     Attributes:
         embedding_size: length of the space that both towers embed in.
         context_length: tokens of the longest caption, with the two marks.
@@ -176,6 +179,11 @@ class CLIP(ContrastiveFamily):
         embedded = model.text(tokens)
         with full_precision(embedded):
             return unit_rows(embedded)
+
+    def cosine_scale(self, model: nn.Module) -> float:
+        """One over the learned temperature."""
+        assert isinstance(model, CLIPModel)
+        return float(model.scale.detach())
 
     def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
         """The pieces: A = 2B anchors, C = B candidates.

@@ -15,6 +15,25 @@ from unlearn_ray.data.base import ForgetSet
 SetName = Literal["retain", "forget", "test"]
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Images and their captions, embedded in one space.
+
+    A caption that several images have is there once.
+
+    Attributes:
+        images: rows of length 1, (N, D).
+        texts: the same of distinct captions, (U, D); those that no image has may hold anything.
+        captions: rows of `texts`, one for each caption, image by image, (C,).
+        begins: where each image's captions begin in `captions`, and at last their number, (N + 1,).
+    """
+
+    images: Float[Tensor, "n d"]
+    texts: Float[Tensor, "distinct d"]
+    captions: Int[Tensor, " c"]
+    begins: Int[Tensor, " n_and_end"]
+
+
 class Evidence(Protocol):
     """What can be asked of one model; everything is computed at most once and shared.
 
@@ -35,11 +54,17 @@ class Evidence(Protocol):
         ...
 
     def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Softmax of a classifier, or of the linear probe trained on a model's retain features."""
+        """Softmax of a classifier; zero-shot, over the classes' prompts, of a model that reads
+        captions; else of the linear probe trained on a model's retain features."""
         ...
 
     def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
         """Backbone features of `views` strong augmentations of the set's first `limit`."""
+        ...
+
+    def pairs(self, part: SetName, limit: int) -> Pairs:
+        """The set's first `limit` test-time images with all of their captions, in eval mode, of
+        a model that reads captions."""
         ...
 
     @property
@@ -67,6 +92,7 @@ class Metric(Part):
         by_default: whether a sweep that names no metrics measures it: MUC's. What else counts
             in the average gap thus counts where a sweep names it, and nowhere else.
         needs_classes: whether it says nothing of images of no classes: it asks for probabilities.
+        needs_captions: whether it asks for pairs: it says nothing of a family that reads none.
         stored_only: columns that rows, files and queries have, and printed tables leave out.
     """
 
@@ -76,6 +102,7 @@ class Metric(Part):
     in_average_gap: ClassVar[bool] = False
     by_default: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = False
+    needs_captions: ClassVar[bool] = False
     stored_only: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod

@@ -118,7 +118,8 @@ class Runtime:
 
         def load() -> ResidentData:
             classes, device = len(dataset.info().class_names), self.compute.device
-            return ResidentData.load(dataset.load(cache_folder()), classes, family, device)
+            data = dataset.load(cache_folder())
+            return ResidentData.load(data, classes, family, device, dataset.prompts())
 
         reader = family if family.reads_captions else None
         return self._data.get(content_key([dataset, reader]), lambda: on_every(load))
