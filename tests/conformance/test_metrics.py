@@ -69,6 +69,7 @@ def test_the_average_gap_counts_the_five_of_the_paper_unless_others_are_named() 
     }  # fmt: skip
     assert {name for name in counted if not METRICS[name].by_default} == {
         "test_accuracy_remaining", "test_accuracy_forgotten",
+        "pair_similarity_retain", "pair_similarity_forget",
     }  # fmt: skip
     assert all(len(METRICS[name].columns) == 1 for name in counted)
 

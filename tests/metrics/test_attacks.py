@@ -17,7 +17,7 @@ from tests.metrics.test_member_prediction_rate import logistic_regression
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import parts
 from unlearn_ray.metrics.attacks import Attack, Verdicts, best_threshold, sides_of, success
-from unlearn_ray.metrics.base import Metric
+from unlearn_ray.metrics.base import Metric, Pairs
 from unlearn_ray.metrics.entropy_attack import entropy
 from unlearn_ray.metrics.modified_entropy_attack import modified_entropy
 from unlearn_ray.metrics.view_similarity import ViewSimilarity
@@ -334,13 +334,20 @@ def test_a_constant_model_gives_nobody_away(name: str, forgotten: str) -> None:
     sizes = {part: evidence.size(part) for part in SIZES}
     views = {part: features.expand(n, -1, -1).clone() for part, n in sizes.items()}
     flat = {part: torch.full((n, 4), 0.25) for part, n in sizes.items()}
-    same = GivenEvidence(evidence.given_labels, flat, views)
+    pairs = {part: pairs_at(features[:1].expand(n, -1), features[1]) for part, n in sizes.items()}
+    same = GivenEvidence(evidence.given_labels, flat, views, None, pairs)
     if name not in ("correctness_attack", "learned_attack"):  # class 0 is right, and others not
         assert values_of(name, same) == [50.0, 50.0, 0.0, 0.0]
     # What is constant within a class gives no member of it away either.
     sure = {p: one_hot(y, torch.ones(len(y), dtype=torch.bool)).float() for p, y in labels(same)}
-    certain = GivenEvidence(evidence.given_labels, sure, views)
+    certain = GivenEvidence(evidence.given_labels, sure, views, None, pairs)
     assert values_of(name, certain) == [50.0, 50.0, 0.0, 0.0]
+
+
+def pairs_at(images: Tensor, text: Tensor) -> Pairs:
+    """Images that all have one caption."""
+    count = len(images)
+    return Pairs(images, text[None], torch.zeros(count, dtype=torch.long), torch.arange(count + 1))
 
 
 def labels(evidence: GivenEvidence) -> list[tuple[str, Tensor]]:
@@ -349,17 +356,22 @@ def labels(evidence: GivenEvidence) -> list[tuple[str, Tensor]]:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_model_that_memorised_gives_everybody_away(name: str) -> None:
-    """Certain and right of members; of the others unsure, wrong, and of differing views."""
+    """Certain and right of members; of the others unsure, wrong, and of differing views.
+
+    Of others, no image is near its caption.
+    """
     evidence = random_evidence({"retain": 90, "forget": 23, "test": 61}, seed=1)
     generator = torch.Generator().manual_seed(0)
-    tables, views = {}, {}
+    tables, views, pairs = {}, {}, {}
     for part, y in labels(evidence):
         member = torch.full((len(y),), part != "test")
         tables[part] = one_hot(y, member).float() * (1.0 if part != "test" else 0.7)
         tables[part] += 0.0 if part != "test" else 0.075
         noise = torch.randn(len(y), 10, 6, generator=generator)
         views[part] = noise if part == "test" else noise[:, :1].expand(-1, 10, -1)
-    found = values_of(name, GivenEvidence(evidence.given_labels, tables, views))
+        images = noise[:, 0] if part == "test" else torch.ones(len(y), 6)
+        pairs[part] = pairs_at(images, torch.ones(6))
+    found = values_of(name, GivenEvidence(evidence.given_labels, tables, views, None, pairs))
     assert found == [100.0, 100.0, 100.0, 100.0]
 
 
@@ -433,7 +445,7 @@ def test_nobody_to_learn_from_or_to_be_tried_on_is_refused(name: str) -> None:
 
 
 def test_each_attack_has_four_columns_and_prints_two() -> None:
-    assert len(ATTACKS) == 6
+    assert len(ATTACKS) == 7
     for name, metric in ATTACKS.items():
         names = [name, f"{name}_auc", f"{name}_tpr_at_1", f"{name}_tpr_at_0_1"]
         assert list(metric.columns) == names
