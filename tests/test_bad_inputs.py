@@ -423,6 +423,29 @@ def test_images_of_no_classes(
     assert "prompted with coco_captions: its images are of no classes that prompts" in said
 
 
+@pytest.mark.usefixtures("words")
+def test_metrics_of_pairs_by_a_family_that_reads_no_captions(
+    place: Place, photos: dict[str, str], refused: Refused, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = ("plan", str(place.file), "--store", str(place.store))
+    text = place.file.read_text()
+    measured = "[emia_efficacy, pair_similarity_forget, pair_attack]"
+    place.write(text.replace("[emia_efficacy]", measured))
+    said = refused(*given)
+    assert (
+        "tiny.yaml:9: metrics: pair_similarity_forget, pair_attack: images are compared with their "
+        "captions, and simclr reads none; name other metrics, or set the family to clip or words"
+    ) in said
+    assert "without classes" not in said
+    # The remedy is one.
+    assert sweep.main([*given, "--set", "family=words"]) == 0
+    capfd.readouterr()
+    named = "name metrics among "
+    for family, offered in (("words", True), ("simclr", False)):
+        said = refused(*given, "--set", f"family={family}", "--set", "metrics=[test_accuracy]")
+        assert ("pair_similarity_retain" in said.split(named)[1]) == offered
+
+
 def test_captions_that_do_not_fit_their_images(
     place: Place, photos: dict[str, str], refused: Refused
 ) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.registry import parts
-from unlearn_ray.families.base import ClassifierFamily
+from unlearn_ray.data.base import DatasetInfo
+from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.yaml_tree import Problems, Value
 
@@ -21,39 +22,69 @@ def lacks(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigError]:
     """
     if "dataset" not in read:
         return []
-    dataset, family = read["dataset"], read.get("family")
     try:
-        info = dataset.info()
+        info = read["dataset"].info()
     except DataError:
         return []  # That is an error of its own.
     problems = Problems()
-    with problems:
-        if family is not None and family.reads_captions and not info.captioned:
-            prompted = _prompted(nodes["dataset"])
-            raise nodes["family"].error(
-                f"{family.name} reads captions; {dataset.name} has none",
-                f"write prompts of its classes, {prompted}, or change the family",
-                show=False,
-            )
-    if info.class_names:
-        return problems.found
-    with problems:
-        if isinstance(family, ClassifierFamily):
-            raise nodes["family"].error(
-                f"{family.name} needs classes; the images of {dataset.name} are of none",
-                "change the family or the dataset",
-                show=False,
-            )
-    with problems:
-        if needing := [metric.name for metric in read.get("metrics", ()) if metric.needs_classes]:
-            others = [name for name, part in parts(Metric).items() if not part.needs_classes]
-            raise nodes.get("metrics", nodes["dataset"]).error(
-                f"{', '.join(needing)}: without classes there is nothing to measure, and the "
-                f"images of {dataset.name} are of none",
-                f"name metrics among {', '.join(others)}",
-                show=False,
-            )
+    for check in (_captions, _captions_of_metrics, _classes, _classes_of_metrics):
+        with problems:
+            check(info, read, nodes)
     return problems.found
+
+
+def _captions(info: DatasetInfo, read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    family = read.get("family")
+    if family is not None and family.reads_captions and not info.captioned:
+        prompted = _prompted(nodes["dataset"])
+        raise nodes["family"].error(
+            f"{family.name} reads captions; {read['dataset'].name} has none",
+            f"write prompts of its classes, {prompted}, or change the family",
+            show=False,
+        )
+
+
+def _captions_of_metrics(info: DatasetInfo, read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    needing = [metric.name for metric in read.get("metrics", ()) if metric.needs_captions]
+    if needing and not _reads_captions(read):
+        readers = [name for name, part in parts(Family).items() if part.reads_captions]
+        raise nodes.get("metrics", nodes["dataset"]).error(
+            f"{', '.join(needing)}: images are compared with their captions, and "
+            f"{read['family'].name} reads none",
+            f"name other metrics, or set the family to {' or '.join(readers)}",
+            show=False,
+        )
+
+
+def _classes(info: DatasetInfo, read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    family = read.get("family")
+    if isinstance(family, ClassifierFamily) and not info.class_names:
+        raise nodes["family"].error(
+            f"{family.name} needs classes; the images of {read['dataset'].name} are of none",
+            "change the family or the dataset",
+            show=False,
+        )
+
+
+def _classes_of_metrics(info: DatasetInfo, read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    needing = [metric.name for metric in read.get("metrics", ()) if metric.needs_classes]
+    if needing and not info.class_names:
+        others = [
+            name
+            for name, metric in parts(Metric).items()
+            if not metric.needs_classes and (_reads_captions(read) or not metric.needs_captions)
+        ]
+        raise nodes.get("metrics", nodes["dataset"]).error(
+            f"{', '.join(needing)}: without classes there is nothing to measure, and the "
+            f"images of {read['dataset'].name} are of none",
+            f"name metrics among {', '.join(others)}",
+            show=False,
+        )
+
+
+def _reads_captions(read: dict[str, Any]) -> bool:
+    """Of a family that could not be read, that is not known."""
+    return "family" not in read or read["family"].reads_captions
 
 
 def _prompted(dataset: Value) -> str:
