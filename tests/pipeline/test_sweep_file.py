@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from tests.words import coco_files
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.core.registry import parts
@@ -895,7 +896,8 @@ def test_another_dataset_is_named_as_the_sweeps_own(named: str, write: Write) ->
 CU = sorted(SWEEPS.glob("cu_*.yaml"))
 GP = sorted(SWEEPS.glob("gp_*.yaml"))
 DAU = sorted(SWEEPS.glob("dau_*.yaml"))
-MUC = sorted(set(SWEEPS.glob("*.yaml")) - {*CU, *GP, *DAU})
+CLIP = sorted(SWEEPS.glob("clip_*.yaml"))
+MUC = sorted(set(SWEEPS.glob("*.yaml")) - {*CU, *GP, *DAU, *CLIP})
 # How the methods of the paper's tables are searched, in the order of its columns.
 BASELINES = {
     "class": ["boundary_shrink", "boundary_expanding", "scrub", "unsir"],
@@ -983,14 +985,77 @@ def test_every_sweep_of_contrastive_unlearning_loads_and_plans(
     assert sum(study.wanted for study in plan.studies) == sweep.search.trials * len(names)
 
 
-@pytest.mark.parametrize("path", CU, ids=lambda path: path.stem)
+@pytest.fixture(scope="module")
+def brought(mini_imagenet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What a person brings to the sweeps of CLIP: images, by overrides; no weights."""
+    photos = coco_files(tmp_path_factory.mktemp("coco"), {"train": 20, "test": 4})
+    folder = f"dataset.prompted.dataset.image_folder.path={mini_imagenet}"
+    return {
+        "clip_class": [folder, "family.clip.checkpoint=null"],
+        "clip_coco": [f"dataset.coco_captions.{name}={path}" for name, path in photos.items()],
+        "clip_digits": [],
+    }
+
+
+@pytest.mark.parametrize("path", CLIP, ids=lambda path: path.stem)
+def test_every_sweep_of_clip_loads_and_plans(
+    path: Path, brought: dict[str, list[str]], tmp_path: Path
+) -> None:
+    sweep = load_sweep(path, brought[path.stem])
+    assert sweep.name == path.stem
+    names = [study.name for study in sweep.studies]
+    # In the order of MUC's Table 6.
+    baselines = ["finetune", "gradient_ascent", "neggrad", "l1_sparsity"]
+    assert names == [*baselines, "alignment_calibration"]
+    assert all(study.space for study in sweep.studies)
+    assert all(study.fixed["optimizer"] == "adamw" for study in sweep.studies)
+    counted = counted_columns(sweep.setting.metrics)
+    if path.stem == "clip_class":
+        assert sweep.setting.forget_set.whole_classes
+        assert {"test_accuracy_remaining", "test_accuracy_forgotten"} < set(counted)
+    else:
+        assert counted == ["pair_similarity_retain", "pair_similarity_forget"]
+        calibration = sweep.studies[-1]
+        assert calibration.space["beta"] == Range(kind="uniform", low=0, high=1)
+        assert "gamma" not in calibration.fixed
+        assert calibration.at({"alpha": 0.5, "beta": 1.0}).learning_rate == 2e-4
+    plan = make_plan(sweep, open_store(str(tmp_path / "store")))
+    assert sum(study.wanted for study in plan.studies) == sweep.search.trials * len(names)
+
+
+def test_clip_is_unlearned_as_in_mucs_table_6(brought: dict[str, list[str]]) -> None:
+    """Appendix A.2."""
+    sweep = load_sweep(SWEEPS / "clip_coco.yaml", brought["clip_coco"])
+    assert label(sweep.setting.forget_set) == "random(fraction=0.1)"
+    training = sweep.setting.training
+    assert (training.epochs, training.batch_size, training.learning_rate) == (35, 256, 5e-4)
+    assert training.schedule == "cosine"
+    found = {
+        study.name: (
+            study.at(next(study.corners())).epochs,
+            {name: (range_.low, range_.high) for name, range_ in study.space.items()},
+        )
+        for study in sweep.studies
+    }
+    assert found == {
+        "finetune": (8, {"learning_rate": (5e-5, 5e-4)}),
+        "gradient_ascent": (4, {"learning_rate": (5e-6, 5e-4)}),
+        "neggrad": (8, {"learning_rate": (1e-5, 1e-4)}),
+        "l1_sparsity": (8, {"coefficient": (1e-9, 1e-4)}),
+        "alignment_calibration": (8, {"alpha": (0.5, 1), "beta": (0, 1)}),
+    }
+    methods = [study.at(next(study.corners())) for study in sweep.studies]
+    assert {method.schedule for method in methods} == {"constant"}
+
+
+@pytest.mark.parametrize("path", [*CU, SWEEPS / "clip_class.yaml"], ids=lambda path: path.stem)
 def test_every_sweep_of_contrastive_unlearning_runs_small(path: Path) -> None:
     """As its first lines say."""
     head = path.read_text().split("# Small, on a laptop")[1].split("\ndataset:")[0]
     sets = re.findall(r"--set ('[^']*'|\S+)", head)
     assert len(sets) >= 4
     sweep = load_sweep(path, [assignment.strip("'") for assignment in sets])
-    assert label(sweep.setting.dataset) == "digits"
+    assert sweep.setting.dataset.name in ("digits", "captioned_digits")
     assert sweep.resources.training.gpu == sweep.resources.trial.gpu == 0
 
 
