@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.tiny import SWEEP, finish, runtime, tiny_sweep
 from tests.words import Words, coco_files
 from unlearn_ray.core import registry
+from unlearn_ray.core.registry import parts
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.datasets.prompted import Prompted
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.data_check import check_data
+from unlearn_ray.pipeline.runtime import ARRAYS
+from unlearn_ray.reporting.render import plain_text
+from unlearn_ray.reporting.table import comparison
+from unlearn_ray.storage.store import unpack_tensors
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +64,26 @@ def test_pairs_are_forgotten(family: str, tmp_path: Path) -> None:
 
 def test_a_class_is_forgotten_with_its_prompts(tmp_path: Path) -> None:
     run(tmp_path, CLASS.replace("simclr", "words"))
+
+
+def test_pairs_are_measured(tmp_path: Path) -> None:
+    metrics = ", ".join(name for name, metric in parts(Metric).items() if metric.needs_captions)
+    text = coco_sweep(tmp_path, "words").replace("emia_efficacy, view_similarity", metrics)
+    store = runtime(tmp_path / "store")
+    (_, reporting) = finish(tiny_sweep(tmp_path, text), store)
+    row = reporting.row
+    gaps = [row[f"pair_similarity_{part}_gap"] for part in ("retain", "forget")]
+    assert row["average_gap"] == pytest.approx(sum(gaps) / 2)
+    record = store.store.record("evaluate", row["key_evaluate"])
+    assert record is not None
+    arrays, _ = unpack_tensors(store.store.read_artifact(record, ARRAYS))
+    assert arrays["pair_alignment_matrices/forget_agm"].shape == (5, 5)
+    table = plain_text(comparison(pd.DataFrame([row])))
+    counted, further = table.split("Not in the average gap")
+    assert re.search("Pair similarity, forget +Pair similarity, retain +Avg. Gap", counted)
+    assert re.search("Image to text, R@1 .*Text to image, R@5", further)
+    assert "R@10" not in table
+    assert "stored and not printed: " in further
 
 
 @pytest.mark.parametrize("family", ["words", "simclr"])
