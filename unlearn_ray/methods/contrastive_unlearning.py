@@ -105,7 +105,7 @@ class ContrastiveUnlearning(Method):
             return f"{cls.name} needs a classifier; {family.name} has none"
         if isinstance(family, ClassifierFamily) or forget_set.whole_classes:
             return None
-        return f"{cls.name} forgets whole classes of {family.name}; {forget_set.name} names samples"
+        return f"{cls.name} forgets whole classes of {family.name}; {forget_set.name} does not"
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The filled queue, if there is one."""
