@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.registry import find
-from unlearn_ray.families.base import Family
+from unlearn_ray.families.base import Family, Prompts
 from unlearn_ray.methods.base import PartName
 
 # CLIP's marks of a caption.
@@ -101,6 +101,8 @@ class ToySamples:
         self._make_model = make_model
         noise = torch.Generator().manual_seed(7)
         kept = [label for label in range(classes) if label not in forgotten]
+        words = random_tokens(classes, torch.Generator().manual_seed(8))
+        self.prompts = Prompts(words, torch.ones(classes, dtype=torch.int64))
         self.parts: dict[str, tuple[Tensor, Tensor]] = {}
         for part, count in (("retain", retain), ("forget", forget), ("validation", 2 * classes)):
             images = torch.randn(count, 3, image_size, image_size, generator=noise, dtype=dtype)

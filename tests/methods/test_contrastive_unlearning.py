@@ -27,8 +27,8 @@ from unlearn_ray.engine import loop
 from unlearn_ray.engine.loop import Progress
 from unlearn_ray.families.supervised import Supervised, SupervisedModel
 from unlearn_ray.methods.base import Task
-from unlearn_ray.methods.contrast import RetainQueue
-from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning, is_forgotten
+from unlearn_ray.methods.contrast import RetainQueue, is_forgotten
+from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning
 
 QUEUE = ContrastiveUnlearning(variant="queue", queue_size=15, temperature=0.4)
 SMALL = {"batch_size": 20, "learning_rate": 1e-2, "queue_size": 60}

@@ -13,6 +13,7 @@ from unlearn_ray.data.augmentation import Augmentation, normalise
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine.loop import seeded
 from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.families.base import Prompts
 from unlearn_ray.methods.base import PartName
 
 
@@ -57,6 +58,15 @@ class TaskSamples:
         """Classes that the forget set has and the retain set lacks."""
         kept, forgotten = (set(self.labels(part).tolist()) for part in ("retain", "forget"))
         return tuple(sorted(forgotten - kept))
+
+    @cached_property
+    def prompts(self) -> Prompts | None:
+        """The captions of all classes' retain and forget images."""
+        texts = self._data.train_texts
+        if texts is None:
+            return None
+        trained_on = torch.cat([self._ids["retain"], self._ids["forget"]])
+        return texts.of_classes(trained_on, self._data.train_labels, self.num_classes)
 
     def size(self, part: PartName) -> int:
         """Number of samples."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Bool, Float, Int64
+import torch
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
@@ -16,6 +17,8 @@ from unlearn_ray.core.schema import schema
 from unlearn_ray.data.augmentation import Augmentation, contrastive_views
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.models.base import Model
+
+Scores = Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n classes"]]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,37 @@ class InfoNCE:
     def losses(self) -> AnchorLosses:
         """-s(positive) + log-sum-exp of every anchor (MUC, equation 1)."""
         return AnchorLosses(loss=self.log_sum_exp - self.positive, is_forget=self.is_forget)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The captions of classes, as tokens on the device; a class may have none.
+
+    Attributes:
+        tokens: of captions, class by class, (P, L).
+        counts: how many of them each class has, (C,).
+    """
+
+    tokens: Int[Tensor, "prompts length"]
+    counts: Int[Tensor, " classes"]
+
+    @property
+    def classes(self) -> Int[Tensor, " prompts"]:
+        """Of each caption."""
+        return torch.arange(len(self.counts), device=self.counts.device).repeat_interleave(
+            self.counts
+        )
+
+    def drawn(self, generator: torch.Generator) -> Int64[Tensor, "classes length"]:
+        """One caption of each class, all being equally likely; any, of a class without.
+
+        Args:
+            generator: on the CPU, so that every worker and device draws the same.
+        """
+        uniform = torch.rand(len(self.counts), generator=generator, dtype=torch.float64)
+        places = uniform.to(self.counts.device, non_blocking=True) * self.counts
+        begins = self.counts.cumsum(0) - self.counts
+        return self.tokens[(begins + places.long()).clamp(max=len(self.tokens) - 1)].long()
 
 
 @schema
@@ -168,17 +202,50 @@ class ContrastiveFamily(Family):
 
 
 @schema
-class ClassifierFamily(Family):
-    """A family whose model is itself a classifier; `model(images)` are its logits."""
+class ClassFamily(Family):
+    """A family whose models tell classes of images by one row that they make of each."""
 
     views: ClassVar[int] = 1
 
     def represent(
         self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
     ) -> Float[Tensor, "n d"]:
-        """What the classifier's last layer works on: representations of unit length are its
-        rows, normalised."""
+        """Those rows: representations of unit length are they, normalised."""
         raise NotImplementedError
+
+    def class_logits(
+        self,
+        model: nn.Module,
+        represented: Float[Tensor, "n d"],
+        prompts: Prompts | None,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "n classes"]:
+        """Logits of what `represent` returned, with gradients.
+
+        Args:
+            model: of the family.
+            represented: the same on every worker.
+            prompts: of all classes, for a family that reads captions.
+            generator: draws among them (`Batch.generator`).
+        """
+        raise NotImplementedError
+
+    def class_scores(self, model: nn.Module, prompts: Prompts | None) -> Scores:
+        """What scores the classes of images; the largest score is of the class that is told.
+
+        Args:
+            model: as it is now: all its prompts are read at once.
+            prompts: of all classes, for a family that reads captions.
+        """
+        raise NotImplementedError
+
+
+@schema
+class ClassifierFamily(ClassFamily):
+    """A family whose model is itself a classifier; `model(images)` are its logits.
+
+    What it represents is what the last layer works on.
+    """
 
     def classify(
         self, model: nn.Module, represented: Float[Tensor, "n d"]
@@ -189,6 +256,20 @@ class ClassifierFamily(Family):
     def classifier(self, model: nn.Module) -> nn.Linear:
         """The last layer: one row of weights per class."""
         raise NotImplementedError
+
+    def class_logits(
+        self,
+        model: nn.Module,
+        represented: Float[Tensor, "n d"],
+        prompts: Prompts | None,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "n classes"]:
+        """`classify`."""
+        return self.classify(model, represented)
+
+    def class_scores(self, model: nn.Module, prompts: Prompts | None) -> Scores:
+        """Logits."""
+        return model
 
     def batch_logits(self, model: nn.Module, batch: Batch) -> Float[Tensor, "batch classes"]:
         """Logits of a whole batch, with gradients; each worker computes its own rows."""

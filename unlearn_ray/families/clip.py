@@ -14,6 +14,7 @@ from typing import Any, ClassVar, cast
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
@@ -22,7 +23,7 @@ from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveFloat, PositiveInt, field_values, schema
 from unlearn_ray.data.augmentation import Augmentation
 from unlearn_ray.data.base import DatasetInfo
-from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
+from unlearn_ray.families.base import ClassFamily, ContrastiveFamily, InfoNCE, Prompts, Scores
 from unlearn_ray.families.open_clip_checkpoint import OpenCLIPCheckpoint, digest
 from unlearn_ray.families.similarity import full_precision, unit_rows
 from unlearn_ray.families.text_tower import Activation, TextTower, tokenise
@@ -34,6 +35,9 @@ LOG_SCALES = (0.0, math.log(100))
 # What CLIP's images are normalised by.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+
+# Captions that pass the text tower at once when classes are told.
+_AT_ONCE = 256
 
 
 class CLIPModel(nn.Module):
@@ -71,12 +75,13 @@ class CLIPModel(nn.Module):
 
 @register("clip")
 @schema
-class CLIP(ContrastiveFamily):
+class CLIP(ContrastiveFamily, ClassFamily):
     """InfoNCE in both directions, the mean of both, with a learned temperature.
 
     Anchors are the B images of a batch, then its B captions; each is contrasted with the B of the
     other kind. The batch is the whole one, however many workers share it. The learned scale, one
     over the temperature, stays in [1, 100]: it is put back before each iteration of training.
+    An image is told to be of the class whose captions' mean embedding is nearest (zero-shot).
 
     The defaults are the text tower of CLIP's base models and MUC's views: a flip alone. A model
     that is no `open_clip` is given a linear projection without bias. MUC (appendix A.2) trains 35
@@ -211,6 +216,50 @@ class CLIP(ContrastiveFamily):
                 candidate_is_forget=batch.is_forget,
                 temperature=1 / scale,
             )
+
+    def represent(
+        self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
+    ) -> Float[Tensor, "n embedding"]:
+        """`embed_images`."""
+        return self.embed_images(model, images)
+
+    def class_logits(
+        self,
+        model: nn.Module,
+        represented: Float[Tensor, "n embedding"],
+        prompts: Prompts | None,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "n classes"]:
+        """Scaled cosines with one caption of each class, drawn anew; -inf for one without any."""
+        assert isinstance(model, CLIPModel)
+        assert prompts is not None
+        if model.training and torch.is_grad_enabled():
+            model.hold_scale()
+        tokens = prompts.drawn(generator)
+        own = tokens[own_rows(len(tokens))]
+        texts = gather_rows(self.embed_texts(model, own), len(tokens))
+        with full_precision(represented):
+            logits = unit_rows(represented) @ texts.T * model.scale
+        return logits.masked_fill(prompts.counts == 0, -math.inf)
+
+    def class_scores(self, model: nn.Module, prompts: Prompts | None) -> Scores:
+        """Cosines with the mean of each class's embedded captions (Radford et al., section 3.1.4).
+
+        -inf for a class without any.
+        """
+        assert prompts is not None
+        blocks = torch.split(prompts.tokens.long(), _AT_ONCE)
+        rows = torch.cat([self.embed_texts(model, block) for block in blocks])
+        own = functional.one_hot(prompts.classes, len(prompts.counts)).T
+        with full_precision(rows):
+            classes = unit_rows(own.to(rows.dtype) @ rows)
+
+        def scores(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n classes"]:
+            embedded = self.embed_images(model, images)
+            with full_precision(embedded):
+                return (embedded @ classes.T).masked_fill(prompts.counts == 0, -math.inf)
+
+        return scores
 
     def _check_architecture(self, model: OpenCLIP) -> None:
         config, _, text = model.configuration()

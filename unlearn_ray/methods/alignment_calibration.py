@@ -46,7 +46,11 @@ class AlignmentCalibration(Method):
     averaged, and two views serve every term.
 
     CLIP. Its pairs are of an image and a caption, in both directions. MUC takes 8 epochs of
-    AdamW at learning rate 2e-4, and searches alpha = gamma in [0.5, 1] and beta in [0, 1].
+    AdamW at learning rate 2e-4, and searches alpha = gamma in [0.5, 1] and beta in [0, 1]; there
+    is no code that says of which similarity. A constant c on every similarity, which is how far
+    the captions are from the images, changes no InfoNCE, but this loss by epsilon * (beta + gamma
+    - alpha) * c: with alpha = gamma it is beta that lowers retain pairs, too. Search it in [0, T],
+    which is [0, 1] for the cosine, or set gamma to alpha - beta.
 
     Attributes:
         alpha: weight of the negative alignment.

@@ -24,7 +24,7 @@ from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.data.base import Dataset, ForgetSet
-from unlearn_ray.families.base import ClassifierFamily, Family
+from unlearn_ray.families.base import ClassFamily, ClassifierFamily, Family, Prompts
 
 TrainsOn = Literal["retain", "forget", "all"]
 PartName = Literal["retain", "forget", "validation"]
@@ -42,6 +42,11 @@ class Samples(Protocol):
     @property
     def forgotten_classes(self) -> tuple[int, ...]:
         """Classes that the forget set has and the retain set lacks; none in sample unlearning."""
+        ...
+
+    @property
+    def prompts(self) -> Prompts | None:
+        """The captions of all classes' retain and forget images; None if the family reads none."""
         ...
 
     def size(self, part: PartName) -> int:
@@ -229,4 +234,10 @@ class ClassifierMethod(Method):
 def classifier_family(task: Task) -> ClassifierFamily:
     """The task's family, of a method that needs a classifier."""
     assert isinstance(task.family, ClassifierFamily)
+    return task.family
+
+
+def class_family(task: Task) -> ClassFamily:
+    """The task's family, of a method that needs one whose models tell classes."""
+    assert isinstance(task.family, ClassFamily)
     return task.family

@@ -1,4 +1,4 @@
-"""What an anchor is contrasted with: a queue of retain embeddings, and sums over some of them."""
+"""What anchors are contrasted with, sums over some of it, and when they are forgotten."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
-from unlearn_ray.families.base import ClassifierFamily
+from unlearn_ray.core.modes import in_eval_mode
+from unlearn_ray.families.base import ClassFamily
 from unlearn_ray.families.similarity import unit_rows
-from unlearn_ray.methods.base import Task, classifier_family
-from unlearn_ray.methods.shared import frozen_copy
+from unlearn_ray.methods.base import Task, class_family
+from unlearn_ray.methods.shared import accuracy, frozen_copy
 
 
 def row_mean(mask: Bool[Tensor, "a c"], values: Float[Tensor, "a c"]) -> Float[Tensor, " a"]:
@@ -30,6 +31,22 @@ def row_log_sum_exp(
     # A row without any keeps all its values: the gradient of log 0 would be NaN, chosen or not.
     sums = values.masked_fill(~mask & some, -math.inf).logsumexp(dim=1)
     return torch.where(some.squeeze(1), sums, empty)
+
+
+def push_and_pull(
+    positive: Bool[Tensor, "a c"], similarities: Float[Tensor, "a c"], *, soft: bool
+) -> Float[Tensor, ""]:
+    """Mean over anchors of the log-sum-exp of positives, less the mean of all others.
+
+    Args:
+        positive: which are.
+        similarities: of anchors with what they are contrasted with.
+        soft: less their log-sum-exp, instead of the mean.
+    """
+    # Without positives, all are negatives: log |N|.
+    push = row_log_sum_exp(positive, similarities, math.log(similarities.shape[1]))
+    pull = row_log_sum_exp if soft else row_mean
+    return (push - pull(~positive, similarities)).mean()
 
 
 class RetainQueue(nn.Module):
@@ -52,14 +69,14 @@ class RetainQueue(nn.Module):
         super().__init__()
         self.copy = frozen_copy(model)
         blocks = list(task.samples.blocks("retain", limit=size))
-        embeddings = [self._embed(classifier_family(task), images) for images, _ in blocks]
+        embeddings = [self._embed(class_family(task), images) for images, _ in blocks]
         self.register_buffer("embeddings", torch.cat(embeddings))
         self.register_buffer("classes", torch.cat([classes for _, classes in blocks]))
         self.register_buffer("pointer", torch.zeros_like(self.classes[0]))
 
     @torch.no_grad()
     def after(
-        self, batch: Batch, family: ClassifierFamily
+        self, batch: Batch, family: ClassFamily
     ) -> tuple[Float[Tensor, "queue d"], Int[Tensor, " queue"]]:
         """Embeddings and classes, once a retain batch has been written over the oldest."""
         rows = gather_rows(self._embed(family, batch.view(0)), batch.size)
@@ -81,6 +98,28 @@ class RetainQueue(nn.Module):
 
     @torch.no_grad()
     def _embed(
-        self, family: ClassifierFamily, images: Float[Tensor, "n 3 height width"]
+        self, family: ClassFamily, images: Float[Tensor, "n 3 height width"]
     ) -> Float[Tensor, "n d"]:
         return unit_rows(family.represent(self.copy, images))
+
+
+@torch.no_grad()
+def is_forgotten(model: nn.Module, task: Task) -> bool:
+    """Whether the model meets "Contrastive Unlearning"'s equation 8 (whole classes) or 9 (samples).
+
+    Equation 8: unseen samples of forgotten classes (forget samples, if there are none) are told
+    at most as often as by chance. Equation 9: forget samples are told at most as often as unseen
+    ones.
+    """
+    samples = task.samples
+    with in_eval_mode(model):
+        scores = class_family(task).class_scores(model, samples.prompts)
+    if set(samples.labels("forget").tolist()) <= set(samples.forgotten_classes):
+        found = accuracy(model, samples, "validation", samples.forgotten_classes, scores)
+        if found is None:
+            found = accuracy(model, samples, "forget", scores=scores)
+        return found is not None and found <= 1 / samples.num_classes
+    unseen, found = (
+        accuracy(model, samples, part, scores=scores) for part in ("validation", "forget")
+    )
+    return unseen is not None and found is not None and found <= unseen

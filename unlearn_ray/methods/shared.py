@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.schema import NonNegativeInt, PositiveInt, schema
+from unlearn_ray.families.base import Scores
 from unlearn_ray.methods.base import ClassifierMethod, PartName, Samples
 
 Blocks = Iterable[tuple[Tensor, Tensor]]
@@ -125,15 +126,20 @@ def one_epoch(recipe: Recipe, epoch: int) -> Recipe:
 
 @torch.no_grad()
 def accuracy(
-    model: nn.Module, samples: Samples, part: PartName, classes: tuple[int, ...] = ()
+    model: nn.Module,
+    samples: Samples,
+    part: PartName,
+    classes: tuple[int, ...] = (),
+    scores: Scores | None = None,
 ) -> float | None:
     """Share of a part's samples, in [0, 1], whose class the model predicts; in eval mode.
 
     Args:
-        model: a classifier; its training flag is left as it is.
+        model: a classifier, if there are no `scores`; its training flag is left as it is.
         samples: of the task.
         part: which.
         classes: count the samples of these alone; all if there are none.
+        scores: of classes, by the model (`ClassFamily.class_scores`).
 
     Returns:
         None if no sample is counted.
@@ -143,7 +149,8 @@ def accuracy(
         for images, labels in samples.blocks(part):
             among = torch.isin(labels, torch.tensor(classes, device=labels.device))
             mask = among if classes else torch.ones_like(among)
-            right += int(((model(images).argmax(dim=1) == labels) & mask).sum())
+            told = (scores or model)(images).argmax(dim=1)
+            right += int(((told == labels) & mask).sum())
             counted += int(mask.sum())
     return right / counted if counted else None
 
