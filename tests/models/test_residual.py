@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -76,6 +78,21 @@ def test_any_small_image_size(part: Model, image_size: int) -> None:
     features = backbone(torch.randn(2, 3, image_size, image_size))
     assert features.shape == (2, backbone.feature_size)
     assert torch.isfinite(features).all()
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_the_layout_in_memory_changes_no_gradient(width: int) -> None:
+    """oneDNN crashes on strided 1x1 convolutions of fewer than 16 channels in channels_last."""
+    backbone, images = ResNet18(width=width).build(48), torch.randn(64, 3, 48, 48)
+    direction = torch.randn(64, 8 * width)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        placed = copy.deepcopy(backbone).to(memory_format=layout)  # type: ignore[call-overload]
+        (placed(images.to(memory_format=layout)) * direction).sum().backward()
+        found.append({name: weight.grad for name, weight in placed.named_parameters()})
+    for name, gradient in found[0].items():
+        # Rounding puts some activations on the other side of a ReLU.
+        assert torch.dist(found[1][name], gradient) < 0.1 * gradient.norm(), name
 
 
 def test_seed_determines_the_weights() -> None:

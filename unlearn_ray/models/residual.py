@@ -7,9 +7,15 @@ from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 # torchvision's BasicBlock and Bottleneck: (in_channels, planes, stride, downsample) -> module.
 Block = Callable[[int, int, int, nn.Module | None], nn.Module]
+
+
+# oneDNN's gradient of a strided 1x1 convolution of fewer channels, in channels_last, writes past
+# its workspace: a crash, at 48 pixels and width 8 (uxlfoundation/oneDNN, issue 6035).
+_SAFE_CHANNELS = 16
 
 
 class ResidualBackbone(nn.Module):
@@ -70,8 +76,18 @@ def _stage(
     out = planes * expansion
     shortcut = None
     if stride != 1 or channels != out:
+        convolution = _Pointwise if channels < _SAFE_CHANNELS else nn.Conv2d
         shortcut = nn.Sequential(
-            nn.Conv2d(channels, out, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(out)
+            convolution(channels, out, kernel_size=1, stride=stride, bias=False),
+            nn.BatchNorm2d(out),
         )
     first = block(channels, planes, stride, shortcut)
     return nn.Sequential(first, *(block(out, planes, 1, None) for _ in range(depth - 1)))
+
+
+class _Pointwise(nn.Conv2d):
+    """A strided 1x1 convolution, computed without a stride; the same numbers."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return functional.conv2d(images[:, :, ::rows, ::columns], self.weight)
