@@ -31,7 +31,7 @@ from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.sparsity import Masks, apply_masks, magnitude_masks
 from unlearn_ray.engine.texts import Texts
 from unlearn_ray.engine.training import new_model
-from unlearn_ray.families.base import Family
+from unlearn_ray.families.base import Family, Prompts
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Method
 
@@ -59,13 +59,17 @@ def zeros_hold(model: nn.Module) -> bool:
 
 
 def read_by(family: Family) -> ResidentData:
-    """The digits, with their captions for a family that reads some."""
+    """The digits, with their captions and prompts for a family that reads some."""
     data = digits()
     if not family.reads_captions:
         return data
-    captions = CaptionedDigits(image_size=8).load(cache_folder()).train_captions
-    count = data.train_labels.shape[0]
-    return replace(data, train_texts=Texts.load(captions[:count], family, torch.device("cpu")))
+    captioned, cpu = CaptionedDigits(image_size=8), torch.device("cpu")
+    captions = captioned.load(cache_folder()).train_captions[: data.train_labels.shape[0]]
+    return replace(
+        data,
+        train_texts=Texts.load(captions, family, cpu),
+        prompts=Prompts.load(captioned.prompts(), family, cpu),
+    )
 
 
 def unlearned(method: Method, family: Family, forget: str) -> bool:

@@ -234,7 +234,7 @@ def test_embeddings_that_are_not_numbers_end_the_trial(tower: str) -> None:
 def test_a_prompt_that_the_family_refuses() -> None:
     long = ("an unusually long name of a class that nobody chose",)
     with pytest.raises(DataError, match="the context length is 9"):
-        watch(prompts=(*PROMPTS[:2], long)).evidence.probabilities("test")
+        watch(prompts=(*PROMPTS[:2], long))
 
 
 def test_one_class_has_probability_one() -> None:

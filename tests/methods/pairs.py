@@ -29,6 +29,7 @@ FAMILY = CLIP(
     embedding_size=32, context_length=24, text_width=32, text_heads=2, text_layers=1,
     augmentation=Augmentation(mean=MEAN, std=STD),
 )  # fmt: skip
+DIGITS = CaptionedDigits(image_size=8)
 RECIPE = {"optimizer": "adamw", "batch_size": 32, "weight_decay": 0.01}
 
 
@@ -48,7 +49,7 @@ class Layers(nn.Module):
 @cache
 def images() -> ImageData:
     """The first digits alone."""
-    every = CaptionedDigits(image_size=8).load(cache_folder())
+    every = DIGITS.load(cache_folder())
     return ImageData(
         every.train_images[:COUNT],
         every.train_labels[:COUNT],
@@ -61,7 +62,7 @@ def images() -> ImageData:
 
 @cache
 def data() -> ResidentData:
-    return ResidentData.load(images(), 10, FAMILY, COMPUTE.device)
+    return ResidentData.load(images(), 10, FAMILY, COMPUTE.device, DIGITS.prompts())
 
 
 def split(kind: str) -> Split:
@@ -131,7 +132,7 @@ def similarity(model: nn.Module, ids: np.ndarray) -> float:
 
 @torch.no_grad()
 def zero_shot(model: nn.Module, ids: np.ndarray) -> float:
-    """Share of images told by the nearest mean embedding of a class's captions."""
+    """Share of images told by the nearest mean embedding of a class's prompts."""
     prompts = task_of("class").samples.prompts
     scores = FAMILY.class_scores(model.eval(), prompts)
     told = scores(normalise(data().train_images[ids], MEAN, STD)).argmax(dim=1)

@@ -7,7 +7,6 @@ from functools import cached_property
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unlearn_ray.engine.features import BLOCK, Views, extract, in_blocks
 from unlearn_ray.engine.resident import ResidentData
@@ -84,13 +83,18 @@ class Embeddings:
 
     @cached_property
     def _classes(self) -> Float[Tensor, "classes d"]:
-        """Each class's prompts in one: the mean of their embeddings, at length 1."""
-        device = self._data.train_images.device
-        prompts = Texts.load(self._data.prompts, self._family, device)
-        rows, begins = prompts.of(torch.arange(len(self._data.prompts), device=device))
-        embedded = _EmbeddedTexts(prompts, self._model, self._family).with_rows(rows)[rows.cpu()]
-        means = [of_class.mean(dim=0) for of_class in embedded.tensor_split(begins[1:-1].cpu())]
-        return functional.normalize(torch.stack(means), dim=1)
+        prompts, model = self._data.prompts, self._model
+        assert prompts is not None
+        tokens = prompts.tokens
+        rows = torch.arange(len(tokens), device=tokens.device)
+        return prompts.means(
+            in_blocks(
+                model,
+                rows,
+                lambda block: self._family.embed_texts(model, tokens[block].long()),
+                "prompts",
+            )
+        )
 
     def _image_block(self, part: SetName, block: int) -> Tensor:
         if (part, block) not in self._images:

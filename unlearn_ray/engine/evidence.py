@@ -99,8 +99,7 @@ class ModelEvidence:
 
         Raises:
             NonFiniteLoss: an output, or the probe's training, became NaN or infinite.
-            DataError: the retain set is empty, and a probe is needed; a class's prompt is longer
-                than what the family reads.
+            DataError: the retain set is empty, and a probe is needed.
         """
         if part not in self._probabilities and self._family.reads_captions:
             self._probabilities[part] = self._embeddings.probabilities(part)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unlearn_ray.data.base import Captions, ImageData
 from unlearn_ray.engine.texts import Texts
-from unlearn_ray.families.base import Family
+from unlearn_ray.families.base import Family, Prompts
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ResidentData:
         train_labels, test_labels: int64, (N,).
         num_classes: number of classes of the dataset.
         train_texts, test_texts: captions as a family's tokens; None for one that reads none.
-        prompts: of each class, as text: only what classifies zero-shot reads them.
+        prompts: of the classes, likewise; also None if there are no classes.
     """
 
     train_images: UInt8[Tensor, "train height width 3"]
@@ -32,7 +32,7 @@ class ResidentData:
     num_classes: int
     train_texts: Texts | None = None
     test_texts: Texts | None = None
-    prompts: Captions = ()
+    prompts: Prompts | None = None
 
     @classmethod
     def load(
@@ -46,7 +46,7 @@ class ResidentData:
         """Copy the arrays to `device`, and what the family reads of the captions.
 
         Raises:
-            DataError: the family refuses a caption.
+            DataError: the family refuses a caption or a prompt.
         """
         train_images, train_labels, test_images, test_labels = (
             torch.tensor(array, device=device)
@@ -69,5 +69,5 @@ class ResidentData:
             num_classes,
             train_texts,
             test_texts,
-            prompts,
+            Prompts.load(prompts, family, device) if family.reads_captions and prompts else None,
         )

@@ -59,14 +59,10 @@ class TaskSamples:
         kept, forgotten = (set(self.labels(part).tolist()) for part in ("retain", "forget"))
         return tuple(sorted(forgotten - kept))
 
-    @cached_property
+    @property
     def prompts(self) -> Prompts | None:
-        """The captions of all classes' retain and forget images."""
-        texts = self._data.train_texts
-        if texts is None:
-            return None
-        trained_on = torch.cat([self._ids["retain"], self._ids["forget"]])
-        return texts.of_classes(trained_on, self._data.train_labels, self.num_classes)
+        """Of all classes, if the family reads captions."""
+        return self._data.prompts
 
     def size(self, part: PartName) -> int:
         """Number of samples."""

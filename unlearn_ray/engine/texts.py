@@ -10,7 +10,7 @@ from jaxtyping import Int, Int32, Int64
 from torch import Tensor
 
 from unlearn_ray.data.base import Captions
-from unlearn_ray.families.base import Family, Prompts
+from unlearn_ray.families.base import Family
 
 # COCO's 590,000 captions of 77 tokens would take 360 MB at once in int64.
 _AT_ONCE = 8192
@@ -78,19 +78,3 @@ class Texts:
         begins, ends = self.begins[ids], self.begins[ids + 1]
         places = uniform.to(ids.device, non_blocking=True) * (ends - begins)
         return self.tokens[self.rows[begins + places.long()]].long()
-
-    def of_classes(
-        self, ids: Int[Tensor, " n"], labels: Int[Tensor, " images"], num_classes: int
-    ) -> Prompts:
-        """Every class's captions, none twice.
-
-        Args:
-            ids: the images whose captions they are.
-            labels: the class of every image.
-            num_classes: of the dataset.
-        """
-        counts = self.begins.diff()
-        images = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-        pairs = torch.stack([labels[images], self.rows])[:, torch.isin(images, ids)]
-        classes, rows = torch.unique(pairs, dim=1)
-        return Prompts(self.tokens[rows], torch.bincount(classes, minlength=num_classes))

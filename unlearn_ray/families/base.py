@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,8 @@ from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.augmentation import Augmentation, contrastive_views
-from unlearn_ray.data.base import DatasetInfo
+from unlearn_ray.data.base import Captions, DatasetInfo
+from unlearn_ray.families.similarity import unit_rows
 from unlearn_ray.models.base import Model
 
 Scores = Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n classes"]]
@@ -65,25 +67,37 @@ class InfoNCE:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The captions of classes, as tokens on the device; a class may have none.
+    """What classes are told by, as tokens on the device.
 
     Attributes:
-        tokens: of captions, class by class, (P, L).
-        counts: how many of them each class has, (C,).
+        tokens: of all prompts, class by class, (P, L).
+        counts: how many of them each class has, one at least, (C,).
     """
 
     tokens: Int[Tensor, "prompts length"]
     counts: Int[Tensor, " classes"]
 
-    @property
-    def classes(self) -> Int[Tensor, " prompts"]:
-        """Of each caption."""
-        return torch.arange(len(self.counts), device=self.counts.device).repeat_interleave(
-            self.counts
-        )
+    @classmethod
+    def load(cls, prompts: Captions, family: Family, device: torch.device) -> Prompts:
+        """Let the family tokenise the prompts of each class.
+
+        Raises:
+            DataError: the family refuses one.
+        """
+        tokens = family.tokenise([*chain(*prompts)]).int()
+        counts = torch.tensor([len(of_class) for of_class in prompts])
+        return cls(tokens.to(device), counts.to(device))
+
+    def means(self, embedded: Float[Tensor, "prompts d"]) -> Float[Tensor, "classes d"]:
+        """Each class's prompts in one: the mean of their unit rows, at length 1.
+
+        Radford et al., section 3.1.4.
+        """
+        of_classes = torch.split(embedded, self.counts.tolist())
+        return unit_rows(torch.stack([rows.mean(dim=0) for rows in of_classes]))
 
     def drawn(self, generator: torch.Generator) -> Int64[Tensor, "classes length"]:
-        """One caption of each class, all being equally likely; any, of a class without.
+        """One prompt of each class, all being equally likely.
 
         Args:
             generator: on the CPU, so that every worker and device draws the same.
@@ -91,7 +105,7 @@ class Prompts:
         uniform = torch.rand(len(self.counts), generator=generator, dtype=torch.float64)
         places = uniform.to(self.counts.device, non_blocking=True) * self.counts
         begins = self.counts.cumsum(0) - self.counts
-        return self.tokens[(begins + places.long()).clamp(max=len(self.tokens) - 1)].long()
+        return self.tokens[begins + places.long()].long()
 
 
 @schema

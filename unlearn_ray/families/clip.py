@@ -14,7 +14,6 @@ from typing import Any, ClassVar, cast
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
@@ -36,7 +35,7 @@ LOG_SCALES = (0.0, math.log(100))
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Captions that pass the text tower at once when classes are told.
+# Prompts that pass the text tower at once when classes are told.
 _AT_ONCE = 256
 
 
@@ -230,7 +229,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
         prompts: Prompts | None,
         generator: torch.Generator,
     ) -> Float[Tensor, "n classes"]:
-        """Scaled cosines with one caption of each class, drawn anew; -inf for one without any."""
+        """Scaled cosines with one prompt of each class, drawn anew."""
         assert isinstance(model, CLIPModel)
         assert prompts is not None
         if model.training and torch.is_grad_enabled():
@@ -239,25 +238,20 @@ class CLIP(ContrastiveFamily, ClassFamily):
         own = tokens[own_rows(len(tokens))]
         texts = gather_rows(self.embed_texts(model, own), len(tokens))
         with full_precision(represented):
-            logits = unit_rows(represented) @ texts.T * model.scale
-        return logits.masked_fill(prompts.counts == 0, -math.inf)
+            return unit_rows(represented) @ texts.T * model.scale
 
     def class_scores(self, model: nn.Module, prompts: Prompts | None) -> Scores:
-        """Cosines with the mean of each class's embedded captions (Radford et al., section 3.1.4).
-
-        -inf for a class without any.
-        """
+        """Cosines with the mean of each class's embedded prompts."""
         assert prompts is not None
         blocks = torch.split(prompts.tokens.long(), _AT_ONCE)
         rows = torch.cat([self.embed_texts(model, block) for block in blocks])
-        own = functional.one_hot(prompts.classes, len(prompts.counts)).T
         with full_precision(rows):
-            classes = unit_rows(own.to(rows.dtype) @ rows)
+            classes = prompts.means(rows)
 
         def scores(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n classes"]:
             embedded = self.embed_images(model, images)
             with full_precision(embedded):
-                return (embedded @ classes.T).masked_fill(prompts.counts == 0, -math.inf)
+                return embedded @ classes.T
 
         return scores
 

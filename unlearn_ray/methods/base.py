@@ -46,7 +46,7 @@ class Samples(Protocol):
 
     @property
     def prompts(self) -> Prompts | None:
-        """The captions of all classes' retain and forget images; None if the family reads none."""
+        """Of all classes; None if the family reads no captions, or the dataset has no classes."""
         ...
 
     def size(self, part: PartName) -> int:

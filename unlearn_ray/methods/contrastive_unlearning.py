@@ -65,10 +65,10 @@ class ContrastiveUnlearning(Method):
 
     CLIP forgets whole classes (appendix D.6, without equations). Here equation 7 stands as it is,
     for the zero-shot classifier: embeddings are of images, logits are scaled cosines with one
-    caption of each class, drawn anew, and equation 8 takes the mean embedding of all its captions.
+    prompt of each class, drawn anew, and equation 8 takes the mean embedding of all its prompts.
     The code takes turns: an epoch of InfoNCE of retain pairs, and one of 0.5 L_UL (omega 3,
     temperature 0.07, exp s for s in the pull) by Adam at learning rate 1e-12, too little to move
-    float32 weights. At larger rates that draws retain images to the forgotten class's captions,
+    float32 weights. At larger rates that draws retain images to the forgotten class's prompts,
     which no retain pair has. Take "adamw" and search its rate in [1e-5, 1e-3].
 
     Official values are the defaults; class unlearning takes batches of 64 and one epoch. Search
