@@ -6,11 +6,16 @@ import os
 import tempfile
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import distributed, multiprocessing
+from torch import Tensor, distributed, multiprocessing
 
+from unlearn_ray.core.collective import rank
+from unlearn_ray.methods.base import Method
+
+Weights = dict[str, Tensor]
 # Each check returns nothing, or raises what is wrong.
 Checks = dict[str, Callable[[], None]]
 
@@ -31,6 +36,40 @@ def _join(rank: int, count: int, folder: str, work: Callable[[], None]) -> None:
         work()
     finally:
         distributed.destroy_process_group()
+
+
+def found_by_two(
+    methods: dict[str, Method],
+    unlearned: Callable[[Method, Weights], Weights],
+    before: Weights,
+    folder: Path,
+) -> dict[str, Weights]:
+    """What each method leaves of a model, once two workers have been seen to leave the same.
+
+    Args:
+        methods: by names of their own.
+        unlearned: a module's function: a method, and the weights before, to those after it.
+        before: given, because two workers would train another original, by roundings.
+        folder: an empty one.
+    """
+    torch.save(before, folder / "before.pt")
+    in_workers(2, partial(_save, methods, unlearned, folder))
+    found = {}
+    for name, method in methods.items():
+        found[name] = unlearned(method, before)
+        for worker in range(2):
+            theirs = torch.load(folder / f"{name}-{worker}.pt")
+            for key, value in found[name].items():
+                torch.testing.assert_close(theirs[key], value, rtol=0, atol=1e-9)
+    return found
+
+
+def _save(
+    methods: dict[str, Method], unlearned: Callable[[Method, Weights], Weights], folder: Path
+) -> None:
+    before = torch.load(folder / "before.pt")
+    for name, method in methods.items():
+        torch.save(unlearned(method, before), folder / f"{name}-{rank()}.pt")
 
 
 def noted(checks: Checks, path: Path) -> None:

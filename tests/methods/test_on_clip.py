@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ from tests.methods.pairs import FAMILY, RECIPE, original, retrained, similarity,
 from tests.tiny import SWEEP, tiny_sweep
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from tests.words import coco_files
-from tests.workers import in_workers
+from tests.workers import found_by_two
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.collective import rank
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.registry import find, parts
 from unlearn_ray.core.schema import field_values
@@ -214,23 +212,9 @@ def weights(method: Method, before: dict[str, Tensor]) -> dict[str, Tensor]:
     return model.state_dict()
 
 
-def _save(folder: Path) -> None:
-    before = torch.load(folder / "original.pt")
-    for name, method in SHARED.items():
-        torch.save(weights(method, before), folder / f"{name}-{rank()}.pt")
-
-
 @pytest.mark.slow
 def test_two_workers_find_what_one_finds(tmp_path: Path) -> None:
-    # Two workers would train another original, by roundings.
     before = original().state_dict()
-    torch.save(before, tmp_path / "original.pt")
-    in_workers(2, partial(_save, tmp_path))
-    for name, method in SHARED.items():
-        alone = weights(method, before)
-        moved = alone["backbone.first.weight"] - before["backbone.first.weight"].double()
+    for after in found_by_two(SHARED, weights, before, tmp_path).values():
+        moved = after["backbone.first.weight"] - before["backbone.first.weight"].double()
         assert moved.abs().max() > 1e-5
-        for worker in range(2):
-            theirs = torch.load(tmp_path / f"{name}-{worker}.pt")
-            for key, value in alone.items():
-                torch.testing.assert_close(theirs[key], value, rtol=0, atol=1e-9)

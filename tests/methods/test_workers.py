@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.methods.problem import CLASS, COMPUTE, FAMILY, RANDOM, SEED, data, new_model, original
-from tests.workers import in_workers
-from unlearn_ray.core.collective import rank
+from tests.workers import found_by_two
 from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.methods.adversarial import Adversarial
 from unlearn_ray.methods.bad_teacher import BadTeacher
@@ -61,22 +59,8 @@ def weights(method: Method, before: dict[str, Tensor]) -> dict[str, Tensor]:
     return model.state_dict()
 
 
-def _save(folder: Path) -> None:
-    before = torch.load(folder / "original.pt")
-    for name, method in METHODS.items():
-        torch.save(weights(method, before), folder / f"{name}-{rank()}.pt")
-
-
 @pytest.mark.slow
 def test_two_workers_find_what_one_finds(tmp_path: Path) -> None:
-    # Two workers would train another original, by roundings.
     before = original().state_dict()
-    torch.save(before, tmp_path / "original.pt")
-    in_workers(2, partial(_save, tmp_path))
-    for name, method in METHODS.items():
-        alone = weights(method, before)
-        assert not torch.equal(alone["classifier.weight"], before["classifier.weight"].double())
-        for worker in range(2):
-            theirs = torch.load(tmp_path / f"{name}-{worker}.pt")
-            for key, value in alone.items():
-                torch.testing.assert_close(theirs[key], value, rtol=0, atol=1e-9)
+    for after in found_by_two(METHODS, weights, before, tmp_path).values():
+        assert not torch.equal(after["classifier.weight"], before["classifier.weight"].double())

@@ -8,15 +8,6 @@ STUDY = ["sweep", "method", "study"]
 TRIAL = [*STUDY, "trial"]
 
 _NUMBERS = ("average_gap", "average_gap_percentage", "unlearning_seconds")
-# Columns that rows of an earlier version lack.
-_LATER = ("tug_of_war", "unlearning_method")
-
-
-def with_every_column(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows, with the columns that some or all of them may have been written without."""
-    rows = rows.assign(**{name: None for name in _LATER if name not in rows})
-    # Before studies had names of their own, a study's was its method's.
-    return rows.assign(unlearning_method=rows["unlearning_method"].fillna(rows["method"]))
 
 
 def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +21,6 @@ def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
         one seed), average_gap_percentage, unlearning_seconds (mean), unlearning_method,
         hyperparameters, failure.
     """
-    rows = with_every_column(rows)
     tuning = rows[rows["purpose"] == "tuning"].sort_values("seed")
     # A column without a single value has no type.
     tuning = tuning.astype(dict.fromkeys(_NUMBERS, float))

@@ -18,7 +18,7 @@ import pandas as pd
 from unlearn_ray.core.registry import parts
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
-from unlearn_ray.reporting.ranking import best_trials, scored_trials, with_every_column
+from unlearn_ray.reporting.ranking import best_trials, scored_trials
 
 _MINUTES_FROM = 120.0
 
@@ -173,7 +173,6 @@ def comparison(
     headers = metric_headers() if headers is None else headers
     counted = counted_columns() if counted is None else counted
     columns = _metric_columns(rows, counted)
-    rows = with_every_column(rows)
     trials = rows[rows["purpose"] != "reference"]
     current, notes = _newest_studies(trials)
     unprinted = [name for name in columns if name in stored_only_columns()]
