@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.restarts import stop_at_iteration
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Iteration, Progress, optimise, seeded
+from unlearn_ray.engine.loop import Iteration, optimise, seeded
 
 COMPUTE = Compute.detect()
 COUNT = 37
@@ -230,14 +231,10 @@ def test_a_requested_stop_saves_first(monkeypatch) -> None:
     memory = Memory(seconds_between=1e9)
     model, inputs, targets = problem()
 
-    def stop(progress: Progress) -> None:
-        if progress.iteration == 7:
-            raise StopRequested("run", "stopped", "go on")
-
     with pytest.raises(StopRequested):
         optimise(
             model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
-            compute=COMPUTE, checkpoints=memory, on_progress=stop,
+            compute=COMPUTE, checkpoints=memory, on_progress=stop_at_iteration(7),
         )  # fmt: skip
     assert [metadata["iteration"] for _, metadata in memory.saved] == ["7"]
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.restarts import stop_at_iteration
 from tests.toy import TwoLayerBackbone
 from tests.words import CONTEXT, Words
 from tests.workers import in_workers, noted
@@ -27,7 +28,7 @@ from unlearn_ray.data.augmentation import contrastive_views
 from unlearn_ray.data.base import Captions, ImageData, Split
 from unlearn_ray.engine.batches import Batches, Beside
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Iteration, Progress, seeded
+from unlearn_ray.engine.loop import Iteration, seeded
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.texts import Texts
 from unlearn_ray.engine.training import train_from_scratch
@@ -208,15 +209,10 @@ def test_the_same_captions_after_a_restart(tmp_path: Path) -> None:
     whole, expected = pretrained(seed=1)
     checkpoints = StoredCheckpoints(open_store(str(tmp_path)), "key", 600.0, at_end=False)
 
-    def stop(progress: Progress) -> bool:
-        if progress.iteration == 7:
-            raise StopRequested("test", "stopped", "go on")
-        return False
-
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("unlearn_ray.engine.loop.PROGRESS_SECONDS", 0.0)
         with pytest.raises(StopRequested):
-            pretrained(seed=1, checkpoints=checkpoints, on_progress=stop)
+            pretrained(seed=1, checkpoints=checkpoints, on_progress=stop_at_iteration(7))
         before = list(Recording.seen)
         after, model = pretrained(seed=1, checkpoints=checkpoints)
     assert 0 < len(after) < len(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.restarts import Kept, stop_at_report
 from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
@@ -105,23 +106,6 @@ class Busy(Method):
             model.classifier.bias[:5] += task.state.kept
 
 
-@dataclass
-class Kept:
-    """Checkpoints in memory."""
-
-    seconds_between: float = 0.0
-    at_end: bool = False
-    last: tuple[dict[str, Tensor], dict[str, str]] | None = None
-    iterations: list[int] = field(default_factory=list)
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        return self.last
-
-    def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        self.iterations.append(iteration)
-        self.last = ({name: value.clone() for name, value in tensors.items()}, dict(metadata))
-
-
 def data() -> ResidentData:
     noise = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (COUNT, 6, 6, 3), dtype=torch.uint8, generator=noise)
@@ -166,18 +150,9 @@ def test_a_restart_at_any_iteration_changes_nothing(
 ) -> None:
     monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     expected, weights = run(Busy(epochs=2))
-    seen = 0
-
-    def stop(_: Progress) -> bool:
-        nonlocal seen
-        seen += 1
-        if seen == stopped_at:
-            raise StopRequested("run", "stopped", "go on")
-        return False
-
     kept = Kept()
     with pytest.raises(StopRequested):
-        run(Busy(epochs=2), kept, stop)
+        run(Busy(epochs=2), kept, stop_at_report(stopped_at))
     resumed, found = run(Busy(epochs=2), kept)
     assert same(found, weights)
     assert resumed.iterations == expected.iterations

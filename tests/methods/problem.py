@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tests.restarts import Kept
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.augmentation import normalise
 from unlearn_ray.data.base import Split
@@ -90,21 +91,6 @@ def task_of(split: Split) -> Task:
         data(), split, augmentation=FAMILY.augmentation, seed=SEED, make_model=new_model
     )
     return Task(FAMILY, samples)
-
-
-@dataclass
-class Kept:
-    """Checkpoints in memory."""
-
-    seconds_between: float = 0.0
-    at_end: bool = False
-    last: tuple[dict[str, Tensor], dict[str, str]] | None = None
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        return self.last
-
-    def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        self.last = ({name: value.clone() for name, value in tensors.items()}, dict(metadata))
 
 
 @dataclass

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.methods.exact import CLASSES, prepared, small_model, small_task
-from tests.methods.problem import CLASS, RANDOM, Kept, Outcome, accuracy, original, run
+from tests.methods.problem import CLASS, RANDOM, Outcome, accuracy, original, run
+from tests.restarts import Kept, stop_at_report
 from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.engine import loop
-from unlearn_ray.engine.loop import Progress
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.adversarial import Adversarial
@@ -441,18 +441,9 @@ class TestRuns:
         monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
         expected = undisturbed()
         assert expected.report.iterations == 12 + 4 + 6
-        seen = 0
-
-        def stop(_: Progress) -> bool:
-            nonlocal seen
-            seen += 1
-            if seen == stopped_at:
-                raise StopRequested("run", "stopped", "go on")
-            return False
-
         kept = Kept()
         with pytest.raises(StopRequested):
-            run(QUICK, CLASS, kept, stop)
+            run(QUICK, CLASS, kept, stop_at_report(stopped_at))
         assert run(QUICK, CLASS, kept).same_as(expected.model)
 
     def test_what_a_run_draws_is_its_own(self) -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.methods.exact import small_model, small_task
-from tests.methods.problem import CLASS, Kept, original, run
+from tests.methods.problem import CLASS, original, run
+from tests.restarts import Kept, stop_at_iteration
 from tests.toy import random_batch
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine import loop
-from unlearn_ray.engine.loop import Progress
 from unlearn_ray.methods.boundary_expanding import BoundaryExpanding
 
 
@@ -71,13 +71,8 @@ def test_a_restart_changes_nothing(stopped_at: int, monkeypatch: pytest.MonkeyPa
     method = BoundaryExpanding(learning_rate=1e-3, batch_size=10, epochs=2)
     expected, kept = run(method, CLASS), Kept()
 
-    def stop(progress: Progress) -> bool:
-        if progress.iteration == stopped_at:
-            raise StopRequested("run", "stopped", "go on")
-        return False
-
     with pytest.raises(StopRequested):
-        run(method, CLASS, kept, stop)
+        run(method, CLASS, kept, stop_at_iteration(stopped_at))
     resumed = run(method, CLASS, kept)
     assert resumed.same_as(expected.model)
     assert resumed.report.iterations == expected.report.iterations

@@ -15,16 +15,15 @@ from tests.methods.problem import (
     LABELS,
     RANDOM,
     VALIDATION,
-    Kept,
     accuracy,
     original,
     run,
 )
+from tests.restarts import Kept, stop_at_iteration
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine import loop
-from unlearn_ray.engine.loop import Progress
 from unlearn_ray.families.supervised import Supervised, SupervisedModel
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.contrast import RetainQueue, is_forgotten
@@ -360,15 +359,9 @@ class TestRuns:
         method = ContrastiveUnlearning(variant="queue", **{**SMALL, "learning_rate": 1e-3})
         expected = run(method, RANDOM)
         for stop_at in (3, 8, 21):
-
-            def stop(progress: Progress, at: int = stop_at) -> bool:
-                if progress.iteration == at:
-                    raise StopRequested("run", "stopped", "go on")
-                return False
-
             kept = Kept()
             with pytest.raises(StopRequested):
-                run(method, RANDOM, kept, stop)
+                run(method, RANDOM, kept, stop_at_iteration(stop_at))
             again = run(method, RANDOM, kept)
             assert again.same_as(expected.model)
             assert again.report.iterations == expected.report.iterations

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from tests.methods.problem import CLASS, RANDOM, VALIDATION, Kept, accuracy, original, run
+from tests.methods.problem import CLASS, RANDOM, VALIDATION, accuracy, original, run
+from tests.restarts import Kept, stop_at_report
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.errors import StopRequested, TrialError
 from unlearn_ray.engine import loop
-from unlearn_ray.engine.loop import Progress
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Phase, Task
 from unlearn_ray.methods.scrub import SCRUB
@@ -152,18 +152,9 @@ class TestRuns:
     def test_a_restart_rewinds_to_the_same_epoch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
         expected = run(REWINDING, RANDOM)
-        seen = 0
-
-        def stop(_: Progress) -> bool:
-            nonlocal seen
-            seen += 1
-            if seen == 38:
-                raise StopRequested("run", "stopped", "go on")
-            return False
-
         kept = Kept()
         with pytest.raises(StopRequested):
-            run(REWINDING, RANDOM, kept, stop)
+            run(REWINDING, RANDOM, kept, stop_at_report(38))
         assert run(REWINDING, RANDOM, kept).same_as(expected.model)
 
     def test_rewinding_needs_unseen_samples_of_the_classes(self) -> None:
