@@ -195,3 +195,22 @@ def connected(nodes: Nodes) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def small_ray(cpus: int) -> Iterator[None]:
+    """A Ray of this process alone, with so many CPUs."""
+    import ray
+
+    ray.init(
+        "local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=80_000_000,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()

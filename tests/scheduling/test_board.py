@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import ray
 
+from tests.scheduling.nodes import small_ray
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine.loop import Progress
 from unlearn_ray.scheduling.board import Board, BoardReporter, Wish
@@ -18,16 +19,8 @@ HALF = Progress(iteration=5, iterations=10, loss=0.0, seconds=1.0)
 
 @pytest.fixture(scope="module", autouse=True)
 def one_cpu() -> Iterator[None]:
-    ray.init(
-        "local",
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=80_000_000,
-    )
-    yield
-    ray.shutdown()
+    with small_ray(1):
+        yield
 
 
 @ray.remote(num_cpus=0)

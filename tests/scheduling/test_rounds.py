@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from ray import tune
 
+from tests.scheduling.nodes import small_ray
 from unlearn_ray.scheduling import rounds
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
@@ -61,16 +61,8 @@ def two_slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
     monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1000")
-    ray.init(
-        "local",
-        num_cpus=ROOM,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=80_000_000,
-    )
-    yield
-    ray.shutdown()
+    with small_ray(ROOM):
+        yield
 
 
 def run(queues: list[Queue], retries: int = 1) -> tuple[list[Assignment], dict[Any, Ending], int]:
