@@ -440,6 +440,9 @@ def test_metrics_of_pairs_by_a_family_that_reads_no_captions(
     # The remedy is one.
     assert sweep.main([*given, "--set", "family=words"]) == 0
     capfd.readouterr()
+    chosen = "metrics=[emia_efficacy, {pair_alignment_matrices: {ids: [3, 20]}}]"
+    said = refused(*given, "--set", "family=words", "--set", chosen)
+    assert "pair_alignment_matrices.ids: 20: the training set has 20 samples; give ids" in said
     named = "name metrics among "
     for family, offered in (("words", True), ("simclr", False)):
         said = refused(*given, "--set", f"family={family}", "--set", "metrics=[test_accuracy]")

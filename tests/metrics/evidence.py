@@ -43,6 +43,13 @@ class GivenEvidence:
     def size(self, part: SetName) -> int:
         return len(self.given_labels[part])
 
+    def ids(self, part: SetName) -> Tensor:
+        """Forget and retain samples are interleaved, and none stands at its id's place."""
+        total = len(self.given_labels.get("forget", ())) + len(self.given_labels.get("retain", ()))
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(5))
+        forget, retain = order.split([self.size("forget"), self.size("retain")])
+        return {"forget": forget, "retain": retain, "test": torch.arange(self.size("test"))}[part]
+
     def labels(self, part: SetName) -> Tensor:
         return self.given_labels[part]
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from tests.metrics.evidence import SIZES, GivenEvidence, random_evidence
 from tests.metrics.test_attacks import naive_attack
-from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.registry import find, parts
+from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.metrics import pairs as pairs_module
 from unlearn_ray.metrics import retrieval_recall
-from unlearn_ray.metrics.base import Metric, Pairs
+from unlearn_ray.metrics.base import Metric, Pairs, SetName
 from unlearn_ray.metrics.pair_alignment_matrices import PairAlignmentMatrices
 from unlearn_ray.metrics.pair_attack import PairAttack
 from unlearn_ray.metrics.retrieval_recall import KS, RetrievalRecall
@@ -103,8 +104,8 @@ def test_pair_alignment_matrices(samples: int) -> None:
     arrays = PairAlignmentMatrices(samples=samples).measure(evidence).arrays
     assert len(arrays) == 6
     for part in ("forget", "retain"):
-        count = min(samples, SIZES[part])
-        found = [naive_matrix(model.given_pairs[part], count) for model in (before, evidence)]
+        places = list(range(min(samples, SIZES[part])))
+        found = [naive_matrix(model.given_pairs[part], places) for model in (before, evidence)]
         for name, expected in [
             (f"{part}_am_before", found[0]),
             (f"{part}_am_after", found[1]),
@@ -113,11 +114,44 @@ def test_pair_alignment_matrices(samples: int) -> None:
             torch.testing.assert_close(arrays[name], expected, rtol=0, atol=1e-14)
 
 
-def naive_matrix(pairs: Pairs, count: int) -> Tensor:
+def naive_matrix(pairs: Pairs, places: list[int]) -> Tensor:
     images, texts = pairs.images.double().tolist(), pairs.texts.double().tolist()
-    first = [rows[0] for rows in captions_of(pairs)[:count]]
-    table = [[cosine(image, texts[row]) for row in first] for image in images[:count]]
+    first = [captions_of(pairs)[place][0] for place in places]
+    table = [[cosine(images[place], texts[row]) for row in first] for place in places]
     return torch.tensor(table, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("sets", [("forget", "retain"), ("retain",)])
+def test_matrices_of_chosen_pairs(sets: tuple[SetName, ...]) -> None:
+    before = random_evidence(seed=2)
+    evidence = random_evidence(seed=1, before=before)
+    forget, retain = (evidence.ids(part).tolist() for part in ("forget", "retain"))
+    chosen = (forget[7], retain[88], forget[2], retain[0], forget[22], retain[31])
+    arrays = PairAlignmentMatrices(ids=chosen, sets=sets).measure(evidence).arrays
+    assert len(arrays) == 3 * len(sets)
+    wanted = {"forget": [7, 2, 22], "retain": [88, 0, 31]}
+    for part in sets:
+        expected = naive_matrix(evidence.given_pairs[part], wanted[part])
+        torch.testing.assert_close(arrays[f"{part}_am_after"], expected, rtol=0, atol=1e-14)
+        expected = naive_matrix(before.given_pairs[part], wanted[part]) - expected
+        torch.testing.assert_close(arrays[f"{part}_agm"], expected, rtol=0, atol=1e-14)
+
+
+def test_a_set_without_a_chosen_pair_has_no_rows() -> None:
+    evidence = random_evidence(before=random_evidence())
+    ids = tuple(evidence.ids("forget").tolist()[:2])
+    arrays = PairAlignmentMatrices(ids=ids).measure(evidence).arrays
+    assert arrays["forget_agm"].shape == (2, 2)
+    assert arrays["retain_agm"].shape == (0, 0)
+
+
+def test_chosen_pairs_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="ids are of training pairs, and sets has test"):
+        PairAlignmentMatrices(ids=(1,), sets=("forget", "test"))
+    info = CaptionedDigits(image_size=8).info()
+    PairAlignmentMatrices(ids=(info.train_size - 1,)).check(info)
+    with pytest.raises(ConfigError, match=f"ids: {info.train_size}: the training set has 1,437"):
+        PairAlignmentMatrices(ids=(3, info.train_size)).check(info)
 
 
 def test_matrices_of_forgotten_pairs_alone() -> None:

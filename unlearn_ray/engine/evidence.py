@@ -78,6 +78,10 @@ class ModelEvidence:
         """Number of samples of a set."""
         return self._ids[part].shape[0]
 
+    def ids(self, part: SetName) -> Int[Tensor, " n"]:
+        """Of a set's samples, in their order."""
+        return self._ids[part].cpu()
+
     def labels(self, part: SetName) -> Int[Tensor, " n"]:
         """True classes."""
         return self._device_labels(part).cpu()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
-from unlearn_ray.data.base import ForgetSet
+from unlearn_ray.data.base import DatasetInfo, ForgetSet
 
 SetName = Literal["retain", "forget", "test"]
 
@@ -43,6 +43,10 @@ class Evidence(Protocol):
 
     def size(self, part: SetName) -> int:
         """Number of samples of a set."""
+        ...
+
+    def ids(self, part: SetName) -> Int[Tensor, " n"]:
+        """Of a set's samples in the dataset: among the training images, or the test images."""
         ...
 
     def labels(self, part: SetName) -> Int[Tensor, " n"]:
@@ -109,6 +113,13 @@ class Metric(Part):
     def unsupported(cls, forget_set: ForgetSet) -> str | None:
         """Why this metric says nothing about such a forget set; None if it does."""
         return None
+
+    def check(self, info: DatasetInfo) -> None:
+        """Refuse, while planning, what no sample of the dataset can answer.
+
+        Raises:
+            ConfigError: a field that does not fit the dataset.
+        """
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure one model; one value per column."""

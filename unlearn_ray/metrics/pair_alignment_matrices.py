@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
+import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.registry import register
-from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.core.schema import NonNegativeInt, PositiveInt, schema
+from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.metrics.accuracy import require_samples
 from unlearn_ray.metrics.base import Evidence, Measurement, SetName
 from unlearn_ray.metrics.pairs import PairMetric
@@ -31,13 +35,32 @@ class PairAlignmentMatrices(PairMetric):
     Attributes:
         samples: the first of each set, at most this many: in the seed's permuted order, so that
             they are drawn at random.
+        ids: of the training pairs to show instead, their owner's; each set shows those that it
+            has, in this order.
         sets: whose pairs; the figure has the forget set's.
     """
 
     columns: ClassVar[dict[str, str]] = {}
 
     samples: PositiveInt = 6
+    ids: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
     sets: Annotated[tuple[SetName, ...], Field(min_length=1)] = ("forget", "retain")
+
+    @model_validator(mode="after")
+    def _ids_are_of_training_pairs(self) -> PairAlignmentMatrices:
+        if self.ids is not None and "test" in self.sets:
+            raise ValueError("ids are of training pairs, and sets has test; leave one of them out")
+        return self
+
+    def check(self, info: DatasetInfo) -> None:
+        """Every id is of a training pair."""
+        beyond = [number for number in self.ids or () if number >= info.train_size]
+        if beyond:
+            raise ConfigError(
+                f"{self.name}.ids: {beyond[0]}",
+                f"the training set has {info.train_size:,} samples",
+                f"give ids from 0 to {info.train_size - 1}",
+            )
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Three matrices of each set.
@@ -48,8 +71,9 @@ class PairAlignmentMatrices(PairMetric):
         require_samples(evidence, *self.sets)
         arrays: dict[str, Tensor] = {}
         for part in self.sets:
+            places = self._places(evidence, part)
             before, after = (
-                pair_matrix(model, part, self.samples) for model in (evidence.original, evidence)
+                pair_matrix(model, part, places) for model in (evidence.original, evidence)
             )
             arrays |= {
                 f"{part}_am_before": before,
@@ -58,9 +82,19 @@ class PairAlignmentMatrices(PairMetric):
             }
         return Measurement({}, arrays)
 
+    def _places(self, evidence: Evidence, part: SetName) -> list[int]:
+        if self.ids is None:
+            return list(range(min(self.samples, evidence.size(part))))
+        found = {number: place for place, number in enumerate(evidence.ids(part).tolist())}
+        return [found[number] for number in self.ids if number in found]
 
-def pair_matrix(evidence: Evidence, part: SetName, samples: int) -> Float[Tensor, "n n"]:
-    """Cosine of each of the first images with the first caption of each, in float64."""
-    pairs = evidence.pairs(part, min(samples, evidence.size(part)))
-    first = pairs.captions[pairs.begins[:-1]]
-    return unit(pairs.images) @ unit(pairs.texts[first]).T
+
+def pair_matrix(evidence: Evidence, part: SetName, places: Sequence[int]) -> Float[Tensor, "n n"]:
+    """Cosine of each of a set's images at these places with the first caption of each.
+
+    In float64.
+    """
+    pairs = evidence.pairs(part, max(places, default=0) + 1)
+    rows = torch.tensor(places, dtype=torch.int64)
+    captions = pairs.captions[pairs.begins[rows]]
+    return unit(pairs.images[rows]) @ unit(pairs.texts[captions]).T

@@ -309,6 +309,9 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
             if "family" in read:
                 at = nodes["family"]
                 read["family"].check(read["model"], info)
+        for metric in read.get("metrics", ()):
+            at = nodes.get("metrics", nodes["dataset"])
+            metric.check(info)
         for study in read.get("methods", ()):
             at = nodes["methods"].content[study.name]
             _check_others(study, read["dataset"], size, info, read.get("family"))
