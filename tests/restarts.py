@@ -45,7 +45,7 @@ def stop_at_iteration(number: int) -> Callable[[Progress], bool]:
 
 
 def stop_at_report(number: int) -> Callable[[Progress], bool]:
-    """Stop the run when it tells how far it is for the so-manieth time, from 1."""
+    """Stop the run at this report of how far it is, counted from 1."""
     seen = 0
 
     def stop(_: Progress) -> bool:
