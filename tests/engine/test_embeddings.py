@@ -24,6 +24,7 @@ from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.clip import CLIP, CLIPModel
 from unlearn_ray.metrics.base import Metric, SetName
+from unlearn_ray.metrics.pair_alignment_matrices import PairAlignmentMatrices
 
 FAMILY = CLIP(embedding_size=6, context_length=9, text_width=8, text_heads=2, text_layers=2)
 CPU = Compute(torch.device("cpu"))
@@ -134,6 +135,24 @@ def test_pairs_are_those_of_single_images_and_captions(
             for row, caption in zip(own.tolist(), captions_in(part)[place], strict=True):
                 alone = FAMILY.embed_texts(model, FAMILY.tokenise([caption]))[0]
                 torch.testing.assert_close(pairs.texts[row], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_chosen_pairs_are_found_by_their_ids() -> None:
+    watched = watch(original=watch(2).evidence)
+    for part, ids in IDS.items():
+        assert watched.evidence.ids(part).tolist() == ids.tolist()  # type: ignore[arg-type]
+    chosen = (int(SPLIT.forget[5]), int(SPLIT.retain[3]), int(SPLIT.forget[1]))
+    arrays = PairAlignmentMatrices(ids=chosen).measure(watched.evidence).arrays
+    assert arrays["retain_am_after"].shape == (1, 1)
+    model = watched.model.eval()
+    mean, std = FAMILY.augmentation.mean, FAMILY.augmentation.std
+    forgotten = [chosen[0], chosen[2]]
+    first = [IMAGES.train_captions[number][0] for number in forgotten]
+    with torch.no_grad():
+        images = normalise(torch.tensor(IMAGES.train_images[forgotten]), mean, std)
+        texts = FAMILY.embed_texts(model, FAMILY.tokenise(first))
+        expected = FAMILY.embed_images(model, images) @ texts.T
+    torch.testing.assert_close(arrays["forget_am_after"], expected.double(), rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_is_embedded_before_it_is_asked_for_nor_twice() -> None:

@@ -12,7 +12,6 @@ from torch.nn import functional
 # torchvision's BasicBlock and Bottleneck: (in_channels, planes, stride, downsample) -> module.
 Block = Callable[[int, int, int, nn.Module | None], nn.Module]
 
-
 # oneDNN's gradient of a strided 1x1 convolution of fewer channels, in channels_last, writes past
 # its workspace: a crash, at 48 pixels and width 8 (uxlfoundation/oneDNN, issue 6035).
 _SAFE_CHANNELS = 16
