@@ -89,6 +89,8 @@ def test_tug_of_war_is_not_shown_where_nothing_measured_it() -> None:
     text = plain_text(comparison(frame(small_sweep())))
     assert "ToW" not in text
     assert "\nfinetune (trial 1): " in text
+    best = best_trials(frame(small_sweep()))
+    assert list(best["unlearning_method"]) == ["finetune", "neggrad"]
 
 
 def test_one_seed_has_no_deviation() -> None:
