@@ -224,7 +224,7 @@ def _print_table(plan: Plan, store: Store, out: Console, ended: int) -> None:
     table = comparison(
         pd.DataFrame(rows),
         methods=[study.name for study in plan.sweep.studies],
-        counted=counted_columns(plan.sweep.setting.metrics),
+        counted=counted_columns(plan.sweep.metrics),
     )
     wanted = sum(study.wanted for study in plan.studies)
     if ended < wanted:

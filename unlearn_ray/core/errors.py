@@ -74,6 +74,10 @@ class StepFailed(UnlearnRayError):
     """A step could not be run to its end; what depends on it cannot run either."""
 
 
+class HeldElsewhere(StepFailed):
+    """Another process runs the step now; this one has something better to do than to wait."""
+
+
 class StopRequested(UnlearnRayError):
     """The sweep is being stopped; what runs saves a checkpoint and ends."""
 

@@ -48,7 +48,6 @@ class ClassAccuracy(Metric):
     """What the two accuracies share that tell forgotten from remaining classes, in percent."""
 
     in_average_gap: ClassVar[bool] = True
-    by_default: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = True
 
     @classmethod

@@ -29,6 +29,7 @@ class AlignmentMatrices(Metric):
     """
 
     columns: ClassVar[dict[str, str]] = {}
+    by_default: ClassVar[bool] = True
 
     samples: PositiveInt = 8
 

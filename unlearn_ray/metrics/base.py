@@ -93,8 +93,8 @@ class Metric(Part):
         columns: its columns, with the header of each in a printed table.
         in_average_gap: whether its (single) column counts in the average gap (MUC: EMIA, RA,
             TA, UA and CMIA, all in percent) of a sweep that measures it.
-        by_default: whether a sweep that names no metrics measures it: MUC's. What else counts
-            in the average gap thus counts where a sweep names it, and nowhere else.
+        by_default: whether a sweep that names no metrics measures it, as it does MUC's. What
+            else counts in the average gap counts where a sweep names it, and nowhere else.
         needs_classes: whether it says nothing of images of no classes: it asks for probabilities.
         needs_captions: whether it asks for pairs: it says nothing of a family that reads none.
         stored_only: columns that rows, files and queries have, and printed tables leave out.
@@ -104,7 +104,7 @@ class Metric(Part):
     room: ClassVar[str] = "unlearn_ray.metrics"
     columns: ClassVar[dict[str, str]]
     in_average_gap: ClassVar[bool] = False
-    by_default: ClassVar[bool] = True
+    by_default: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
     needs_captions: ClassVar[bool] = False
     stored_only: ClassVar[frozenset[str]] = frozenset()

@@ -37,6 +37,7 @@ class CMIAEfficacy(Metric):
 
     columns: ClassVar[dict[str, str]] = {"cmia_efficacy": "CMIA"}
     in_average_gap: ClassVar[bool] = True
+    by_default: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:

@@ -39,6 +39,7 @@ class EMIAEfficacy(Metric):
 
     columns: ClassVar[dict[str, str]] = {"emia_efficacy": "EMIA"}
     in_average_gap: ClassVar[bool] = True
+    by_default: ClassVar[bool] = True
 
     views: Annotated[int, Field(ge=2)] = 10
     members: PositiveInt = 10_000

@@ -21,6 +21,7 @@ class ForgetAccuracy(Metric):
 
     columns: ClassVar[dict[str, str]] = {"forget_accuracy": "UA"}
     in_average_gap: ClassVar[bool] = True
+    by_default: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:

@@ -27,6 +27,7 @@ class ForgettingScore(Metric):
         "forgetting_score": "FS",
         "forgetting_score_std": "FS std",
     }
+    by_default: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Mean and population standard deviation over the forget set.

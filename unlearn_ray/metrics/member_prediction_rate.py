@@ -39,7 +39,6 @@ class MemberPredictionRate(Metric):
         "member_rate_forget": "Member rate, forget",
         "member_rate_members": "Member rate, member-test",
     }
-    by_default: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:

@@ -34,6 +34,7 @@ class NegativeAlignment(Metric):
         "negative_alignment_mean": "NA mean",
         "negative_alignment_std": "NA std",
     }
+    by_default: ClassVar[bool] = True
 
     samples: PositiveInt = 5_000
 

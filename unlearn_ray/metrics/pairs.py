@@ -18,7 +18,6 @@ from unlearn_ray.metrics.similarity import ROWS_AT_A_TIME, unit
 class PairMetric(Metric):
     """A metric of what a model that reads captions makes of images and their captions."""
 
-    by_default: ClassVar[bool] = False
     needs_captions: ClassVar[bool] = True
 
 

@@ -17,6 +17,7 @@ class RetainAccuracy(Metric):
 
     columns: ClassVar[dict[str, str]] = {"retain_accuracy": "RA"}
     in_average_gap: ClassVar[bool] = True
+    by_default: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:

@@ -17,6 +17,7 @@ class TestAccuracy(Metric):
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy": "TA"}
     in_average_gap: ClassVar[bool] = True
+    by_default: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:

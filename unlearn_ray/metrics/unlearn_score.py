@@ -21,7 +21,6 @@ class UnlearnScore(Metric):
     """
 
     columns: ClassVar[dict[str, str]] = {"unlearn_score": "Unlearn score"}
-    by_default: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = True
 
     @classmethod

@@ -33,7 +33,6 @@ class ViewSimilarity(Metric):
         "view_similarity_forget": "View similarity, forget",
         "view_similarity_test": "View similarity, test",
     }
-    by_default: ClassVar[bool] = False
 
     views: Annotated[int, Field(ge=2)] = 10
 

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.pipeline.plan import Plan
+from unlearn_ray.pipeline.similar import remember
 from unlearn_ray.storage.processes import ProcessIdentity
 from unlearn_ray.storage.store import Store
 
@@ -64,8 +65,10 @@ _ADAPTER = TypeAdapter(Manifest)
 
 
 def announce(plan: Plan, store: Store) -> None:
-    """Write the manifest of a sweep that this process is about to run."""
+    """Write the manifest of a sweep that this process is about to run, and what its studies are."""
     sweep = plan.sweep
+    for study in sweep.studies:
+        remember(sweep, study, store)
     steps = (planned.step for planned in plan.references)
     manifest = Manifest(
         name=sweep.name,

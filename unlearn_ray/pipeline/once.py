@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import Any
 
 from unlearn_ray.core.collective import on_first, world_size
-from unlearn_ray.core.errors import LeaseLost, StepFailed, TrialError
+from unlearn_ray.core.errors import HeldElsewhere, LeaseLost, StepFailed, TrialError
 from unlearn_ray.pipeline.runtime import Produced, Runtime
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.storage.store import FileEntry, Lease, Record, Store, Work
@@ -118,7 +118,8 @@ def ensure(
             step runs (this process stood still) is waited for likewise.
 
     Raises:
-        StepFailed: an input has no record, or `give_up` said so.
+        StepFailed: an input has no record.
+        HeldElsewhere: `give_up` said so.
     """
     lost: Lease | None = None
     while True:
@@ -132,7 +133,7 @@ def ensure(
                 raise StepFailed(
                     f"{step}", f"its input {name} ({wanted}) is not in the store", "run that first"
                 )
-        lease = store.lease(step.key, _work(step, account))
+        lease = store.lease(step.key, work_of(step, account))
         if lease is not None:
             try:
                 return _run_leased(step, store, execute, account, lease)
@@ -141,11 +142,17 @@ def ensure(
                 _log.warning("%s: %s", step, error)
                 lost = lease
         if give_up():
-            raise StepFailed(f"{step}", "was given up while another process ran it", "run again")
+            raise HeldElsewhere(f"{step}", "another process runs it", "run the sweep again")
         time.sleep(POLL_SECONDS)
 
 
-def _work(step: Step, account: Account) -> Work:
+def may_run(step: Step, store: Store, account: Account) -> bool:
+    """Whether no other process runs a step now, as far as this one knows."""
+    return store.free(step.key, work_of(step, account))
+
+
+def work_of(step: Step, account: Account) -> Work:
+    """What others are told of a step that is run."""
     trial = account.trial and f", {account.trial}"
     return Work(step.kind, f"{step}{trial}", account.sweep)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.splits import never_trained
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.spending import Spending, spent_by
+from unlearn_ray.pipeline.similar import Change, changes
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.study import (
     REFERENCES,
@@ -24,6 +24,7 @@ from unlearn_ray.pipeline.study import (
     winner,
 )
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
+from unlearn_ray.pipeline.trial import evaluations, problem_key
 from unlearn_ray.storage.store import Store
 
 
@@ -46,6 +47,8 @@ class PlannedStudy:
         reports: the winner's steps on the reporting seeds; empty until the study has ended.
         reported: whether all of the winner's rows are in the store; one that failed stays so.
         reports_failed: of these rows, how many say so.
+        changed: whose code or data differs from that of a study that the store holds, where
+            nothing else does.
     """
 
     study: Study
@@ -56,6 +59,7 @@ class PlannedStudy:
     reports: list[PlannedStep]
     reported: bool
     reports_failed: int
+    changed: tuple[Change, ...] = ()
 
     @property
     def ended(self) -> int:
@@ -117,9 +121,12 @@ def reference_steps(sweep: Sweep, seed: int) -> list[Step]:
     """The steps of both reference models under one seed, each behind its inputs."""
     setting = sweep.setting
     original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
-    steps: list[Step] = [original, retrained, Evaluate(setting, seed, retrained)]
+    steps: list[Step] = [original, retrained]
     if seed in sweep.seeds.reporting:
-        steps.append(Evaluate(setting, seed, original))
+        steps += evaluations(retrained, sweep.measurements)
+        steps += evaluations(original, sweep.measurements)
+    else:
+        steps += evaluations(retrained, (sweep.objective,))
     ordered: dict[str, Step] = {}
     for step in steps:
         _add(step, ordered)
@@ -137,14 +144,14 @@ def report_steps(sweep: Sweep, study: Study, best: PastTrial) -> list[Step]:
     steps: list[Step] = []
     for seed in sweep.seeds.reporting:
         unlearn = Unlearn(sweep.setting, seed, study.at(best.point))
-        steps += [unlearn, Evaluate(sweep.setting, seed, unlearn)]
+        steps += [unlearn, *evaluations(unlearn, sweep.measurements)]
     return steps
 
 
 def sweep_rows(sweep: Sweep, store: Store) -> list[Row]:
     """The rows of a sweep's studies and of its reference models."""
     prefixes = [f"{study_key(sweep, study)}/" for study in sweep.studies]
-    prefixes.append(f"{REFERENCES}/{content_key(sweep.setting)}/")
+    prefixes.append(f"{REFERENCES}/{problem_key(sweep.setting)}/")
     return list(store.read_rows(*prefixes).to_pylist())
 
 
@@ -155,7 +162,13 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         StoreError: the store cannot be read, or a row in it is unreadable.
     """
     rows = sweep_rows(sweep, store)
-    names = {row["row"] for row in rows}
+    columns = [f"{column}_retrained" for one in sweep.metrics for column in one.columns]
+    # Rows that hold every metric, or say why not.
+    names = {
+        row["row"]
+        for row in rows
+        if row["state"] == "failed" or all(row.get(column) is not None for column in columns)
+    }
     failures = {row["row"] for row in rows if row["state"] == "failed"}
     stored = {kind: set(store.records(kind)) for kind in _KINDS}
 
@@ -170,11 +183,12 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     for study in sweep.studies:
         key = study_key(sweep, study)
         past = past_trials(rows, sweep, study)
-        made = PlannedStudy(study, key, past, sweep.trials(study), halted, [], False, 0)
+        changed = () if past else changes(sweep, study, store)
+        made = PlannedStudy(study, key, past, sweep.trials(study), halted, [], False, 0, changed)
         best = winner(past)
         reports = planned(report_steps(sweep, study, best)) if best and not made.left else []
         wanted_rows = {
-            row_name(key, sweep.name, "reporting", best.number, seed)
+            row_name(key, sweep.name, "reporting", best.number, best.point, seed)
             for seed in sweep.seeds.reporting
             if best is not None
         }
@@ -183,9 +197,9 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         studies.append(
             replace(made, reports=reports, reported=reported, reports_failed=len(failed))
         )
-    setting_key = content_key(sweep.setting)
+    problem = problem_key(sweep.setting)
     reference_names = {
-        reference_row_name(setting_key, sweep.name, method, seed)
+        reference_row_name(problem, sweep.name, method, seed)
         for seed in sweep.seeds.reporting
         for method in (RETRAIN, ORIGINAL)
     }

@@ -1,18 +1,21 @@
 """The rows of a result table: one per trial and seed, and one per reference model and seed.
 
 Columns: sweep, study (key), purpose, method (the study's name: its method's, or a person's own),
-unlearning_method (that it ran), trial, state, failure, seed, dataset, forget_set, family, model
+unlearning_method (that it ran), trial, point (hash of the searched fields, by which rows of one
+trial are known), state, failure, seed, dataset, forget_set, family, model
 (with its sparsity); hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
 `<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit),
 average_gap_percentage and tug_of_war; unlearning_seconds, retraining_seconds, evaluation_seconds;
 accelerator_hours_unlearn, accelerator_hours_evaluate; device, host, `version_<library>`;
-key_unlearn, key_original, key_retrained, key_evaluate; created.
+key_unlearn, key_original, key_retrained, key_evaluate (of the objective's metrics) and
+`key_evaluate_<metric>` of each other one; created. Rows of trials on the tuning seeds hold the
+objective's metrics; those of the result table hold all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps, tug_of_war
@@ -35,12 +38,18 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of the steps behind a row; None where there was no such step."""
+    """Keys of the steps behind a row; None where there was no such step.
+
+    Attributes:
+        evaluate: of the objective's metrics.
+        others: of every other metric, by its name.
+    """
 
     unlearn: str | None = None
     original: str | None = None
     retrained: str | None = None
     evaluate: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class Subject:
         study: key of the study; of a reference row, "".
         method: the study's name, `RETRAIN` or `ORIGINAL`.
         trial: its number; of a reference row, -1.
+        point: the hash of its searched fields; of a reference row, "".
         hyperparameters: the method with the trial's values; None for a reference.
     """
 
@@ -103,6 +113,7 @@ class Subject:
     method: str
     trial: int
     seed: int
+    point: str = ""
     hyperparameters: Method | None = None
 
 
@@ -114,6 +125,7 @@ def counted_columns(metrics: Collection[Metric]) -> list[str]:
 def row(
     subject: Subject,
     setting: Setting,
+    metrics: Collection[Metric],
     *,
     state: State,
     failure: str | None = None,
@@ -129,6 +141,7 @@ def row(
     Args:
         subject: what it is about.
         setting: of the sweep.
+        metrics: that the row holds.
         state: how the trial ended.
         failure: why it failed; None otherwise.
         values: what was measured, by column; None where nothing was.
@@ -149,6 +162,7 @@ def row(
         "method": subject.method,
         "unlearning_method": None if method is None else method.name,
         "trial": subject.trial,
+        "point": subject.point,
         "state": state,
         "failure": failure,
         "seed": subject.seed,
@@ -157,7 +171,7 @@ def row(
         "family": label(setting.family),
         "model": _model(setting),
         **_hyperparameters(method),
-        **_measured(setting.metrics, values, reference),
+        **_measured(metrics, values, reference),
         "unlearning_seconds": seconds.unlearning,
         "retraining_seconds": seconds.retraining,
         "evaluation_seconds": seconds.evaluation,
@@ -171,8 +185,9 @@ def row(
         "key_original": keys.original,
         "key_retrained": keys.retrained,
         "key_evaluate": keys.evaluate,
-        "created": origin.created,
     }
+    result |= {f"key_evaluate_{name}": key for name, key in keys.others.items()}
+    result["created"] = origin.created
     return result
 
 

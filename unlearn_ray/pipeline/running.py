@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from unlearn_ray.storage.store import Holder, Store
+from unlearn_ray.storage.store import DRIVER, Holder, Store
 
 Heartbeat = Literal["alive", "silent", "dead"]
 
@@ -69,7 +69,11 @@ class Observer:
 
 def running_steps(store: Store, observer: Observer) -> dict[str, list[Running]]:
     """What runs on a store now, by sweep; a lease that outlived its step is left out."""
-    holders = {key: one for key, one in store.holders().items() if not one.released}
+    holders = {
+        key: one
+        for key, one in store.holders().items()
+        if not one.released and one.work.kind != DRIVER
+    }
     complete = store.read_records((one.work.kind, key) for key, one in holders.items())
     found: defaultdict[str, list[Running]] = defaultdict(list)
     for key, holder in holders.items():

@@ -110,6 +110,7 @@ class Runtime:
     _data: _Recent[ResidentData] = field(default_factory=lambda: _Recent(2))
     _weights: _Recent[dict[str, Tensor]] = field(default_factory=lambda: _Recent(8))
     _evidence: _Recent[ModelEvidence] = field(default_factory=lambda: _Recent(8))
+    _latest: _Recent[ModelEvidence] = field(default_factory=lambda: _Recent(1))
     _splits: _Recent[Split] = field(default_factory=lambda: _Recent(8))
     _records: _Recent[Record] = field(default_factory=lambda: _Recent(256))
 
@@ -210,11 +211,10 @@ class Runtime:
                 original=original,
             )
 
-        if original is not None:
-            return make()
-        # Originals are asked for again by every trial; their features are worth keeping.
-        what = [key, setting.forget_set, setting.probe, setting.family, seed]
-        return self._evidence.get(content_key(what), make)
+        what = content_key([key, setting.forget_set, setting.probe, setting.family, seed])
+        # Originals are asked for again by every trial; any other model by its next metrics alone.
+        kept = self._evidence if original is None else self._latest
+        return kept.get(what, make)
 
     def _stored_weights(self, key: str) -> dict[str, Tensor]:
         for kind in ("pretrain", "retrain", "unlearn"):

@@ -12,7 +12,6 @@ from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.sparsity import Sparsity
 from unlearn_ray.families.base import Family
-from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -20,7 +19,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 @schema
 class Setting:
-    """The problem of a sweep: data, model, and how both are trained and measured.
+    """The problem of a sweep: data, model, how both are trained, and the probe that measures them.
 
     Attributes:
         validation: how many training images are kept out of all training: a count, or a
@@ -28,7 +27,6 @@ class Setting:
         training: the recipe of pretraining and retraining.
         sparsity: null for dense models; else both reference models are sparse, and what is
             pruned of them stays zero through every method.
-        metrics: in the order of the result table.
     """
 
     dataset: Dataset
@@ -39,4 +37,3 @@ class Setting:
     training: Recipe = Recipe()
     sparsity: Sparsity | None = None
     probe: Probe = Probe()
-    metrics: tuple[Metric, ...]

@@ -29,6 +29,7 @@ from unlearn_ray.engine.sparsity import Sparsity, magnitude_masks, masks_of, syn
 from unlearn_ray.engine.training import train_from_scratch
 from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.runtime import ARRAYS, MODEL, Produced, Runtime
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.storage.store import pack_tensors
@@ -245,21 +246,26 @@ class Unlearn(Step):
 
 @dataclass(frozen=True)
 class Evaluate(Step):
-    """Every metric of one model.
+    """Some metrics of one model.
+
+    Those of a sweep's objective are one step; each other metric is a step of its own, so that one
+    that is added later asks for nothing that was measured before.
 
     Attributes:
         model: the step whose model is measured.
+        metrics: what is measured.
     """
 
     kind: ClassVar[str] = "evaluate"
     revision: ClassVar[int] = 1
 
     model: Pretrain | Unlearn
+    metrics: tuple[Metric, ...]
 
     def own_config(self) -> dict[str, Any]:
         """Metrics, probe and forget set."""
         return {
-            "metrics": self.setting.metrics,
+            "metrics": self.metrics,
             "probe": self.setting.probe,
             "forget_set": self.setting.forget_set,
             "seed": self.seed,
@@ -285,7 +291,7 @@ class Evaluate(Step):
         )
         values: dict[str, float] = {}
         arrays: dict[str, Any] = {}
-        for metric in self.setting.metrics:
+        for metric in self.metrics:
             measured = metric.measure(evidence)
             values |= measured.values
             arrays |= {f"{metric.name}/{name}": array for name, array in measured.arrays.items()}
@@ -297,4 +303,6 @@ class Evaluate(Step):
         return Produced({ARRAYS: pack_tensors(arrays)} if arrays else {}, result)
 
     def __str__(self) -> str:
+        if len(self.metrics) == 1:
+            return f"evaluate {self.metrics[0].name} of {self.model}"
         return f"evaluate {self.model}"

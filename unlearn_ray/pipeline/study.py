@@ -1,7 +1,8 @@
 """A study's history: its trials as the rows in the store tell them.
 
 Rows are the only memory of a search. A study that starts anew reads them, tells the sampler
-what was finished, goes on with what was begun, and runs the rest.
+what was finished, goes on with what was begun, and runs the rest. A trial is its point: rows of
+different points are never taken for one trial, whatever number they carry.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unlearn_ray.core.errors import CorruptObject
-from unlearn_ray.core.keys import content_key
+from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.pipeline.rows import Purpose
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 
@@ -22,25 +23,46 @@ REFERENCES = "references"
 Row = Mapping[str, Any]
 
 
-def study_key(sweep: Sweep, study: Study) -> str:
-    """What a study's suggestions and scores depend on; not how many trials it is to have."""
+def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
+    """What a study's suggestions and scores depend on, in plain JSON values.
+
+    Not how many trials it is to have, nor what is measured beside the objective.
+    """
     search = sweep.search
-    return content_key(
-        {
-            "method": study.method.name,
-            **({} if study.own_name is None else {"name": study.own_name}),
-            "fixed": study.fixed,
-            "space": {name: vars(field) for name, field in study.space.items()},
-            "setting": sweep.setting,
-            "search": {"seed": search.seed, "startup": search.startup, "keep": search.keep},
-            "tuning": sweep.seeds.tuning,
-        }
-    )
+    identity = {
+        "method": study.method.code_identity(),
+        "name": study.own_name,
+        "fixed": study.fixed,
+        "space": {name: vars(field) for name, field in study.space.items()},
+        "setting": sweep.setting,
+        "objective": sweep.objective,
+        "search": {
+            "seed": search.seed,
+            "startup": search.startup,
+            "keep": search.keep,
+            "window": search.lag,
+        },
+        "tuning": sweep.seeds.tuning,
+    }
+    result: dict[str, Any] = plain(identity)
+    return result
 
 
-def row_name(study: str, sweep: str, purpose: Purpose, trial: int, seed: int) -> str:
+def study_key(sweep: Sweep, study: Study) -> str:
+    """The study's identity, hashed."""
+    return content_key(study_identity(sweep, study))
+
+
+def point_key(point: Mapping[str, Any]) -> str:
+    """A point's content, hashed: what names a trial."""
+    return content_key(point)
+
+
+def row_name(
+    study: str, sweep: str, purpose: Purpose, trial: int, point: Mapping[str, Any], seed: int
+) -> str:
     """The name of a row in the store: writing it twice is harmless."""
-    return f"{study}/{sweep}/{purpose}-{trial:06d}-{seed}"
+    return f"{study}/{sweep}/{purpose}-{trial:06d}-{point_key(point)}-{seed}"
 
 
 def reference_row_name(setting_key: str, sweep: str, method: str, seed: int) -> str:
@@ -57,12 +79,14 @@ class PastTrial:
         point: the searched fields.
         gaps: average gap of each tuning seed that was run, in the order of the seeds.
         state: `unfinished` has neither all seeds nor a row that says it ended.
+        failure: why it failed; None otherwise.
     """
 
     number: int
     point: dict[str, Any]
     gaps: tuple[float, ...]
     state: Literal["complete", "stopped", "failed", "unfinished"]
+    failure: str | None = None
 
     @property
     def score(self) -> float:
@@ -77,16 +101,34 @@ def mean(values: Iterable[float]) -> float:
 
 
 def past_trials(rows: Iterable[Row], sweep: Sweep, study: Study) -> list[PastTrial]:
-    """The trials of a study in the order of their numbers, whichever sweep ran them."""
+    """The trials of a study in the order of their numbers, whichever sweep ran them.
+
+    A number has one point: it is claimed with it. Where stores were merged by hand it may have
+    several; then the one whose rows were made first is the trial.
+    """
     key = study_key(sweep, study)
-    by_trial: dict[int, dict[int, Row]] = {}
+    by_number: dict[int, dict[str, dict[int, Row]]] = {}
     for row in rows:
         if row["study"] == key and row["purpose"] == "tuning":
-            by_trial.setdefault(int(row["trial"]), {})[int(row["seed"])] = row
-    return [_past(number, by_trial[number], sweep, study) for number in sorted(by_trial)]
+            points = by_number.setdefault(int(row["trial"]), {})
+            points.setdefault(row["point"], {})[int(row["seed"])] = row
+    return [
+        past_trial(number, min(by_number[number].items(), key=_made)[1], sweep, study)
+        for number in sorted(by_number)
+    ]
 
 
-def _past(number: int, rows: dict[int, Row], sweep: Sweep, study: Study) -> PastTrial:
+def _made(rows_of_point: tuple[str, dict[int, Row]]) -> tuple[str, str]:
+    point, rows = rows_of_point
+    return min(str(row["created"]) for row in rows.values()), point
+
+
+def past_trial(number: int, rows: Mapping[int, Row], sweep: Sweep, study: Study) -> PastTrial:
+    """One trial, from its rows by seed.
+
+    Raises:
+        CorruptObject: its hyperparameters cannot be read.
+    """
     first = next(iter(rows.values()))
     try:
         values = json.loads(first["hyperparameters"])
@@ -104,11 +146,11 @@ def _past(number: int, rows: dict[int, Row], sweep: Sweep, study: Study) -> Past
             break
         gaps.append(float(rows[seed]["average_gap"]))
     if "failed" in states:
-        state: Literal["complete", "stopped", "failed", "unfinished"] = "failed"
-    elif len(gaps) == len(sweep.seeds.tuning):
-        state = "complete"
-    else:
-        state = "stopped" if "stopped" in states else "unfinished"
+        failure = next(row["failure"] for row in rows.values() if row["state"] == "failed")
+        return PastTrial(number, point, tuple(gaps), "failed", failure)
+    if len(gaps) == len(sweep.seeds.tuning):
+        return PastTrial(number, point, tuple(gaps), "complete")
+    state: Literal["stopped", "unfinished"] = "stopped" if "stopped" in states else "unfinished"
     return PastTrial(number, point, tuple(gaps), state)
 
 

@@ -59,7 +59,10 @@ _REQUIRED: dict[str, type[Part]] = {
 }
 # Trials have folders of this name.
 _OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_SWEEP = ("name", "search", "seeds", "resources", "budget", "store", "checkpoint_minutes", "log")
+_SWEEP = (
+    *("name", "metrics", "search", "seeds", "resources", "budget", "store"),
+    *("checkpoint_minutes", "log"),
+)
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> Sweep:

@@ -17,11 +17,14 @@ from unlearn_ray.core.schema import (
     schema,
 )
 from unlearn_ray.methods.base import Method, Source
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.pipeline.setting import Setting
 
 RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
 RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
+
+DEFAULT_WINDOW = 4
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ class Search:
         keep: a trial goes on to its next tuning seed while its retrain gap is within the best
             `keep` percent of the study's trials at the same seed.
         concurrent: trials at a time over all studies; null leaves it to the cluster.
+        window: trial n of a study is suggested, and stopped, by the results of trials 0 to
+            n - window, and of no other: so the search is the same on every cluster and after
+            every restart. At most so many trials of a study run at a time. null is `concurrent`,
+            or 4 where that is left to the cluster.
     """
 
     trials: PositiveInt = 20
@@ -107,6 +114,12 @@ class Search:
     startup: PositiveInt = 5
     keep: Annotated[float, Field(gt=0, le=100)] = 50.0
     concurrent: PositiveInt | None = None
+    window: PositiveInt | None = None
+
+    @property
+    def lag(self) -> int:
+        """The window that is in force: trial n knows the trials up to n - lag."""
+        return self.window or self.concurrent or DEFAULT_WINDOW
 
 
 @schema
@@ -224,6 +237,7 @@ class Sweep:
 
     Attributes:
         name: of the sweep, in every row: letters, digits, `.`, `_` and `-`.
+        metrics: what the models of the result table are measured by, in its order.
         store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
         checkpoint_minutes: how often training saves what it needs to resume.
         log: where trials are shown beside the sweep's own table.
@@ -231,6 +245,7 @@ class Sweep:
 
     name: SweepName
     setting: Setting
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
     studies: tuple[Study, ...]
     search: Search = Search()
     seeds: Seeds = Seeds()
@@ -239,6 +254,17 @@ class Sweep:
     store: Annotated[str, Field(min_length=1)] = "./store"
     checkpoint_minutes: PositiveFloat = 10.0
     log: tuple[Logger, ...] = ()
+
+    @property
+    def objective(self) -> tuple[Metric, ...]:
+        """The metrics whose gaps are a trial's score; trials are measured by these alone."""
+        return tuple(metric for metric in self.metrics if metric.in_average_gap)
+
+    @property
+    def measurements(self) -> tuple[tuple[Metric, ...], ...]:
+        """What is measured in one step each: the objective's metrics, and every other one."""
+        others = tuple((one,) for one in self.metrics if not one.in_average_gap)
+        return (self.objective, *others)
 
     def trials(self, study: Study) -> int:
         """How many trials a study has: one where nothing is searched."""

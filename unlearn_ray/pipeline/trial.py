@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from unlearn_ray.core.errors import TrialError
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.once import Account, Uploaded, ensure, run_here, versions
 from unlearn_ray.pipeline.rows import (
     ORIGINAL,
@@ -22,15 +23,19 @@ from unlearn_ray.pipeline.rows import (
     Purpose,
     Scalar,
     Seconds,
+    State,
     Subject,
     row,
 )
 from unlearn_ray.pipeline.runtime import Runtime
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
-from unlearn_ray.pipeline.study import reference_row_name, row_name, study_key
+from unlearn_ray.pipeline.study import mean, point_key, reference_row_name, row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
-from unlearn_ray.storage.store import Record
+from unlearn_ray.storage.store import Record, Store
+
+# Groups of metrics that are one step each; the first is the objective's.
+Measurements = tuple[tuple[Metric, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -42,18 +47,26 @@ class TrialSeed:
         study: the study's key.
         name: the study's name.
         number: of the trial.
+        point: the trial's searched fields.
+        measurements: what its model is measured by.
         resources: that it runs on.
+        earlier: average gaps of the seeds that the trial ran before.
+        bar: a mean gap beyond which the trial ends here; None if it goes on in any case.
     """
 
     sweep: str
     study: str
     name: str
     number: int
+    point: Mapping[str, Any]
     setting: Setting
+    measurements: Measurements
     method: Method
     seed: int
     purpose: Purpose
     resources: Resources
+    earlier: tuple[float, ...] = ()
+    bar: float | None = None
 
     @classmethod
     def of(
@@ -61,27 +74,36 @@ class TrialSeed:
         sweep: Sweep,
         study: Study,
         number: int,
-        point: dict[str, Any],
+        point: Mapping[str, Any],
         seed: int,
         purpose: Purpose,
+        *,
+        earlier: Sequence[float] = (),
+        bar: float | None = None,
     ) -> TrialSeed:
-        """A trial of one of a sweep's studies, whose searched fields are `point`."""
+        """A trial of one of a sweep's studies; tuning measures the objective's metrics alone."""
         return cls(
             sweep=sweep.name,
             study=study_key(sweep, study),
             name=study.name,
             number=number,
+            point=point,
             setting=sweep.setting,
-            method=study.at(point),
+            measurements=(sweep.objective,) if purpose == "tuning" else sweep.measurements,
+            method=study.at(dict(point)),
             seed=seed,
             purpose=purpose,
             resources=sweep.resources.trial,
+            earlier=tuple(earlier),
+            bar=bar,
         )
 
     @property
     def row_name(self) -> str:
         """The name of its row."""
-        return row_name(self.study, self.sweep, self.purpose, self.number, self.seed)
+        return row_name(
+            self.study, self.sweep, self.purpose, self.number, self.point, self.seed
+        )
 
     @property
     def account(self) -> Account:
@@ -99,9 +121,20 @@ class TrialSeed:
             purpose=self.purpose,
             method=self.name,
             trial=self.number,
+            point=point_key(self.point),
             seed=self.seed,
             hyperparameters=self.method,
         )
+
+    @property
+    def unlearn(self) -> Unlearn:
+        """The step that makes its model."""
+        return Unlearn(self.setting, self.seed, self.method)
+
+    def state_after(self, gap: float) -> State:
+        """Whether the trial goes on, or would have gone on, after this seed's average gap."""
+        stops = self.bar is not None and mean((*self.earlier, gap)) > self.bar
+        return "stopped" if stops else "complete"
 
 
 @dataclass(frozen=True)
@@ -110,19 +143,25 @@ class Scored:
 
     Attributes:
         average_gap: to the retrained model; None if the trial failed.
+        stopped: whether the trial ends with this seed, clearly worse than its study's others.
         failure: why it failed.
         accelerator_hours: of the steps that were run for its row, now or earlier.
-        row: as written.
+        row: as it stands in the store.
     """
 
     average_gap: float | None
+    stopped: bool
     failure: str | None
     accelerator_hours: float
     row: dict[str, Scalar]
 
 
 def score(
-    trial: TrialSeed, runtime: Runtime, execute_training: Callable[[Step], Uploaded] | None = None
+    trial: TrialSeed,
+    runtime: Runtime,
+    execute_training: Callable[[Step], Uploaded] | None = None,
+    *,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> Scored:
     """Run what is not in the store yet, and write the row.
 
@@ -130,72 +169,135 @@ def score(
         trial: what to run; both reference models of its seed are in the store.
         runtime: of this process.
         execute_training: how unlearning is run; in this process if not given.
+        give_up: asked while another process runs a step of it.
+
+    Raises:
+        HeldElsewhere: `give_up` said so.
     """
 
     def here(step: Step) -> Uploaded:
         return run_here(step, runtime)
 
-    unlearn = Unlearn(trial.setting, trial.seed, trial.method)
-    evaluate = Evaluate(trial.setting, trial.seed, unlearn)
-    references = _References.of(trial.setting, trial.seed)
-    reference = runtime.record(references.evaluated)
-    retrained = runtime.record(references.retrained)
+    unlearn = trial.unlearn
+    reference = _reference_values(trial, runtime.record)
+    retrained = runtime.record(Retrain(trial.setting, trial.seed))
     runtime.record(unlearn.original)
     seen = {unlearn.original.key, unlearn.key}
     failure: str | None = None
     started = time.monotonic()
     try:
         unlearned = ensure(
-            unlearn, runtime.store, execute_training or here, trial.account, seen=seen
+            unlearn,
+            runtime.store,
+            execute_training or here,
+            trial.account,
+            seen=seen,
+            give_up=give_up,
         ).record
-        evaluated = ensure(evaluate, runtime.store, here, trial.account, seen=seen).record
+        evaluated = [
+            ensure(step, runtime.store, here, trial.account, seen=seen, give_up=give_up).record
+            for step in evaluations(unlearn, trial.measurements)
+        ]
     except TrialError as error:
         failure = str(error)
         # There is no record that could tell.
         hours = Hours(trial.resources.accelerator_hours(time.monotonic() - started), 0.0)
         written = _failed_row(trial, failure, hours, runtime.compute.name)
     else:
-        hours = Hours(*(_hours_for(trial.row_name, one) for one in (unlearned, evaluated)))
+        hours = Hours(
+            _hours_for(trial.row_name, [unlearned]), _hours_for(trial.row_name, evaluated)
+        )
         written = _complete_row(trial, hours, unlearned, evaluated, reference, retrained)
-    runtime.store.write_row(trial.row_name, written)
-    gap = written["average_gap"]
+    if not runtime.store.write_row(trial.row_name, written):
+        written = _grown(trial.row_name, written, runtime.store)
+    gap, told = written["average_gap"], written["failure"]
     assert gap is None or isinstance(gap, float | int)
-    return Scored(None if gap is None else float(gap), failure, hours.total, written)
+    return Scored(
+        average_gap=None if gap is None else float(gap),
+        stopped=written["state"] == "stopped",
+        failure=None if told is None else str(told),
+        accelerator_hours=hours.total,
+        row=written,
+    )
 
 
-def _hours_for(row: str, record: Record) -> float:
-    """Accelerator hours that a step took for this row: another row's step costs it nothing."""
-    return record.accelerator_hours if record.row == row else 0.0
+def _grown(name: str, written: dict[str, Scalar], store: Store) -> dict[str, Scalar]:
+    """A row that was there before: it stays, and takes the metrics that have come since."""
+    stands = store.row(name)
+    assert stands is not None, "a row that could not be created exists"
+    if "failed" in (stands["state"], written["state"]):
+        return stands
+    store.extend_row(name, written)
+    return {**written, **{column: v for column, v in stands.items() if v is not None}}
+
+
+def evaluations(
+    model: Pretrain | Unlearn, measurements: Measurements
+) -> list[Evaluate]:
+    """The steps that measure a model."""
+    return [Evaluate(model.setting, model.seed, model, metrics) for metrics in measurements]
+
+
+def _reference_values(
+    trial: TrialSeed, record: Callable[[Step], Record]
+) -> dict[str, float]:
+    retrained = Retrain(trial.setting, trial.seed)
+    return _values(record(step) for step in evaluations(retrained, trial.measurements))
+
+
+def _values(evaluated: Any) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for record in evaluated:
+        values |= record.result["values"]
+    return values
+
+
+def _hours_for(row: str, records: Collection[Record]) -> float:
+    """Accelerator hours of a row's own steps: another row's step costs it nothing."""
+    return sum(record.accelerator_hours for record in records if record.row == row)
 
 
 def _complete_row(
     trial: TrialSeed,
     hours: Hours,
     unlearned: Record,
-    evaluated: Record,
-    reference: Record,
+    evaluated: Sequence[Record],
+    reference: dict[str, float],
     retrained: Record,
 ) -> dict[str, Scalar]:
-    return row(
+    written = row(
         trial.subject,
         trial.setting,
+        _flat(trial.measurements),
         state="complete",
-        values=evaluated.result["values"],
-        reference=reference.result["values"],
+        values=_values(evaluated),
+        reference=reference,
         seconds=Seconds(
             unlearning=unlearned.result["seconds"],
             retraining=retrained.result["seconds"],
-            evaluation=evaluated.result["seconds"],
+            evaluation=sum(record.result["seconds"] for record in evaluated),
         ),
         hours=hours,
         keys=Keys(
             unlearn=unlearned.key,
             original=unlearned.inputs["original"],
             retrained=retrained.key,
-            evaluate=evaluated.key,
+            evaluate=evaluated[0].key,
+            others=_other_keys(trial.measurements, evaluated),
         ),
         origin=_origin(unlearned),
     )
+    return {**written, "state": trial.state_after(float(written["average_gap"] or 0.0))}
+
+
+def _flat(measurements: Measurements) -> tuple[Metric, ...]:
+    return tuple(metric for group in measurements for metric in group)
+
+
+def _other_keys(measurements: Measurements, evaluated: Sequence[Record]) -> dict[str, str]:
+    """Keys of what measured each metric beside the objective's, by the metric's name."""
+    beside = zip(measurements[1:], evaluated[1:], strict=True)
+    return {metric.name: record.key for (metric,), record in beside}
 
 
 def lost_row(trial: TrialSeed, failure: str) -> dict[str, Scalar]:
@@ -208,12 +310,13 @@ def _failed_row(trial: TrialSeed, failure: str, hours: Hours, device: str) -> di
     return row(
         trial.subject,
         trial.setting,
+        _flat(trial.measurements),
         state="failed",
         failure=failure,
         seconds=Seconds(),
         hours=hours,
         keys=Keys(
-            unlearn=Unlearn(trial.setting, trial.seed, trial.method).key,
+            unlearn=trial.unlearn.key,
             original=Pretrain(trial.setting, trial.seed).key,
             retrained=Retrain(trial.setting, trial.seed).key,
         ),
@@ -221,45 +324,41 @@ def _failed_row(trial: TrialSeed, failure: str, hours: Hours, device: str) -> di
     )
 
 
-@dataclass(frozen=True)
-class _References:
-    retrained: Retrain
-    evaluated: Evaluate
-
-    @classmethod
-    def of(cls, setting: Setting, seed: int) -> _References:
-        retrained = Retrain(setting, seed)
-        return cls(retrained, Evaluate(setting, seed, retrained))
+def problem_key(setting: Setting) -> str:
+    """What rows of reference models are kept under."""
+    return content_key(setting)
 
 
 def reference_row(
-    sweep: str, setting: Setting, seed: int, method: str, record: Callable[[Step], Record]
+    sweep: Sweep, seed: int, method: str, record: Callable[[Step], Record]
 ) -> tuple[str, dict[str, Scalar]]:
     """The name and the row of a reference model (`RETRAIN` or `ORIGINAL`) that was evaluated."""
-    model = Retrain(setting, seed) if method == RETRAIN else Pretrain(setting, seed)
-    evaluate = Evaluate(setting, seed, model)
-    trained, evaluated = record(model), record(evaluate)
-    references = _References.of(setting, seed)
-    reference = record(references.evaluated)
+    setting, retrained = sweep.setting, Retrain(sweep.setting, seed)
+    model = retrained if method == RETRAIN else Pretrain(setting, seed)
+    trained = record(model)
+    evaluated = [record(step) for step in evaluations(model, sweep.measurements)]
+    reference = [record(step) for step in evaluations(retrained, sweep.measurements)]
     written = row(
-        Subject(sweep=sweep, study="", purpose="reference", method=method, trial=-1, seed=seed),
+        Subject(sweep=sweep.name, study="", purpose="reference", method=method, trial=-1, seed=seed),
         setting,
+        sweep.metrics,
         state="complete",
-        values=evaluated.result["values"],
-        reference=reference.result["values"],
+        values=_values(evaluated),
+        reference=_values(reference),
         seconds=Seconds(
-            retraining=record(references.retrained).result["seconds"],
-            evaluation=evaluated.result["seconds"],
+            retraining=record(retrained).result["seconds"],
+            evaluation=sum(each.result["seconds"] for each in evaluated),
         ),
         hours=Hours(),
         keys=Keys(
             original=Pretrain(setting, seed).key if method == ORIGINAL else None,
-            retrained=references.retrained.key,
-            evaluate=evaluate.key,
+            retrained=retrained.key,
+            evaluate=evaluated[0].key,
+            others=_other_keys(sweep.measurements, evaluated),
         ),
         origin=_origin(trained),
     )
-    return reference_row_name(content_key(setting), sweep, method, seed), written
+    return reference_row_name(problem_key(setting), sweep.name, method, seed), written
 
 
 def _origin(trained: Record) -> Origin:

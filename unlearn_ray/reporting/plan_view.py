@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from unlearn_ray.pipeline.plan import Plan, PlannedStep, PlannedStudy
+from unlearn_ray.pipeline.steps import Evaluate
+
+# Most evaluations of one study that are listed.
+_SHOWN = 10
 
 
 def plan_view(plan: Plan, store: str) -> str:
@@ -17,20 +21,41 @@ def plan_view(plan: Plan, store: str) -> str:
     ]
     lines += _never_trained(plan)
     lines += ["", f"Studies (tuning seeds {_listed(plan.sweep.seeds.tuning)}):"]
-    lines += [f"  {_study(planned)}" for planned in plan.studies]
+    for planned in plan.studies:
+        lines += [f"  {_study(planned)}", *(f"    {change}" for change in planned.changed)]
     reporting = plan.sweep.seeds.reporting
     lines += ["", f"Reporting (seeds {_listed(reporting)}), each study's best trial:"]
-    lines += [f"  {_report(planned, len(reporting))}" for planned in plan.studies]
+    for planned in plan.studies:
+        lines += [f"  {_report(planned, len(reporting))}", *_to_measure(planned)]
     lines += _budget(plan)
+    return "\n".join([*lines, "", _to_run(plan)])
+
+
+def _to_run(plan: Plan) -> str:
+    if plan.complete:
+        return "Nothing is left to run."
     steps = sum(not planned.stored for planned in plan.references)
     trials = sum(planned.left for planned in plan.studies)
-    lines += [
-        "",
-        "Nothing is left to run."
-        if plan.complete
-        else f"To run: {steps} of {len(plan.references)} reference steps, {trials} trials.",
-    ]
-    return "\n".join(lines)
+    measured = sum(len(_missing(planned)) for planned in plan.studies)
+    further = f", {measured} evaluations of best trials" if measured else ""
+    return (
+        f"To run: {steps} of {len(plan.references)} reference steps, {trials} trials{further}."
+    )
+
+
+def _missing(planned: PlannedStudy) -> list[Evaluate]:
+    """What a reported winner is still to be measured by: metrics that came later."""
+    steps = [report.step for report in planned.reports if not report.stored]
+    if not all(isinstance(step, Evaluate) for step in steps):
+        return []  # it is still to be run
+    return [step for step in steps if isinstance(step, Evaluate)]
+
+
+def _to_measure(planned: PlannedStudy) -> list[str]:
+    missing = _missing(planned)
+    shown = [f"    {step}  {step.key}  to run" for step in missing[:_SHOWN]]
+    more = len(missing) - len(shown)
+    return [*shown, f"    and {more} more"] if more else shown
 
 
 def _never_trained(plan: Plan) -> list[str]:
@@ -79,4 +104,6 @@ def _report(planned: PlannedStudy, seeds: int) -> str:
         return f"{planned.study.name}: after its study"
     if planned.reported:
         return f"{planned.study.name}: in the store"
+    if _missing(planned):
+        return f"{planned.study.name}: metrics to be measured"
     return f"{planned.study.name}: up to {seeds} runs"

@@ -2,7 +2,8 @@
 
 Every piece of work is a job that waits for something on the cluster and starts as soon as what
 it needs is in the store: evaluations after trainings, the studies after the tuning seeds'
-references, a winner's reporting runs after its study and that seed's references.
+references, a winner's reporting runs after its study and that seed's references. Several drivers
+may work on one store: what another one runs is put off, and something else done meanwhile.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from unlearn_ray.core.errors import BadInput, StepFailed, WorkerLeaving
-from unlearn_ray.pipeline.once import Account, Done, ensure, run_here
+from unlearn_ray.core.errors import BadInput, HeldElsewhere, StepFailed, WorkerLeaving
+from unlearn_ray.pipeline.once import Account, Done, ensure, may_run, run_here
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
-from unlearn_ray.pipeline.study import past_trials, row_name, winner
+from unlearn_ray.pipeline.study import PastTrial, Row, past_trials, point_key, winner
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, lost_row, reference_row, score
 from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
@@ -31,8 +32,8 @@ from unlearn_ray.scheduling.board import Board
 from unlearn_ray.scheduling.capacity import JOINING_SECONDS, Room, check_fits
 from unlearn_ray.scheduling.cluster import cluster
 from unlearn_ray.scheduling.environment import starts_own_cluster
-from unlearn_ray.scheduling.jobs import Job, Jobs
-from unlearn_ray.scheduling.search import Assignment, Ending
+from unlearn_ray.scheduling.jobs import Job, Jobs, Later
+from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.tuning_rows import TuningRows
@@ -40,8 +41,6 @@ from unlearn_ray.scheduling.worker import Workplace
 from unlearn_ray.storage.store import Store
 
 STUDIES = "studies"
-# What a row of another sweep's trial costs this one.
-_FREE = {"accelerator_hours_unlearn": 0.0, "accelerator_hours_evaluate": 0.0}
 # Each training keeps a controller of Ray Train and a thread beside the driver.
 MOST_TRAININGS = 32
 
@@ -93,19 +92,21 @@ def never_placed(plan: Plan, address: str) -> list[BadInput]:
 
 @ray.remote  # type: ignore[untyped-decorator]
 def _run_step(step: Step, account: Account, workplace: Workplace, board: Any) -> Done:
-    """Run a step in a worker process."""
+    """Run a step in a worker process, which waits for no other process."""
     notice.heed_sigterm()
     with notice.at_work():
         runtime = workplace.runtime(board)
-        return ensure(step, runtime.store, partial(run_here, runtime=runtime), account)
+        execute = partial(run_here, runtime=runtime)
+        return ensure(step, runtime.store, execute, account, give_up=lambda: True)
 
 
 @ray.remote  # type: ignore[untyped-decorator]
 def _run_report(trial: TrialSeed, workplace: Workplace, resources: Resources, board: Any) -> Scored:
-    """Run a study's winner under one reporting seed in a worker process."""
+    """Run a study's winner under one reporting seed in a worker process, which waits for none."""
     notice.heed_sigterm()
     with notice.at_work():
-        return score(trial, workplace.runtime(board), executor(workplace, resources, board))
+        execute = executor(workplace, resources, board)
+        return score(trial, workplace.runtime(board), execute, give_up=lambda: True)
 
 
 class _Driver:
@@ -128,6 +129,7 @@ class _Driver:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board: Any = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self.trials_failed = 0
+        self.lease = store.start_driver(self.sweep.name)
         self.left = {study.key: study.left for study in plan.studies}
         self.spending = plan.spending
         self.numbers = itertools.count()
@@ -151,6 +153,7 @@ class _Driver:
             watcher.join()
             if self.stop.is_set():
                 self._stop_steps()
+            self.lease.finish()
         trials = sum(min(one.ended, one.wanted) for one in self.progress.studies.values())
         return Tally(self.trials_failed, trials)
 
@@ -181,16 +184,19 @@ class _Driver:
         if any(planned.halted and planned.ended < planned.wanted for planned in self.plan.studies):
             self._halt()
         for planned in self.plan.studies:
-            states = [trial.state for trial in planned.past]
-            best = winner(planned.past)
-            self.progress.studies[planned.study.name] = StudyProgress(
-                wanted=planned.wanted,
-                complete=states.count("complete"),
-                stopped=states.count("stopped"),
-                failed=states.count("failed"),
-                best=best.score if best else None,
-                to_report=len(self.sweep.seeds.reporting),
-            )
+            self._show_study(planned, planned.past)
+
+    def _show_study(self, planned: PlannedStudy, past: list[PastTrial]) -> None:
+        states = [trial.state for trial in past]
+        best = winner(past)
+        self.progress.studies[planned.study.name] = StudyProgress(
+            wanted=planned.wanted,
+            complete=states.count("complete"),
+            stopped=states.count("stopped"),
+            failed=states.count("failed"),
+            best=best.score if best else None,
+            to_report=len(self.sweep.seeds.reporting),
+        )
 
     # Reference models
 
@@ -213,7 +219,10 @@ class _Driver:
         return jobs
 
     def _run(self, step: Step) -> None:
-        done = self._run_training(step) if isinstance(step, Pretrain) else self._run_task(step)
+        try:
+            done = self._run_training(step) if isinstance(step, Pretrain) else self._run_task(step)
+        except HeldElsewhere as error:
+            raise Later from error
         if done.record.sweep == self.sweep.name:
             self._spend(step.key, done.record.accelerator_hours)
         self.progress.steps_done += 1
@@ -228,23 +237,29 @@ class _Driver:
             board=self.board,
         )
         account = Account(self.sweep.name, self.sweep.resources.training.accelerators)
-        return ensure(step, self.store, execute, account, give_up=self.stop.is_set)
+        return ensure(step, self.store, execute, account, give_up=lambda: True)
 
     def _run_task(self, step: Step) -> Done:
         resources = self.sweep.resources.trial
         task = _run_step.options(**_task_options(resources))
         account = Account(self.sweep.name, resources.accelerators)
+        self._check_free(step, account)
         done: Done = _fetch(task.remote(step, account, self.workplace, self.board), str(step))
         return done
+
+    def _check_free(self, step: Step, account: Account) -> None:
+        """Put off what another process runs, before a worker is asked for."""
+        if not may_run(step, self.store, account):
+            raise Later
 
     def _write_references(self, seed: int) -> None:
         def record(step: Step) -> Any:
             return self.store.record(step.kind, step.key)
 
         for method in (RETRAIN, ORIGINAL):
-            self.store.write_row(
-                *reference_row(self.sweep.name, self.sweep.setting, seed, method, record)
-            )
+            name, row = reference_row(self.sweep, seed, method, record)
+            if not self.store.write_row(name, row):
+                self.store.extend_row(name, row)  # a metric may have come since
 
     # Studies
 
@@ -257,10 +272,9 @@ class _Driver:
         return Job(name=STUDIES, work=self._run_studies, after=frozenset(after))
 
     def _run_studies(self) -> None:
-        self._adopt_rows()
         run_studies(
             self.sweep,
-            {planned.study.name: planned.past for planned in self.plan.studies},
+            self._studies_as_they_are(),
             self.workplace,
             self.board,
             on_start=self._on_start,
@@ -274,6 +288,25 @@ class _Driver:
             for planned in unlaunched:
                 self._add_reports(planned)
 
+    def _studies_as_they_are(self) -> list[SharedStudy]:
+        """The studies, with what other drivers have run since the plan was made."""
+        rows = sweep_rows(self.sweep, self.store)
+        studies = []
+        for planned in self.plan.studies:
+            past = past_trials(rows, self.sweep, planned.study)
+            self._adopt_rows(rows, {trial.number: trial for trial in past}, planned)
+            ended = sum(t.state != "unfinished" and t.number < planned.wanted for t in past)
+            before, self.left[planned.key] = self.left[planned.key], planned.wanted - ended
+            self._show_study(planned, past)
+            if before > 0 and self.left[planned.key] == 0:
+                self._add_reports(planned)
+            studies.append(
+                SharedStudy(
+                    self.sweep, planned.study, past, self.store, self.lease.key, self._on_end
+                )
+            )
+        return studies
+
     def _halt(self) -> None:
         self.progress.halted = True
         self.progress.note("the budget is spent: no further trial is launched")
@@ -285,25 +318,31 @@ class _Driver:
         self.spending.note(item, hours)
         self.progress.hours = self.spending.total
 
-    def _adopt_rows(self) -> None:
-        """Rows of the same study under another sweep's name stand in this sweep's table, too."""
-        rows = sweep_rows(self.sweep, self.store)
-        own = {row["row"] for row in rows if row["sweep"] == self.sweep.name}
+    def _adopt_rows(
+        self, rows: list[Row], trials: dict[int, PastTrial], planned: PlannedStudy
+    ) -> None:
+        own = {
+            (row["trial"], row["seed"])
+            for row in rows
+            if row["study"] == planned.key and row["sweep"] == self.sweep.name
+        }
         for row in rows:
-            if row["purpose"] == "tuning" and row["sweep"] != self.sweep.name:
-                name = row_name(row["study"], self.sweep.name, "tuning", row["trial"], row["seed"])
-                if name not in own:
-                    mine = {k: v for k, v in row.items() if k != "row"}
-                    self.store.write_row(name, {**mine, "sweep": self.sweep.name, **_FREE})
+            if (
+                row["study"] == planned.key
+                and row["purpose"] == "tuning"
+                and (row["trial"], row["seed"]) not in own
+                and row["point"] == point_key(trials[row["trial"]].point)
+            ):
+                self.tuning_rows.adopt(row, trials[row["trial"]].point)
 
     def _on_start(self, assignment: Assignment) -> None:
         self.progress.studies[assignment.study].running += 1
 
     def _on_end(self, assignment: Assignment, ending: Ending) -> None:
         study = self.progress.studies[assignment.study]
-        study.running -= 1
+        if ending.rows is None:
+            study.running -= 1
         if ending.state == "complete":
-            assert ending.gap is not None
             study.complete += 1
             study.best = ending.gap if study.best is None else min(study.best, ending.gap)
         elif ending.state == "stopped":
@@ -314,11 +353,14 @@ class _Driver:
             self.progress.note(
                 f"failed: {assignment.study} trial {assignment.number}: {ending.failure}"
             )
-        self.tuning_rows.settle(assignment, ending)
-        planned = self._planned(assignment.study)
+        if ending.rows is None:
+            self.tuning_rows.settle(assignment, ending)
+        else:
+            for row in ending.rows.values():
+                self.tuning_rows.adopt(row, assignment.point)
         for seed, hours in zip(self.sweep.seeds.tuning, ending.hours, strict=False):
-            name = row_name(planned.key, self.sweep.name, "tuning", assignment.number, seed)
-            self._spend(name, hours)
+            self._spend(self.tuning_rows.name(assignment, seed), hours)
+        planned = self._planned(assignment.study)
         self.left[planned.key] -= 1
         if self.left[planned.key] == 0:
             self._later(partial(self._add_reports, planned))
@@ -349,12 +391,15 @@ class _Driver:
 
     def _run_report(self, trial: TrialSeed) -> None:
         resources = self.sweep.resources.trial
+        self._check_free(trial.unlearn, trial.account)
         task = _run_report.options(**_task_options(resources))
         sent = task.remote(trial, self.workplace, resources, self.board)
         what = f"{trial.name} on reporting seed {trial.seed}"
         failure: str | None
         try:
             scored: Scored = _fetch(sent, what)
+        except HeldElsewhere as error:
+            raise Later from error
         except _WorkerLost as error:
             failure = error.reason
             self.store.write_row(trial.row_name, lost_row(trial, failure))

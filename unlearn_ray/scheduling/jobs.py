@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+
+
+# How long a job that has to wait for another process waits before it is tried again, at most:
+# less than half a lease's time, so that a silent holder is watched without a gap.
+LONGEST_WAIT_SECONDS = 5.0
+
+
+class Later(Exception):
+    """Raised by a job's work that cannot be done now: it is done again in a moment."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +25,7 @@ class Job:
 
     Attributes:
         name: unique.
-        work: blocks until it is done, or raises.
+        work: blocks until it is done, or raises; `Later` gives its slot to the others.
         after: names of the jobs that must be done first.
         slots: "training" jobs run as many at a time as the cluster has room for.
     """
@@ -37,6 +48,8 @@ class Jobs:
     _waiting: dict[str, Job] = field(default_factory=dict)
     _running: dict[str, Job] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
+    _tries: Counter[str] = field(default_factory=Counter)
+    _not_before: dict[str, float] = field(default_factory=dict)
     _ended: queue.SimpleQueue[tuple[str, BaseException | None]] = field(
         default_factory=queue.SimpleQueue
     )
@@ -59,26 +72,40 @@ class Jobs:
             self._start_ready()
             if not self._running and not self._waiting:
                 return
-            assert self._running, "jobs wait for jobs that were never added"
+            assert self._running or self._not_before, "jobs wait for jobs that were never added"
             try:
                 name, error = self._ended.get(timeout=poll_seconds)
             except queue.Empty:
                 continue
             with self._lock:
-                self._running.pop(name)
+                job = self._running.pop(name)
+                if isinstance(error, Later):
+                    self._put_off(job)
+                    continue
                 self._done.add(name)
             if error is not None:
                 raise error
+
+    def _put_off(self, job: Job) -> None:
+        self._tries[job.name] += 1
+        wait = min(LONGEST_WAIT_SECONDS, 0.5 * 1.5 ** min(self._tries[job.name], 9))
+        self._not_before[job.name] = time.monotonic() + wait
+        self._waiting[job.name] = job
 
     def _start_ready(self) -> None:
         with self._lock:
             for job in list(self._waiting.values()):
                 used = sum(other.slots == job.slots for other in self._running.values())
                 limit = self.limits.get(job.slots)
-                if job.after <= self._done and (limit is None or used < limit()):
+                ready = job.after <= self._done and self._is_time(job)
+                if ready and (limit is None or used < limit()):
                     del self._waiting[job.name]
+                    self._not_before.pop(job.name, None)
                     self._running[job.name] = job
                     threading.Thread(target=self._work, args=(job,), daemon=True).start()
+
+    def _is_time(self, job: Job) -> bool:
+        return time.monotonic() >= self._not_before.get(job.name, 0.0)
 
     def _work(self, job: Job) -> None:
         error: BaseException | None = None

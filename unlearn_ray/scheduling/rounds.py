@@ -81,8 +81,10 @@ class Round(StaysInDriver, Searcher):  # type: ignore[misc]
         """Nothing: rows are the only memory."""
 
 
-class SeedRungs(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
-    """Tune's scheduler: after each tuning seed, stop what is clearly worse.
+class Watching(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
+    """Tune's scheduler: first come, first served; it tells the search how trials fare.
+
+    A trial ends itself after the tuning seed at which it is clearly worse than others.
 
     Args:
         search: knows every study's trials.
@@ -97,9 +99,9 @@ class SeedRungs(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide after one seed; Tune does not ask after a trial's last."""
-        stop = self.search.should_stop(trial.trial_id, result)
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+        """Note one seed; Tune does not tell of a trial's last here."""
+        self.search.note(trial.trial_id, result)
+        return str(TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Note what Tune starts the trial again for, or gives it up for.
@@ -197,7 +199,7 @@ class Rounds:
                 self.trainable,
                 tune_config=tune.TuneConfig(
                     search_alg=part,
-                    scheduler=SeedRungs(self.search),
+                    scheduler=Watching(self.search),
                     num_samples=trials,
                     reuse_actors=True,
                     trial_name_creator=_trial_name,

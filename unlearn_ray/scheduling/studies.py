@@ -18,7 +18,7 @@ from ray.tune.execution import class_cache
 from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving
 from unlearn_ray.pipeline.once import Uploaded
 from unlearn_ray.pipeline.steps import Step
-from unlearn_ray.pipeline.study import PastTrial, mean
+from unlearn_ray.pipeline.study import mean
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, score
 from unlearn_ray.scheduling import notice
@@ -26,17 +26,16 @@ from unlearn_ray.scheduling.capacity import Room
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
     FAILURE,
+    GAPS,
     HOURS,
     LAST,
     METRIC,
     SEEDS_RUN,
     SHOWN,
-    Assignment,
-    Ending,
-    Queue,
+    STOPPED,
     StudiesSearch,
-    StudySearch,
 )
+from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import Workplace
 
@@ -79,8 +78,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same, warm process."""
         self.trial = new_config
-        self.gaps: list[float] = []
-        self.hours: list[float] = []
+        self.gaps: tuple[float, ...] = ()
+        self.hours: tuple[float, ...] = ()
         return True
 
     def step(self) -> dict[str, Any]:
@@ -97,21 +96,29 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         except UnlearnRayError as error:
             # No row says so: once the store or the data are mended, the trial is run again.
             return self._result(last=True, done=True, failure=str(error))
-        self.hours.append(scored.accelerator_hours)
+        self.hours += (scored.accelerator_hours,)
         if scored.average_gap is None:
             return self._result(last=True, done=True, failure=scored.failure)
-        self.gaps.append(scored.average_gap)
+        self.gaps += (scored.average_gap,)
         last = len(self.gaps) == len(seeds)
-        return {**self._result(last=last, done=last), **self._shown(scored)}
+        done = last or scored.stopped
+        return {
+            **self._result(last=last, done=done, stopped=scored.stopped),
+            **self._shown(scored),
+        }
 
-    def _result(self, *, last: bool, done: bool, failure: str | None = None) -> dict[str, Any]:
+    def _result(
+        self, *, last: bool, done: bool, stopped: bool = False, failure: str | None = None
+    ) -> dict[str, Any]:
         """What Tune and the search are told; an interrupted trial is done, but not at its last."""
         return {
             METRIC: mean(self.gaps) if failure is None and self.gaps else None,
+            GAPS: self.gaps,
             SEEDS_RUN: len(self.gaps),
             LAST: last,
+            STOPPED: stopped,
             FAILURE: failure,
-            HOURS: tuple(self.hours),
+            HOURS: self.hours,
             "done": done,
         }
 
@@ -119,7 +126,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """What loggers show of a seed; nothing where there are none."""
         if not self.sweep.log:
             return {}
-        columns = [column for metric in self.sweep.setting.metrics for column in metric.columns]
+        columns = [column for metric in self.sweep.objective for column in metric.columns]
         value, gap = SHOWN
         return {
             **{value + column: scored.row[column] for column in columns},
@@ -130,7 +137,18 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """Unlearn, evaluate, write the row."""
         number, hyperparameters = self.trial["trial"], self.trial["hyperparameters"]
         point = {name: hyperparameters[name] for name in study.space}
-        trial = TrialSeed.of(self.sweep, study, number, point, seed, "tuning")
+        bars: tuple[float | None, ...] = self.trial["bars"]
+        run = len(self.gaps)
+        trial = TrialSeed.of(
+            self.sweep,
+            study,
+            number,
+            point,
+            seed,
+            "tuning",
+            earlier=self.gaps,
+            bar=bars[run] if run < len(bars) else None,
+        )
         return score(
             trial,
             self.workplace.runtime(self.board),
@@ -147,23 +165,9 @@ def _callbacks(sweep: Sweep) -> list[Any]:
     return callbacks(sweep)
 
 
-def queues(sweep: Sweep, past: dict[str, list[PastTrial]]) -> list[Queue]:
-    """What each study still has to run, from its rows."""
-    made = []
-    for study in sweep.studies:
-        trials = past[study.name]
-        ended = {trial.number for trial in trials if trial.state != "unfinished"}
-        told = [trial for trial in trials if trial.number in ended]
-        search = StudySearch(study.name, study.space, sweep.search, told) if study.space else None
-        begun = {trial.number: trial.point for trial in trials if trial.number not in ended}
-        numbers = [n for n in range(sweep.trials(study)) if n not in ended]
-        made.append(Queue(study.name, search, begun, numbers, study.fixed))
-    return made
-
-
 def run_studies(
     sweep: Sweep,
-    past: dict[str, list[PastTrial]],
+    studies: list[SharedStudy],
     workplace: Workplace,
     board: Any,
     *,
@@ -172,11 +176,11 @@ def run_studies(
     may_launch: Callable[[], bool],
     stopping: Callable[[], bool],
 ) -> None:
-    """Run every trial that the rows do not hold yet; returns when all that started have ended.
+    """Run every trial that has not ended; returns when all that started here have ended.
 
     Args:
-        sweep: its studies.
-        past: the trials of each study so far.
+        sweep: with its resources.
+        studies: its studies, as far as they are.
         workplace: of the actors.
         board: for progress.
         on_start: told each trial that starts.
@@ -184,12 +188,18 @@ def run_studies(
         may_launch: asked before every trial; after the first no, there are no more.
         stopping: asked all along.
     """
-    waiting = queues(sweep, past)
     if not may_launch():
         return
-    room = Room(sweep.resources.trial, sweep.search.concurrent)
     resources = sweep.resources.trial
-    search = StudiesSearch(waiting, room, may_launch, on_start, on_end, resources.retries)
+    room = Room(resources, sweep.search.concurrent)
+    search = StudiesSearch(
+        studies,
+        room,
+        lambda: may_launch() and not stopping(),
+        on_start,
+        on_end,
+        resources.retries,
+    )
     trainable = tune.with_resources(
         tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
         tune.PlacementGroupFactory([own_resources(resources)]),

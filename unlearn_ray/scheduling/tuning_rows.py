@@ -1,4 +1,4 @@
-"""What the driver knows of trials: that one was stopped, or its workers lost, is in its rows.
+"""What the driver does for the rows of trials: it writes those of lost workers, and merges others.
 
 Whoever reads the table asks the store for every small file. Rows of ended trials are merged while
 the sweep runs: without that, to resume one of 10,000 trials would begin with as many requests as
@@ -7,13 +7,15 @@ there are rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
+from unlearn_ray.pipeline.rows import HOURS
 from unlearn_ray.pipeline.study import row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.pipeline.trial import TrialSeed, lost_row
-from unlearn_ray.scheduling.search import Assignment, Ending
+from unlearn_ray.scheduling.shared_study import Assignment, Ending
 from unlearn_ray.storage.store import Store
 
 MERGED_AT_A_TIME = 2000
@@ -39,27 +41,31 @@ class TuningRows:
         self._settled: list[str] = []
 
     def settle(self, assignment: Assignment, ending: Ending) -> None:
-        """Write what only the driver knows of a trial; none of its rows changes any more."""
+        """Write what only the driver knows of a trial that has ended."""
         seeds = self._sweep.seeds.tuning
-        if ending.state == "stopped":
-            self._mark_stopped(self._name(assignment, seeds[ending.seeds_run - 1]))
-        elif ending.lost:
-            self._write_lost(assignment, seeds[ending.seeds_run], ending.failure or "")
-        ended_at = ending.seeds_run + (ending.state == "failed")
-        self._settled += [self._name(assignment, seed) for seed in seeds[:ended_at]]
+        if ending.lost:
+            self._write_lost(assignment, seeds[len(ending.gaps)], ending.failure or "")
+        ended_at = len(ending.gaps) + (ending.state == "failed")
+        self._settled += [self.name(assignment, seed) for seed in seeds[:ended_at]]
         if len(self._settled) >= MERGED_AT_A_TIME:
             self._later(partial(self._store.compact, self._settled))
             self._settled = []
 
-    def _name(self, assignment: Assignment, seed: int) -> str:
-        key = self._keys[assignment.study]
-        return row_name(key, self._sweep.name, "tuning", assignment.number, seed)
+    def name(self, assignment: Assignment, seed: int) -> str:
+        """The name of a trial's row under a tuning seed."""
+        key, sweep = self._keys[assignment.study], self._sweep.name
+        return row_name(key, sweep, "tuning", assignment.number, assignment.point, seed)
 
-    def _mark_stopped(self, name: str) -> None:
-        """Say in a trial's last row that it ended there."""
-        row = self._store.row(name)
-        assert row is not None, "a trial is stopped after it wrote a row"
-        self._store.write_row(name, {**row, "state": "stopped"})
+    def adopt(self, row: Mapping[str, Any], point: Mapping[str, Any]) -> None:
+        """Have a row of the same study under another sweep's name in this sweep's table, too."""
+        if row["sweep"] != self._sweep.name:
+            name = row_name(
+                row["study"], self._sweep.name, "tuning", row["trial"], point, row["seed"]
+            )
+            mine = {column: value for column, value in row.items() if column != "row"}
+            # What another sweep paid costs this one nothing.
+            free = dict.fromkeys(HOURS, 0.0)
+            self._store.write_row(name, {**mine, "sweep": self._sweep.name, **free})
 
     def _write_lost(self, assignment: Assignment, seed: int, failure: str) -> None:
         study = self._studies[assignment.study]

@@ -127,6 +127,38 @@ class Leases:
                 return None
         return self._create(key, generation + 1, work)
 
+    def has_ended(self, key: str) -> bool:
+        """Whether the first holder of a lease gave it back, died or fell silent; never waits.
+
+        Call again to go on watching, more often than twice in the lease's time.
+        """
+        try:
+            holder = self._read(key, 1)
+        except MissingObject:
+            return True
+        return self._may_take_over(key, 1, holder)
+
+    def free(self, key: str, work: Work) -> bool:
+        """Whether nobody holds a lease, so that any process may take it at once; never waits.
+
+        A lease whose holder has died or fallen silent is given back in its name: another process
+        would have to watch it first. Call again to go on watching, more often than twice in the
+        lease's time.
+        """
+        generation = max(self._generations(key).get(key, {0}))
+        try:
+            holder = self._read(key, generation) if generation else None
+        except MissingObject:
+            return True
+        if holder is None or holder.released:
+            return True
+        if not self._may_take_over(key, generation, holder):
+            return False
+        lease = self._create(key, generation + 1, work)
+        if lease is not None:
+            lease.release()
+        return lease is not None
+
     def newest(self) -> dict[str, Holder]:
         """Who took each lease last, by key; those whose objects are damaged are left out."""
         latest = {key: max(several) for key, several in self._generations().items()}

@@ -15,6 +15,7 @@ from unlearn_ray.core.errors import (
     StoreUnreachable,
 )
 from unlearn_ray.storage import checkpoints
+from unlearn_ray.storage.claims import Claim, Claims
 from unlearn_ray.storage.leases import Holder, Lease, Leases, Work
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.objects import ObjectStore, read_present
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from unlearn_ray.storage.tables import Rows, Scalar
 
 __all__ = [
+    "DRIVER",
+    "Claim",
+    "Claims",
     "FileEntry",
     "Holder",
     "Lease",
@@ -40,6 +44,8 @@ __all__ = [
 ]
 
 LEASE_SECONDS = 30.0
+# Kind of a lease that is no step's, but a driver's.
+DRIVER = "driver"
 _IDENTITY = "identity"
 
 
@@ -228,6 +234,29 @@ class Store:
         """
         return self._leases.take(key, work)
 
+    def free(self, key: str, work: Work) -> bool:
+        """Whether nobody runs a step; one that was left is freed for any process to take.
+
+        Args:
+            key: of the step.
+            work: what others are told that it is.
+        """
+        return self._leases.free(key, work)
+
+    def start_driver(self, sweep: str) -> Lease:
+        """A lease that lives as long as this driver of a sweep; its trials are claimed with it."""
+        lease = self.lease(f"{DRIVER}-{uuid.uuid4().hex[:16]}", Work(DRIVER, "driver", sweep))
+        assert lease is not None, "nobody else draws the same name"
+        return lease
+
+    def driver_has_ended(self, key: str) -> bool:
+        """Whether a driver has ended or fallen silent; call again to go on watching."""
+        return self._leases.has_ended(key)
+
+    def claims(self, study: str) -> Claims:
+        """Who runs each trial of a study, and each trial's point."""
+        return Claims(self.objects, study)
+
     def holders(self) -> dict[str, Holder]:
         """Who took each lease last, by key; a step may have been completed since."""
         return self._leases.newest()
@@ -269,6 +298,24 @@ class Store:
         names = self.objects.names("sweeps/")
         found = read_present(self.objects, names)
         return {n.removeprefix("sweeps/").removesuffix(".json"): data for n, data in found.items()}
+
+    # studies
+
+    def write_study(self, likeness: str, key: str, data: bytes) -> None:
+        """Say what a study is, once.
+
+        Args:
+            likeness: what studies share that differ in code or data alone.
+            key: of the study.
+            data: its identity.
+        """
+        self.objects.create(f"studies/{likeness}/{key}.json", data)
+
+    def studies(self, likeness: str) -> dict[str, bytes]:
+        """The identities of the studies of a likeness, by key."""
+        prefix = f"studies/{likeness}/"
+        found = read_present(self.objects, self.objects.names(prefix))
+        return {n.removeprefix(prefix).removesuffix(".json"): data for n, data in found.items()}
 
     # rows
 

@@ -1,0 +1,212 @@
+"""One study, many drivers: one point a trial, one truth a row, the search of one driver alone."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.s3_server import S3Server
+from tests.scheduling.simulation import Driver, Ran, alone, history, simulated, together
+from unlearn_ray.pipeline.study import PastTrial, winner
+from unlearn_ray.pipeline.sweep_schema import Search, Sweep
+from unlearn_ray.storage.store import Store, open_store
+
+TRIALS = 20
+SEARCH = Search(trials=TRIALS, startup=4, keep=50)
+
+
+@pytest.fixture(params=["local", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "local":
+        return str(tmp_path / "store")
+    server: S3Server = request.getfixturevalue("s3_server")
+    return server.store_url("some/prefix")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return simulated(tmp_path, SEARCH)
+
+
+@pytest.fixture
+def expected(tmp_path: Path, sweep: Sweep) -> list[PastTrial]:
+    """The study by one driver, one trial at a time."""
+    return alone(sweep, open_store(str(tmp_path / "alone")))
+
+
+def check_one_point_each(store: Store) -> None:
+    points: dict[int, set[str]] = {}
+    seen: Counter[tuple[int, int]] = Counter()
+    for row in store.read_rows().to_pylist():
+        points.setdefault(row["trial"], set()).add(row["point"])
+        seen[row["trial"], row["seed"]] += 1
+    assert all(len(each) == 1 for each in points.values()), points
+    assert set(seen.values()) == {1}
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_drivers_share_a_search(
+    url: str, sweep: Sweep, expected: list[PastTrial], count: int
+) -> None:
+    ran = Ran()
+    together([Driver(sweep, url, ran, seed=seed) for seed in range(count)])
+    store = open_store(url)
+    assert history(sweep, store) == expected
+    assert {trial.state for trial in expected} == {"complete", "stopped"}
+    check_one_point_each(store)
+    assert sorted(ran.started) == list(range(TRIALS))  # each by one driver
+    assert set(Counter(ran.seeds).values()) == {1}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_killed_drivers_change_nothing(
+    url: str, sweep: Sweep, expected: list[PastTrial], seed: int
+) -> None:
+    ran, drawn = Ran(), random.Random(seed)
+    several = [Driver(sweep, url, ran, seed=number, seconds=0.1) for number in range(4)]
+
+    def kill(drivers: list[Driver]) -> None:
+        for driver in drawn.sample(drivers, 3):
+            time.sleep(0.15 * drawn.random())
+            driver.killed.set()
+
+    together(several, kill)
+    store = open_store(url)
+    assert history(sweep, store) == expected
+    check_one_point_each(store)
+    # What the killed ones were at, two trials each, may have been started twice.
+    assert TRIALS <= len(ran.started) <= TRIALS + 6
+
+
+def test_it_goes_on_after_every_driver_was_killed(
+    url: str, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    ran = Ran()
+    for number in range(3):
+        driver = Driver(sweep, url, ran, seed=number, seconds=0.05)
+        threading.Timer(0.3, driver.killed.set).start()
+        together([driver])
+    together([Driver(sweep, url, ran)])
+    assert history(sweep, open_store(url)) == expected
+
+
+def test_sweeps_of_two_names_share_a_study(
+    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    url, ran = str(tmp_path / "store"), Ran()
+    other = replace(sweep, name="other")
+    together([Driver(sweep, url, ran), Driver(other, url, ran, seed=1)])
+    assert sorted(ran.started) == list(range(TRIALS))
+    store = open_store(url)
+    assert history(sweep, store) == history(other, store) == expected
+    names = Counter(row["sweep"] for row in store.read_rows().to_pylist())
+    assert set(names) == {"simulated", "other"}
+
+
+def test_times_change_no_suggestion_and_no_stop(
+    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    for seed in range(3):
+        url = str(tmp_path / f"store-{seed}")
+        together([Driver(sweep, url, Ran(), seed=seed, concurrent=4, seconds=0.05)])
+        assert history(sweep, open_store(url)) == expected
+
+
+def test_the_window_is_what_a_trial_may_know(tmp_path: Path) -> None:
+    found = {}
+    for window in (1, 2, 8):
+        sweep = simulated(tmp_path, replace(SEARCH, window=window))
+        url, ran = str(tmp_path / f"window-{window}"), Ran()
+        driver = Driver(sweep, url, ran, concurrent=8, seconds=0.02)
+        most = _most_at_a_time(driver)
+        assert most == window
+        found[window] = history(sweep, open_store(url))
+    points = {window: [trial.point for trial in trials] for window, trials in found.items()}
+    # With a window of 8 the sampler still knows less than four trials when trial 10 begins.
+    assert points[1][:4] == points[2][:4] == points[8][:4]
+    assert points[8][:11] != points[1][:11]
+    assert points[1] != points[2]
+
+
+def _most_at_a_time(driver: Driver) -> int:
+    most, running, lock = 0, 0, threading.Lock()
+    trial = driver._trial
+
+    def counted(assignment):
+        nonlocal most, running
+        with lock:
+            running += 1
+            most = max(most, running)
+        try:
+            return trial(assignment)
+        finally:
+            with lock:
+                running -= 1
+
+    driver._trial = counted
+    driver.run()
+    return most
+
+
+def test_another_machines_points_are_taken_as_they_are(
+    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    """A sampler that computes a last digit differently follows the points that were claimed."""
+    url = str(tmp_path / "store")
+    store = open_store(url)
+    claims = store.claims(_key(sweep))
+    elsewhere = {**expected[0].point, "weight_decay": expected[0].point["weight_decay"] + 1e-15}
+    claims.take(0, elsewhere, "driver-gone", sweep.name)
+    together([Driver(sweep, url, Ran())])
+    first, *others = history(sweep, store)
+    assert first.point == elsewhere
+    assert [trial.point for trial in others[:3]] == [trial.point for trial in expected[1:4]]
+
+
+def test_more_trials_go_on_where_fewer_ended(
+    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    url = str(tmp_path / "store")
+    for trials in (7, TRIALS):
+        together([Driver(replace(sweep, search=replace(SEARCH, trials=trials)), url, Ran())])
+    assert history(sweep, open_store(url)) == expected
+
+
+def test_an_array_of_drivers_is_done_sooner(tmp_path: Path) -> None:
+    search = Search(trials=40, startup=4, keep=50, window=8)
+    seconds = {}
+    for count in (1, 4):
+        sweep, url, ran = simulated(tmp_path, search), str(tmp_path / f"of-{count}"), Ran()
+        started = time.monotonic()
+        together(
+            [
+                Driver(sweep, url, ran, seed=seed, concurrent=2, seconds=0.2, lease_seconds=30)
+                for seed in range(count)
+            ]
+        )
+        seconds[count] = time.monotonic() - started
+        assert sorted(ran.started) == list(range(40))
+    assert seconds[4] < 0.7 * seconds[1], seconds
+
+
+def test_the_search_beats_its_random_start(tmp_path: Path) -> None:
+    trials = alone(
+        simulated(tmp_path, replace(SEARCH, trials=40)), open_store(str(tmp_path / "store"))
+    )
+    best = winner(trials)
+    start = winner(trials[:7])  # 4 that are known, and 3 more in the window
+    assert best is not None
+    assert start is not None
+    assert best.score < start.score
+
+
+def _key(sweep: Sweep) -> str:
+    from unlearn_ray.pipeline.study import study_key
+
+    return study_key(sweep, sweep.studies[0])

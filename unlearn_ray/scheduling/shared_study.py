@@ -1,0 +1,253 @@
+"""`SharedStudy`: one study, whose trials are run by this driver and by any others on the store.
+
+Every driver computes the same suggestions (`sampler`), claims a trial before it runs it, and leaves
+those that others run. It learns from rows how these ended. So drivers that share a store, be they
+of one sweep or of several that have the study in common, share the search.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from unlearn_ray.core.keys import canonical
+from unlearn_ray.pipeline.rows import HOURS
+from unlearn_ray.pipeline.study import PastTrial, Row, mean, past_trial, row_name, study_key
+from unlearn_ray.pipeline.sweep_schema import Study, Sweep
+from unlearn_ray.scheduling.sampler import Bars, Sampler
+from unlearn_ray.storage.store import Claim, Store
+
+# How often the store is asked for trials that other drivers run.
+POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One trial that this driver runs.
+
+    Attributes:
+        study: its name.
+        number: of the trial.
+        point: the searched fields.
+        bars: after each tuning seed but the last, the mean gap beyond which the trial ends.
+    """
+
+    study: str
+    number: int
+    point: dict[str, Any]
+    bars: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended.
+
+    Attributes:
+        gaps: average gap of each tuning seed that was run.
+        failure: why it failed.
+        hours: accelerator hours of each seed's row.
+        lost: whether it failed by the loss of its workers, of which no row tells yet.
+        rows: that another driver wrote of it, by seed; empty if this one ran it.
+    """
+
+    state: Literal["complete", "stopped", "failed"]
+    gaps: tuple[float, ...]
+    failure: str | None = None
+    hours: tuple[float, ...] = ()
+    lost: bool = False
+    rows: Mapping[int, Row] | None = None
+
+    @property
+    def gap(self) -> float:
+        """Mean average gap over the seeds that were run."""
+        return mean(self.gaps)
+
+
+class SharedStudy:
+    """The trials of one study.
+
+    Attributes:
+        name: of the study.
+        fixed: fields that are not searched.
+        started: trials that this driver has started.
+
+    Args:
+        sweep, study: which.
+        past: its trials so far, from the rows.
+        store: with the rows and claims.
+        driver: key of this driver's lease.
+        on_end: told each trial that another driver has ended.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        study: Study,
+        past: list[PastTrial],
+        store: Store,
+        driver: str,
+        on_end: Callable[[Assignment, Ending], None],
+    ) -> None:
+        self.name = study.name
+        self.fixed = study.fixed
+        self.started = 0
+        self._sweep = sweep
+        self._study = study
+        self._key = study_key(sweep, study)
+        self._store = store
+        self._driver = driver
+        self._on_end = on_end
+        self._wanted = sweep.trials(study)
+        self._sampler = Sampler(study.name, study.space, sweep.search) if study.space else None
+        self._bars = Bars(sweep.search, len(sweep.seeds.tuning))
+        self._told = 0
+        self._ended: dict[int, PastTrial] = {}
+        self._here: set[int] = set()
+        self._points = {trial.number: trial.point for trial in past}
+        self._bars_of: dict[int, tuple[float | None, ...]] = {}
+        for trial in past:
+            if trial.state != "unfinished" and trial.number < self._wanted:
+                self._ended[trial.number] = trial
+        self._first = 0
+        self._skip_ended()
+        self._left = set(range(self._wanted)) - self._ended.keys()
+        self._claims: dict[int, Claim] = {}
+        self._gone: set[str] = set()
+        self._looked_at = -POLL_SECONDS
+        self._learn(store.claims(self._key).newest(self._left))
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended and do not run here."""
+        return len(self._left)
+
+    def next(self) -> Assignment | None:
+        """A trial to run here, claimed; None while those that may run now are others'."""
+        self._look()
+        end = min(self._wanted, self._first + self._sweep.search.lag)
+        for number in range(self._first, end):
+            if number in self._left and not self._elsewhere(number):
+                point = self._point(number)
+                if self._claimed(number, point):
+                    self._left.remove(number)
+                    self._here.add(number)
+                    self.started += 1
+                    return Assignment(self.name, number, point, self._bars_of[number])
+        return None
+
+    def put_back(self, number: int) -> None:
+        """Have a trial that this driver runs started again, before any other of the study."""
+        self._here.remove(number)
+        self._left.add(number)
+        self.started -= 1
+
+    def end(self, assignment: Assignment, ending: Ending) -> None:
+        """Take the end of a trial, whoever ran it."""
+        number = assignment.number
+        self._here.discard(number)
+        self._left.discard(number)
+        self._claims.pop(number, None)
+        self._bars_of.pop(number, None)
+        self._ended[number] = PastTrial(
+            number, assignment.point, ending.gaps, ending.state, ending.failure
+        )
+        self._skip_ended()
+
+    def _skip_ended(self) -> None:
+        while self._first in self._ended:
+            self._first += 1
+
+    def _learn(self, claims: Mapping[int, Claim]) -> None:
+        for number, claim in claims.items():
+            self._claims[number] = claim
+            mine = self._points.setdefault(number, claim.point)
+            if canonical(mine) != canonical(claim.point):
+                # Another kind of machine suggested it, or another version of the sampler.
+                self._points[number] = claim.point
+                self._start_over()
+
+    def _start_over(self) -> None:
+        """Have the sampler asked anew, in the light of points that others have claimed."""
+        assert self._sampler is not None
+        self._sampler = Sampler(self.name, self._study.space, self._sweep.search)
+        self._bars = Bars(self._sweep.search, len(self._sweep.seeds.tuning))
+        self._told = 0
+
+    def _point(self, number: int) -> dict[str, Any]:
+        """The point of a trial; those of all trials before it are known, and it may be."""
+        if self._sampler is None:
+            self._bars_of[number] = ()
+            return {}
+        while self._sampler.asked <= number:
+            asked = self._sampler.asked
+            self._tell_until(asked - self._sweep.search.lag)
+            if asked in self._left or asked in self._here:
+                self._bars_of[asked] = self._bars.now()
+            self._points[asked] = self._sampler.ask(self._points.get(asked))
+        return self._points[number]
+
+    def _tell_until(self, last: int) -> None:
+        assert self._sampler is not None
+        while self._told <= last:
+            self._sampler.tell(self._ended[self._told])
+            self._bars.tell(self._ended[self._told])
+            self._told += 1
+
+    def _elsewhere(self, number: int) -> bool:
+        """Whether another driver runs a trial, as far as is known."""
+        claim = self._claims.get(number)
+        return claim is not None and claim.driver not in (self._driver, *self._gone)
+
+    def _claimed(self, number: int, point: dict[str, Any]) -> bool:
+        """Whether this driver runs the trial."""
+        claims, sweep = self._store.claims(self._key), self._sweep.name
+        known = self._claims.get(number)
+        if known is None:
+            known = claims.take(number, point, self._driver, sweep)
+            self._learn({number: known})
+        elif known.driver != self._driver:
+            if not claims.take_over(number, known, self._driver, sweep):
+                self._learn(claims.newest([number]))
+                return False
+            self._claims[number] = Claim(point, self._driver, sweep, known.generation + 1)
+            return True
+        return known.driver == self._driver
+
+    def _look(self) -> None:
+        """Ask the store, now and then, how others' trials ended and whether these drivers live."""
+        others = {n: c for n, c in self._claims.items() if n in self._left and self._elsewhere(n)}
+        if not others or time.monotonic() - self._looked_at < POLL_SECONDS:
+            return
+        drivers = {claim.driver for claim in others.values()}
+        # Before the rows: what a driver wrote to its end is then seen.
+        ended = {driver for driver in drivers if self._store.driver_has_ended(driver)}
+        seeds = self._sweep.seeds.tuning
+        names = {
+            row_name(self._key, claim.sweep, "tuning", number, claim.point, seed): (number, seed)
+            for number, claim in others.items()
+            for seed in seeds
+        }
+        rows: dict[int, dict[int, Row]] = {}
+        for name, row in self._store.rows(names).items():
+            number, seed = names[name]
+            rows.setdefault(number, {})[seed] = row
+        for number, of_trial in sorted(rows.items()):
+            trial = past_trial(number, of_trial, self._sweep, self._study)
+            if trial.state != "unfinished":
+                self._end_elsewhere(trial, of_trial)
+        self._gone |= ended
+        self._looked_at = time.monotonic()
+
+    def _end_elsewhere(self, trial: PastTrial, rows: Mapping[int, Row]) -> None:
+        assert trial.state != "unfinished"
+        hours = tuple(
+            sum(rows[seed].get(column) or 0.0 for column in HOURS)
+            for seed in self._sweep.seeds.tuning
+            if seed in rows and rows[seed]["sweep"] == self._sweep.name
+        )
+        assignment = Assignment(self.name, trial.number, trial.point)
+        ending = Ending(trial.state, trial.gaps, trial.failure, hours, rows=rows)
+        self.end(assignment, ending)
+        self._on_end(assignment, ending)
