@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, Part):
-        return plain(value.identity())
+        return plain(value.content())
     if is_dataclass(value) and not isinstance(value, type):
         return plain(field_values(value))
     if isinstance(value, Mapping):

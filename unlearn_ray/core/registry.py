@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, TypeVar, final
 
+from unlearn_ray.core.code import part_digest
 from unlearn_ray.core.errors import ConfigError, did_you_mean
 from unlearn_ray.core.schema import field_values
 
@@ -19,36 +21,83 @@ _REGISTERED: dict[str, dict[str, type[Part]]] = {}
 
 
 class Part:
-    """Base of every contract: what has a kind, a name and fields."""
+    """Base of every contract: what has a kind, a name and fields.
+
+    Class attributes:
+        kind, room: of the contract.
+        name: what sweep files call it.
+        revision: to be raised when the numbers change that a part gives for the same fields;
+            what the store holds of the earlier revision then no longer counts.
+        code: digest of the source of a part from outside this package, taken when it is
+            registered, so that an edit counts without a new revision. It covers the module, what
+            that imports beside itself (`core.code.part_digest`) and the modules of base classes.
+            Empty for a part of this package: there a test asks for the revision.
+    """
 
     kind: ClassVar[str]
     room: ClassVar[str]
     name: ClassVar[str]
+    revision: ClassVar[int] = 1
+    code: ClassVar[str] = ""
 
     def identity(self) -> dict[str, Any]:
-        """What of this part enters a step's key: its name and every field.
+        """What of this part's fields enters a step's key: its name and every field.
 
         A part whose fields say *where* something lies (a folder, a file) overrides this with
         what lies there, so that no path ever enters a key.
         """
         return {"name": self.name, **field_values(self)}
 
+    def read_content(self) -> dict[str, Any]:
+        """What a part from outside this package reads, where neither fields nor code say it."""
+        return {}
+
+    @final
+    @classmethod
+    def code_identity(cls) -> dict[str, Any]:
+        """What is known of the part without its fields: name, revision and, if any, code."""
+        code = {"code": cls.code} if cls.code else {}
+        return {"name": cls.name, "revision": cls.revision, **code}
+
+    @final
+    def content(self) -> dict[str, Any]:
+        """What names this part in a key: identity, revision, code and what it reads."""
+        read = self.read_content() if self.code else {}
+        return {**self.identity(), **self.code_identity(), **read}
+
 
 P = TypeVar("P", bound=Part)
 
 
 def register(name: str) -> Callable[[type[P]], type[P]]:
-    """Class decorator: let sweep files name this part `name`."""
+    """Class decorator: let sweep files name this part `name`.
+
+    Raises:
+        ConfigError: when it decorates, a class whose source cannot be read, or with a field that
+            has the name of a class attribute of every part.
+    """
 
     def enter(cls: type[P]) -> type[P]:
         known = _REGISTERED.setdefault(cls.kind, {})
         if known.get(name, cls).__qualname__ != cls.__qualname__:
             raise ValueError(f"two {cls.kind} parts are registered as {name!r}")
+        _check_fields(cls)
         cls.name = name
+        cls.code = part_digest(cls, Part)
         known[name] = cls
         return cls
 
     return enter
+
+
+def _check_fields(cls: type[Part]) -> None:
+    own: set[str] = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
+    for taken in sorted(own & {"kind", "room", "name", "revision", "code"}):
+        raise ConfigError(
+            f"field {taken} of {cls.__qualname__}",
+            "every part has a class attribute of this name",
+            f"call the field something else, or write {taken}: ClassVar[...]",
+        )
 
 
 def parts(contract: type[P]) -> dict[str, type[P]]:

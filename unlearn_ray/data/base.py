@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -69,7 +69,13 @@ def prompts_of(names: Iterable[str], templates: Sequence[str]) -> Captions:
 
 @schema
 class Dataset(Part):
-    """Contract of a dataset: train and test images of one size, with labels, captions or both."""
+    """Contract of a dataset: train and test images of one size, with labels, captions or both.
+
+    A dataset from outside this package is named in keys by what `load` and `prompts` give, too:
+    it is loaded while a sweep is planned, once in a process for the same fields, and what a
+    worker loads is held against that. So `load` must give the same each time, and must not ask
+    for the dataset's own key.
+    """
 
     kind: ClassVar[str] = "dataset"
     room: ClassVar[str] = "unlearn_ray.data.datasets"
@@ -94,6 +100,13 @@ class Dataset(Part):
                 where to put them.
         """
         raise NotImplementedError
+
+    def read_content(self) -> dict[str, Any]:
+        """What `load` gives."""
+        # It needs this contract.
+        from unlearn_ray.data.loaded import fingerprint
+
+        return {"data": fingerprint(self)}
 
 
 @schema

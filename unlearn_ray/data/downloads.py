@@ -48,7 +48,9 @@ class Downloaded(Dataset):
     def load(self, cache: Path) -> ImageData:
         """Download what is missing, with progress on standard error, and decode it."""
         folder = Path(self.folder).expanduser() if self.folder else cache / "downloads"
-        return decoded(cache, self.identity(), lambda: self._fetched(folder))
+        return decoded(
+            cache, {**self.identity(), **self.code_identity()}, lambda: self._fetched(folder)
+        )
 
     def remote_files(self) -> tuple[RemoteFile, ...]:
         """The files to be downloaded."""

@@ -52,7 +52,9 @@ class FileDataset(Dataset):
 
     def load(self, cache: Path) -> ImageData:
         """Decoded with a pool of threads, once for the same files."""
-        return decoded(cache, self.identity(), self._decoded, self._texts)
+        return decoded(
+            cache, {**self.identity(), **self.code_identity()}, self._decoded, self._texts
+        )
 
     @property
     def _root(self) -> Path:

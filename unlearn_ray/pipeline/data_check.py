@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset, ImageData
 from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.splits import split
@@ -23,7 +24,7 @@ def check_data(sweep: Sweep) -> None:
     setting = sweep.setting
 
     def load(dataset: Dataset) -> ImageData:
-        data = dataset.load(cache_folder())
+        data = loaded.load(dataset, cache_folder())
         if setting.family.reads_captions:
             for captions in (data.train_captions, data.test_captions):
                 Texts.load(captions, setting.family, torch.device("cpu"))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.collective import on_every, on_first
 from unlearn_ray.core.errors import CorruptObject, MissingObject
 from unlearn_ray.core.keys import content_key
+from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset, Split
 from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.splits import split
@@ -119,7 +120,7 @@ class Runtime:
 
         def load() -> ResidentData:
             classes, device = len(dataset.info().class_names), self.compute.device
-            data = dataset.load(cache_folder())
+            data = loaded.load(dataset, cache_folder())
             return ResidentData.load(data, classes, family, device, dataset.prompts())
 
         reader = family if family.reads_captions else None

@@ -24,6 +24,7 @@ from unlearn_ray.data.base import (
     ImageData,
     prompts_of,
 )
+from unlearn_ray.data.loaded import load
 
 
 @register("prompted")
@@ -72,7 +73,7 @@ class Prompted(Dataset):
 
     def load(self, cache: Path) -> ImageData:
         """The dataset's arrays; prompts cost nothing to write anew."""
-        prompts, data = self.prompts(), self.dataset.load(cache)
+        prompts, data = self.prompts(), load(self.dataset, cache)
         train, test = (
             tuple(prompts[label] for label in labels.tolist())
             for labels in (data.train_labels, data.test_labels)

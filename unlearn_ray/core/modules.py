@@ -1,0 +1,151 @@
+"""Where modules lie and which others they import, found without importing anything."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from importlib.util import decode_source
+from pathlib import Path
+
+PACKAGE = __name__.partition(".")[0]
+_PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+_LIBRARIES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a module lies.
+
+    Attributes:
+        name: as it is imported.
+        file: None for what has none: a namespace package, a module built into Python.
+        folders: where the modules of a package lie; empty for a plain module.
+    """
+
+    name: str
+    file: Path | None
+    folders: tuple[str, ...] = ()
+
+    @property
+    def top(self) -> str:
+        """The name of the package that all of it belongs to, or of the module itself."""
+        return self.name.partition(".")[0]
+
+    @property
+    def package(self) -> str:
+        """What a relative import in this module starts from."""
+        return self.name if self.folders else self.name.rpartition(".")[0]
+
+    @property
+    def ours(self) -> bool:
+        """Whether it lies in the folder of this package, under whatever name."""
+        return self.file is not None and self.file.resolve().is_relative_to(_PACKAGE_FOLDER)
+
+    @property
+    def a_persons_own(self) -> bool:
+        """Whether it is neither of this package nor of the standard library nor installed."""
+        if self.file is None or self.ours:
+            return False
+        # Python's libraries hold site-packages, too, and a home folder may hold them all.
+        file = self.file.resolve()
+        return not (
+            _INSTALLED & {*file.parts, *self.file.parts}
+            or any(file.is_relative_to(folder) for folder in _LIBRARIES)
+        )
+
+    def source(self) -> str | None:
+        """The text; None where there is no file with Python source."""
+        if self.file is None or self.file.suffix != ".py":
+            return None
+        try:
+            return decode_source(self.file.read_bytes())
+        except (OSError, SyntaxError, UnicodeDecodeError):
+            return None
+
+
+def locate(name: str) -> Place | None:
+    """Where the module `name` lies, whether it was imported or not; None if there is none."""
+    module = sys.modules.get(name)
+    if module is not None:
+        file = getattr(module, "__file__", None)
+        folders = tuple(getattr(module, "__path__", None) or ())
+        return Place(name, Path(file) if isinstance(file, str) else None, folders)
+    within: list[str] | None = None
+    if parent := name.rpartition(".")[0]:
+        above = locate(parent)
+        if above is None or not above.folders:
+            return None
+        within = list(above.folders)
+    # importlib.util.find_spec would run the packages above.
+    spec = PathFinder.find_spec(name, within)
+    if spec is None:
+        return None
+    place = Path(spec.origin) if spec.has_location and spec.origin else None
+    return Place(name, place, tuple(spec.submodule_search_locations or ()))
+
+
+def reached(start: Place, text: str, counts: Callable[[Place], bool]) -> dict[str, str]:
+    """The source of a module and of what it imports, and that in turn, by their names.
+
+    An import counts wherever it stands, also in a function. The package of an imported module
+    counts if it is asked for a name of its own. A module that is not there, or has no source,
+    is left out, as an optional import is.
+
+    Args:
+        start: where the module lies.
+        text: its source.
+        counts: whether a module is followed; asked before its source is read.
+    """
+    found, files = {start.name: text}, {start.file}
+    waiting = [(start, text)]
+    while waiting:
+        place, text = waiting.pop()
+        for name in _imported(place, text):
+            other = locate(name)
+            if other is None or name in found or other.file in files or not counts(other):
+                continue
+            source = other.source()
+            if source is not None:
+                found[name] = source
+                files.add(other.file)
+                waiting.append((other, source))
+    return found
+
+
+def parsed(text: str) -> ast.Module | None:
+    """The tree of a source; None if it is none of this Python's."""
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _imported(place: Place, text: str) -> Iterator[str]:
+    """Names of modules; some may be names of what lies in one."""
+    tree = parsed(text)
+    for node in () if tree is None else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+                if alias.asname is None:
+                    # `import a.b` gives the name a to the module, with all that it holds.
+                    words = alias.name.split(".")
+                    yield from (".".join(words[:count]) for count in range(1, len(words)))
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(place, node)
+            for alias in node.names if base else ():
+                inner = f"{base}.{alias.name}"
+                yield base if alias.name == "*" or locate(inner) is None else inner
+
+
+def _absolute(place: Place, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    above = place.package.split(".")
+    above = above[: len(above) - node.level + 1]
+    return ".".join([*above, node.module] if node.module else above) if above[:1] != [""] else ""
