@@ -43,7 +43,7 @@ BY_EVERY_RUN = ("identity", "sweeps/")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with both reference models of seed 0."""
     folder = tmp_path_factory.mktemp("trained")
-    run_references(tiny_sweep(folder).setting, 0, runtime(folder / "store"))
+    run_references(tiny_sweep(folder), 0, runtime(folder / "store"))
     return folder
 
 
@@ -129,7 +129,7 @@ def test_weights_of_another_model(tiny: Sweep, store: Store) -> None:
 
 
 def test_damaged_record(tiny: Sweep, store: Store) -> None:
-    step = Evaluate(tiny.setting, 0, Retrain(tiny.setting, 0))
+    step = Evaluate(tiny.setting, 0, Retrain(tiny.setting, 0), tiny.objective)
     name = f"records/evaluate/{step.key}.json"
     store.objects.write(name, store.objects.read(name)[:50])
     with pytest.raises(CorruptObject, match=f"{name}: no record: .*delete that object and run"):
@@ -283,7 +283,7 @@ def test_damaged_weights_fail_the_trials_that_need_them(
     tiny: Sweep, store: Store, tmp_path: Path
 ) -> None:
     original = Pretrain(tiny.setting, 0)
-    run_references(tiny.setting, 1, runtime(store.url))
+    run_references(tiny, 1, runtime(store.url))
     truncate(store, weights(store, original))
     before = contents(store)
     err = told_by_a_run(tmp_path, store)

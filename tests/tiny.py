@@ -7,11 +7,10 @@ from pathlib import Path
 
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.pipeline.once import Account, Done, ensure, run_here
-from unlearn_ray.pipeline.plan import make_plan
+from unlearn_ray.pipeline.plan import make_plan, reference_steps
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN, Purpose
 from unlearn_ray.pipeline.runtime import Runtime
-from unlearn_ray.pipeline.setting import Setting
-from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step
+from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
@@ -53,13 +52,10 @@ def run(step: Step, runtime: Runtime) -> Done:
     return ensure(step, runtime.store, partial(run_here, runtime=runtime), account)
 
 
-def run_references(setting: Setting, seed: int, runtime: Runtime) -> None:
+def run_references(sweep: Sweep, seed: int, runtime: Runtime) -> None:
     """Both reference models and their evaluations."""
-    original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
-    for model in (original, retrained):
-        run(model, runtime)
-    for model in (original, retrained):
-        run(Evaluate(setting, seed, model), runtime)
+    for step in reference_steps(sweep, seed):
+        run(step, runtime)
 
 
 def trial(sweep: Sweep, study: Study, seed: int) -> TrialSeed:
@@ -72,9 +68,9 @@ def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
     """Everything that the sweep wants of the store; returns how its trials went."""
     scored = []
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
-        run_references(sweep.setting, seed, runtime)
+        run_references(sweep, seed, runtime)
         for method in (RETRAIN, ORIGINAL) if seed in sweep.seeds.reporting else ():
-            written = reference_row(sweep.name, sweep.setting, seed, method, runtime.record)
+            written = reference_row(sweep, seed, method, runtime.record)
             runtime.store.write_row(*written)
         for study in sweep.studies:
             failed = any(one.failure for one in scored if one.row["method"] == study.name)

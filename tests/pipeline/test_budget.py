@@ -35,7 +35,7 @@ def trained(unlimited: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in reference_steps(unlimited, seed):
             run(step, here)
     for method in (RETRAIN, ORIGINAL):
-        written = reference_row("tiny", unlimited.setting, 1, method, here.record)
+        written = reference_row(unlimited, 1, method, here.record)
         here.store.write_row(*written)
     return folder
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.results.rows import SETTING, SPREAD, one_row
+from tests.results.rows import METRICS, SETTING, SPREAD, one_row
 from unlearn_ray.core.errors import UnlearnRayError
 from unlearn_ray.core.registry import find
 from unlearn_ray.metrics.base import Metric
@@ -59,6 +59,7 @@ def test_a_missing_reference_is_an_error_and_no_number() -> None:
         row(
             Subject("small", "s", "tuning", "finetune", 0, 0),
             SETTING,
+            METRICS,
             state="complete",
             values={**without, "test_accuracy": 1.0},
             reference=without,
@@ -70,7 +71,7 @@ def test_a_missing_reference_is_an_error_and_no_number() -> None:
 
 
 def test_only_metrics_of_the_average_gap_are_counted() -> None:
-    assert counted_columns(SETTING.metrics) == ["retain_accuracy", "test_accuracy"]
+    assert counted_columns(METRICS) == ["retain_accuracy", "test_accuracy"]
 
 
 def test_tug_of_war_stands_beside_the_average_gap_where_its_accuracies_were_measured() -> None:
@@ -83,4 +84,4 @@ def test_tug_of_war_stands_beside_the_average_gap_where_its_accuracies_were_meas
 
 def test_metrics_beyond_the_papers_count_where_they_are_named() -> None:
     named = [find(Metric, name)() for name in ("unlearn_score", "test_accuracy_remaining")]
-    assert counted_columns([*SETTING.metrics, *named])[2:] == ["test_accuracy_remaining"]
+    assert counted_columns([*METRICS, *named])[2:] == ["test_accuracy_remaining"]

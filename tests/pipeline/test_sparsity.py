@@ -257,7 +257,7 @@ def test_a_whole_sparse_sweep(tmp_path: Path) -> None:
         assert planned.stored == known
         assert run(planned.step, here).ran == (not known)
     for method in (RETRAIN, ORIGINAL):
-        here.store.write_row(*reference_row(sweep.name, sweep.setting, 1, method, here.record))
+        here.store.write_row(*reference_row(sweep, 1, method, here.record))
     for seed in (0, 1):
         scored = score(trial(sweep, sweep.studies[0], seed), here)
         assert scored.failure is None

@@ -73,7 +73,9 @@ def put(store: Store, method: str, seed: int, gap: float | None, **columns: Any)
     row = one_row(
         method, seed, *values, **{"purpose": "tuning", "created": ago(minutes=1), **columns}
     )
-    name = f"{row['study']}/{row['sweep']}/{row['purpose']}-{row['trial']:06d}-{seed}"
+    name = (
+        f"{row['study']}/{row['sweep']}/{row['purpose']}-{row['trial']:06d}-{row['point']}-{seed}"
+    )
     store.write_row(name, row)
 
 

@@ -29,6 +29,7 @@ from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
+from unlearn_ray.pipeline.study import study_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.pipeline.trial import score
 from unlearn_ray.storage.store import Store, open_store, unpack_tensors
@@ -43,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 def trained(tiny: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with both reference models of seed 0 and their evaluations."""
     folder = tmp_path_factory.mktemp("trained")
-    run_references(tiny.setting, 0, runtime(folder))
+    run_references(tiny, 0, runtime(folder))
     return open_store(str(folder))
 
 
@@ -67,8 +68,8 @@ def steps(setting: Setting, seed: int = 0, **method: Any) -> dict[str, Step]:
         "pretrain": original,
         "retrain": retrained,
         "unlearn": unlearn,
-        "reference": Evaluate(setting, seed, retrained),
-        "evaluate": Evaluate(setting, seed, unlearn),
+        "reference": Evaluate(setting, seed, retrained, METRICS),
+        "evaluate": Evaluate(setting, seed, unlearn, METRICS),
     }
 
 
@@ -85,8 +86,8 @@ DEPENDS: dict[str, tuple[Any, set[str]]] = {
     "training": (Recipe(epochs=1, batch_size=64), ALL),
     "sparsity": (Sparsity(method="synflow", fraction=0.5), ALL),
     "probe": (Probe(epochs=3), MEASURED),
-    "metrics": ((find(Metric, "retain_accuracy")(),), MEASURED),
 }
+METRICS = (find(Metric, "retain_accuracy")(), find(Metric, "test_accuracy")())
 
 
 def test_every_field_of_a_setting_is_tested(tiny: Sweep) -> None:
@@ -98,6 +99,21 @@ def test_a_step_is_named_by_what_its_numbers_depend_on(field: str, tiny: Sweep) 
     value, dependent = DEPENDS[field]
     before, after = steps(tiny.setting), steps(replace(tiny.setting, **{field: value}))
     assert {name for name in before if before[name].key != after[name].key} == dependent
+
+
+def test_metrics_name_an_evaluation_and_no_study(tiny: Sweep) -> None:
+    """What is measured beside the objective changes nothing but that it is to be measured."""
+    unlearn = steps(tiny.setting)["unlearn"]
+    assert isinstance(unlearn, Unlearn)
+    one, both = (Evaluate(tiny.setting, 0, unlearn, METRICS[:count]) for count in (1, 2))
+    assert one.key != both.key
+    beside = (*tiny.metrics, find(Metric, "forgetting_score")())
+    more = replace(tiny, metrics=beside)
+    (study,) = tiny.studies
+    assert study_key(more, study) == study_key(tiny, study)
+    assert more.measurements == (tiny.metrics, beside[2:])
+    counted = replace(tiny, metrics=(*tiny.metrics, find(Metric, "forget_accuracy")()))
+    assert study_key(counted, study) != study_key(tiny, study)
 
 
 def test_seed_method_and_revision_name_a_step(tiny: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,14 +230,14 @@ def test_zero_epochs_leave_the_original_bit_for_bit(
 
 def test_every_value_of_an_evaluation_is_finite(trained: Store, tiny: Sweep) -> None:
     every = tuple(part() for part in metrics_of("samples", captions=False).values())
-    step = Evaluate(replace(tiny.setting, metrics=every), 0, Retrain(tiny.setting, 0))
+    step = Evaluate(tiny.setting, 0, Retrain(tiny.setting, 0), every)
     done = run(step, runtime(trained.url))
     values = done.record.result["values"]
     assert set(values) == {column for metric in every for column in metric.columns}
     assert all(isinstance(value, float) and math.isfinite(value) for value in values.values())
     counted = [c for metric in every if metric.in_average_gap for c in metric.columns]
     assert all(0 <= values[column] <= 100 for column in counted)
-    again = Evaluate(replace(tiny.setting, metrics=every[::-1]), 0, Retrain(tiny.setting, 0))
+    again = Evaluate(tiny.setting, 0, Retrain(tiny.setting, 0), every[::-1])
     assert run(again, runtime(trained.url)).record.result["values"] == values
 
 
@@ -235,7 +251,7 @@ def test_a_trial_is_scored_once(tiny: Sweep, trained: Store) -> None:
     assert read == {"row": wanted.row_name, **first.row}
     gaps = [first.row[f"{name}_gap"] for name in ("retain_accuracy", "test_accuracy")]
     assert first.average_gap == pytest.approx(sum(gaps) / 2)
-    evaluated = Evaluate(tiny.setting, 0, unlearned)
+    evaluated = Evaluate(tiny.setting, 0, unlearned, tiny.objective)
     assert first.row["key_evaluate"] == evaluated.key
 
 

@@ -109,12 +109,12 @@ def test_an_augmentation_overrides_the_fields_of_its_family(write: Write) -> Non
 
 
 def test_metrics_default_to_mucs_with_those_of_table_1_first(write: Write) -> None:
-    names = [metric.name for metric in load_sweep(write(GOOD)).setting.metrics]
+    names = [metric.name for metric in load_sweep(write(GOOD)).metrics]
     assert tuple(names[:5]) == TABLE_1
     assert sorted(names) == [name for name, metric in parts(Metric).items() if metric.by_default]
-    assert counted_columns(load_sweep(write(GOOD)).setting.metrics) == list(TABLE_1)
+    assert counted_columns(load_sweep(write(GOOD)).metrics) == list(TABLE_1)
     chosen = load_sweep(write(GOOD + "metrics: [test_accuracy, {emia_efficacy: {views: 4}}]\n"))
-    assert [label(m) for m in chosen.setting.metrics] == [
+    assert [label(m) for m in chosen.metrics] == [
         "test_accuracy",
         "emia_efficacy(views=4)",
     ]
@@ -929,7 +929,7 @@ def test_every_sweep_of_attacked_models_loads_and_plans(path: Path, tmp_path: Pa
     assert path.read_text().startswith(f"# {paper}")
     assert sweep.studies[0].method.name == method
     assert all(study.space for study in sweep.studies)
-    assert any(metric.name.endswith("_attack") for metric in sweep.setting.metrics)
+    assert any(metric.name.endswith("_attack") for metric in sweep.metrics)
     assert (sweep.setting.sparsity is not None) == ("sparse" in what)
     if kind == "dau":
         assert sweep.setting.forget_set.whole_classes == ("class" in what)
@@ -976,7 +976,7 @@ def test_every_sweep_of_contrastive_unlearning_loads_and_plans(
     published = [name for name in BASELINES.get(what, []) if (data, name) != ("mini", "lcodec")]
     assert names == ["contrastive_unlearning", *published]
     assert all(study.space for study in sweep.studies)
-    counted = counted_columns(sweep.setting.metrics)
+    counted = counted_columns(sweep.metrics)
     accuracies = {"test_accuracy", "forget_accuracy", "retain_accuracy"}
     of_classes = {"test_accuracy_remaining", "test_accuracy_forgotten"}
     assert set(counted) == accuracies | (of_classes if what == "class" else set())
@@ -1010,7 +1010,7 @@ def test_every_sweep_of_clip_loads_and_plans(
     assert names == [*baselines, "alignment_calibration", *of_classes]
     assert all(study.space for study in sweep.studies)
     assert all(study.fixed["optimizer"] == "adamw" for study in sweep.studies)
-    counted = counted_columns(sweep.setting.metrics)
+    counted = counted_columns(sweep.metrics)
     if path.stem == "clip_class":
         assert sweep.setting.forget_set.whole_classes
         assert {"test_accuracy_remaining", "test_accuracy_forgotten"} < set(counted)

@@ -26,7 +26,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 @pytest.fixture(scope="module")
 def store(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("store")
-    run_references(sweep.setting, 0, runtime(folder))
+    run_references(sweep, 0, runtime(folder))
     return str(folder)
 
 
@@ -64,7 +64,7 @@ def test_a_trial_under_one_seed_costs_13_requests(sweep: Sweep, store: str) -> N
     # Of the unlearned model, and of its evaluation.
     both = [("read", "records"), ("create", "leases"), ("read", "records")]
     both += [("create", "records"), ("delete", "leases")]
-    once = [("names", "checkpoints"), ("write", "artifacts"), ("write", "rows")]
+    once = [("names", "checkpoints"), ("write", "artifacts"), ("create", "rows")]
     assert Counter(asked) == Counter([*both, *both, *once])
 
 
@@ -73,7 +73,7 @@ def test_a_row_counts_the_steps_that_were_run_for_it(sweep: Sweep, store: str) -
     first = score(at(sweep, 0.02, 20, resources=gpus), runtime(store))
     opened = open_store(store)
     unlearn = Unlearn(sweep.setting, 0, at(sweep, 0.02, 20).method)
-    evaluate = Evaluate(sweep.setting, 0, unlearn)
+    evaluate = Evaluate(sweep.setting, 0, unlearn, sweep.objective)
     records = [opened.record(step.kind, step.key) for step in (unlearn, evaluate)]
     seconds = [record.seconds for record in records if record is not None]
     assert hours(first.row) == pytest.approx([0.5 * each / 3600 for each in seconds])

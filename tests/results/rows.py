@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -26,17 +25,18 @@ from unlearn_ray.pipeline.rows import (
     row,
 )
 from unlearn_ray.pipeline.setting import Setting
+from unlearn_ray.pipeline.study import point_key
 
 SETTING = Setting(
     dataset=find(Dataset, "digits")(),
     forget_set=find(ForgetSet, "random")(fraction=0.1),
     model=find(Model, "resnet8")(width=8),
     family=find(Family, "simclr")(),
-    metrics=(
-        find(Metric, "retain_accuracy")(),
-        find(Metric, "test_accuracy")(),
-        find(Metric, "forgetting_score")(),
-    ),
+)
+METRICS = (
+    find(Metric, "retain_accuracy")(),
+    find(Metric, "test_accuracy")(),
+    find(Metric, "forgetting_score")(),
 )
 SPREAD = {"forgetting_score_std": 0.1}
 # Of the retrained model, by seed.
@@ -79,10 +79,9 @@ def one_row(
             "forgetting_score": 0.3,
             **SPREAD,
         }
-    setting, retrained = SETTING, RETRAINED[seed]
+    metrics, retrained = METRICS, RETRAINED[seed]
     if values is not None and forget is not None:
-        accuracy = find(Metric, "forget_accuracy")()
-        setting = replace(SETTING, metrics=(*SETTING.metrics, accuracy))
+        metrics = (*METRICS, find(Metric, "forget_accuracy")())
         values = {**values, "forget_accuracy": forget}
         retrained = {**retrained, "forget_accuracy": 80.0}
     reference = method in ("retrain", "original")
@@ -92,12 +91,14 @@ def one_row(
         purpose="reference" if reference else purpose,
         method=method,
         trial=-1 if reference else trial,
+        point="" if reference else point_key(hyperparameters),
         seed=seed,
         hyperparameters=None if reference else find(Method, method)(**hyperparameters),
     )
     return row(
         subject,
-        setting,
+        SETTING,
+        metrics,
         state=state,
         failure=failure,
         values=values,

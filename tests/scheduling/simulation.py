@@ -119,7 +119,12 @@ class Driver:
         lease = self.store.start_driver(self.sweep.name)
         (study,) = self.sweep.studies
         shared = SharedStudy(
-            self.sweep, study, history(self.sweep, self.store), self.store, lease.key, lambda *_: None
+            self.sweep,
+            study,
+            history(self.sweep, self.store),
+            self.store,
+            lease.key,
+            lambda *_: None,
         )
         running: dict[Future[Ending | None], Assignment] = {}
         with ThreadPoolExecutor(self.concurrent) as pool:

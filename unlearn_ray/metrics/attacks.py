@@ -68,7 +68,6 @@ class Attack(Metric):
             not one of them may be. Chance is at most 1 (0.1).
     """
 
-
     def measure(self, evidence: Evidence) -> Measurement:
         """How well the attack does.
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from unlearn_ray.data.splits import never_trained
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
-from unlearn_ray.pipeline.spending import Spending, spent_by
 from unlearn_ray.pipeline.similar import Change, changes
+from unlearn_ray.pipeline.spending import Spending, spent_by
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.study import (
     REFERENCES,

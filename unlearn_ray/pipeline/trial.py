@@ -101,9 +101,7 @@ class TrialSeed:
     @property
     def row_name(self) -> str:
         """The name of its row."""
-        return row_name(
-            self.study, self.sweep, self.purpose, self.number, self.point, self.seed
-        )
+        return row_name(self.study, self.sweep, self.purpose, self.number, self.point, self.seed)
 
     @property
     def account(self) -> Account:
@@ -231,16 +229,12 @@ def _grown(name: str, written: dict[str, Scalar], store: Store) -> dict[str, Sca
     return {**written, **{column: v for column, v in stands.items() if v is not None}}
 
 
-def evaluations(
-    model: Pretrain | Unlearn, measurements: Measurements
-) -> list[Evaluate]:
+def evaluations(model: Pretrain | Unlearn, measurements: Measurements) -> list[Evaluate]:
     """The steps that measure a model."""
     return [Evaluate(model.setting, model.seed, model, metrics) for metrics in measurements]
 
 
-def _reference_values(
-    trial: TrialSeed, record: Callable[[Step], Record]
-) -> dict[str, float]:
+def _reference_values(trial: TrialSeed, record: Callable[[Step], Record]) -> dict[str, float]:
     retrained = Retrain(trial.setting, trial.seed)
     return _values(record(step) for step in evaluations(retrained, trial.measurements))
 
@@ -339,7 +333,9 @@ def reference_row(
     evaluated = [record(step) for step in evaluations(model, sweep.measurements)]
     reference = [record(step) for step in evaluations(retrained, sweep.measurements)]
     written = row(
-        Subject(sweep=sweep.name, study="", purpose="reference", method=method, trial=-1, seed=seed),
+        Subject(
+            sweep=sweep.name, study="", purpose="reference", method=method, trial=-1, seed=seed
+        ),
         setting,
         sweep.metrics,
         state="complete",

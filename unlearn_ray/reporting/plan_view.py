@@ -38,9 +38,7 @@ def _to_run(plan: Plan) -> str:
     trials = sum(planned.left for planned in plan.studies)
     measured = sum(len(_missing(planned)) for planned in plan.studies)
     further = f", {measured} evaluations of best trials" if measured else ""
-    return (
-        f"To run: {steps} of {len(plan.references)} reference steps, {trials} trials{further}."
-    )
+    return f"To run: {steps} of {len(plan.references)} reference steps, {trials} trials{further}."
 
 
 def _missing(planned: PlannedStudy) -> list[Evaluate]:

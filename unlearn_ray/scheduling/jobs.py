@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-
 # How long a job that has to wait for another process waits before it is tried again, at most:
 # less than half a lease's time, so that a silent holder is watched without a gap.
 LONGEST_WAIT_SECONDS = 5.0
