@@ -1,4 +1,4 @@
-"""Drivers of one study without Ray: real stores, claims and rows, and trials that compute a formula.
+"""Drivers of one study without Ray: real stores, claims and rows, trials that compute a formula.
 
 A driver is a loop over `SharedStudy` with a few trials at a time, whose seeds take random times. It
 may be killed between any two seeds: its heartbeat stops, and nothing is said.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import numpy as np
@@ -143,8 +142,8 @@ class TestBars:
     def test_that_percentage_of_equal_trials_goes_on_whenever_they_begin(self, keep: int) -> None:
         shares, late, second = [], [], []
         for seed in range(30):
-            drawn = random.Random(seed)
-            done = self.run(lambda _: [drawn.gauss(5, 1) for _ in range(3)], keep=keep)
+            equal = np.random.default_rng(seed).normal(5, 1, size=(400, 3)).tolist()
+            done = self.run(equal.__getitem__, keep=keep)
             on = [len(trial.gaps) > 1 for trial in done[5:]]
             shares.append(np.mean(on))
             late.append(np.mean(on[-50:]))

@@ -206,8 +206,11 @@ def score(
             _hours_for(trial.row_name, [unlearned]), _hours_for(trial.row_name, evaluated)
         )
         written = _complete_row(trial, hours, unlearned, evaluated, reference, retrained)
-    if not runtime.store.write_row(trial.row_name, written):
-        written = _grown(trial.row_name, written, runtime.store)
+    if trial.purpose == "tuning":
+        if not runtime.store.write_row(trial.row_name, written):
+            written = runtime.store.row(trial.row_name) or written
+    else:
+        written = write_grown(trial.row_name, written, runtime.store)
     gap, told = written["average_gap"], written["failure"]
     assert gap is None or isinstance(gap, float | int)
     return Scored(
@@ -219,10 +222,17 @@ def score(
     )
 
 
-def _grown(name: str, written: dict[str, Scalar], store: Store) -> dict[str, Scalar]:
-    """A row that was there before: it stays, and takes the metrics that have come since."""
+def write_grown(name: str, written: dict[str, Scalar], store: Store) -> dict[str, Scalar]:
+    """Write a row of the result table; one that is there stays, and takes metrics that came since.
+
+    Returns:
+        The row as it stands.
+    """
     stands = store.row(name)
-    assert stands is not None, "a row that could not be created exists"
+    if stands is None:
+        if store.write_row(name, written):
+            return written
+        stands = store.row(name) or written
     if "failed" in (stands["state"], written["state"]):
         return stands
     store.extend_row(name, written)

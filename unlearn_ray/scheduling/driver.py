@@ -25,7 +25,14 @@ from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.study import PastTrial, Row, past_trials, point_key, winner
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
-from unlearn_ray.pipeline.trial import Scored, TrialSeed, lost_row, reference_row, score
+from unlearn_ray.pipeline.trial import (
+    Scored,
+    TrialSeed,
+    lost_row,
+    reference_row,
+    score,
+    write_grown,
+)
 from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import Board
@@ -258,8 +265,7 @@ class _Driver:
 
         for method in (RETRAIN, ORIGINAL):
             name, row = reference_row(self.sweep, seed, method, record)
-            if not self.store.write_row(name, row):
-                self.store.extend_row(name, row)  # a metric may have come since
+            write_grown(name, row, self.store)
 
     # Studies
 
