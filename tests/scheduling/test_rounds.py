@@ -12,19 +12,20 @@ import pytest
 from ray import tune
 
 from tests.scheduling.nodes import small_ray
+from tests.scheduling.numbered import Numbered
 from unlearn_ray.scheduling import rounds
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
     FAILURE,
+    GAPS,
     HOURS,
     LAST,
     METRIC,
     SEEDS_RUN,
-    Assignment,
-    Ending,
-    Queue,
+    STOPPED,
     StudiesSearch,
 )
+from unlearn_ray.scheduling.shared_study import Assignment, Ending
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -53,7 +54,8 @@ class Quick(tune.Trainable):  # type: ignore[misc]
         if (self.trial["method"], self.trial["trial"]) == ("bad", 2):
             raise ValueError("a bug\nin two lines")
         gap = float(self.trial["trial"])
-        return {METRIC: gap, SEEDS_RUN: 1, LAST: True, FAILURE: None, HOURS: (), "done": True}
+        told = {METRIC: gap, SEEDS_RUN: 1, GAPS: (gap,), HOURS: ()}
+        return {**told, LAST: True, STOPPED: False, FAILURE: None, "done": True}
 
 
 @pytest.fixture
@@ -65,7 +67,9 @@ def two_slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def run(queues: list[Queue], retries: int = 1) -> tuple[list[Assignment], dict[Any, Ending], int]:
+def run(
+    studies: list[Numbered], retries: int = 1
+) -> tuple[list[Assignment], dict[Any, Ending], int]:
     """Run all trials; what was started, how it ended, and the most that ran at a time."""
     started: list[Assignment] = []
     ended: dict[Any, Ending] = {}
@@ -79,7 +83,7 @@ def run(queues: list[Queue], retries: int = 1) -> tuple[list[Assignment], dict[A
     def on_end(assignment: Assignment, ending: Ending) -> None:
         ended[assignment.study, assignment.number] = ending
 
-    search = StudiesSearch(queues, lambda: ROOM, lambda: True, on_start, on_end, retries)
+    search = StudiesSearch(list(studies), lambda: ROOM, lambda: True, on_start, on_end, retries)
     trainable = tune.with_resources(Quick, tune.PlacementGroupFactory([{"CPU": 1}]))
     Rounds(search, trainable, "quick", lambda: ROOM, retries, list, lambda: False).run()
     return started, ended, most
@@ -99,7 +103,7 @@ def test_every_trial_runs_once_in_rounds_of_bounded_size(
 
     monkeypatch.setattr(rounds, "Round", noted)
     numbers = list(range(7))
-    started, ended, most = run([Queue(name, None, {}, numbers.copy()) for name in ("a", "b")])
+    started, ended, most = run([Numbered(name, numbers) for name in ("a", "b")])
     assert sizes == [5, 5, 4]
     assert [(one.study, one.number) for one in started] == [
         (name, number) for number in numbers for name in ("a", "b")
@@ -111,8 +115,8 @@ def test_every_trial_runs_once_in_rounds_of_bounded_size(
 
 
 def test_what_took_a_trial_along_is_its_reason(two_slots: None) -> None:
-    _, ended, _ = run([Queue("bad", None, {}, [0, 1, 2])])
-    assert ended["bad", 0] == Ending("complete", 0.0, 1)
+    _, ended, _ = run([Numbered("bad", [0, 1, 2])])
+    assert ended["bad", 0] == Ending("complete", (0.0,))
     killed, raised = ended["bad", 1], ended["bad", 2]
     assert killed.lost
     assert killed.failure == (
@@ -128,7 +132,7 @@ def test_a_worker_that_is_lost_while_it_takes_a_trial(
     trials: int, two_slots: None, tmp_path: Path
 ) -> None:
     shy = {"file": str(tmp_path / "told"), "times": 1}
-    started, ended, most = run([Queue("shy", None, {}, list(range(trials)), shy)])
+    started, ended, most = run([Numbered("shy", list(range(trials)), shy)])
     assert (tmp_path / "told").exists()
     assert [one.number for one in started] == list(range(trials))
     assert {number: ending.state for (_, number), ending in ended.items()} == dict.fromkeys(
@@ -141,7 +145,7 @@ def test_a_worker_that_is_lost_again_and_again_while_it_takes_a_trial(
     two_slots: None, tmp_path: Path
 ) -> None:
     shy = {"file": str(tmp_path / "told"), "times": 100}
-    _, ended, _ = run([Queue("shy", None, {}, list(range(6)), shy)])
+    _, ended, _ = run([Numbered("shy", list(range(6)), shy)])
     lost = ended.get(("shy", 2))
     assert lost is not None
     assert lost.state == "complete" or (lost.lost and "was lost" in (lost.failure or ""))
