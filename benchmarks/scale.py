@@ -118,7 +118,9 @@ def _sweep(options: argparse.Namespace, address: str, folder: Path) -> float:
     from unlearn_ray.scheduling.driver import run_sweep
     from unlearn_ray.storage.store import open_store
 
-    sweep = simulated_sweep(options.studies, options.trials, seconds=options.seconds, seeds=SEEDS)
+    sweep = simulated_sweep(
+        options.studies, options.trials, seconds=options.seconds, seeds=SEEDS, window=options.nodes
+    )
     store = open_store(str(folder / "store"))
     run_references(sweep, store)
     plan = make_plan(sweep, store)
@@ -257,20 +259,25 @@ def _tune(trials: int, slots: int, sleep: float, *, reuse: bool) -> tuple[float,
 def _suggestions() -> None:
     """Time of the sampler and the pruner after so many trials of one study."""
     from benchmarks.simulated import SPACE, random_past
+    from unlearn_ray.pipeline.study import PastTrial
     from unlearn_ray.pipeline.sweep_schema import Search
-    from unlearn_ray.scheduling.search import HOURS, METRIC, SEEDS_RUN, Ending, StudySearch
+    from unlearn_ray.scheduling.sampler import Bars, Sampler
 
-    print("  one study's trials so far: time to suggest one, to decide on one, to take its end")
+    print("  one study's trials so far: time to suggest one, for its bars, to take its end")
     for told in SUGGESTED_AFTER:
-        study = StudySearch("simulated", SPACE, Search(), random_past(told))
+        sampler, bars = Sampler("simulated", SPACE, Search()), Bars(Search(), SEEDS)
+        for past in random_past(told):
+            sampler.ask(past.point)
+            sampler.tell(past)
+            bars.tell(past)
         times = []
         for number in range(told, told + 10):
             started = time.perf_counter()
-            study.suggest_number(str(number), number, None)
+            point = sampler.ask(None)
             suggested = time.perf_counter()
-            study.should_stop(str(number), {METRIC: 0.5, SEEDS_RUN: 1, HOURS: (0.0,)})
+            bars.now()
             decided = time.perf_counter()
-            study.tell(str(number), Ending("stopped", 0.5, 1))
+            sampler.tell(PastTrial(number, point, (0.5,), "stopped"))
             taken = time.perf_counter() - decided
             times.append((suggested - started, decided - suggested, taken))
         medians = [1000 * statistics.median(each) for each in zip(*times, strict=True)]

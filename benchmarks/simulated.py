@@ -133,7 +133,9 @@ def method(number: int) -> type[Method]:
 globals().update({f"simulated_{number}": method(number) for number in range(STUDIES)})
 
 
-def simulated_sweep(studies: int, trials: int, *, seconds: float, seeds: int) -> Sweep:
+def simulated_sweep(
+    studies: int, trials: int, *, seconds: float, seeds: int, window: int | None = None
+) -> Sweep:
     """A sweep whose steps only sleep.
 
     Args:
@@ -141,6 +143,7 @@ def simulated_sweep(studies: int, trials: int, *, seconds: float, seeds: int) ->
         trials: of all studies together.
         seconds: that unlearning sleeps.
         seeds: tuning seeds.
+        window: of the search.
     """
     return Sweep(
         name="simulated",
@@ -151,13 +154,13 @@ def simulated_sweep(studies: int, trials: int, *, seconds: float, seeds: int) ->
             model=SimulatedModel(),
             family=SimulatedFamily(),
             training=Recipe(epochs=0),
-            metrics=(SimulatedMetric(),),
         ),
+        metrics=(SimulatedMetric(),),
         studies=tuple(
             Study(globals()[f"simulated_{number}"], {"seconds": seconds}, SPACE)
             for number in range(studies)
         ),
-        search=Search(trials=-(-trials // studies)),
+        search=Search(trials=-(-trials // studies), window=window),
         seeds=Seeds(tuning=tuple(range(seeds)), reporting=(seeds,)),
     )
 
