@@ -13,7 +13,7 @@ from unlearn_ray.pipeline.runtime import Runtime
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
-from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score
+from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score, write_grown
 from unlearn_ray.storage.store import open_store
 
 SWEEP = """\
@@ -70,8 +70,8 @@ def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
         run_references(sweep, seed, runtime)
         for method in (RETRAIN, ORIGINAL) if seed in sweep.seeds.reporting else ():
-            written = reference_row(sweep, seed, method, runtime.record)
-            runtime.store.write_row(*written)
+            name, row = reference_row(sweep, seed, method, runtime.record)
+            write_grown(name, row, runtime.store)
         for study in sweep.studies:
             failed = any(one.failure for one in scored if one.row["method"] == study.name)
             if not failed:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.tiny import sweep as tiny
+from tests.tiny import tiny_sweep
 from unlearn_ray.pipeline.study import PastTrial, mean, past_trials, point_key, row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Range, Search, Seeds, Study, Sweep
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
@@ -31,7 +31,7 @@ SPACE = {
 
 def simulated(folder: Path, search: Search, seeds: int = 3, name: str = "simulated") -> Sweep:
     """A sweep whose one study is searched; nothing of it is trained."""
-    known = tiny(folder)
+    known = tiny_sweep(folder)
     study = Study(known.studies[0].method, {"epochs": 1}, SPACE)
     tuning = Seeds(tuning=tuple(range(seeds)), reporting=(seeds,))
     return replace(known, name=name, studies=(study,), search=search, seeds=tuning)

@@ -7,6 +7,7 @@ of one sweep or of several that have the study in common, share the search.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class SharedStudy:
         self._left = set(range(self._wanted)) - self._ended.keys()
         self._claims: dict[int, Claim] = {}
         self._gone: set[str] = set()
-        self._looked_at = -POLL_SECONDS
+        self._looked_at = -math.inf
         self._learn(store.claims(self._key).newest(self._left))
 
     @property
@@ -208,6 +209,9 @@ class SharedStudy:
             known = claims.take(number, point, self._driver, sweep)
             self._learn({number: known})
         elif known.driver != self._driver:
+            self._read_ends({number: known})
+            if number not in self._left:
+                return False  # its driver ended it, and then itself
             if not claims.take_over(number, known, self._driver, sweep):
                 self._learn(claims.newest([number]))
                 return False
@@ -217,16 +221,22 @@ class SharedStudy:
 
     def _look(self) -> None:
         """Ask the store, now and then, how others' trials ended and whether these drivers live."""
+        # Often enough to tell a driver that is silent.
+        seconds = min(POLL_SECONDS, self._store.lease_seconds / 5)
         others = {n: c for n, c in self._claims.items() if n in self._left and self._elsewhere(n)}
-        if not others or time.monotonic() - self._looked_at < POLL_SECONDS:
+        if not others or time.monotonic() - self._looked_at < seconds:
             return
         drivers = {claim.driver for claim in others.values()}
-        # Before the rows: what a driver wrote to its end is then seen.
-        ended = {driver for driver in drivers if self._store.driver_has_ended(driver)}
+        self._gone |= {driver for driver in drivers if self._store.driver_has_ended(driver)}
+        self._read_ends(others)
+        self._looked_at = time.monotonic()
+
+    def _read_ends(self, claims: Mapping[int, Claim]) -> None:
+        """Take the ends of those claimed trials whose rows tell of one."""
         seeds = self._sweep.seeds.tuning
         names = {
             row_name(self._key, claim.sweep, "tuning", number, claim.point, seed): (number, seed)
-            for number, claim in others.items()
+            for number, claim in claims.items()
             for seed in seeds
         }
         rows: dict[int, dict[int, Row]] = {}
@@ -237,8 +247,6 @@ class SharedStudy:
             trial = past_trial(number, of_trial, self._sweep, self._study)
             if trial.state != "unfinished":
                 self._end_elsewhere(trial, of_trial)
-        self._gone |= ended
-        self._looked_at = time.monotonic()
 
     def _end_elsewhere(self, trial: PastTrial, rows: Mapping[int, Row]) -> None:
         assert trial.state != "unfinished"

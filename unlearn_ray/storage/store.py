@@ -71,16 +71,17 @@ class Store:
 
     Attributes:
         objects: the bytes beneath.
+        lease_seconds: how long the holder of a lease may be silent.
     """
 
     def __init__(self, objects: ObjectStore, lease_seconds: float) -> None:
         self.objects = objects
-        self._lease_seconds = lease_seconds
+        self.lease_seconds = lease_seconds
         self._leases = Leases(objects, lease_seconds)
         self._checkpointed: set[str] = set()
 
     def __reduce__(self) -> tuple[type[Store], tuple[ObjectStore, float]]:
-        return Store, (self.objects, self._lease_seconds)
+        return Store, (self.objects, self.lease_seconds)
 
     @property
     def url(self) -> str:
