@@ -2,11 +2,12 @@
 # make test         set up, then lint, types and tests
 # make benchmarks   set up with the peers, then print speed ratios
 # make docs         write docs/methods.md anew
+# make digests      accept the built-in parts' code as it is, for the revisions that they have
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test setup s3 lint types fast slow benchmarks docs
+.PHONY: quickstart test setup s3 lint types fast slow benchmarks docs digests
 
 quickstart: .venv/installed
 	$(BIN)/python -m unlearn_ray.sweep sweeps/quickstart.yaml
@@ -55,6 +56,9 @@ docs: .venv/installed
 	mkdir -p docs
 	$(BIN)/python -m unlearn_ray.reporting.methods_page > docs/methods.md.new
 	mv docs/methods.md.new docs/methods.md
+
+digests: .venv/installed
+	$(BIN)/python -m tests.conformance.digests
 
 benchmarks: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

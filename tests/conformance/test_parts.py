@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.conformance.digests import CONTRACTS
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch, small_family
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.registry import Part, find, parts, summary
@@ -19,10 +20,8 @@ from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.base import ContrastiveFamily, Family
 from unlearn_ray.methods.base import Method, Phase, Task
-from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 
-CONTRACTS: list[type[Part]] = [Dataset, ForgetSet, Model, Family, Method, Metric]
 PARTS = [(contract, name) for contract in CONTRACTS for name in parts(contract)]
 FORGET_SET = Random()
 METHODS, FAMILIES, MODELS = (list(parts(contract)) for contract in (Method, Family, Model))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from hypothesis import strategies as st
 
 from unlearn_ray.core.keys import canonical, content_key, plain, stable_seed
 from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.registry import Part
+from unlearn_ray.results import differences
+from unlearn_ray.storage.store import Record
 
 scalars = (
     st.none()
@@ -56,6 +61,47 @@ def test_defaults_written_out_change_nothing() -> None:
 def test_a_key_is_known_for_good() -> None:
     # A changed key orphans every store: raise a step's revision instead.
     assert content_key({"kind": "pretrain", "seed": 0}) == "39280df3895e9bfa"
+
+
+@dataclass(frozen=True)
+class Thing(Part):
+    """Says of itself only how heavy it is."""
+
+    name: ClassVar[str] = "thing"
+
+    weight: float = 1.5
+
+    def identity(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+
+def test_revision_and_code_of_a_part_are_in_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = {"weight": 1.5, "name": "thing", "revision": 1}
+    assert plain([{"part": Thing()}]) == [{"part": first}]
+    before = content_key(Thing())
+    monkeypatch.setattr(Thing, "revision", 2)
+    assert plain(Thing()) == {**first, "revision": 2}
+    assert content_key(Thing()) != before
+    monkeypatch.setattr(Thing, "code", "0123456789abcdef")
+    assert plain(Thing()) == {**first, "revision": 2, "code": "0123456789abcdef"}
+    assert Thing.code_identity() == {"name": "thing", "revision": 2, "code": "0123456789abcdef"}
+
+
+def test_what_differs_in_two_steps_says_revision_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def record() -> Record:
+        return Record(
+            kind="unlearn", key="0", config=plain({"method": Thing()}), inputs={}, files={},
+            result={}, seconds=1.0, created="", versions={}, host="", sweep="", row="", workers=1,
+            accelerators=1.0, earlier_seconds=0.0,
+        )  # fmt: skip
+
+    before = record()
+    monkeypatch.setattr(Thing, "revision", 2)
+    monkeypatch.setattr(Thing, "code", "0123456789abcdef")
+    assert list(differences(before, record())) == [
+        ("method.revision", "1", "2"),
+        ("method.code", None, '"0123456789abcdef"'),
+    ]
 
 
 @pytest.mark.parametrize(

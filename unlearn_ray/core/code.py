@@ -13,6 +13,7 @@ import json
 import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +21,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from unlearn_ray.core.errors import ConfigError
-from unlearn_ray.core.modules import PACKAGE, Place, parsed, reached
+from unlearn_ray.core.modules import PACKAGE, Place, locate, parsed, reached
 
 DIGITS = 16
 # Notes of the parser that change nothing that is run.
@@ -104,7 +105,7 @@ def _origin(cls: type) -> tuple[Place, str | None]:
         file = _running(module) or file
     if file is None:
         return Place(name, None), None
-    place = Place(name, Path(file), tuple(getattr(module, "__path__", None) or ()))
+    place = replace(locate(module.__name__) or Place(name, None), name=name, file=Path(file))
     text = place.source()
     if text is None:
         linecache.checkcache(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import decode_source
@@ -73,8 +73,13 @@ def locate(name: str) -> Place | None:
     module = sys.modules.get(name)
     if module is not None:
         file = getattr(module, "__file__", None)
-        folders = tuple(getattr(module, "__path__", None) or ())
-        return Place(name, Path(file) if isinstance(file, str) else None, folders)
+        # Some objects in the place of modules have every attribute that they are asked for.
+        folders = getattr(module, "__path__", None)
+        return Place(
+            name,
+            Path(file) if isinstance(file, str) else None,
+            tuple(folders) if isinstance(folders, Iterable) else (),
+        )
     within: list[str] | None = None
     if parent := name.rpartition(".")[0]:
         above = locate(parent)

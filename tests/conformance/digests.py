@@ -1,0 +1,174 @@
+"""Digests of the code of every built-in part and kind of step, and the command that accepts them.
+
+    make digests        (python -m tests.conformance.digests)
+
+`digests.json` holds, for each, the revision and the digest that were accepted last. Edited code
+has another digest: its author then says whether the numbers changed, by raising the revision or
+not. Comments, docstrings and layout are no part of a digest (`core.code`).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from unlearn_ray.core.code import digest
+from unlearn_ray.core.modules import Place, locate, reached
+from unlearn_ray.core.registry import Part, parts
+from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.families.base import Family
+from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.models.base import Model
+from unlearn_ray.pipeline import runtime, steps
+from unlearn_ray.pipeline.steps import Step
+
+# What of a sweep changes its numbers; a logger does not.
+CONTRACTS: list[type[Part]] = [Dataset, ForgetSet, Model, Family, Method, Metric]
+
+RECORDED = Path(__file__).with_name("digests.json")
+COVERED = ("methods", "metrics", "families", "models", "data", "engine", "core")
+
+# In no digest: none of these changes a number that a step stores.
+UNCOVERED = {
+    "unlearn_ray.core.code": "makes the digests themselves; tests/core says what they are",
+    "unlearn_ray.core.errors": "messages",
+    "unlearn_ray.core.gaps": "figures of rows, from values that steps stored",
+    "unlearn_ray.core.modules": "finds source for the digests",
+    "unlearn_ray.core.open_clip_import": "imports another package, and computes nothing",
+    "unlearn_ray.core.torchvision_import": "imports another package, and computes nothing",
+    "unlearn_ray.data.loaded": "hands on what a dataset loads, or refuses it",
+}
+
+Sources = Mapping[str, str]
+
+
+def covered() -> dict[str, tuple[int, Sources]]:
+    """Revision and sources of each part, as `kind/name`, and of each kind of step."""
+    found: dict[str, tuple[int, Sources]] = {}
+    built_in = {
+        (contract, name): part
+        for contract in CONTRACTS
+        for name, part in parts(contract).items()
+        if not part.code
+    }
+    for (contract, name), part in built_in.items():
+        place = located(part.__module__)
+        sources = reached(place, text_of(place), part_counts(contract))
+        found[f"{contract.kind}/{name}"] = (part.revision, sources)
+    declaring = {part.__module__ for part in built_in.values()}
+    for kind in kinds_of_step():
+        sources = reached(located(steps.__name__), step_text(kind), step_counts(declaring))
+        found[f"step/{kind.kind}"] = (kind.revision, sources)
+    return found
+
+
+def part_counts(contract: type[Part]) -> Callable[[Place], bool]:
+    """What of a part's imports its digest covers: what lies in its own room."""
+    room = ".".join(contract.room.split(".")[:2])
+    return lambda place: within(place.name, room) and place.name not in UNCOVERED
+
+
+def step_counts(declaring: set[str]) -> Callable[[Place], bool]:
+    """What of a step's imports its digest covers: nothing that the digest of a part covers."""
+    rooms = [f"unlearn_ray.{room}" for room in ("core", "data", "engine")]
+
+    def counts(place: Place) -> bool:
+        if place.name in declaring or place.name in UNCOVERED:
+            return False
+        return place.name == runtime.__name__ or any(within(place.name, room) for room in rooms)
+
+    return counts
+
+
+def kinds_of_step(base: type[Step] = Step) -> Iterator[type[Step]]:
+    """Every class of steps that can be run."""
+    for kind in base.__subclasses__():
+        yield kind
+        yield from kinds_of_step(kind)
+
+
+def step_text(kind: type[Step]) -> str:
+    """The steps' module without the other kinds, and without the imports that only they need."""
+    others = {other.__name__ for other in kinds_of_step() if other not in kind.__mro__}
+    tree = ast.parse(text_of(located(steps.__name__)))
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.ClassDef) and node.name in others)
+    ]
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    kept: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
+            if not node.names:
+                continue
+        kept.append(node)
+    tree.body = kept
+    return ast.unparse(tree)
+
+
+def located(module: str) -> Place:
+    place = locate(module)
+    assert place is not None
+    return place
+
+
+def text_of(place: Place) -> str:
+    text = place.source()
+    assert text is not None
+    return text
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def current() -> dict[str, dict[str, Any]]:
+    """What `digests.json` should hold."""
+    return {
+        name: {"revision": revision, "digest": digest(sources)}
+        for name, (revision, sources) in sorted(covered().items())
+    }
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """What was accepted."""
+    if not RECORDED.exists():
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8"))
+    return found
+
+
+def differences(
+    old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """A line for each part or step that is not what was accepted."""
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if before is None:
+            yield f"{name}: new"
+        elif after is None:
+            yield f"{name}: gone"
+        elif before["revision"] != after["revision"]:
+            yield f"{name}: revision {before['revision']} -> {after['revision']}"
+        else:
+            yield f"{name}: code changed, revision is still {after['revision']}"
+
+
+def main() -> int:
+    """Accept the code as it is, and print what that changes."""
+    old, new = recorded(), current()
+    print("\n".join(differences(old, new)) or "nothing changed")  # noqa: T201
+    lines = [f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in new.items()]
+    RECORDED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
