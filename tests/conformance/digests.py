@@ -1,4 +1,4 @@
-"""Digests of the code of every built-in part and kind of step, and the command that accepts them.
+"""Digests of the code of built-in parts, steps and objective, and the command that accepts them.
 
     make digests        (python -m tests.conformance.digests)
 
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from unlearn_ray.core import gaps
 from unlearn_ray.core.code import digest
 from unlearn_ray.core.modules import Place, locate, reached
 from unlearn_ray.core.registry import Part, parts
@@ -37,7 +38,6 @@ COVERED = ("methods", "metrics", "families", "models", "data", "engine", "core")
 UNCOVERED = {
     "unlearn_ray.core.code": "makes the digests themselves; tests/core says what they are",
     "unlearn_ray.core.errors": "messages",
-    "unlearn_ray.core.gaps": "figures of rows, from values that steps stored",
     "unlearn_ray.core.modules": "finds source for the digests",
     "unlearn_ray.core.open_clip_import": "imports another package, and computes nothing",
     "unlearn_ray.core.torchvision_import": "imports another package, and computes nothing",
@@ -60,6 +60,8 @@ def covered() -> dict[str, tuple[int, Sources]]:
         place = located(part.__module__)
         sources = reached(place, text_of(place), part_counts(contract))
         found[f"{contract.kind}/{name}"] = (part.revision, sources)
+    sources = {gaps.__name__: text_of(located(gaps.__name__))}
+    found["objective/average_gap"] = (gaps.REVISION, sources)
     declaring = {part.__module__ for part in built_in.values()}
     for kind in kinds_of_step():
         sources = reached(located(steps.__name__), step_text(kind), step_counts(declaring))

@@ -17,7 +17,8 @@ from unlearn_ray.core.code import digest
 COVERED = digests.covered()
 REMEDY = """
 Does any of these give other numbers than before? Raise its `revision`: of a part, the class
-attribute (`revision: ClassVar[int] = 2`); of a step, that in unlearn_ray/pipeline/steps.py.
+attribute (`revision: ClassVar[int] = 2`); of a step, that in unlearn_ray/pipeline/steps.py;
+of the objective, that in unlearn_ray/core/gaps.py.
 Then, or if none does, accept the code as it is, and commit the file that this writes:
 
     make digests

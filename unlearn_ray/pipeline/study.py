@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unlearn_ray.core.errors import CorruptObject
+from unlearn_ray.core.gaps import REVISION
 from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.pipeline.rows import Purpose
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
@@ -35,7 +36,7 @@ def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
         "fixed": study.fixed,
         "space": {name: vars(field) for name, field in study.space.items()},
         "setting": sweep.setting,
-        "objective": sweep.objective,
+        "objective": {"name": "average_gap", "revision": REVISION, "metrics": sweep.objective},
         "search": {
             "seed": search.seed,
             "startup": search.startup,

@@ -44,7 +44,7 @@ from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.tuning_rows import TuningRows
-from unlearn_ray.scheduling.worker import Workplace
+from unlearn_ray.scheduling.worker import Workplace, code_of
 from unlearn_ray.storage.store import Store
 
 STUDIES = "studies"
@@ -131,6 +131,7 @@ class _Driver:
             checkpoint_seconds=60 * plan.sweep.checkpoint_minutes,
             threads=resources.trial.threads,
             identity=store.identify(),
+            code=code_of(self.sweep),
         )
         # Beside the driver: a node that comes and goes must not take it along.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

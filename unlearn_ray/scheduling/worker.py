@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from unlearn_ray.core.errors import StepFailed
+from unlearn_ray.core.registry import Part
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.pipeline.runtime import Runtime
+from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.scheduling.board import BoardReporter
 from unlearn_ray.storage.store import open_store
 
@@ -25,12 +29,14 @@ class Workplace:
         checkpoint_seconds: how often training saves.
         threads: OpenMP threads of each worker.
         identity: of the store.
+        code: the sweep's parts from outside the package, each with the digest of its code.
     """
 
     store: str
     checkpoint_seconds: float
     threads: int
     identity: str
+    code: tuple[tuple[type[Part], str], ...] = ()
 
     def runtime(self, board: Any, nodes: Sequence[str] | None = None) -> Runtime:
         """This process's runtime, made on the first call and kept for the next step.
@@ -41,8 +47,10 @@ class Workplace:
 
         Raises:
             StoreUnreachable: what this machine calls the store is not the driver's.
+            StepFailed: this process has other code of a part than the driver.
         """
         if self not in _RUNTIMES:
+            self._check_code()
             store = open_store(self.store, known=True)  # the driver has asked it
             store.check_identity(self.identity)
             _RUNTIMES[self] = Runtime(
@@ -53,6 +61,24 @@ class Workplace:
         runtime = _RUNTIMES[self]
         runtime.on_progress = BoardReporter(board, nodes or [here()])
         return runtime
+
+    def _check_code(self) -> None:
+        for part, code in self.code:
+            if part.code != code:
+                raise StepFailed(
+                    f"{part.kind} {part.name}",
+                    f"its code on {socket.gethostname()} is not what the sweep was started with",
+                    "give every node the same files, and start the sweep again",
+                )
+
+
+def code_of(sweep: Sweep) -> tuple[tuple[type[Part], str], ...]:
+    """The parts of a sweep that come from outside the package, each with its code."""
+    setting = sweep.setting
+    parts: list[type[Part]] = [study.method for study in sweep.studies]
+    shared: tuple[Part, ...] = (setting.dataset, setting.forget_set, setting.model, setting.family)
+    parts += [type(part) for part in (*shared, *sweep.metrics)]
+    return tuple((part, part.code) for part in dict.fromkeys(parts) if part.code)
 
 
 def here() -> str:
