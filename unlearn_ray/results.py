@@ -255,6 +255,9 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def _compact(store: Store, options: argparse.Namespace, output: Output) -> None:
     count = store.compact()
+    if count is None:
+        _say("another process is merging rows")
+        return
     _say(f"{count} row files merged" if count else "nothing to merge")
 
 

@@ -21,7 +21,7 @@ from tests.tiny import tiny_sweep
 from unlearn_ray.core.errors import BadInput, CorruptObject
 from unlearn_ray.pipeline.manifest import Manifest, NamedStep, NamedStudy, announce, manifests
 from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.running import Observer
+from unlearn_ray.pipeline.running import Observer, running_steps
 from unlearn_ray.pipeline.status import SweepStatus, sweep_statuses
 from unlearn_ray.storage.leases import Holder
 from unlearn_ray.storage.processes import ProcessIdentity
@@ -247,6 +247,16 @@ def test_who_holds_what_since_when(store: Store) -> None:
     assert (alive.process, alive.held_seconds, alive.heartbeat) == (7, 600.0, "alive")
     assert silent.heartbeat == "silent"
     assert silent.seen_seconds == pytest.approx(300, abs=5)
+
+
+def test_merging_rows_is_no_step(store: Store) -> None:
+    begin(store)
+    lease = store.lease("compaction", Work("compaction"))
+    assert lease is not None
+    assert running_steps(store, Observer()) == {}
+    assert status(store).running == ()
+    store.remove_leftovers()
+    lease.finish()
 
 
 def test_a_watcher_believes_its_own_eyes(store: Store) -> None:

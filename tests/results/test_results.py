@@ -17,7 +17,7 @@ import pytest
 from tests.results.rows import small_sweep
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.results import load, main, query
-from unlearn_ray.storage.store import Record, open_store
+from unlearn_ray.storage.store import Record, Work, open_store
 
 
 @pytest.fixture
@@ -199,6 +199,19 @@ def test_compact_merges_and_keeps_every_row(store: str, capsys: pytest.CaptureFi
     pd.testing.assert_frame_equal(load(store), before)
     assert main([store, "compact"]) == 0
     assert "nothing to merge" in capsys.readouterr().err
+
+
+def test_compact_says_that_another_one_does(
+    store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = open_store(store, lease_seconds=0.5).lease("compaction", Work("compaction"))
+    assert lease is not None
+    monkeypatch.setattr(
+        "unlearn_ray.results.open_store", lambda url: open_store(url, lease_seconds=0.5)
+    )
+    with lease:
+        assert main([store, "compact"]) == 0
+    assert "another process is merging rows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["query", "SELECT 1"], ["best"], ["compare"]])

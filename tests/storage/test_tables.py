@@ -4,6 +4,8 @@ import math
 import tempfile
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,17 +73,6 @@ def test_union_of_columns(store: Store) -> None:
     assert store.objects.names("rows/") == []
     assert store.read_rows().to_pylist() == expected
     assert store.read_rows("t/")["row"].to_pylist() == ["t/3"]
-    store.write_row("s/1", {"rate": 7.0})
-    assert store.read_rows("s/1")["rate"].to_pylist() == [7.0]
-    assert store.read_rows().num_rows == 3
-    assert store.compact() == 1
-    assert len(store.objects.names("rows-compacted/")) == 1
-    assert store.read_rows("s/1")["rate"].to_pylist() == [7.0]
-    store.delete_row("s/1")
-    store.delete_row("absent")
-    store.write_row("u/4", {"rate": 2.0})
-    store.delete_row("u/4")
-    assert store.read_rows()["row"].to_pylist() == ["s/2", "t/3"]
 
 
 def test_an_empty_store_has_an_empty_table(store: Store) -> None:
@@ -90,12 +81,63 @@ def test_an_empty_store_has_an_empty_table(store: Store) -> None:
     assert store.compact() == 0
 
 
-def test_a_column_cannot_be_called_row(local_store: Store) -> None:
-    with pytest.raises(ValueError, match="'row'"):
-        local_store.write_row("x", {"row": 1})
+@pytest.mark.parametrize("column", ["row", "row version", "row source"])
+def test_columns_that_rows_need_themselves(local_store: Store, column: str) -> None:
+    with pytest.raises(ValueError, match=f"'{column}'"):
+        local_store.write_row("x", {column: 1})
+    local_store.write_row("x", {})
+    with pytest.raises(ValueError, match=f"'{column}'"):
+        local_store.extend_row("x", {column: 1})
+    assert local_store.read_rows().to_pylist() == [{"row": "x"}]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "altered", "empty", "another table"])
+def test_names_begin_with_others(store: Store) -> None:
+    for name in ("a", "a-1", "a-1.parquet", "a-1~000002", "a-10", "a-1/x"):
+        assert store.write_row(name, {"own": name})
+        store.extend_row(name, {"more": name})
+    expected = ["a-1", "a-1.parquet", "a-1/x", "a-10", "a-1~000002"]
+    for _ in range(2):
+        assert store.read_rows("a-1")["row"].to_pylist() == expected
+        assert store.read_rows("a-1", "a-10", "a-1~")["row"].to_pylist() == expected
+        assert store.read_rows("a-1.par")["more"].to_pylist() == ["a-1.parquet"]
+        assert store.row("a-1") == {"own": "a-1", "more": "a-1"}
+        assert store.row("a-1~000002") == {"own": "a-1~000002", "more": "a-1~000002"}
+        store.compact()
+
+
+def test_columns_may_be_chosen(store: Store) -> None:
+    store.write_row("a", {"x": 1, "y": "one", "z": None})
+    store.extend_row("a", {"z": 0.5})
+    store.write_row("b", {"x": 2})
+    for _ in range(2):
+        assert store.read_rows(columns=("z", "absent")).to_pylist() == [
+            {"row": "a", "z": 0.5},
+            {"row": "b", "z": None},
+        ]
+        assert store.read_rows(columns=("row", "x")).column_names == ["row", "x"]
+        store.compact()
+
+
+def test_rows_of_before_had_no_version(local_store: Store) -> None:
+    small = _parquet({"row": ["a"], "x": [1]})
+    local_store.objects.write("rows/a.parquet", small)
+    local_store.objects.write(
+        "rows-compacted/0.parquet", _parquet({"row": ["b", "c"], "x": [2, 3]})
+    )
+    local_store.extend_row("a", {"y": 1})
+    local_store.extend_row("b", {"y": 2})
+    for _ in range(2):
+        assert local_store.read_rows().to_pylist() == [
+            {"row": "a", "x": 1, "y": 1},
+            {"row": "b", "x": 2, "y": 2},
+            {"row": "c", "x": 3, "y": None},
+        ]
+        assert local_store.compact() in (3, 0)
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "garbage", "altered", "empty", "another table", "number"]
+)
 def test_a_damaged_row_is_named(store: Store, damage: str) -> None:
     store.write_row("sweep/good", {"x": 1})
     store.write_row("sweep/bad", {"x": 123456.789, "name": "value" * 20})
@@ -109,7 +151,8 @@ def test_a_damaged_row_is_named(store: Store, damage: str) -> None:
             "garbage": b"x" * 500,
             "altered": data[:position] + b"?" + data[position + 1 :],
             "empty": b"",
-            "another table": _parquet_of_something_else(),
+            "another table": _parquet({"x": [1]}),
+            "number": _parquet({"row": [1]}),
         }[damage],
     )
     remedy = "delete that object and run the sweep again"
@@ -121,25 +164,6 @@ def test_a_damaged_row_is_named(store: Store, damage: str) -> None:
     assert store.read_rows()["row"].to_pylist() == ["sweep/good"]
 
 
-class Killed(BaseException):
-    """As if the process had died here."""
-
-
-class Dying:
-    """An object store whose user dies before its n-th change."""
-
-    def __init__(self, store: Store, changes: int) -> None:
-        self.objects = store.objects
-        self.changes = changes
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("write", "create", "delete"):
-            self.changes -= 1
-            if self.changes < 0:
-                raise Killed
-        return getattr(self.objects, name)
-
-
 def test_one_row_is_read_by_its_name(store: Store) -> None:
     store.write_row("a-1", {"value": 1})
     store.write_row("a-10", {"value": 10, "other": "x"})
@@ -149,92 +173,18 @@ def test_one_row_is_read_by_its_name(store: Store) -> None:
         assert store.row("a-10") == {"value": 10, "other": "x"}
         assert store.row("a") is None
         store.compact()
-    store.write_row("a-1", {"value": 2})
-    assert store.row("a-1") == {"value": 2}
 
 
-def test_named_rows_are_compacted_and_others_stay(local_store: Store) -> None:
-    for number in range(6):
-        local_store.write_row(f"a-{number}", {"value": number})
-    before = local_store.read_rows()
-    assert local_store.compact(["a-1", "a-3", "not there"]) == 2
-    assert local_store.compact(["a-1", "a-4"]) == 1
-    small = local_store.objects.names("rows/")
-    assert small == [f"rows/a-{number}.parquet" for number in (0, 2, 5)]
-    assert len(local_store.objects.names("rows-compacted/")) == 1
-    assert local_store.read_rows().equals(before)
-
-
-def test_compaction_may_die_at_any_point(local_store: Store) -> None:
+def test_a_merged_row_is_read_by_its_name(store: Store) -> None:
     for number in range(3):
-        local_store.write_row(f"old/{number}", {"x": number})
-    local_store.compact()
-    for deaths in range(100):
-        for number in range(3):
-            local_store.write_row(f"new/{number}", {"x": number, "y": "z"})
-        local_store.write_row("old/1", {"x": 100 + deaths})
-        before = local_store.read_rows()
-        try:
-            Store(Dying(local_store, deaths), 30.0).compact()  # type: ignore[arg-type]
-        except Killed:
-            assert local_store.read_rows().equals(before)
-            continue
-        assert local_store.read_rows().equals(before)
-        break
-    assert 5 < deaths < 99
-    assert local_store.objects.names("rows/") == []
-    assert len(local_store.objects.names("rows-compacted/")) == 1
-
-
-def test_deletion_may_die_at_any_point(local_store: Store) -> None:
+        store.write_row(f"a-{number}", {"value": number})
+        assert store.row(f"a-{number - 1}") == ({"value": number - 1} if number else None)
+        store.compact([f"a-{number}"])
     for number in range(3):
-        local_store.write_row(f"{number}", {"x": number})
-    for deaths in range(100):
-        local_store.write_row("1", {"x": deaths})
-        local_store.compact()
-        local_store.write_row("1", {"x": deaths})
-        try:
-            Store(Dying(local_store, deaths), 30.0).delete_row("1")  # type: ignore[arg-type]
-        except Killed:
-            assert {"0", "2"} <= set(local_store.read_rows()["row"].to_pylist()) <= set("012")
-            continue
-        break
-    assert deaths == 3
-    assert local_store.read_rows()["row"].to_pylist() == ["0", "2"]
+        assert store.row(f"a-{number}") == {"value": number}
 
 
-def test_compacting_the_same_row_again_keeps_it(local_store: Store) -> None:
-    for _ in range(2):
-        local_store.write_row("a", {"x": 1})
-        assert local_store.compact() == 1
-        assert local_store.read_rows().to_pylist() == [{"row": "a", "x": 1}]
-
-
-class Rewriting:
-    """An object store in which another process writes a row while this one compacts."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "write":
-            self.store.write_row("a", {"x": 2})
-            self.store.write_row("c", {"x": 3})
-        return getattr(self.store.objects, name)
-
-
-def test_compaction_removes_only_what_it_read(local_store: Store) -> None:
-    local_store.write_row("a", {"x": 1})
-    local_store.write_row("b", {"x": 1})
-    assert Store(Rewriting(local_store), 30.0).compact() == 2  # type: ignore[arg-type]
-    assert local_store.objects.names("rows/") == ["rows/a.parquet", "rows/c.parquet"]
-    assert local_store.read_rows()["x"].to_pylist() == [2, 1, 3]
-
-
-def _parquet_of_something_else() -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _parquet(columns: dict[str, list[Any]]) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"x": [1]}), sink)
+    pq.write_table(pa.table(columns), sink)
     return bytes(sink.getvalue())

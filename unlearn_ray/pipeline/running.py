@@ -68,12 +68,12 @@ class Observer:
 
 
 def running_steps(store: Store, observer: Observer) -> dict[str, list[Running]]:
-    """What runs on a store now, by sweep; a lease that outlived its step is left out."""
-    holders = {
-        key: one
-        for key, one in store.holders().items()
-        if not one.released and one.work.kind != DRIVER
-    }
+    """What runs on a store now, by sweep; a lease that outlived its step is left out.
+
+    So is one that is no step's: a driver's, and the store's own while it merges rows.
+    """
+    held = ((key, one) for key, one in store.holders().items() if not one.released)
+    holders = {key: one for key, one in held if one.work.sweep and one.work.kind != DRIVER}
     complete = store.read_records((one.work.kind, key) for key, one in holders.items())
     found: defaultdict[str, list[Running]] = defaultdict(list)
     for key, holder in holders.items():

@@ -44,6 +44,7 @@ from unlearn_ray.storage.processes import ProcessIdentity
 _log = logging.getLogger(__name__)
 _PREFIX = "leases/"
 _BEATS_PER_LEASE = 4
+_LOOKS_PER_LEASE = 40
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,20 @@ class Leases:
         if lease is not None:
             lease.release()
         return lease is not None
+
+    def await_end(self, key: str, work: Work) -> Lease | None:
+        """The lease of `key` once its holder has ended, or None on a sign of life of it.
+
+        Blocks for a quarter of the holder's lease time if it lives, for all of it if not.
+        """
+        before: Holder | None = None
+        while (lease := self.take(key, work)) is None:
+            seen = self._seen.get(key)
+            if seen is not None and before is not None and seen.holder != before:
+                return None
+            before = seen.holder if seen is not None else None
+            time.sleep(self._seconds / _LOOKS_PER_LEASE)
+        return lease
 
     def newest(self) -> dict[str, Holder]:
         """Who took each lease last, by key; those whose objects are damaged are left out."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import socket
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from unlearn_ray.core.errors import (
@@ -47,6 +48,7 @@ LEASE_SECONDS = 30.0
 # Kind of a lease that is no step's, but a driver's.
 DRIVER = "driver"
 _IDENTITY = "identity"
+_COMPACTION = "compaction"
 
 
 def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS, known: bool = False) -> Store:
@@ -320,19 +322,28 @@ class Store:
 
     # rows
 
-    @property
+    @cached_property
     def _rows(self) -> Rows:
         from unlearn_ray.storage.tables import Rows  # pyarrow: only for those who use rows
 
         return Rows(self.objects)
 
-    def write_row(self, name: str, row: Mapping[str, Scalar]) -> None:
-        """Write or replace one row of the result table."""
-        self._rows.write(name, row)
+    def write_row(self, name: str, row: Mapping[str, Scalar]) -> bool:
+        """Write one row of the result table, for good; one request.
 
-    def delete_row(self, name: str) -> None:
-        """Remove a row, if it is there."""
-        self._rows.delete(name)
+        Returns:
+            False if a row of this name was there, which stays. One that has been merged is not
+            seen: then the answer is True, and that one stays all the same.
+        """
+        return self._rows.write(name, row)
+
+    def extend_row(self, name: str, columns: Mapping[str, Scalar]) -> None:
+        """Add to a row what it lacks of `columns`: where it has a value, that stays.
+
+        Raises:
+            MissingObject: there is no such row.
+        """
+        self._rows.extend(name, columns)
 
     def read_rows(self, *prefixes: str, columns: Sequence[str] = ()) -> pa.Table:
         """All rows, with their names in the column `row`.
@@ -350,6 +361,29 @@ class Store:
         """One row by its name, which is not in it; None if there is none."""
         return self._rows.get(name)
 
-    def compact(self, names: Iterable[str] | None = None) -> int:
-        """Merge small files of rows (all, or those of `names`) into one; returns how many."""
-        return self._rows.compact(names)
+    def rows(self, names: Collection[str]) -> dict[str, dict[str, Scalar]]:
+        """Those of these rows that are there, as they were first written, by name."""
+        return self._rows.get_all(names)
+
+    def compact(self, names: Iterable[str] | None = None) -> int | None:
+        """Merge small files of rows into one; returns how many.
+
+        One process does so at a time. While another does, this one waits: until that one has
+        ended, or for a sign of its life, which takes less than half of `lease_seconds`.
+
+        Args:
+            names: only of these rows.
+
+        Returns:
+            None if another process merges rows, and these may have stayed as they were.
+
+        Raises:
+            CorruptObject: a file of rows cannot be read.
+        """
+        lease = self._leases.await_end(_COMPACTION, Work(_COMPACTION))
+        if lease is None:
+            return None
+        try:
+            return self._rows.compact(names)
+        finally:
+            lease.finish()

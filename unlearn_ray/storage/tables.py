@@ -1,30 +1,56 @@
 """Rows: every trial and seed is one Parquet file of one row, named by its key.
 
-Nothing is ever appended, so writers need no agreement. `compact` merges the small files into
-one; a row that is in several files is counted once, and a small file wins.
+A file of a row is written once and never again, nor is a row ever taken back: it may only grow,
+by additions in files of their own (`row_versions` says how they make one row). So writers need
+no agreement, and neither do compactors, each of which
+
+1. reads small files, then all compacted files;
+2. writes what they hold together as one new compacted file, under a name of its own;
+3. deletes, of what it read, all that is in that file.
+
+Whatever others do meanwhile, and whoever stands still or dies where, no row is lost or goes back:
+
+- Every deletion comes after a write that holds all that is deleted, and no name of a compacted
+  file is used twice. So of the compacted files that hold a row in some version or a newer one,
+  the last one written is never deleted: whoever does writes one later that holds it, too. What
+  has once been in a compacted file therefore stays in one. (Were they named by their content,
+  two compactors that write the same rows in different bytes could each delete the other's file.)
+- What a small file holds is in a compacted file before it is deleted, and merged rows win: once
+  it is gone, nothing counts that is written under its name again, be it by a writer that does not
+  know of the row, by an extender that has seen an old state, or by a request that comes late. So
+  a stale compactor may delete that as well.
+- A stale compactor writes old versions. They lose to the higher ones, which are in the store
+  already, and so does an addition of a version that was merged: its extender, who looks at the
+  compacted files once more after its write, finds another one in its place and adds again.
+- A compactor merges an addition only upon all older ones, so that a version says all that is in
+  a row. An addition whose predecessor it has not seen, it leaves.
+- A reader lists the small files, reads them, and only then the compacted ones: what vanished
+  between is in those. A folder's listing is no snapshot, it may show neither the file that was
+  replaced nor the new one: compacted files are listed again, until there is none that is new.
+
+That one compacts at a time (`Store.compact` has a lease for it) only saves work.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from unlearn_ray.core.errors import CorruptObject, MissingObject, StoreError
+from unlearn_ray.core.errors import MissingObject, StoreError
 from unlearn_ray.storage.objects import THREADS, ObjectStore, read_present
+from unlearn_ray.storage.row_tables import NAME, SOURCE, VERSION, from_bytes, to_bytes
+from unlearn_ray.storage.row_versions import COMPACTED, SMALL, SUFFIX, Pile, object_name, row_of
 
 Scalar = bool | int | float | str | None
 
-_SMALL = "rows/"
-_COMPACTED = "rows-compacted/"
-_SUFFIX = ".parquet"
-_NAME = "row"
-_READ_ATTEMPTS = 5
+_ATTEMPTS = 20
+_ATTEMPT_SECONDS = 0.01
 _ALL = ("",)
 # Small files in memory at a time; a table takes 20 KB even for one row, so few of those.
 _READ_AT_A_TIME = 2000
@@ -36,33 +62,71 @@ class Rows:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+        # Of compacted files: whoever asks for one row after the other reads each file once.
+        self._names: dict[str, pa.ChunkedArray] = {}
 
-    def write(self, name: str, row: Mapping[str, Scalar]) -> None:
-        """Write or replace the row `name`; its columns take the types of the values.
+    def write(self, name: str, row: Mapping[str, Scalar]) -> bool:
+        """Write the row `name`, unless there is one; its columns take the types of the values.
+
+        One request. Once the other row has been merged this cannot tell: it answers True, and
+        the merged row stands all the same.
+
+        Returns:
+            False if another row of this name was there, which stays.
 
         Raises:
-            ValueError: a column is called `row`, which holds the name.
+            ValueError: a column has a name that rows need themselves.
         """
-        if _NAME in row:
-            raise ValueError(f"no column can be called {_NAME!r}: it holds the row's name")
-        table = pa.table({column: pa.array([value]) for column, value in row.items()})
-        self._objects.write(_small(name), _to_bytes(_named(table, name)))
+        _check(row)
+        return self._objects.create(object_name(name), _file(name, 1, row))
 
-    def delete(self, name: str) -> None:
-        """Remove the row `name`, if it is there; not safe beside a running `compact`."""
-        for compacted, table in self._compacted().items():
-            others = table.filter(pc.not_equal(table[_NAME], name))
-            if others.num_rows < table.num_rows:
-                self._replace([compacted], others)
-        self._objects.delete(_small(name))
+    def extend(self, name: str, columns: Mapping[str, Scalar]) -> None:
+        """Add to the row `name` what it lacks of `columns`; values that it has stay.
+
+        Six requests if nobody else extends the row, and four if it lacks nothing.
+
+        Raises:
+            MissingObject: there is no such row.
+            ValueError: a column has a name that rows need themselves.
+        """
+        _check(columns)
+        for attempt in range(_ATTEMPTS):
+            time.sleep(attempt * _ATTEMPT_SECONDS)
+            row, compacted = self._find(name)
+            if row is None:
+                raise MissingObject(
+                    f"row {name} of {self._objects.url}",
+                    "no such row was written",
+                    "check that this is the store it was written to",
+                )
+            lacking = {c: v for c, v in columns.items() if v is not None and row.get(c) is None}
+            if not lacking:
+                return
+            version = row[VERSION] + 1
+            data = _file(name, version, lacking)
+            if not self._objects.create(object_name(name, version), data):
+                continue
+            if compacted >= set(self._objects.names(COMPACTED)):
+                return  # no other addition of this version was merged before
+        raise StoreError(f"row {name}", "others add to it again and again", "try it later")
 
     def get(self, name: str) -> dict[str, Scalar] | None:
-        """The row `name`, or None if there is none; one request, unless it was compacted."""
-        small = read_present(self._objects, [_small(name)])
-        tables = self._parsed(small) or list(self._compacted().values())
-        found = [table.filter(pc.equal(table[_NAME], name)) for table in tables]
-        rows: list[dict[str, Scalar]] = [row for table in found for row in table.to_pylist()]
-        return {column: rows[0][column] for column in rows[0] if column != _NAME} if rows else None
+        """The row `name`, or None if there is none; four requests, unless it was compacted."""
+        row, _ = self._find(name)
+        if row is None:
+            return None
+        return {column: value for column, value in row.items() if column not in (NAME, VERSION)}
+
+    def get_all(self, names: Collection[str]) -> dict[str, dict[str, Scalar]]:
+        """Those of the rows `names` that are there, as they were first written.
+
+        One request for each and two for all, unless rows were compacted since the last time.
+        """
+        pile = Pile(tuple(names))
+        self._add_small(pile, read_present(self._objects, map(object_name, names)))
+        pile.add(self._compacted(lambda files: self._tables_with(names, files)))
+        rows = {row[NAME]: row for row in pile.merged()[0].drop([VERSION]).to_pylist()}
+        return {name: rows[name] for name in names if name in rows}
 
     def read(self, prefixes: tuple[str, ...] = _ALL, columns: Sequence[str] = ()) -> pa.Table:
         """All rows whose name starts with one of `prefixes`: the union of their columns, by name.
@@ -77,163 +141,116 @@ class Rows:
         Raises:
             CorruptObject: a file cannot be read.
         """
-        wanted = [_NAME, *columns] if columns else None
-        names = [name for prefix in prefixes for name in self._objects.names(_SMALL + prefix)]
-        small: list[pa.Table] = []
-        for block in _blocks(names, _READ_AT_A_TIME):
-            small += self._parsed(read_present(self._objects, block), wanted)
-        # Listed after the small files were read: what vanished from those is in here.
-        return _union(small, self._compacted(wanted).values(), prefixes)
+        pile = Pile(prefixes)
+        names = {name for prefix in prefixes for name in self._objects.names(SMALL + prefix)}
+        for block in _blocks(sorted(names), _READ_AT_A_TIME):
+            self._add_small(pile, read_present(self._objects, block), columns or None)
+        pile.add(self._compacted(lambda names: self._tables(names, columns or None)))
+        return pile.merged()[0].drop([VERSION])
 
     def compact(self, names: Iterable[str] | None = None) -> int:
-        """Merge rows into one file and remove their small ones; returns how many.
+        """Merge small files into one and remove them; returns how many.
 
-        Safe against a crash at any point, and beside writers: a row that was written again
-        since it was read stays.
+        Safe against a crash at any point, and beside anybody else.
 
         Args:
             names: of the rows; all if not given.
+
+        Raises:
+            CorruptObject: a file cannot be read.
         """
-        small = self._objects.names(_SMALL) if names is None else [_small(name) for name in names]
-        return sum(self._compact(block) for block in _blocks(small, _READ_AT_A_TIME))
+        small = self._objects.names(SMALL)
+        if names is not None:
+            wanted = set(names)
+            small = [name for name in small if row_of(name) in wanted]
+        # Without small files there may be several compacted ones, which a crash left.
+        blocks = list(_blocks(small, _READ_AT_A_TIME)) or [[]]
+        return sum(self._compact(block) for block in blocks)
 
     def _compact(self, names: Sequence[str]) -> int:
         small = read_present(self._objects, names)
-        if not small:
+        if not small and len(self._objects.names(COMPACTED)) < 2:
             return 0
-        compacted = self._compacted()
-        # The older compacted files go first: where they and the new one differ, the small files
-        # that made the difference still stand over both.
-        self._replace(list(compacted), _union(self._parsed(small), compacted.values()))
+        pile = Pile()
+        self._add_small(pile, small)
+        compacted = self._compacted(self._tables)
+        pile.add(compacted)
+        table, waiting = pile.merged()
+        done = [name for name in small if name not in waiting]
+        if not done and len(compacted) < 2:
+            return 0
+        self._objects.write(f"{COMPACTED}{uuid.uuid4().hex}{SUFFIX}", to_bytes(table))
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._remove_if_same, small, small.values()))
-        return len(small)
+            list(pool.map(self._objects.delete, [*compacted, *done]))
+        return len(done)
 
-    def _compacted(self, columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
-        """The tables of the compacted files, by object name."""
-        for _ in range(_READ_ATTEMPTS):
-            names = self._objects.names(_COMPACTED)
-            files = read_present(self._objects, names)
-            if len(files) == len(names):  # none was replaced by a newer one since
-                return {name: self._table(name, data, columns) for name, data in files.items()}
+    def _find(self, name: str) -> tuple[dict[str, Any] | None, set[str]]:
+        """The row `name` with its version, and the compacted files that were looked at."""
+        pile = Pile((name,))
+        self._add_small(pile, read_present(self._objects, self._objects.names(SMALL + name)))
+        compacted = self._compacted(lambda files: self._tables_with([name], files))
+        for gone in [file for file in list(self._names) if file not in compacted]:
+            self._names.pop(gone, None)
+        pile.add(compacted)
+        table = pile.merged()[0]
+        rows = table.filter(pc.equal(table[NAME], name)).to_pylist()
+        return rows[0] if rows else None, set(compacted)
+
+    def _compacted(
+        self, read: Callable[[Sequence[str]], Mapping[str, pa.Table]]
+    ) -> dict[str, pa.Table]:
+        """What `read` gives of every compacted file, by object name."""
+        found: dict[str, pa.Table] = {}
+        for attempt in range(_ATTEMPTS):
+            time.sleep(attempt * _ATTEMPT_SECONDS)
+            names = self._objects.names(COMPACTED)
+            found |= read([name for name in names if name not in found])
+            # A file that was gone was replaced by one that is new here.
+            if found.keys() >= set(self._objects.names(COMPACTED)):
+                return found
         raise StoreError("rows", "they are being compacted again and again", "read them later")
 
-    def _parsed(
-        self, files: Mapping[str, bytes], columns: Sequence[str] | None = None
-    ) -> list[pa.Table]:
-        """Files as tables, many rows in each."""
-        tables: list[pa.Table] = []
+    def _tables(
+        self, names: Sequence[str], columns: Sequence[str] | None = None
+    ) -> dict[str, pa.Table]:
+        """The tables of those files that are there, by object name."""
+        files = read_present(self._objects, names)
+        return {name: self._table(name, data, columns) for name, data in files.items()}
+
+    def _tables_with(self, rows: Collection[str], files: Sequence[str]) -> dict[str, pa.Table]:
+        """The same, unread and empty where a file is known to hold none of these rows."""
+        empty = pa.table({NAME: pa.array([], pa.string())})
+        without = {}
+        for file in files:
+            names = self._names.get(file)
+            if (
+                names is not None
+                and not pc.any(pc.is_in(names, pa.array(list(rows), pa.string()))).as_py()
+            ):
+                without[file] = empty
+        tables = self._tables([file for file in files if file not in without])
+        self._names.update((file, table[NAME]) for file, table in tables.items())
+        return without | tables
+
+    def _add_small(
+        self, pile: Pile, files: Mapping[str, bytes], columns: Sequence[str] | None = None
+    ) -> None:
         for names in _blocks(list(files), _PARSED_AT_A_TIME):
-            tables += _joined(self._table(name, files[name], columns) for name in names)
-        return tables
+            pile.add({name: self._table(name, files[name], columns) for name in names})
 
-    def _replace(self, compacted: Sequence[str], table: pa.Table) -> None:
-        """Write `table` as a compacted file in the place of others."""
-        data = _to_bytes(table)
-        name = f"{_COMPACTED}{hashlib.sha256(data).hexdigest()[:16]}{_SUFFIX}"
-        self._objects.write(name, data)
-        for old in compacted:
-            if old != name:  # equal content has an equal name
-                self._objects.delete(old)
-
-    def _remove_if_same(self, name: str, data: bytes) -> None:
-        try:
-            same = self._objects.read(name) == data
-        except MissingObject:
-            return  # another process compacts too
-        if same:
-            self._objects.delete(name)
-
-    def _table(self, name: str, data: bytes, columns: Sequence[str] | None) -> pa.Table:
-        try:
-            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-            table = file.read(columns, use_threads=False)
-            table.validate(full=True)
-            if _NAME not in table.column_names:
-                raise ValueError(f"no column {_NAME}")
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise CorruptObject(
-                f"object {name} of {self._objects.url}",
-                f"no readable Parquet file ({str(error).splitlines()[0][:100]})",
-                "delete that object and run the sweep again: its steps are in the store,"
-                " only the row is written anew",
-            ) from error
-        return table
+    def _table(self, name: str, data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+        return from_bytes(data, f"object {name} of {self._objects.url}", columns)
 
 
-def _small(name: str) -> str:
-    return f"{_SMALL}{name}{_SUFFIX}"
+def _check(columns: Mapping[str, Scalar]) -> None:
+    for column in (NAME, VERSION, SOURCE):
+        if column in columns:
+            raise ValueError(f"no column can be called {column!r}: rows need it themselves")
+
+
+def _file(name: str, version: int, row: Mapping[str, Scalar]) -> bytes:
+    return to_bytes(pa.table({c: [v] for c, v in {NAME: name, VERSION: version, **row}.items()}))
 
 
 def _blocks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (names[start : start + size] for start in range(0, len(names), size))
-
-
-def _joined(tables: Iterable[pa.Table]) -> list[pa.Table]:
-    """Tables of the same columns as one."""
-    alike: dict[pa.Schema, list[pa.Table]] = {}
-    for table in tables:
-        alike.setdefault(table.schema.remove_metadata(), []).append(table)
-    return [pa.concat_tables(each).combine_chunks() for each in alike.values()]
-
-
-def _union(
-    small: list[pa.Table], compacted: Iterable[pa.Table], prefixes: tuple[str, ...] = _ALL
-) -> pa.Table:
-    """One table, sorted by name; a small file wins over a compacted row of its name."""
-    tables = list(small)
-    known = {name for table in small for name in table[_NAME].to_pylist()}
-    for table in compacted:
-        names = table[_NAME].to_pylist()
-        keep = [name.startswith(prefixes) and name not in known for name in names]
-        known.update(names)
-        tables.append(table.filter(pa.array(keep, pa.bool_())))
-    return _concatenated(tables).sort_by(_NAME)
-
-
-def _named(table: pa.Table, name: str) -> pa.Table:
-    if table.num_columns == 0:
-        return pa.table({_NAME: [name]})
-    return table.add_column(0, _NAME, pa.array([name]))
-
-
-def _to_bytes(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(
-        table, sink, write_page_checksum=True, use_dictionary=False, write_statistics=False
-    )
-    return sink.getvalue()
-
-
-def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
-    # Rows of one sweep have the same columns: casting each alone would take most of the time.
-    joined = _joined(tables)
-    types: dict[str, set[pa.DataType]] = {_NAME: {pa.string()}}
-    for table in joined:
-        for column in table.schema:
-            types.setdefault(column.name, set()).add(column.type)
-    common = pa.schema([(name, _common(several)) for name, several in types.items()])
-    parts = [_cast(table, common) for table in joined]
-    # Not `empty_table`, which imports pandas: a plan has no time for that.
-    return pa.concat_tables([pa.Table.from_batches([], common), *parts])
-
-
-def _common(types: set[pa.DataType]) -> pa.DataType:
-    types = types - {pa.null()}
-    if not types:
-        return pa.null()
-    if len(types) == 1:
-        return next(iter(types))
-    return pa.float64() if types <= {pa.int64(), pa.float64()} else pa.string()
-
-
-def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    present = set(table.column_names)
-    columns = [
-        # Unsafe only in that an int beyond 2**53 is rounded when it becomes a float.
-        table[column.name].cast(column.type, safe=False)
-        if column.name in present
-        else pa.nulls(table.num_rows, column.type)
-        for column in schema
-    ]
-    return pa.table(columns, schema=schema)

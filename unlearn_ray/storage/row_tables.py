@@ -1,0 +1,98 @@
+"""Parquet files of rows as Arrow tables, and tables of different columns as one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unlearn_ray.core.errors import CorruptObject
+
+NAME = "row"
+# Of a row in its file: 1, or the newest addition that is in it. Files of before have none: 1.
+VERSION = "row version"
+# Which file a row was read from; in memory alone.
+SOURCE = "row source"
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(
+        table, sink, write_page_checksum=True, use_dictionary=False, write_statistics=False
+    )
+    return sink.getvalue()
+
+
+def from_bytes(data: bytes, subject: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of a Parquet file of rows.
+
+    Args:
+        data: of the file.
+        subject: what errors call it.
+        columns: only these, where they are, beside the hidden ones; all if None.
+
+    Raises:
+        CorruptObject: it is none, or was altered.
+    """
+    wanted = None if columns is None else list(dict.fromkeys([NAME, VERSION, *columns]))
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        table = file.read(wanted, use_threads=False)
+        table.validate(full=True)
+        for column, kind in ((NAME, pa.string()), (VERSION, pa.int64())):
+            if column in table.column_names and table.schema.field(column).type != kind:
+                raise ValueError(f"column {column} is no {kind}")
+        if NAME not in table.column_names:
+            raise ValueError(f"no column {NAME}")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorruptObject(
+            subject,
+            f"no readable Parquet file ({str(error).splitlines()[0][:100]})",
+            "delete that object and run the sweep again: its steps are in the store,"
+            " only the row is written anew",
+        ) from error
+    return table
+
+
+def concatenated(tables: Iterable[pa.Table]) -> pa.Table:
+    """The rows of all, with the union of their columns.
+
+    A column that is int here and float there becomes float; one that mixes other types becomes
+    text; where a table lacks a column it is null.
+    """
+    # Rows of one sweep have the same columns: casting each alone would take most of the time.
+    alike: dict[pa.Schema, list[pa.Table]] = {}
+    for table in tables:
+        alike.setdefault(table.schema.remove_metadata(), []).append(table)
+    types: dict[str, set[pa.DataType]] = {NAME: {pa.string()}, VERSION: {pa.int64()}}
+    for schema in alike:
+        for column in schema:
+            types.setdefault(column.name, set()).add(column.type)
+    common = pa.schema([(name, _common(several)) for name, several in types.items()])
+    parts = [_cast(pa.concat_tables(each), common) for each in alike.values()]
+    # Not `empty_table`, which imports pandas: a plan has no time for that.
+    return pa.concat_tables([pa.Table.from_batches([], common), *parts])
+
+
+def _common(types: set[pa.DataType]) -> pa.DataType:
+    types = types - {pa.null()}
+    if not types:
+        return pa.null()
+    if len(types) == 1:
+        return next(iter(types))
+    return pa.float64() if types <= {pa.int64(), pa.float64()} else pa.string()
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    present = set(table.column_names)
+    columns = [
+        # Unsafe only in that an int beyond 2**53 is rounded when it becomes a float.
+        table[column.name].cast(column.type, safe=False)
+        if column.name in present
+        else pa.nulls(table.num_rows, column.type)
+        for column in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,166 @@
+"""Which files of a row count, and what they make of it together.
+
+A row begins with version 1, the row itself, and grows by additions of versions 2, 3, ..., each a
+file of its own. A merged row in a compacted file has the newest version that is in it, and holds
+every older one. Of what there is of a row
+
+- the merged row of the highest version is its beginning; only without one, the row itself;
+- the addition of the next version follows, again and again. It fills what is still null: a value
+  that a column has, it keeps. Where one is missing, the newer ones wait: it is on its way (a
+  listing of a folder, or a sync tool, may show a newer file before an older one);
+- of several files of one version the one with the name that it was created with counts. Others
+  are copies of a sync tool that met two, such as `x (conflicted copy 2026-11-29).parquet`; what
+  a file is, its content says.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unlearn_ray.storage.row_tables import NAME, SOURCE, VERSION, concatenated
+
+SMALL = "rows/"
+COMPACTED = "rows-compacted/"
+SUFFIX = ".parquet"
+
+_Row = dict[str, Any]
+
+
+def object_name(row: str, version: int = 1) -> str:
+    """What a row's file is called; one of an addition ends in a digit, which no other row's does.
+
+    >>> object_name("a"), object_name("a", 2)
+    ('rows/a.parquet', 'rows/a~000002')
+    """
+    return f"{SMALL}{row}{SUFFIX}" if version == 1 else f"{SMALL}{row}~{version:06d}"
+
+
+def row_of(name: str) -> str:
+    """The row that a small file of this name was created for.
+
+    >>> row_of("rows/a.parquet"), row_of("rows/a~000002")
+    ('a', 'a')
+    """
+    name = name.removeprefix(SMALL)
+    return name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name.rpartition("~")[0]
+
+
+class Pile:
+    """Rows as their files hold them, several of one name among them.
+
+    Args:
+        prefixes: only rows whose name starts with one of these are kept.
+    """
+
+    def __init__(self, prefixes: tuple[str, ...] = ("",)) -> None:
+        self._prefixes = prefixes
+        self._files: list[str] = []
+        self._tables: list[pa.Table] = []
+
+    def add(self, tables: Mapping[str, pa.Table]) -> None:
+        """Add files, by object name; those of equal columns become one table."""
+        alike: dict[pa.Schema, list[tuple[int, pa.Table]]] = {}
+        for number, (name, table) in enumerate(tables.items(), start=len(self._files)):
+            alike.setdefault(table.schema.remove_metadata(), []).append((number, table))
+            self._files.append(name)
+        for several in alike.values():
+            joined = pa.concat_tables([table for _, table in several]).combine_chunks()
+            if VERSION not in joined.column_names:
+                joined = joined.append_column(VERSION, pa.repeat(1, joined.num_rows))
+            sources = [number for number, table in several for _ in range(table.num_rows)]
+            sourced = joined.append_column(SOURCE, pa.array(sources, pa.int64()))
+            self._tables.append(self._kept(sourced))
+
+    def merged(self) -> tuple[pa.Table, set[str]]:
+        """The rows, sorted by name, each with its version; and the files that wait for others."""
+        by_name: defaultdict[str, list[_Row]] = defaultdict(list)
+        tables = []
+        for table, doubtful in self._split():
+            tables.append(table.drop([SOURCE]))
+            for row in doubtful.to_pylist():
+                by_name[row[NAME]].append(row)
+        resolved: list[_Row] = []
+        waiting: set[str] = set()
+        for rows in by_name.values():
+            whole = self._resolved(rows)
+            if whole is not None:
+                resolved.append({c: value for c, value in whole.items() if c != SOURCE})
+            reached = whole[VERSION] if whole is not None else 0
+            waiting.update(self._file(row) for row in rows if row[VERSION] > reached)
+        # What has no rows has no say in columns and their types.
+        table = concatenated(t for t in [*tables, *_tables(resolved)] if t.num_rows)
+        # The columns stand as they do in the files, whichever rows had to be resolved.
+        order = dict.fromkeys([NAME, VERSION, *(c for t in tables for c in t.column_names)])
+        kept = [column for column in order if column in set(table.column_names)]
+        return table.select(kept).sort_by(NAME), waiting
+
+    def _kept(self, table: pa.Table) -> pa.Table:
+        if "" in self._prefixes:
+            return table
+        each = [pc.starts_with(table[NAME], prefix) for prefix in self._prefixes]
+        return table.filter(reduce(pc.or_, each))
+
+    def _split(self) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Of each table, the rows that are simply what their only file says, and the others."""
+
+        def whole(column: str, kind: pa.DataType) -> pa.ChunkedArray:
+            return pa.chunked_array([c for t in self._tables for c in t[column].chunks], kind)
+
+        names = whole(NAME, pa.string())
+        small = pa.array([name.startswith(SMALL) for name in self._files], pa.bool_())
+        additions = pc.and_(
+            pc.take(small, whole(SOURCE, pa.int64())),
+            pc.greater(whole(VERSION, pa.int64()), 1),
+        )
+        counts = pc.value_counts(names)
+        several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+        doubtful = pc.or_(additions, pc.is_in(names, several))
+        start = 0
+        for table in self._tables:
+            its = doubtful.slice(start, table.num_rows)
+            start += table.num_rows
+            if pc.any(its).as_py():
+                yield table.filter(pc.invert(its)), table.filter(its)
+            else:
+                yield table, table.slice(0, 0)
+
+    def _resolved(self, several: Sequence[_Row]) -> _Row | None:
+        """One row of all that there is of it; None if its beginning is not there."""
+        merged = [row for row in several if not self._file(row).startswith(SMALL)]
+        small = sorted(
+            (row for row in several if self._file(row).startswith(SMALL)), key=self._order
+        )
+        first = [row for row in small if row[VERSION] == 1]
+        if merged:
+            start = min(merged, key=lambda row: (-row[VERSION], self._file(row)))
+        elif first:
+            start = first[0]
+        else:
+            return None
+        whole = dict(start)
+        for row in small:
+            if row[VERSION] == whole[VERSION] + 1:
+                whole |= {c: value for c, value in row.items() if whole.get(c) is None}
+                whole[VERSION] = row[VERSION]
+        return whole
+
+    def _order(self, row: _Row) -> tuple[int, bool, str]:
+        name = self._file(row)
+        return row[VERSION], name != object_name(row[NAME], row[VERSION]), name
+
+    def _file(self, row: _Row) -> str:
+        return self._files[row[SOURCE]]
+
+
+def _tables(rows: Sequence[_Row]) -> list[pa.Table]:
+    """Rows as tables, in which their values keep their types."""
+    alike: dict[tuple[tuple[str, type], ...], list[_Row]] = {}
+    for row in rows:
+        alike.setdefault(tuple((c, type(value)) for c, value in row.items()), []).append(row)
+    return [pa.Table.from_pylist(each) for each in alike.values()]
