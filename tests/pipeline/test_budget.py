@@ -58,7 +58,7 @@ def run_trial(sweep: Sweep, store: str, number: int, seed: int) -> float:
     study = sweep.studies[0]
     point = {"learning_rate": 0.01 if number % 2 == 0 else 0.02}
     fixed = replace(study, fixed={**study.fixed, **point}, space={})
-    asked = replace(trial(sweep, fixed, seed), number=number)
+    asked = replace(trial(sweep, fixed, seed), number=number, point=point)
     # The study is that which searches.
     asked = replace(asked, study=make_plan(sweep, open_store(store)).studies[0].key)
     return score(asked, runtime(store)).accelerator_hours

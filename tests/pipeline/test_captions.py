@@ -74,7 +74,7 @@ def test_pairs_are_measured(tmp_path: Path) -> None:
     row = reporting.row
     gaps = [row[f"pair_similarity_{part}_gap"] for part in ("retain", "forget")]
     assert row["average_gap"] == pytest.approx(sum(gaps) / 2)
-    record = store.store.record("evaluate", row["key_evaluate"])
+    record = store.store.record("evaluate", row["key_evaluate_pair_alignment_matrices"])
     assert record is not None
     arrays, _ = unpack_tensors(store.store.read_artifact(record, ARRAYS))
     assert arrays["pair_alignment_matrices/forget_agm"].shape == (5, 5)

@@ -12,13 +12,12 @@ import pytest
 
 from tests.tiny import SWEEP, finish, runtime, tiny_sweep, trial
 from unlearn_ray import results
-from unlearn_ray.core.keys import content_key
 from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.running import Observer
 from unlearn_ray.pipeline.status import sweep_statuses
 from unlearn_ray.pipeline.steps import Unlearn
-from unlearn_ray.pipeline.study import past_trials, study_key
+from unlearn_ray.pipeline.study import past_trials, study_identity, study_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.status_view import plain_status
@@ -57,17 +56,9 @@ def test_the_key_of_a_study_holds_its_own_name(sweep: Sweep) -> None:
     strong, again, plain = sweep.studies
     assert replace(again, own_name=None) == plain
     assert len({study_key(sweep, study) for study in (strong, again, plain)}) == 3
-    # Under the method's name it is what it was before there were other names.
-    assert study_key(sweep, plain) == content_key(
-        {
-            "method": "finetune",
-            "fixed": plain.fixed,
-            "space": {},
-            "setting": sweep.setting,
-            "search": {"seed": 0, "startup": 5, "keep": 50.0},
-            "tuning": (0,),
-        }
-    )
+    named, unnamed = study_identity(sweep, strong), study_identity(sweep, plain)
+    assert (named["name"], unnamed["name"]) == ("strong", None)
+    assert named["method"] == unnamed["method"] == {"name": "finetune", "revision": 1}
 
 
 def test_rows_stand_under_the_names_and_say_the_method(place: Path, sweep: Sweep) -> None:

@@ -15,9 +15,11 @@ every older one. Of what there is of a row
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +30,7 @@ from unlearn_ray.storage.row_tables import NAME, SOURCE, VERSION, concatenated
 SMALL = "rows/"
 COMPACTED = "rows-compacted/"
 SUFFIX = ".parquet"
+_ANY_VERSION = 2**62
 
 _Row = dict[str, Any]
 
@@ -72,9 +75,9 @@ class Pile:
         for several in alike.values():
             joined = pa.concat_tables([table for _, table in several]).combine_chunks()
             if VERSION not in joined.column_names:
-                joined = joined.append_column(VERSION, pa.repeat(1, joined.num_rows))
+                joined = joined.append_column(VERSION, _numbers(repeat(1, joined.num_rows)))
             sources = [number for number, table in several for _ in range(table.num_rows)]
-            sourced = joined.append_column(SOURCE, pa.array(sources, pa.int64()))
+            sourced = joined.append_column(SOURCE, _numbers(sources))
             self._tables.append(self._kept(sourced))
 
     def merged(self) -> tuple[pa.Table, set[str]]:
@@ -113,14 +116,13 @@ class Pile:
             return pa.chunked_array([c for t in self._tables for c in t[column].chunks], kind)
 
         names = whole(NAME, pa.string())
-        small = pa.array([name.startswith(SMALL) for name in self._files], pa.bool_())
-        additions = pc.and_(
-            pc.take(small, whole(SOURCE, pa.int64())),
-            pc.greater(whole(VERSION, pa.int64()), 1),
-        )
+        # An addition is never all of its row, a merged row is, whatever its version.
+        most = _numbers(1 if name.startswith(SMALL) else _ANY_VERSION for name in self._files)
+        doubtful = pc.greater(whole(VERSION, pa.int64()), pc.take(most, whole(SOURCE, pa.int64())))
         counts = pc.value_counts(names)
-        several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-        doubtful = pc.or_(additions, pc.is_in(names, several))
+        if len(counts) < len(names):
+            several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+            doubtful = pc.or_(doubtful, pc.is_in(names, several))
         start = 0
         for table in self._tables:
             its = doubtful.slice(start, table.num_rows)
@@ -156,6 +158,12 @@ class Pile:
 
     def _file(self, row: _Row) -> str:
         return self._files[row[SOURCE]]
+
+
+def _numbers(values: Iterable[int]) -> pa.Array:
+    # Not `pa.array`, which like `pa.scalar` imports pandas: a plan has no time for that.
+    data = array("q", values)
+    return pa.Array.from_buffers(pa.int64(), len(data), [None, pa.py_buffer(data)])
 
 
 def _tables(rows: Sequence[_Row]) -> list[pa.Table]:

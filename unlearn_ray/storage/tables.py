@@ -219,7 +219,7 @@ class Rows:
 
     def _tables_with(self, rows: Collection[str], files: Sequence[str]) -> dict[str, pa.Table]:
         """The same, unread and empty where a file is known to hold none of these rows."""
-        empty = pa.table({NAME: pa.array([], pa.string())})
+        empty = pa.table({NAME: pa.nulls(0, pa.string())})
         without = {}
         for file in files:
             names = self._names.get(file)
