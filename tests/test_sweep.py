@@ -99,8 +99,8 @@ def test_a_plan_is_quick_and_touches_no_device(tmp_path: Path) -> None:
     assert not device
     unneeded = {"ray", "torchvision", "sklearn", "scipy", "pandas", "optuna", "boto3", "duckdb"}
     assert unneeded.isdisjoint(modules)
-    assert "To run: 14 of 14 reference steps, 30 trials." in done.stdout
-    assert "To run: 29 of 29 reference steps, 250 trials." in done.stdout
+    assert "To run: 26 of 26 reference steps, 30 trials." in done.stdout
+    assert "To run: 59 of 59 reference steps, 250 trials." in done.stdout
     assert not (tmp_path / "store").exists()
     spent = sum(getattr(after, f) - getattr(before, f) for f in ("ru_utime", "ru_stime"))
     assert spent < PLAN_SECONDS

@@ -98,13 +98,15 @@ def never_placed(plan: Plan, address: str) -> list[BadInput]:
 
 
 @ray.remote  # type: ignore[untyped-decorator]
-def _run_step(step: Step, account: Account, workplace: Workplace, board: Any) -> Done:
-    """Run a step in a worker process, which waits for no other process."""
+def _run_steps(steps: list[Step], account: Account, workplace: Workplace, board: Any) -> list[Done]:
+    """Run steps one after the other in a worker process, which waits for no other process."""
     notice.heed_sigterm()
     with notice.at_work():
         runtime = workplace.runtime(board)
         execute = partial(run_here, runtime=runtime)
-        return ensure(step, runtime.store, execute, account, give_up=lambda: True)
+        return [
+            ensure(step, runtime.store, execute, account, give_up=lambda: True) for step in steps
+        ]
 
 
 @ray.remote  # type: ignore[untyped-decorator]
@@ -210,34 +212,29 @@ class _Driver:
 
     def _reference_jobs(self) -> list[Job]:
         jobs = []
+        measured: dict[str, list[Step]] = {}
         for planned in self.plan.references:
             step = planned.step
-            jobs.append(
-                Job(
-                    name=step.key,
-                    work=(lambda: None) if planned.stored else partial(self._run, step),
-                    after=frozenset(wanted.key for wanted in step.inputs().values()),
-                    slots="training" if isinstance(step, Pretrain) and not planned.stored else "",
-                )
-            )
+            after = frozenset(wanted.key for wanted in step.inputs().values())
+            if planned.stored:
+                jobs.append(Job(step.key, lambda: None, after))
+            elif isinstance(step, Pretrain):
+                jobs.append(Job(step.key, partial(self._train, step), after, slots="training"))
+            else:
+                # A model's metrics share what is computed of it.
+                model = step.inputs()["model"].key
+                measured.setdefault(model, []).append(step)
+                jobs.append(Job(step.key, lambda: None, frozenset({f"measure {model}"})))
+        for model, steps in measured.items():
+            after = frozenset(wanted.key for step in steps for wanted in step.inputs().values())
+            jobs.append(Job(f"measure {model}", partial(self._measure, steps), after))
         for seed in self.sweep.seeds.reporting:
             after = frozenset(step.key for step in reference_steps(self.sweep, seed))
             write = partial(self._write_references, seed)
             jobs.append(Job(name=f"reference rows {seed}", work=write, after=after))
         return jobs
 
-    def _run(self, step: Step) -> None:
-        try:
-            done = self._run_training(step) if isinstance(step, Pretrain) else self._run_task(step)
-        except HeldElsewhere as error:
-            raise Later from error
-        if done.record.sweep == self.sweep.name:
-            self._spend(step.key, done.record.accelerator_hours)
-        self.progress.steps_done += 1
-        if done.ran:
-            self.progress.note(f"done: {step}")
-
-    def _run_training(self, step: Step) -> Done:
+    def _train(self, step: Step) -> None:
         execute = partial(
             run_under_ray_train,
             workplace=replace(self.workplace, threads=self.sweep.resources.training.threads),
@@ -245,15 +242,32 @@ class _Driver:
             board=self.board,
         )
         account = Account(self.sweep.name, self.sweep.resources.training.accelerators)
-        return ensure(step, self.store, execute, account, give_up=lambda: True)
+        try:
+            done = ensure(step, self.store, execute, account, give_up=lambda: True)
+        except HeldElsewhere as error:
+            raise Later from error
+        self._note_done(step, done)
 
-    def _run_task(self, step: Step) -> Done:
+    def _measure(self, steps: list[Step]) -> None:
         resources = self.sweep.resources.trial
-        task = _run_step.options(**_task_options(resources))
+        task = _run_steps.options(**_task_options(resources))
         account = Account(self.sweep.name, resources.accelerators)
-        self._check_free(step, account)
-        done: Done = _fetch(task.remote(step, account, self.workplace, self.board), str(step))
-        return done
+        for step in steps:
+            self._check_free(step, account)
+        sent = task.remote(steps, account, self.workplace, self.board)
+        try:
+            done = _fetch(sent, str(steps[0]))
+        except HeldElsewhere as error:
+            raise Later from error
+        for step, each in zip(steps, done, strict=True):
+            self._note_done(step, each)
+
+    def _note_done(self, step: Step, done: Done) -> None:
+        if done.record.sweep == self.sweep.name:
+            self._spend(step.key, done.record.accelerator_hours)
+        self.progress.steps_done += 1
+        if done.ran:
+            self.progress.note(f"done: {step}")
 
     def _check_free(self, step: Step, account: Account) -> None:
         """Put off what another process runs, before a worker is asked for."""
