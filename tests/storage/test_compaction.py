@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import random
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.storage.row_stress import stress
 from unlearn_ray.core.errors import MissingObject, StoreError
-from unlearn_ray.storage.leases import Work
 from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.store import Store, open_store
 from unlearn_ray.storage.tables import Rows
@@ -277,159 +271,3 @@ def test_a_reader_does_not_try_for_ever(
     local_store.compact()
     with pytest.raises(StoreError, match="compacted again and again; read them later"):
         Rows(Vanishing(local_store.objects)).read()  # type: ignore[arg-type]
-
-
-class Turns:
-    """Lets actors call a store one call at a time, in an order of its own."""
-
-    def __init__(self, objects: ObjectStore, seed: int) -> None:
-        self.objects = objects
-        self.random = random.Random(seed)
-        self.changed = threading.Condition()
-        self.waiting: list[int] = []
-        self.running = 0
-        self.turn: int | None = None
-
-    def store_of(self, actor: int) -> Any:
-        turns = self
-
-        class Gate:
-            def __getattr__(self, name: str) -> Any:
-                call = getattr(turns.objects, name)
-                return call if name == "url" else (lambda *a: turns.take(actor, lambda: call(*a)))
-
-        return Gate()
-
-    def take(self, actor: int, call: Callable[[], Any]) -> Any:
-        with self.changed:
-            self.waiting.append(actor)
-            self.changed.notify_all()
-            self.changed.wait_for(lambda: self.turn == actor)
-            self.turn = None
-            self.waiting.remove(actor)
-            try:
-                return call()
-            finally:
-                self.changed.notify_all()
-
-    def play(self, actors: list[Callable[[], None]]) -> None:
-        with ThreadPoolExecutor(len(actors)) as pool:
-            ended = [pool.submit(actor) for actor in actors]
-            while not all(one.done() for one in ended):
-                with self.changed:
-                    self.changed.wait_for(lambda: self.turn is None and self.waiting, timeout=0.01)
-                    if self.turn is None and self.waiting:
-                        self.turn = self.random.choice(sorted(set(self.waiting)))
-                        self.changed.notify_all()
-            for one in ended:
-                one.result()
-
-
-@pytest.mark.parametrize("seed", range(25))
-def test_any_order_of_calls(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two compactors, a writer, two extenders of the same rows and a reader."""
-    monkeypatch.setattr("unlearn_ray.storage.tables._ATTEMPT_SECONDS", 0.0)
-    monkeypatch.setattr("unlearn_ray.storage.tables._ATTEMPTS", 1000)
-    objects = open_store(str(tmp_path / "store")).objects
-    expected = mixed(Rows(objects))
-    names = list(expected)
-    turns = Turns(objects, seed)
-
-    def compact(actor: int) -> None:
-        for _ in range(2):
-            Rows(turns.store_of(actor)).compact()
-
-    def write(actor: int) -> None:
-        rows = Rows(turns.store_of(actor))
-        for name in ("new", *names):
-            rows.write(name, {"x": name if name == "new" else "again"})
-            expected.setdefault(name, {"x": name})
-
-    def extend(actor: int) -> None:
-        rows = Rows(turns.store_of(actor))
-        for name in names[:4]:
-            rows.extend(name, {f"by{actor}": 1, "shared": actor})
-
-    def read(actor: int) -> None:
-        rows = Rows(turns.store_of(actor))
-        seen: Contents = json.loads(json.dumps({name: expected[name] for name in names}))
-        for _ in range(3):
-            found = contents(rows)
-            for name, row in seen.items():
-                assert row.items() <= found[name].items()
-            seen = found
-
-    roles = [compact, compact, write, extend, extend, read]
-    turns.play([lambda r=role, a=actor: r(a) for actor, role in enumerate(roles)])  # type: ignore[misc]
-    for _ in range(2):
-        found = contents(Rows(objects))
-        assert {name: row["x"] for name, row in found.items()} == {
-            name: row["x"] for name, row in expected.items()
-        }
-        for name in names[:4]:
-            assert found[name].pop("shared") in (3, 4)
-            assert found[name] == {**expected[name], "by3": 1, "by4": 1}
-        Rows(objects).compact()
-    assert objects.names("rows/") == []
-
-
-# The lease
-
-
-def test_one_process_merges_at_a_time(store: Store) -> None:
-    store.write_row("a", {"x": 1})
-    other = open_store(store.url, lease_seconds=0.8)
-    lease = other.lease("compaction", Work("compaction"))
-    assert lease is not None
-    began = time.monotonic()
-    store = open_store(store.url, lease_seconds=0.8)
-    assert store.compact() is None
-    assert time.monotonic() - began < 0.8
-    assert store.objects.names("rows/") == ["rows/a.parquet"]
-    lease.finish()
-    assert store.compact() == 1
-    assert store.compact() == 0
-    assert store.objects.names("leases/") == []
-
-
-def test_it_waits_for_one_that_ends_soon(local_store: Store) -> None:
-    local_store.write_row("a", {"x": 1})
-    lease = local_store.lease("compaction", Work("compaction"))
-    assert lease is not None
-    timer = threading.Timer(0.3, lease.finish)
-    timer.start()
-    assert open_store(local_store.url).compact() == 1
-    timer.join()
-
-
-def test_a_dead_machine_holds_up_nobody_for_ever(local_store: Store) -> None:
-    lease = local_store.lease("compaction", Work("compaction"))
-    assert lease is not None
-    (holder,) = local_store.holders().values()
-    lease.finish()
-    process = replace(holder.process, host="elsewhere")
-    silent = replace(holder, process=process, lease_seconds=0.5)
-    local_store.objects.create("leases/compaction.000001.json", json.dumps(asdict(silent)).encode())
-    local_store.remove_leftovers()
-    assert len(local_store.objects.names("leases/")) == 1
-    local_store.write_row("a", {"x": 1})
-    assert open_store(local_store.url, lease_seconds=0.5).compact() == 1
-    assert local_store.objects.names("leases/") == []
-
-
-def test_a_failed_merging_gives_the_lease_back(local_store: Store) -> None:
-    local_store.objects.write("rows/a.parquet", b"")
-    with pytest.raises(StoreError, match=r"a\.parquet"):
-        local_store.compact()
-    assert local_store.objects.names("leases/") == []
-
-
-# Everybody at once
-
-
-@pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.slow)])
-def test_everybody_at_once(store_url: str, seconds: float) -> None:
-    outcome = stress(store_url, seconds)
-    assert outcome.wrong == []
-    assert all(outcome.done[what] for what in ("rows", "extended", "compactions", "readings"))
-    assert outcome.done["files left"] == 1
