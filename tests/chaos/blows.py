@@ -20,7 +20,7 @@ from tests.scheduling.sweeps import Driver
 KINDS = ("worker", "trial", "node", "driver", "server", "network")
 # Beyond one of each kind.
 MORE_BLOWS = 3
-# How often the driver may be started again, after it was killed or gave up.
+# How often each driver may be started again, after it was killed or gave up.
 RESTARTS = 10
 # How many times longer than an undisturbed run it may take.
 PATIENCE = 8
@@ -65,7 +65,8 @@ class Disturbed:
     """A sweep while blows fall on it; a context manager that leaves no process behind.
 
     Args:
-        start: starts the driver.
+        start: starts a driver.
+        drivers: how many of them there are at a time.
         blows: what falls on it, in order.
         cluster: where it runs.
         server: its store.
@@ -73,13 +74,14 @@ class Disturbed:
         seconds: what an undisturbed run takes.
 
     Attributes:
-        exits: the driver's exit statuses so far.
+        exits: the drivers' exit statuses so far.
         fallen: the kinds of the blows that fell.
     """
 
     def __init__(
         self,
         start: Callable[[], Driver],
+        drivers: int,
         blows: list[Blow],
         cluster: LocalCluster,
         server: S3Server,
@@ -97,19 +99,20 @@ class Disturbed:
         self._begun = time.monotonic()
         # When what a blow took away comes back, and how, by the kind of the blow.
         self._returns: dict[str, tuple[float, Callable[[], None]]] = {}
-        self._driver = start()
+        self._drivers = [start() for _ in range(drivers)]
 
     def __enter__(self) -> Disturbed:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._driver.__exit__()
+        for driver in self._drivers:
+            driver.__exit__()
 
-    def run(self) -> str:
-        """Run to the end, whatever happens; returns what the last driver printed.
+    def run(self) -> list[str]:
+        """Run to the end, whatever happens; returns what each of the last drivers printed.
 
         Raises:
-            Failed: the driver gave up too often, or took too long.
+            Failed: the drivers gave up too often, or took too long.
         """
         last = time.monotonic()
         while not self._ended():
@@ -117,10 +120,11 @@ class Disturbed:
             if self._is_due(last) and self._falls():
                 last = time.monotonic()
             if time.monotonic() - self._begun > PATIENCE * self._seconds:
-                raise Failed(f"not done after {PATIENCE} undisturbed runs{self._driver.told()}")
+                told = "".join(driver.told() for driver in self._drivers)
+                raise Failed(f"not done after {PATIENCE} undisturbed runs{told}")
             time.sleep(0.05)
         self._bring_back(math.inf)
-        return self._driver.out
+        return [driver.out for driver in self._drivers]
 
     def _is_due(self, last: float) -> bool:
         """Whether the next blow shall fall, if the one before fell then."""
@@ -138,20 +142,19 @@ class Disturbed:
         return False
 
     def _ended(self) -> bool:
-        """Whether the driver has ended well; any other is started again."""
-        status = self._driver.process.poll()
-        if status is None:
-            return False
-        self.exits.append(status)
-        last = self._driver.err.strip().rpartition("\n")[2]
-        self._say(f"the driver ended: {status} {last if status > 0 else ''}")
-        if status == 0:
-            return True
-        if len(self.exits) > RESTARTS:
-            raise Failed(f"{RESTARTS} restarts were not enough{self._driver.told()}")
-        self._driver.__exit__()
-        self._driver = self._start()
-        return False
+        """Whether every driver has ended well; any other is started again."""
+        for place, driver in enumerate(self._drivers):
+            status = driver.process.poll()
+            if status is None or status == 0:
+                continue
+            self.exits.append(status)
+            last = driver.err.strip().rpartition("\n")[2]
+            self._say(f"a driver ended: {status} {last if status > 0 else ''}")
+            if len(self.exits) > RESTARTS * len(self._drivers):
+                raise Failed(f"{RESTARTS} restarts of each were not enough{driver.told()}")
+            driver.__exit__()
+            self._drivers[place] = self._start()
+        return all(driver.process.poll() == 0 for driver in self._drivers)
 
     def _strike(self, blow: Blow) -> bool:
         """Let a blow fall; False while there is nothing that it could hit."""
@@ -196,9 +199,13 @@ class Disturbed:
         self._returns_after(blow, self._cluster.add_node)
         return f"for {blow.lasts:.1f} s, it ran {ran}"
 
-    def _kill_driver(self, _: Blow) -> str:
-        age = time.monotonic() - self._driver.started
-        self._driver.kill()
+    def _kill_driver(self, blow: Blow) -> str:
+        running = [driver for driver in self._drivers if driver.process.poll() is None]
+        if not running:
+            return ""
+        driver = running[int(blow.choice * len(running))]
+        age = time.monotonic() - driver.started
+        driver.kill()
         return f"after {age:.1f} s"
 
     def _kill_server(self, blow: Blow) -> str:

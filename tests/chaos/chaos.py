@@ -1,11 +1,12 @@
-"""Kills a sweep's workers, nodes, driver, S3 server and network, and runs it to its end.
+"""Kills a sweep's workers, nodes, drivers, S3 server and network, and runs it to its end.
 
 python -m tests.chaos.chaos --seeds 0-19     one run per seed, which draws what dies when
 
 All requests to the store go through a proxy that loses, delays and refuses some of them all the
-time. The driver is started again with the same command whenever it was killed or gave up. In
-the end rows, weights and table are those of a run that nobody disturbed, nothing that was
-complete was run again, and the store holds what its server acknowledged.
+time. Several drivers run the sweep at once; each is started again with the same command whenever
+it was killed or gave up. In the end rows, weights and every driver's table are those of one driver
+that nobody disturbed, nothing that was complete was run again, and the store holds what its server
+acknowledged.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ RATES = Rates(
     delay_seconds=1.0,
 )
 NODES = 2
+DRIVERS = 2
 PREFIX = "chaos"
 # Pretraining lasts long enough to be hit, and saves every two seconds.
 CHANGES: dict[str, Any] = {
     "training": {**SWEEP["training"], "epochs": 40},
-    "search": {**SWEEP["search"], "trials": 2},
+    "seeds": {"tuning": [0, 2], "reporting": [1]},
     "checkpoint_minutes": 0.03,
 }
 ENVIRONMENT = {
@@ -83,7 +85,7 @@ class Verdict:
 
     Attributes:
         wrong: what was found wrong; nothing if all is well.
-        exits: of the driver, in order.
+        exits: of drivers that did not end well, in order.
         blows: the kinds of those that fell before the end.
         faults: of the network, counted.
         uploads: trainings whose artifact was uploaded more than once.
@@ -126,7 +128,8 @@ def run_seed(seed: int, folder: Path, expected: Result, seconds: float) -> Verdi
     from tests.chaos.cluster import LocalCluster
 
     folder.mkdir(parents=True)
-    file, verdict, out = write_sweep(folder, **CHANGES), Verdict(), ""
+    file, verdict = write_sweep(folder, **CHANGES), Verdict()
+    outs: list[str] = []
     with (
         S3Server(folder / "server") as server,
         FaultyProxy(server.ports["proxy"], RATES, seed) as proxy,
@@ -138,16 +141,18 @@ def run_seed(seed: int, folder: Path, expected: Result, seconds: float) -> Verdi
         def start() -> Driver:
             return Driver(file, url, "--address", cluster.address, environment=ENVIRONMENT)
 
-        with Disturbed(start, schedule(seed), cluster, server, proxy, seconds) as disturbed:
+        blows = schedule(seed)
+        with Disturbed(start, DRIVERS, blows, cluster, server, proxy, seconds) as disturbed:
             try:
-                out = disturbed.run()
+                outs = disturbed.run()
             except Failed as failed:
                 verdict.wrong.append(str(failed))
             verdict.exits = disturbed.exits
             verdict.blows = disturbed.fallen
             verdict.wrong += [f"no {kind} was lost" for kind in {*KINDS} - {*disturbed.fallen}]
-        if out:
-            verdict.wrong += Result.of(direct, out).differences(expected)
+        if outs:
+            for out in outs:
+                verdict.wrong += Result.of(direct, out).differences(expected)
             left = open_store(direct).objects.names("checkpoints/")
             verdict.wrong += [f"left: {name}" for name in left]
         history = History(urlsplit(direct).netloc, f"{PREFIX}/", proxy.exchanges)

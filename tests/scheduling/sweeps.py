@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ import yaml
 
 from unlearn_ray.storage.store import open_store
 
-# Pretraining lasts seconds, so that it can be killed in its middle. One trial at a time: what
-# the sampler knows when it suggests a trial depends on nothing but the trial's number.
+# Pretraining lasts seconds, so that it can be killed in its middle.
 SWEEP: dict[str, Any] = {
     "name": "tiny",
     "dataset": {"digits": {"image_size": 8}},
@@ -43,7 +43,7 @@ SWEEP: dict[str, Any] = {
             "learning_rate": {"log_uniform": [0.0001, 0.1]},
         },
     },
-    "search": {"trials": 3, "startup": 1, "concurrent": 1},
+    "search": {"trials": 3, "startup": 1, "window": 2},
     "seeds": {"tuning": [0], "reporting": [1]},
 }
 TRAININGS = ("pretrain", "retrain", "unlearn")
@@ -75,10 +75,16 @@ class Driver:
         store: its URL.
         options: further ones of the command.
         environment: variables beside this process's own.
+        program: what Python is to run with the sweep's arguments.
     """
 
     def __init__(
-        self, file: Path, store: str, *options: str, environment: dict[str, str] | None = None
+        self,
+        file: Path,
+        store: str,
+        *options: str,
+        environment: dict[str, str] | None = None,
+        program: Sequence[str] = ("-m", "unlearn_ray.sweep"),
     ) -> None:
         self.mark = uuid.uuid4().hex
         self.log = file.parent / f"driver-{self.mark[:8]}"
@@ -86,7 +92,7 @@ class Driver:
         self.started = time.monotonic()
         with (self.log / "out").open("wb") as out, (self.log / "err").open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "unlearn_ray.sweep", str(file), "--store", store, *options],
+                [sys.executable, *program, str(file), "--store", store, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -157,9 +163,13 @@ class Driver:
 def rows(store: str) -> list[dict[str, Any]]:
     """All rows, by name, without what differs between two runs of the same."""
     return [
-        {name: value for name, value in row.items() if name not in _VARYING}
+        {name: _comparable(value) for name, value in row.items() if name not in _VARYING}
         for row in open_store(store).read_rows().to_pylist()
     ]
+
+
+def _comparable(value: Any) -> Any:
+    return "NaN" if isinstance(value, float) and math.isnan(value) else value
 
 
 def weights(store: str) -> dict[str, str]:

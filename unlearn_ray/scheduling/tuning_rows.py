@@ -48,8 +48,12 @@ class TuningRows:
         ended_at = len(ending.gaps) + (ending.state == "failed")
         self._settled += [self.name(assignment, seed) for seed in seeds[:ended_at]]
         if len(self._settled) >= MERGED_AT_A_TIME:
-            self._later(partial(self._store.compact, self._settled))
+            self._later(partial(self._merge, self._settled))
             self._settled = []
+
+    def _merge(self, names: list[str]) -> None:
+        if self._store.compact(names) is None:
+            self._settled += names  # another process merges rows: these with the next
 
     def name(self, assignment: Assignment, seed: int) -> str:
         """The name of a trial's row under a tuning seed."""
