@@ -21,11 +21,11 @@ from tests.tiny import tiny_sweep
 from unlearn_ray.core.errors import BadInput, CorruptObject
 from unlearn_ray.pipeline.manifest import Manifest, NamedStep, NamedStudy, announce, manifests
 from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.running import Observer, running_steps
+from unlearn_ray.pipeline.running import Observer, activity
 from unlearn_ray.pipeline.status import SweepStatus, sweep_statuses
 from unlearn_ray.storage.leases import Holder
 from unlearn_ray.storage.processes import ProcessIdentity
-from unlearn_ray.storage.store import Record, Store, Work, open_store
+from unlearn_ray.storage.store import DRIVER, Record, Store, Work, open_store
 
 ELSEWHERE = ProcessIdentity(host="elsewhere", pid=7, machine="another boot", started="1")
 MANIFEST = Manifest(
@@ -253,10 +253,22 @@ def test_merging_rows_is_no_step(store: Store) -> None:
     begin(store)
     lease = store.lease("compaction", Work("compaction"))
     assert lease is not None
-    assert running_steps(store, Observer()) == {}
+    assert activity(store, Observer()).steps == {}
     assert status(store).running == ()
     store.remove_leftovers()
     lease.finish()
+
+
+def test_drivers_are_no_steps(store: Store) -> None:
+    begin(store, replace(MANIFEST, driver=replace(ProcessIdentity.here(), started="before")))
+    assert status(store).driver_ended
+    hold(store, "driver-a", work=Work(DRIVER, "driver", "small"))
+    hold(store, "driver-b", work=Work(DRIVER, "driver", "small"), seen=ago(minutes=5))
+    hold(store, "driver-c", work=Work(DRIVER, "driver", "other"))
+    found = status(store)
+    assert found.running == ()
+    assert [(one.process, one.heartbeat) for one in found.drivers] == [(7, "alive")]
+    assert not found.driver_ended
 
 
 def test_a_watcher_believes_its_own_eyes(store: Store) -> None:

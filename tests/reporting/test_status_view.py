@@ -26,6 +26,7 @@ STATUS = SweepStatus(
     started="2026-01-01T10:00:00+00:00",
     host="head",
     process=99,
+    drivers=(),
     driver_ended=False,
     references={"pretrain": (2, 2), "retrain": (1, 2), "evaluate": (0, 3)},
     studies=(
@@ -39,6 +40,9 @@ STATUS = SweepStatus(
     hours={"pretrain": 1.5, "retrain": 1.0, "unlearn": 0.25, "evaluate": 0.25},
     budget_hours=20.0,
 )
+
+
+DRIVER = Running("driver", "head", 99, 95.0, 4.0, "alive")
 
 
 def said(**changes: object) -> str:
@@ -74,6 +78,8 @@ def test_what_is_not_there_is_not_said() -> None:
 
 def test_it_says_what_has_ended() -> None:
     assert "stopped; its driver (process 99 on head, " in said(driver_ended=True)
+    both = (DRIVER, replace(DRIVER, host="other"))
+    assert "running, 2 drivers (process 99 on head, process 99 on other)" in said(drivers=both)
     dead, silent = (replace(STEP, heartbeat=how, seen_seconds=300) for how in ("dead", "silent"))
     assert "none: the process has ended" in said(running=(dead,))
     assert "none for 5 min 00 s" in said(running=(silent,))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from unlearn_ray.core.errors import CorruptObject
+from unlearn_ray.storage.processes import ProcessIdentity
 from unlearn_ray.storage.store import Claim, Store, Work, open_store
 
 POINT = {"rate": 0.1, "name": "a", "epochs": 3, "flag": True, "none": None}
@@ -119,3 +123,20 @@ def test_what_a_silent_holder_left_is_freed_for_whoever_comes(store: Store) -> N
     assert taken is not None
     assert taken.generation == 3
     taken.finish()
+
+
+def test_drivers_that_have_ended_leave_nothing_for_long(store: Store) -> None:
+    here = store.start_driver("sweep")
+    dead, old, young = (replace(here._holder, token=name) for name in ("dead", "old", "young"))
+    gone = replace(ProcessIdentity.here(), started="before")
+    away = replace(gone, host="elsewhere", machine="another")
+    day = datetime.now(UTC) - timedelta(hours=25)
+    for name, holder in {
+        "driver-dead": replace(dead, process=gone),
+        "driver-old": replace(old, process=away, seen=day.isoformat(timespec="seconds")),
+        "driver-young": replace(young, process=away),
+    }.items():
+        store.objects.write(f"leases/{name}.000001.json", json.dumps(asdict(holder)).encode())
+    store.remove_leftovers()
+    assert set(store.holders()) == {here.key, "driver-young"}
+    here.finish()

@@ -67,16 +67,31 @@ class Observer:
         return by_clocks
 
 
-def running_steps(store: Store, observer: Observer) -> dict[str, list[Running]]:
-    """What runs on a store now, by sweep; a lease that outlived its step is left out.
+@dataclass(frozen=True)
+class Activity:
+    """What runs on a store, by sweep.
 
-    So is one that is no step's: a driver's, and the store's own while it merges rows.
+    Attributes:
+        steps: whose lease is held and that have no record yet.
+        drivers: that have not ended.
+    """
+
+    steps: dict[str, list[Running]]
+    drivers: dict[str, list[Running]]
+
+
+def activity(store: Store, observer: Observer) -> Activity:
+    """What runs on a store now; a lease that outlived its step is left out.
+
+    So is one that belongs to no sweep: the store's own, while it merges rows.
     """
     held = ((key, one) for key, one in store.holders().items() if not one.released)
-    holders = {key: one for key, one in held if one.work.sweep and one.work.kind != DRIVER}
+    holders = {key: one for key, one in held if one.work.sweep}
     complete = store.read_records((one.work.kind, key) for key, one in holders.items())
-    found: defaultdict[str, list[Running]] = defaultdict(list)
+    steps: defaultdict[str, list[Running]] = defaultdict(list)
+    drivers: defaultdict[str, list[Running]] = defaultdict(list)
     for key, holder in holders.items():
         if key not in complete:
-            found[holder.work.sweep].append(observer.running(key, holder))
-    return found
+            kind = drivers if holder.work.kind == DRIVER else steps
+            kind[holder.work.sweep].append(observer.running(key, holder))
+    return Activity(steps, drivers)

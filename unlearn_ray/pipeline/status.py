@@ -12,7 +12,7 @@ from typing import Any
 from unlearn_ray.core.errors import BadInput, did_you_mean
 from unlearn_ray.pipeline.manifest import Manifest, NamedStudy, manifests
 from unlearn_ray.pipeline.rows import HOURS
-from unlearn_ray.pipeline.running import Observer, Running, running_steps
+from unlearn_ray.pipeline.running import Activity, Observer, Running, activity
 from unlearn_ray.storage.store import Record, Store
 
 _COLUMNS = (
@@ -88,8 +88,10 @@ class SweepStatus:
     Attributes:
         name: of the sweep.
         started: when it was last started, ISO 8601.
-        host, process: of its driver.
-        driver_ended: whether the driver is known to have ended: it ran on this machine.
+        host, process: of the driver that was started last.
+        drivers: those whose heartbeat goes on.
+        driver_ended: whether the driver that was started last is known to have ended (it ran on
+            this machine), and no other goes on.
         references: reference steps done and in all, by kind.
         studies: in the order of the file.
         failures: newest first.
@@ -104,6 +106,7 @@ class SweepStatus:
     started: str
     host: str
     process: int
+    drivers: tuple[Running, ...]
     driver_ended: bool
     references: dict[str, tuple[int, int]]
     studies: tuple[StudyStatus, ...]
@@ -149,21 +152,23 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
         reason = f"no sweep of this name was started on {store.url}"
         raise BadInput(f"sweep {name}", reason, did_you_mean(name, known))
     wanted = list(known.values()) if name is None else [known[name]]
-    running = running_steps(store, observer)
+    active = activity(store, observer)
     records = store.read_records((s.kind, s.key) for one in wanted for s in one.references)
     prefixes = [f"{study.key}/{one.name}/" for one in wanted for study in one.studies]
     by_sweep: defaultdict[str, list[_Row]] = defaultdict(list)
     for row in store.read_rows(*prefixes, columns=_COLUMNS).to_pylist():
         by_sweep[row["sweep"]].append(row)
-    return [_status(one, records, by_sweep[one.name], running.get(one.name, [])) for one in wanted]
+    return [_status(one, records, by_sweep[one.name], active) for one in wanted]
 
 
 def _status(
     manifest: Manifest,
     records: Mapping[str, Record],
     rows: list[_Row],
-    running: Iterable[Running],
+    active: Activity,
 ) -> SweepStatus:
+    running = active.steps.get(manifest.name, [])
+    drivers = [one for one in active.drivers.get(manifest.name, []) if one.heartbeat == "alive"]
     references: dict[str, tuple[int, int]] = {}
     for step in manifest.references:
         done, total = references.get(step.kind, (0, 0))
@@ -177,7 +182,8 @@ def _status(
         started=manifest.started,
         host=manifest.driver.host,
         process=manifest.driver.pid,
-        driver_ended=manifest.driver.is_dead(),
+        drivers=tuple(sorted(drivers, key=lambda one: -one.held_seconds)),
+        driver_ended=manifest.driver.is_dead() and not drivers,
         references=references,
         studies=studies,
         failures=_failures(rows),

@@ -78,6 +78,9 @@ def _state(status: SweepStatus) -> str:
         return "finished; its budget is spent" if unlaunched else "finished"
     if status.driver_ended:
         return f"stopped; its driver ({driver}, {status.started}) has ended"
+    if len(status.drivers) > 1:
+        each = ", ".join(f"process {one.process} on {one.host}" for one in status.drivers)
+        return f"running, {len(status.drivers)} drivers ({each})"
     if status.running:
         return f"running, {driver} since {status.started}"
     return f"no step runs now; started by {driver} at {status.started}"

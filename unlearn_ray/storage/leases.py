@@ -34,7 +34,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from unlearn_ray.core.errors import CorruptObject, LeaseLost, MissingObject, StoreError
@@ -88,6 +88,13 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.process.pid} on {self.process.host}, since {self.since}"
+
+    def is_old(self, age: timedelta) -> bool:
+        """Whether its last heartbeat was so long ago, by the clocks of both machines."""
+        try:
+            return datetime.now(UTC) - datetime.fromisoformat(self.seen) > age
+        except ValueError:
+            return False  # it does not say
 
     @property
     def seconds(self) -> float:

@@ -6,6 +6,7 @@ import hashlib
 import socket
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ LEASE_SECONDS = 30.0
 # Kind of a lease that is no step's, but a driver's.
 DRIVER = "driver"
 _IDENTITY = "identity"
+_DAY = timedelta(days=1)
 _COMPACTION = "compaction"
 
 
@@ -118,11 +120,18 @@ class Store:
             )
 
     def remove_leftovers(self) -> None:
-        """Remove what killed processes left: leases and checkpoints of steps that are complete."""
-        leased = {record_name(one.work.kind, key): key for key, one in self.holders().items()}
+        """Remove what killed processes left: leases and checkpoints of steps that are complete.
+
+        And leases of drivers that have ended; one of another machine once it is silent for a day.
+        """
+        holders = self.holders()
+        leased = {record_name(one.work.kind, key): key for key, one in holders.items()}
         for name in read_present(self.objects, leased):
             self.clear_checkpoints(leased[name])
             self._leases.remove(leased[name])
+        for key, holder in holders.items():
+            if holder.work.kind == DRIVER and (holder.process.is_dead() or holder.is_old(_DAY)):
+                self._leases.remove(key)
         if isinstance(self.objects, LocalFolder):
             self.objects.remove_leftovers()
 
