@@ -43,12 +43,14 @@ examples:
 
 columns of rows:
   sweep, study, purpose (tuning, reporting, reference), method (the study's name in the sweep
-  file), unlearning_method (that it ran), trial, state (complete, stopped, failed), failure,
-  seed, dataset, forget_set, family, model, hyperparameters, hp_<field>,
+  file), unlearning_method (that it ran), trial, point (hash of the searched fields), state
+  (complete, stopped, failed), failure, seed, dataset, forget_set, family, model, hyperparameters, hp_<field>,
   <metric>, <metric>_retrained, <metric>_gap, average_gap, average_gap_percentage,
   tug_of_war, unlearning_seconds, retraining_seconds, evaluation_seconds, accelerator_hours_unlearn,
   accelerator_hours_evaluate (of steps that were run for this row), device, host,
-  version_<library>, key_unlearn, key_original, key_retrained, key_evaluate, created
+  version_<library>, key_unlearn, key_original, key_retrained, key_evaluate (of the metrics in
+  the average gap), key_evaluate_<metric> of each other metric, created; rows with purpose tuning
+  hold the metrics in the average gap alone
 
 exit status: 0 done, 2 bad input or a store that cannot be read, 130 interrupted
 """
