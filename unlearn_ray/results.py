@@ -44,7 +44,8 @@ examples:
 columns of rows:
   sweep, study, purpose (tuning, reporting, reference), method (the study's name in the sweep
   file), unlearning_method (that it ran), trial, point (hash of the searched fields), state
-  (complete, stopped, failed), failure, seed, dataset, forget_set, family, model, hyperparameters, hp_<field>,
+  (complete, stopped, failed), failure, seed, dataset, forget_set, family, model,
+  hyperparameters, hp_<field>,
   <metric>, <metric>_retrained, <metric>_gap, average_gap, average_gap_percentage,
   tug_of_war, unlearning_seconds, retraining_seconds, evaluation_seconds, accelerator_hours_unlearn,
   accelerator_hours_evaluate (of steps that were run for this row), device, host,

@@ -20,7 +20,8 @@ def plan_view(plan: Plan, store: str) -> str:
         for planned in plan.references
     ]
     lines += _never_trained(plan)
-    lines += ["", f"Studies (tuning seeds {_listed(plan.sweep.seeds.tuning)}):"]
+    seeds, window = _listed(plan.sweep.seeds.tuning), plan.sweep.search.lag
+    lines += ["", f"Studies (tuning seeds {seeds}, at most {window} trials at a time):"]
     for planned in plan.studies:
         lines += [f"  {_study(planned)}", *(f"    {change}" for change in planned.changed)]
     reporting = plan.sweep.seeds.reporting

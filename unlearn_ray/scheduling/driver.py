@@ -302,6 +302,7 @@ class _Driver:
             on_end=self._on_end,
             may_launch=self._may_launch,
             stopping=self.stop.is_set,
+            note=self.progress.note,
         )
         unlaunched = [planned for planned in self.plan.studies if self.left[planned.key] > 0]
         if unlaunched and not self.stop.is_set():

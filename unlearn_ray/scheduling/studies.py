@@ -175,6 +175,7 @@ def run_studies(
     on_end: Callable[[Assignment, Ending], None],
     may_launch: Callable[[], bool],
     stopping: Callable[[], bool],
+    note: Callable[[str], None],
 ) -> None:
     """Run every trial that has not ended; returns when all that started here have ended.
 
@@ -187,11 +188,20 @@ def run_studies(
         on_end: told each trial that ends.
         may_launch: asked before every trial; after the first no, there are no more.
         stopping: asked all along.
+        note: told what a person should know.
     """
     if not may_launch():
         return
     resources = sweep.resources.trial
     room = Room(resources, sweep.search.concurrent)
+    searched = [study for study in sweep.studies if study.space]
+    most = sweep.search.lag * len(searched)
+    if searched and room() > most:
+        note(
+            f"the cluster has room for {room()} trials; {most} run at a time, "
+            f"{sweep.search.lag} of each study; with a wider search.window, which is another "
+            "search, more would"
+        )
     search = StudiesSearch(
         studies,
         room,
