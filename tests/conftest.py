@@ -12,6 +12,35 @@ from pathlib import Path
 import pytest
 
 from tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
+from tests.seeds import shift_seeds
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """A means to find tests that depend on one seed."""
+    parser.addoption(
+        "--shift-seeds", type=int, default=0, metavar="N",
+        help="draw other random numbers in each test, by N (tests/seeds.py)",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Seeds are moved before any test is imported."""
+    if shift := config.getoption("--shift-seeds"):
+        shift_seeds(shift)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Which kernels and numbers the tests run on: roundings differ between them."""
+    import torch
+
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    words = [
+        torch.backends.cpu.get_cpu_capability(),
+        f"at most {isa} in oneDNN" if isa else "",
+        f"{torch.get_num_threads()} threads",
+        f"seeds shifted by {shift}" if (shift := config.getoption("--shift-seeds")) else "",
+    ]
+    return "kernels: " + ", ".join(word for word in words if word)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
