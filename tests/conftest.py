@@ -24,8 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Seeds are moved before any test is imported."""
+    """Seeds are moved before any test is imported, here and in processes of tests."""
     if shift := config.getoption("--shift-seeds"):
+        os.environ["SHIFT_SEEDS"] = str(shift)
         shift_seeds(shift)
 
 
@@ -33,14 +34,22 @@ def pytest_report_header(config: pytest.Config) -> str:
     """Which kernels and numbers the tests run on: roundings differ between them."""
     import torch
 
-    isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    isa, threads = (os.environ.get(name) for name in ("ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS"))
     words = [
         torch.backends.cpu.get_cpu_capability(),
         f"at most {isa} in oneDNN" if isa else "",
-        f"{torch.get_num_threads()} threads",
+        f"{torch.get_num_threads()} threads" + ("" if threads else ", 1 once an engine is set up"),
         f"seeds shifted by {shift}" if (shift := config.getoption("--shift-seeds")) else "",
     ]
     return "kernels: " + ", ".join(word for word in words if word)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """As many threads as are asked for: a module that sets up an engine leaves one to all."""
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        import torch
+
+        torch.set_num_threads(int(threads))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

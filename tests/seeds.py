@@ -1,8 +1,8 @@
 """Other random numbers than the tests' own, to find outcomes that one lucky seed decides.
 
-`pytest --shift-seeds N` moves every seed that torch's and numpy's generators are given in this
-process, by tests and package alike, so that what is drawn twice from one seed is still the same.
-Seeds of processes that a test starts stay as they are.
+`pytest --shift-seeds N` moves every seed that torch's and numpy's generators are given, by tests
+and package alike, so that what is drawn twice from one seed is still the same. Processes that a
+test starts move theirs if they import `tests`; others keep them.
 
 A test that holds values known for one seed, a published permutation or a stored model, is not
 meant to pass so. Any other that fails leans on its numbers.

@@ -110,13 +110,16 @@ def test_the_cosine_of_the_paper_equals_a_naive_loop() -> None:
 
 
 def test_learns_what_can_be_learned() -> None:
-    features, labels = data(2, 600)
+    """Classes lie around the corners of a tetrahedron: nothing beats the nearest of these."""
+    corners = 1.5 * torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    labels = torch.arange(600) % CLASSES
+    noise = torch.Generator().manual_seed(2)
+    features = corners[labels] + torch.randn(600, SIZE, generator=noise)
     linear = train(Probe(), features, labels)
-    centers = torch.stack([features[labels == c].mean(0) for c in range(CLASSES)])
-    nearest = torch.cdist(features, centers).argmin(1)
+    nearest = torch.cdist(features, corners).argmin(1)
     by_probe = (linear(features).argmax(1) == labels).float().mean()
-    assert by_probe >= (nearest == labels).float().mean() - 0.01
-    assert by_probe > 0.8
+    assert by_probe >= (nearest == labels).float().mean() - 0.025
+    assert by_probe > 0.9
 
 
 def test_depends_on_the_seed_and_on_nothing_else() -> None:

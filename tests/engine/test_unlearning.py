@@ -295,11 +295,12 @@ def test_batches_beside_come_from_the_validation_set_and_another_dataset() -> No
         return white
 
     unlearn(
-        new_model(1), FAMILY, Reading(epochs=2), data(), SPLIT, seed=3, compute=COMPUTE,
+        new_model(1), FAMILY, Reading(epochs=20), data(), SPLIT, seed=3, compute=COMPUTE,
         make_model=new_model, other_data=other_data,
     )  # fmt: skip
     assert asked == [Digits()]
-    assert len(seen) == 6
+    # A pass over either leaves one or two images out: not the same ones in each of 30 passes.
+    assert len(seen) == 60
     assert set().union(*(own for own, _, _ in seen)) == {*range(32, 40)}
     assert set().union(*(other for _, other, _ in seen)) == {*range(7)}
     assert not any(forget for _, _, forget in seen)

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.augmentation import Augmentation, normalise
@@ -130,10 +131,18 @@ def similarity(model: nn.Module, ids: np.ndarray) -> float:
     return float(torch.stack(cosines).mean())
 
 
-@torch.no_grad()
 def zero_shot(model: nn.Module, ids: np.ndarray) -> float:
     """Share of images told by the nearest mean embedding of a class's prompts."""
-    prompts = task_of("class").samples.prompts
-    scores = FAMILY.class_scores(model.eval(), prompts)
-    told = scores(normalise(data().train_images[ids], MEAN, STD)).argmax(dim=1)
+    told = _scores(model, ids).argmax(dim=1)
     return float((told == data().train_labels[ids]).float().mean())
+
+
+def loss(model: nn.Module, ids: np.ndarray) -> float:
+    """Mean cross-entropy of cosines with these embeddings."""
+    return float(functional.cross_entropy(_scores(model, ids), data().train_labels[ids]))
+
+
+@torch.no_grad()
+def _scores(model: nn.Module, ids: np.ndarray) -> Tensor:
+    scores = FAMILY.class_scores(model.eval(), task_of("class").samples.prompts)
+    return scores(normalise(data().train_images[ids], MEAN, STD))

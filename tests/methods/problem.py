@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tests.restarts import Kept
 from unlearn_ray.core.recipe import Recipe
@@ -56,9 +57,13 @@ class Memory(nn.Module):
 
 @cache
 def data() -> ResidentData:
-    """Each class has a pattern, under so much noise that unseen images are often missed."""
+    """Each class has a pattern, under so much noise that unseen images are often missed.
+
+    Patterns are orthogonal: no class is harder to tell, or to forget, than another.
+    """
     noise = torch.Generator().manual_seed(0)
-    patterns = torch.randn(CLASSES, 6, 6, 3, generator=noise)
+    drawn = torch.randn(6 * 6 * 3, CLASSES, generator=noise, dtype=torch.float64)
+    patterns = torch.linalg.qr(drawn).Q.T.reshape(CLASSES, 6, 6, 3) * (6 * 6 * 3) ** 0.5
     labels = torch.from_numpy(LABELS)
     shown = patterns[labels] + 3 * torch.randn(COUNT, 6, 6, 3, generator=noise)
     pixels = (128 + 20 * shown).clamp(0, 255).to(torch.uint8)
@@ -107,6 +112,10 @@ class Outcome:
     def accuracy(self, ids: np.ndarray) -> float:
         return accuracy(self.model, ids)
 
+    def grown(self, ids: np.ndarray) -> float:
+        """How many times as large the loss has become."""
+        return loss(self.model, ids) / loss(original(), ids)
+
     def same_as(self, other: nn.Module) -> bool:
         theirs = other.state_dict()
         return all(torch.equal(value, theirs[name]) for name, value in self.weights.items())
@@ -128,7 +137,15 @@ def run(
 
 
 def accuracy(model: nn.Module, ids: np.ndarray) -> float:
+    return float((logits(model, ids).argmax(dim=1) == data().train_labels[ids]).float().mean())
+
+
+def loss(model: nn.Module, ids: np.ndarray) -> float:
+    """Mean cross-entropy: unlike accuracy, it moves with every update."""
+    return float(functional.cross_entropy(logits(model, ids), data().train_labels[ids]))
+
+
+@torch.no_grad()
+def logits(model: nn.Module, ids: np.ndarray) -> Tensor:
     images = normalise(data().train_images[ids], FAMILY.augmentation.mean, FAMILY.augmentation.std)
-    with torch.no_grad():
-        right = model.eval()(images).argmax(dim=1) == data().train_labels[ids]
-    return float(right.float().mean())
+    return model.eval()(images)

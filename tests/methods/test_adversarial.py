@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.methods.exact import CLASSES, prepared, small_model, small_task
-from tests.methods.problem import CLASS, RANDOM, Outcome, accuracy, original, run
+from tests.methods.problem import CLASS, RANDOM, Outcome, original, run
 from tests.restarts import Kept, stop_at_report
 from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
@@ -410,22 +410,24 @@ class TestRuns:
         left = run(Pretraining(batch_size=40, draws=2, pretraining_epochs=25), RANDOM)
         found = [float(loss.detach()) for loss in losses]
         assert len(found) == 100
-        assert found[0] > 0.65
-        assert sum(found[-20:]) / 20 < 0.58
+        assert sum(found[-20:]) / 20 < min(math.log(2), sum(found[:5]) / 5 - 0.03)
         for name, value in original().state_dict().items():
             assert name.endswith("num_batches_tracked") or torch.equal(value, left.weights[name])
 
     def test_samples(self) -> None:
-        left = run(replace(QUICK, epochs=10, attack_weight=3, pretraining_epochs=8), RANDOM)
-        assert accuracy(original(), RANDOM.forget) == 1
-        assert left.accuracy(RANDOM.forget) < 0.9
-        assert left.accuracy(RANDOM.retain) > 0.95
+        """The attacker pushes only forget samples; without it, both sets' losses grow alike."""
+        method = replace(QUICK, epochs=20, attack_weight=0.5, pretraining_epochs=8)
+        left, alone = (run(each, RANDOM) for each in (method, replace(method, attack_weight=0)))
+        assert left.grown(RANDOM.forget) > 1.4 * left.grown(RANDOM.retain)
+        assert alone.grown(RANDOM.forget) < 1.05 * alone.grown(RANDOM.retain)
+        assert left.accuracy(RANDOM.retain) > 0.9
 
     def test_a_class(self) -> None:
-        method = replace(QUICK, epochs=5, class_iterations=15, class_learning_rate=0.05)
+        method = replace(QUICK, epochs=5, class_iterations=15, class_learning_rate=0.03)
         left = run(method, CLASS)
-        assert left.accuracy(CLASS.forget) < 0.2
-        assert left.accuracy(CLASS.retain) > 0.95
+        # Fine-tuning on the other classes alone makes it 1.4 times.
+        assert left.grown(CLASS.forget) > 3 * left.grown(CLASS.retain)
+        assert left.accuracy(CLASS.retain) > 0.9
 
     def test_zero_epochs_leave_every_bit(self) -> None:
         for split in (RANDOM, CLASS):

@@ -71,7 +71,7 @@ def test_an_epoch_has_the_forget_set_and_that_part() -> None:
 def test_a_class_is_forgotten() -> None:
     left = run(BadTeacher(epochs=10, retain_fraction=1.0, **FAST), CLASS)
     assert accuracy(original(), CLASS.forget) == 1
-    assert left.accuracy(CLASS.forget) < 0.5
+    assert left.grown(CLASS.forget) > 4
     assert left.accuracy(CLASS.retain) > 0.9
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.methods.exact import prepared, small_model, small_task
-from tests.methods.problem import CLASS, original, run
+from tests.methods.problem import CLASS, logits, original, run, task_of
 from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.methods.base import Task
@@ -50,7 +50,7 @@ def attacked(model: nn.Module, image: Tensor, label: int, epsilon: float) -> Ten
     return found.detach()
 
 
-def task_of(method: BoundaryShrink, model: nn.Module) -> Task:
+def small(method: BoundaryShrink, model: nn.Module) -> Task:
     return prepared(method, model, small_task())
 
 
@@ -58,7 +58,7 @@ def task_of(method: BoundaryShrink, model: nn.Module) -> Task:
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.4])
 def test_loss(epsilon: float, incorrect: bool) -> None:
     method, batch = BoundaryShrink(epsilon=epsilon, incorrect=incorrect), batch_of(6)
-    task = task_of(method, model_of())
+    task = small(method, model_of())
     student = model_of(seed=1)
     total, classes = 0.0, []
     for image, label in zip(batch.views[0], batch.labels.tolist(), strict=True):
@@ -76,7 +76,7 @@ def test_loss(epsilon: float, incorrect: bool) -> None:
 def test_attack_is_on_the_frozen_original() -> None:
     method, batch = BoundaryShrink(epsilon=0.3), batch_of(6)
     model = model_of()
-    task = task_of(method, model)
+    task = small(method, model)
     before = method.nearest(task, batch.view(0), batch.labels)
     with torch.no_grad():
         model.classifier.weight *= -1
@@ -87,13 +87,18 @@ def test_attack_is_on_the_frozen_original() -> None:
 
 
 def test_a_class_moves_over_its_boundaries() -> None:
-    method = BoundaryShrink(learning_rate=1e-3, batch_size=10, epsilon=0.3)
+    method = BoundaryShrink(learning_rate=3e-4, batch_size=10, epsilon=0.3)
     outcome = run(method, CLASS)
-    assert outcome.accuracy(CLASS.forget) < 0.8
+    task = task_of(CLASS)
+    task = replace(task, state=method.prepare(original(), task))
+    ((images, labels),) = task.samples.blocks("forget")
+    nearest = method.nearest(task, images, labels)
+    assert (logits(outcome.model, CLASS.forget).argmax(dim=1) == nearest).float().mean() > 0.7
     assert outcome.accuracy(CLASS.retain) > 0.9
+    # To be other than the own class, it must be so whether an attack succeeds or not.
     other = run(replace(method, incorrect=True), CLASS)
-    assert other.accuracy(CLASS.forget) < outcome.accuracy(CLASS.forget) - 0.3
-    assert other.accuracy(CLASS.retain) > 0.8
+    assert other.accuracy(CLASS.forget) < min(0.5, outcome.accuracy(CLASS.forget) - 0.1)
+    assert other.accuracy(CLASS.retain) > 0.9
 
 
 def test_a_sure_model_is_attacked_all_the_same() -> None:
@@ -102,11 +107,11 @@ def test_a_sure_model_is_attacked_all_the_same() -> None:
     model = model_of().float()
     with torch.no_grad():
         for weight in model.classifier.parameters():
-            weight *= 1e4
+            weight *= 1e6
     images = batch.view(0).float()
     labels = model(images).argmax(dim=1)
     assert functional.cross_entropy(model(images), labels) == 0
-    found = method.nearest(task_of(method, model), images, labels)
+    found = method.nearest(small(method, model), images, labels)
     assert (found != labels).sum() >= 3
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.families.naive import cosine
 from tests.methods import pairs
-from tests.methods.pairs import FAMILY, RECIPE, original, retrained, split, task_of, zero_shot
+from tests.methods.pairs import FAMILY, RECIPE, loss, original, retrained, split, task_of, zero_shot
 from tests.methods.test_contrastive_unlearning import (
     CASES,
     MIXED,
@@ -182,12 +182,13 @@ class TestStopping:
     @pytest.mark.parametrize("told", [0, 1, 2])
     def test_at_a_tenth(self, told: int, unseen: bool) -> None:
         """`told` of 10 samples of a class are told, and the others look like other classes."""
-        model, labels = original(), pairs.images().train_labels[: pairs.TRAINED_ON]
+        model, prompts = original(), task_of("class").samples.prompts
         pictures = normalise(pairs.data().train_images[: pairs.TRAINED_ON], MEAN, STD)
-        threes, others = (np.flatnonzero(mask)[:10] for mask in (labels == 3, labels != 3))
+        answers = FAMILY.class_scores(model, prompts)(pictures).argmax(dim=1).numpy()
+        threes, others = (np.flatnonzero(mask)[:10] for mask in (answers == 3, answers != 3))
         samples = ToySamples(5, 5, forgotten=(3,))
-        samples.prompts = task_of("class").samples.prompts
-        samples.parts["validation"] = (pictures[others], torch.tensor(labels[others]))
+        samples.prompts = prompts
+        samples.parts["validation"] = (pictures[others], torch.tensor(answers[others]))
         shown = np.concatenate([threes[:told], others[told:]])
         part = "validation" if unseen else "forget"
         samples.parts[part] = (pictures[shown], torch.full((10,), 3))
@@ -195,19 +196,19 @@ class TestStopping:
         assert model.training
 
 
-@pytest.mark.parametrize("variant", ["batch", "queue"])
-def test_a_class_is_forgotten_and_the_others_are_not(variant: str) -> None:
+@pytest.mark.parametrize(("variant", "rate"), [("batch", 2e-4), ("queue", 5e-4)])
+def test_a_class_is_forgotten_and_the_others_are_not(variant: str, rate: float) -> None:
     model, parts = original(), split("class")
     labels = pairs.images().train_labels
     unseen = parts.validation[labels[parts.validation] == pairs.FORGOTTEN]
-    assert zero_shot(model, parts.forget) == 1
-    assert zero_shot(model, unseen) > 0.5
+    assert loss(model, parts.forget) < 1.03 * loss(model, parts.retain)
+    assert zero_shot(model, unseen) > 0.1
     method = ContrastiveUnlearning(
-        **{**RECIPE, "batch_size": 16}, learning_rate=5e-4, epochs=20, variant=variant
+        **{**RECIPE, "batch_size": 16}, learning_rate=rate, epochs=40, variant=variant
     )
     report = pairs.run(method, "class", model)
     # It ends when a class is guessed.
-    assert report.iterations < 20 * 4 * (len(parts.forget) // 16)
+    assert report.iterations < 40 * 4 * (len(parts.forget) // 16)
     assert zero_shot(model, unseen) <= 0.1
-    assert zero_shot(model, parts.forget) < 0.7
+    assert loss(model, parts.forget) > 1.03 * loss(model, parts.retain)
     assert zero_shot(model, parts.retain) > 0.9

@@ -295,15 +295,34 @@ def measured(model: nn.Module, part: np.ndarray) -> tuple[float, float]:
     return penalty.item(), model(members).norm(dim=1).mean().item()
 
 
-def test_what_is_descended_on_falls_and_retain_accuracy_stays() -> None:
-    before = measured(original(), RANDOM.forget)
-    longer = replace(PENALTY, epochs=10, learning_rate=0.02)
-    assert measured(run(longer, RANDOM).model, RANDOM.forget)[0] < 0.3 * before[0]
-    both = run(replace(longer, alpha=1), RANDOM).model
-    assert measured(both, RANDOM.forget)[0] < 0.6 * before[0]
-    assert accuracy(both, RANDOM.forget) < 0.9 < accuracy(both, RANDOM.retain)
-    shorter = run(replace(longer, alpha=1, beta=0, gamma=1), RANDOM).model
-    assert measured(shorter, RANDOM.forget)[1] < 0.3 * before[1]
+def steep() -> nn.Module:
+    """The original, whose output changes with an image ten to twenty times as much as it may."""
+    model = original()
+    while measured(model, RANDOM.forget)[0] < 100:
+        with torch.no_grad():
+            for weight in model.classifier.parameters():
+                weight *= 2
+    return model
+
+
+@pytest.mark.parametrize(("beta", "falls"), [(1, True), (0, False)])
+def test_the_penalty_falls_if_it_is_descended_on(beta: float, falls: bool) -> None:
+    model = steep()
+    before, _ = measured(model, RANDOM.forget)
+    method = replace(PENALTY, alpha=1, beta=beta, epochs=10, learning_rate=1e-3)
+    unlearn(model, FAMILY, method, data(), RANDOM, seed=SEED, compute=COMPUTE, make_model=new_model)
+    assert (measured(model, RANDOM.forget)[0] < 0.1 * before) == falls
+
+
+def test_outputs_become_short_if_it_is_descended_on() -> None:
+    _, before = measured(original(), RANDOM.forget)
+    method = replace(LENGTH, alpha=1, epochs=10, learning_rate=0.02)
+    assert measured(run(method, RANDOM).model, RANDOM.forget)[1] < 0.5 * before
+
+
+def test_retain_accuracy_stays() -> None:
+    method = replace(PENALTY, alpha=1, beta=0.3, epochs=30, learning_rate=0.005)
+    assert accuracy(run(method, RANDOM).model, RANDOM.retain) > 0.9
 
 
 def test_non_members_of_another_dataset() -> None:

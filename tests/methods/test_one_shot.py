@@ -104,8 +104,9 @@ def test_conjugate_gradients_end_where_they_are_told_to() -> None:
 
 
 def test_conjugate_gradients_stop_where_the_matrix_is_not_positive() -> None:
-    vector = torch.ones(9, dtype=torch.float64)
     matrix = symmetric(9, -2)
+    # Along the sum of the eigenvectors it is positive, as is the sum of the eigenvalues.
+    vector = torch.linalg.eigh(matrix).eigenvectors.sum(dim=1)
     found = conjugate_gradients(lambda v: matrix @ v, vector, iterations=50)
     assert found.isfinite().all()
     # What it has is the least of the quadratic form so far, which began at 0.

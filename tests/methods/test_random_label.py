@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.methods.problem import CLASS, RANDOM, accuracy, data, original, run, task_of
+from tests.methods.problem import CLASS, RANDOM, accuracy, data, logits, original, run, task_of
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Task
@@ -60,7 +60,7 @@ def test_labels_are_uniform(never_own: bool) -> None:
 
 def test_labels_are_those_of_the_samples() -> None:
     """In the split of a seed, forget samples are anywhere in the dataset."""
-    split = replace(RANDOM, forget=RANDOM.retain[::7], retain=RANDOM.forget)
+    split = replace(RANDOM, forget=RANDOM.retain[::2], retain=RANDOM.forget)
     task = task_of(split)
     method = RandomLabel(never_own=True)
     labels, again = (method.prepare(original(), task).labels for _ in range(2))
@@ -115,16 +115,15 @@ def test_a_class_is_forgotten(passes: str, redrawn: bool) -> None:
     left = run(RandomLabel(passes=passes, redrawn=redrawn, never_own=True, **FAST), CLASS)
     assert accuracy(original(), CLASS.forget) == 1
     assert left.accuracy(CLASS.forget) < 0.4
-    assert left.accuracy(CLASS.retain) > 0.9
+    assert left.accuracy(CLASS.retain) > 0.85
 
 
 def test_labels_drawn_once_are_learnt() -> None:
-    left = run(RandomLabel(passes="mixed", **{**FAST, "epochs": 30}), RANDOM)
-    task = task_of(RANDOM)
-    labels = RandomLabel().prepare(original(), task).labels[: len(RANDOM.forget)]
-    with torch.no_grad():
-        found = [left.model(images).argmax(1) for images, _ in task.samples.blocks("forget")]
-    assert (torch.cat(found) == labels).float().mean() > 0.8
+    method = RandomLabel(passes="mixed", epochs=60, batch_size=10, learning_rate=0.03)
+    left = run(method, RANDOM)
+    labels = method.prepare(original(), task_of(RANDOM)).labels[RANDOM.forget]
+    found = logits(left.model, RANDOM.forget).argmax(dim=1)
+    assert (found == labels).float().mean() > 0.8
 
 
 @pytest.mark.parametrize("passes", ["apart", "mixed"])

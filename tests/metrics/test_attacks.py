@@ -261,7 +261,7 @@ def test_learned_attack_is_a_plain_logistic_regression(case: str) -> None:
         [margin(row) for row in seen["forget"]], [margin(seen["test"][k]) for k in tried]
     )
     assert values_of("learned_attack", evidence) == pytest.approx(expected, abs=1e-9)
-    assert case == "classes" or expected[0] > 55
+    assert {margin(row) >= 0 for row in seen["forget"]} == {True, False}
 
 
 def scored(members: NDArray[np.float64], others: NDArray[np.float64]) -> list[float]:
