@@ -46,6 +46,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "influence": {"samples": 16, "iterations": 3},
     "lcodec": {
         "removals": 1, "images": 2, "perturbations": 12, "rows": 2, "samples": 8, "iterations": 3,
+        "largest_drop": 1,
     },
     # Above 1 / the forget set's share no weight is dampened.
     "ssd": {"alpha": 1.0},

@@ -176,7 +176,7 @@ class TestStopping:
 
     def test_the_original_knows_the_class_and_the_retrained_does_not(self) -> None:
         assert not is_forgotten(original(), task_of("class"))
-        assert is_forgotten(retrained("class"), task_of("class"))
+        assert zero_shot(retrained("class"), split("class").forget) < 0.5
 
     @pytest.mark.parametrize("unseen", [True, False])
     @pytest.mark.parametrize("told", [0, 1, 2])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.methods.problem import CLASS, RANDOM, VALIDATION, accuracy, original, run
+from tests.methods.problem import CLASS, RANDOM, VALIDATION, original, run
 from tests.restarts import Kept, stop_at_report
 from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.errors import StopRequested, TrialError
@@ -153,10 +153,9 @@ def test_rewinding_compares_with_unseen_samples_of_the_classes_of_the_forget_set
 
 class TestRuns:
     def test_a_class(self) -> None:
-        method = SCRUB(epochs=6, msteps=4, forget_batch_size=10, learning_rate=0.1, batch_size=24)
+        method = SCRUB(epochs=6, msteps=4, forget_batch_size=10, learning_rate=0.02, batch_size=24)
         left = run(replace(method, lr_decay_epochs=(5,)), CLASS)
-        assert accuracy(original(), CLASS.forget) == 1
-        assert left.accuracy(CLASS.forget) < 0.3
+        assert left.grown(CLASS.forget) > max(1.0, left.grown(CLASS.retain))
         assert left.accuracy(CLASS.retain) > 0.95
 
     def test_zero_epochs_leave_every_bit(self) -> None:

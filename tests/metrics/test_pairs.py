@@ -169,7 +169,8 @@ def test_retrieval_recall(seed: int, rows: int, monkeypatch: pytest.MonkeyPatch)
     evidence = random_evidence(seed=seed)
     expected = naive_recalls(evidence.given_pairs["test"])
     assert list(RetrievalRecall().measure(evidence).values.values()) == pytest.approx(expected)
-    assert 0 < expected[0] < expected[1] < expected[2] <= 100
+    assert 0 <= expected[0] <= expected[1] <= expected[2] <= 100
+    assert expected[2] > 0
 
 
 def recalls(images: Tensor, texts: Tensor, captions: list[int], begins: list[int]) -> list[float]:
