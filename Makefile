@@ -60,7 +60,7 @@ COMPUTING := $(addprefix tests/,core data models families methods metrics engine
 
 kernels: setup s3
 	for threads in 1 2; do for kernels in '$(AVX2)' '$(SSE41)'; do \
-		env $$kernels OMP_NUM_THREADS=$$threads \
+		env $$kernels OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE \
 			$(BIN)/python -m pytest -m 'not slow and not gpu' $(COMPUTING) || exit 1; done; done
 
 # What methods say of themselves; a test holds the page to them.
