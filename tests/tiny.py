@@ -71,7 +71,7 @@ def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
         run_references(sweep, seed, runtime)
         for method in (RETRAIN, ORIGINAL) if seed in sweep.seeds.reporting else ():
             name, row = reference_row(sweep, seed, method, runtime.record)
-            write_grown(name, row, runtime.store)
+            write_grown(name, row, sweep.metrics, runtime.store)
         for study in sweep.studies:
             failed = any(one.failure for one in scored if one.row["method"] == study.name)
             if not failed:

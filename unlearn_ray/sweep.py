@@ -225,11 +225,16 @@ def _print_table(plan: Plan, store: Store, out: Console, ended: int) -> None:
         pd.DataFrame(rows),
         methods=[study.name for study in plan.sweep.studies],
         counted=counted_columns(plan.sweep.metrics),
+        measured=[column for metric in plan.sweep.metrics for column in metric.columns],
     )
     wanted = sum(study.wanted for study in plan.studies)
     if ended < wanted:
         hours = plan.sweep.budget.hours
-        note = f"budget of {hours:g} h spent after {ended} of {wanted} trials"
+        note = (
+            f"{wanted - ended} of {wanted} trials were not run; run the sweep again"
+            if hours is None
+            else f"budget of {hours:g} h spent after {ended} of {wanted} trials"
+        )
         table = replace(table, notes=(*table.notes, note))
     if out.is_terminal:
         out.print(rich_view(table))

@@ -14,24 +14,31 @@ from tests.tiny import finish, runtime, tiny_sweep
 from unlearn_ray.core.registry import find
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.steps import Evaluate
+from unlearn_ray.pipeline.steps import Evaluate, Step
+from unlearn_ray.pipeline.study import STEPS, references_folder
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.table import comparison
 from unlearn_ray.storage.store import Store, open_store
 
+# Over all metrics of a row.
+SUMS = ("evaluation_seconds", "accelerator_hours_evaluate")
+
 
 @schema
 class ForgetCount(Metric):
-    """How many samples are forgotten."""
+    """How many samples are forgotten, times a factor."""
 
     name: ClassVar[str] = "forget_count"
     columns: ClassVar[dict[str, str]] = {"forget_count": "Forgotten"}
 
+    factor: float = 1.0
+
     def measure(self, evidence: Evidence) -> Measurement:
         """One value."""
-        return Measurement({"forget_count": float(evidence.size("forget"))})
+        return Measurement({"forget_count": self.factor * evidence.size("forget")})
 
 
 @pytest.fixture
@@ -45,8 +52,8 @@ def store(finished_sweep: Path, tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
-def more(sweep: Sweep) -> Sweep:
-    return replace(sweep, metrics=(*sweep.metrics, ForgetCount()))
+def more(sweep: Sweep, factor: float = 1.0) -> Sweep:
+    return replace(sweep, metrics=(*sweep.metrics, ForgetCount(factor=factor)))
 
 
 def test_the_plan_names_evaluations_and_no_trial(sweep: Sweep, store: Store) -> None:
@@ -79,7 +86,8 @@ def test_rows_grow_by_it_and_nothing_else_changes(sweep: Sweep, store: Store) ->
     after = store.read_rows().to_pylist()
     assert [row["row"] for row in after] == [row["row"] for row in before]
     for old, new in zip(before, after, strict=True):
-        assert {column: new[column] for column in old} == old
+        kept = [column for column in old if column not in SUMS]
+        assert [new[column] for column in kept] == [old[column] for column in kept]
         table_row = new["purpose"] != "tuning"
         assert (new["forget_count"] is not None) == table_row
         key = new["key_evaluate_forget_count"]
@@ -93,7 +101,56 @@ def test_rows_grow_by_it_and_nothing_else_changes(sweep: Sweep, store: Store) ->
     assert all(line.metrics is not None and "forget_count" in line.metrics for line in table.lines)
 
 
+def test_one_that_changed_is_measured_again_and_shown(sweep: Sweep, store: Store) -> None:
+    finish(more(sweep), runtime(store.url))
+    assert make_plan(more(sweep), store).complete
+    twice = make_plan(more(sweep, 2.0), store)
+    assert not twice.complete
+    assert [study.left for study in twice.studies] == [0]
+    before = {row["row"]: row for row in store.read_rows().to_pylist()}
+    finish(more(sweep, 2.0), runtime(store.url))
+    for _ in range(2):
+        for row in store.read_rows().to_pylist():
+            if row["purpose"] != "tuning":
+                old = before[row["row"]]
+                for column in ("forget_count", "forget_count_retrained"):
+                    assert row[column] == 2 * old[column] > 0
+                assert row["key_evaluate_forget_count"] != old["key_evaluate_forget_count"]
+        store.compact()
+
+
 def test_one_that_counts_is_another_objective(sweep: Sweep, store: Store) -> None:
     counted = replace(sweep, metrics=(*sweep.metrics, find(Metric, "forget_accuracy")()))
     (study,) = make_plan(counted, store).studies
     assert (study.left, study.past) == (1, [])
+    finish(counted, runtime(store.url))
+    rows = store.read_rows(references_folder(counted)).to_pylist()
+    (original,) = [row for row in rows if row["method"] == "original"]
+    gaps = [original[f"{metric.name}_gap"] for metric in counted.metrics]
+    assert original["average_gap"] == pytest.approx(sum(gaps) / 3)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_revision_of_a_step_is_another_study(
+    step: type[Step], sweep: Sweep, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce(make_plan(sweep, store), store)
+    monkeypatch.setattr(step, "revision", 2)
+    plan = make_plan(sweep, store)
+    (study,) = plan.studies
+    assert (study.left, study.past) == (1, [])
+    assert not plan.reference_rows
+    (change,) = study.changed
+    assert str(change) == f"revision of {step.kind} changed since 1 stored trial"
+
+
+def test_what_is_measured_on_some_seeds_is_no_mean_over_all(sweep: Sweep, store: Store) -> None:
+    finish(more(sweep), runtime(store.url))
+    rows = store.read_rows().to_pylist()
+    (reported,) = [row for row in rows if row["purpose"] == "reporting"]
+    rows.append({**reported, "seed": 7, "forget_count": None})
+    table = comparison(pd.DataFrame(rows))
+    assert "forget_count" not in table.headers
+    assert "not measured on every seed yet, and left out: forget_count" in table.notes
+    named = comparison(pd.DataFrame(rows), measured=["retain_accuracy"])
+    assert list(named.headers) == ["retain_accuracy"]

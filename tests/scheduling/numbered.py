@@ -12,6 +12,7 @@ class Numbered(SharedStudy):
 
     Attributes:
         ended: how each trial ended, by number.
+        given_back: numbers of trials that could not be run.
     """
 
     def __init__(self, name: str, numbers: list[int], fixed: dict[str, Any] | None = None) -> None:
@@ -20,6 +21,7 @@ class Numbered(SharedStudy):
         self.fixed = fixed or {}
         self.started = 0
         self.ended: dict[int, Ending] = {}
+        self.given_back: list[int] = []
 
     @property
     def left(self) -> int:
@@ -32,6 +34,10 @@ class Numbered(SharedStudy):
     def put_back(self, number: int) -> None:
         self.numbers.insert(0, number)
         self.started -= 1
+
+    def give_back(self, number: int) -> None:
+        self.given_back.append(number)
+        self.numbers.clear()
 
     def end(self, assignment: Assignment, ending: Ending) -> None:
         self.ended[assignment.number] = ending

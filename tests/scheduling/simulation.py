@@ -10,7 +10,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,6 +93,7 @@ class Driver:
         concurrent: trials at a time.
         seconds: that a seed takes, at most.
         lease_seconds: of its leases.
+        refuses: numbers of trials that it cannot run: the store is away from it, say.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Driver:
         concurrent: int = 2,
         seconds: float = 0.02,
         lease_seconds: float = 2.0,
+        refuses: Collection[int] = (),
     ) -> None:
         self.sweep = sweep
         self.store = open_store(store, lease_seconds=lease_seconds)
@@ -112,6 +114,7 @@ class Driver:
         self.drawn = random.Random(seed)
         self.concurrent = concurrent
         self.seconds = seconds
+        self.refuses = refuses
         self.killed = threading.Event()
 
     def run(self) -> None:
@@ -135,7 +138,11 @@ class Driver:
                     running[pool.submit(self._trial, trial)] = trial
                 for done in wait(running, timeout=0.01, return_when=FIRST_COMPLETED).done:
                     trial, ending = running.pop(done), done.result()
-                    if ending is not None:
+                    if ending is None:
+                        continue
+                    if ending.again:
+                        shared.give_back(trial.number)
+                    else:
                         shared.end(trial, ending)
         if self.killed.is_set():
             lease._end.set()  # nobody hears of it again
@@ -148,6 +155,8 @@ class Driver:
             time.sleep(self.drawn.random() * self.seconds)
             if self.killed.is_set():
                 return None
+            if trial.number in self.refuses:
+                return Ending("failed", gaps, "store: no answer", again=True)
             with self.ran.lock:
                 self.ran.seeds.append((trial.number, seed))
             gap, stopped = write_seed(self.sweep, self.store, trial, gaps)

@@ -118,12 +118,12 @@ def test_what_took_a_trial_along_is_its_reason(two_slots: None) -> None:
     _, ended, _ = run([Numbered("bad", [0, 1, 2])])
     assert ended["bad", 0] == Ending("complete", (0.0,))
     killed, raised = ended["bad", 1], ended["bad", 2]
-    assert killed.lost
+    assert killed.untold
     assert killed.failure == (
         "its worker was lost 2 times (last: Worker unexpectedly exits with a connection error"
         " code 2. End of file.)"
     )
-    assert not raised.lost
+    assert raised.untold
     assert raised.failure == "its worker failed 2 times (last: ValueError('a bug\\nin two lines'))"
 
 
@@ -148,5 +148,5 @@ def test_a_worker_that_is_lost_again_and_again_while_it_takes_a_trial(
     _, ended, _ = run([Numbered("shy", list(range(6)), shy)])
     lost = ended.get(("shy", 2))
     assert lost is not None
-    assert lost.state == "complete" or (lost.lost and "was lost" in (lost.failure or ""))
+    assert lost.state == "complete" or (lost.untold and "was lost" in (lost.failure or ""))
     assert len(ended) == 6

@@ -72,6 +72,18 @@ def test_a_result_changes_what_comes_after_the_window_alone() -> None:
     assert small[7:] != large[7:]
 
 
+def test_the_order_of_a_files_lines_does_not_count() -> None:
+    def asked(space: dict[str, Range]) -> list[dict[str, Any]]:
+        sampler = Sampler("finetune", space, Search(startup=3))
+        found = []
+        for number in range(8):
+            found.append(sampler.ask(None))
+            sampler.tell(ended(number, found[-1]))
+        return found
+
+    assert asked(SPACE) == asked(dict(reversed(SPACE.items())))
+
+
 def test_what_ended_is_told_as_what_it_is() -> None:
     sampler = Sampler("finetune", SPACE, Search())
     for _ in range(4):

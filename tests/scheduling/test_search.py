@@ -7,11 +7,13 @@ from typing import Any
 from tests.scheduling.numbered import Numbered
 from unlearn_ray.core.errors import StoreFull
 from unlearn_ray.scheduling.search import (
+    AGAIN,
     FAILURE,
     GAPS,
     HOURS,
     LAST,
     STOPPED,
+    UNTOLD,
     StudiesSearch,
 )
 from unlearn_ray.scheduling.shared_study import Assignment, Ending
@@ -20,7 +22,8 @@ from unlearn_ray.scheduling.shared_study import Assignment, Ending
 def result(*gaps: float, last: bool = True, **others: Any) -> dict[str, Any]:
     """What a trial tells after its seeds."""
     hours = tuple(0.5 for _ in gaps)
-    return {GAPS: gaps, HOURS: hours, LAST: last, STOPPED: False, FAILURE: None, **others}
+    told = {GAPS: gaps, HOURS: hours, LAST: last, STOPPED: False}
+    return {**told, FAILURE: None, UNTOLD: False, AGAIN: False, **others}
 
 
 def searched(
@@ -50,7 +53,7 @@ def test_a_trial_ends_as_its_last_result_says() -> None:
         (0, Ending("complete", (1.0, 2.0), hours=(0.5, 0.5))),
         (1, Ending("stopped", (9.0,), hours=(0.5,))),
         (2, Ending("failed", (1.0,), "loss is NaN", (0.5,))),
-        (3, Ending("failed", (), "")),
+        (3, Ending("failed", (), "", untold=True)),
     ]  # fmt: skip
     assert study.ended[0].gap == 1.5
 
@@ -61,12 +64,23 @@ def test_a_lost_trial_ends_with_what_it_ran() -> None:
     search.suggest("a")
     search.note("a", result(1.0, last=False))
     search.note("a", result(last=False))  # its worker is lost, and Tune starts it again
-    search.broke("a", "its worker was lost 2 times", lost=True)
+    search.broke("a", "its worker was lost 2 times")
     assert search.runs("a")
     search.on_trial_complete("a", None, error=True)
     assert not search.runs("a")
-    lost = Ending("failed", (1.0,), "its worker was lost 2 times", (0.5,), lost=True)
+    lost = Ending("failed", (1.0,), "its worker was lost 2 times", (0.5,), untold=True)
     assert study.ended == {0: lost}
+
+
+def test_a_trial_that_could_not_be_run_is_given_back() -> None:
+    study, ends = Numbered("finetune", [0, 1]), []
+    search = searched(study, ends=ends)
+    search.suggest("a")
+    away = {FAILURE: "store: no answer", AGAIN: True}
+    search.on_trial_complete("a", result(1.0, last=False, **away))
+    assert (study.ended, study.given_back) == ({}, [0])
+    assert ends == [(0, Ending("failed", (1.0,), "store: no answer", (0.5,), again=True))]
+    assert search.suggest("b") == "FINISHED"  # nothing of its study can follow
 
 
 def test_what_a_trials_end_raises_ends_the_search() -> None:

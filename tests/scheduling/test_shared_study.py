@@ -96,6 +96,42 @@ def test_it_goes_on_after_every_driver_was_killed(
     assert history(sweep, open_store(url)) == expected
 
 
+def test_what_one_cannot_run_another_does(
+    url: str, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    ran = Ran()
+    one = Driver(sweep, url, ran, refuses=(2,))
+    together([one, Driver(sweep, url, ran, seed=1)])
+    assert history(sweep, open_store(url)) == expected
+    assert ran.started.count(2) <= 2
+
+
+def test_drivers_that_cannot_run_each_a_trial_do_not_wait_for_each_other(
+    url: str, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    ran, begun = Ran(), time.monotonic()
+    both = [
+        Driver(sweep, url, ran, seed=n, seconds=0.2, lease_seconds=30, refuses=refused)
+        for n, refused in enumerate([(2, 4), (4, 2)])
+    ]
+    together(both)
+    assert time.monotonic() - begun < 25  # not for a lease's time
+    assert len(history(sweep, open_store(url))) < TRIALS
+    together([Driver(sweep, url, ran)])
+    assert history(sweep, open_store(url)) == expected
+
+
+def test_a_sweep_that_wants_fewer_trials_ranks_no_more(
+    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    url = str(tmp_path / "store")
+    fewer = replace(sweep, name="fewer", search=replace(SEARCH, trials=7))
+    together([Driver(fewer, url, Ran()), Driver(sweep, url, Ran(), seed=1)])
+    store = open_store(url)
+    assert history(fewer, store) == expected[:7]
+    assert history(sweep, store) == expected
+
+
 def test_sweeps_of_two_names_share_a_study(
     tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
 ) -> None:

@@ -63,6 +63,18 @@ def test_one_of_many_takes_over_and_keeps_the_point(store: Store) -> None:
     assert claims.newest([1, 2]) == {}
 
 
+def test_a_trial_that_is_given_back_is_anybodys(store: Store) -> None:
+    claims = store.claims("study")
+    first = claims.take(0, POINT, "driver-a", "sweep")
+    assert claims.later({0: first}) == {}
+    claims.give_back(0, first)
+    (left,) = claims.later({0: first}).values()
+    assert left == claims.newest_of(0) == Claim(POINT, "", "sweep", 2)
+    assert again(store).claims("study").take_over(0, left, "driver-b", "sweep")
+    assert not claims.take_over(0, left, "driver-a", "sweep")
+    assert claims.newest_of(1) is None
+
+
 def test_a_driver_has_ended_when_it_says_so_or_is_silent(store: Store) -> None:
     quick = again(store, lease_seconds=2.0)
     lease, watcher = quick.start_driver("sweep"), again(store, lease_seconds=2.0)

@@ -202,3 +202,20 @@ def test_looking_up_many_rows_reads_a_compacted_file_once(local_store: Store) ->
     assert {name: row["y"] for name, row in rows(other).items() if "y" in row} == {
         f"{number}": number for number in (0, 2, 3, 4)
     }
+
+
+def test_what_is_said_anew_counts(store: Store) -> None:
+    store.write_row("a", {"state": "complete", "old": 1.0, "kept": 2.0, "nan": float("nan")})
+    store.extend_row("a", {"old": 5.0, "kept": 7.0, "new": 3.0}, anew=("old", "new"))
+    expected = {"state": "complete", "old": 5.0, "kept": 2.0, "new": 3.0}
+    for _ in range(2):
+        row = store.row("a")
+        assert row is not None
+        assert {column: row[column] for column in expected} == expected
+        (read,) = store.read_rows("a").to_pylist()
+        assert {column: read[column] for column in expected} == expected
+        assert store.rows(["a", "b"])["a"]["state"] == "complete"
+        store.compact()
+    files = store.objects.names("rows/")
+    store.extend_row("a", {"old": 5.0, "kept": 9.0}, anew=("old",))
+    assert store.objects.names("rows/") == files  # there was nothing to add

@@ -74,6 +74,10 @@ class StepFailed(UnlearnRayError):
     """A step could not be run to its end; what depends on it cannot run either."""
 
 
+class WorkersLost(StepFailed):
+    """The workers of a step were lost, or raised an error, as often as they may."""
+
+
 class HeldElsewhere(StepFailed):
     """Another process runs the step now; this one has something better to do than to wait."""
 

@@ -74,7 +74,7 @@ def register(name: str) -> Callable[[type[P]], type[P]]:
 
     Raises:
         ConfigError: when it decorates, a class whose source cannot be read, or with a field that
-            has the name of a class attribute of every part.
+            has a name that the identity of every part may use.
     """
 
     def enter(cls: type[P]) -> type[P]:
@@ -92,10 +92,10 @@ def register(name: str) -> Callable[[type[P]], type[P]]:
 
 def _check_fields(cls: type[Part]) -> None:
     own: set[str] = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
-    for taken in sorted(own & {"kind", "room", "name", "revision", "code"}):
+    for taken in sorted(own & {"kind", "room", "name", "revision", "code", "data"}):
         raise ConfigError(
             f"field {taken} of {cls.__qualname__}",
-            "every part has a class attribute of this name",
+            "what names a part in keys may use this name itself",
             f"call the field something else, or write {taken}: ClassVar[...]",
         )
 

@@ -14,17 +14,17 @@ from unlearn_ray.pipeline.similar import Change, changes
 from unlearn_ray.pipeline.spending import Spending, spent_by
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.study import (
-    REFERENCES,
     PastTrial,
     Row,
     past_trials,
     reference_row_name,
+    references_folder,
     row_name,
     study_key,
     winner,
 )
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
-from unlearn_ray.pipeline.trial import evaluations, problem_key
+from unlearn_ray.pipeline.trial import evaluations, measured_keys
 from unlearn_ray.storage.store import Store
 
 
@@ -151,7 +151,7 @@ def report_steps(sweep: Sweep, study: Study, best: PastTrial) -> list[Step]:
 def sweep_rows(sweep: Sweep, store: Store) -> list[Row]:
     """The rows of a sweep's studies and of its reference models."""
     prefixes = [f"{study_key(sweep, study)}/" for study in sweep.studies]
-    prefixes.append(f"{REFERENCES}/{problem_key(sweep.setting)}/")
+    prefixes.append(references_folder(sweep))
     return list(store.read_rows(*prefixes).to_pylist())
 
 
@@ -162,14 +162,17 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         StoreError: the store cannot be read, or a row in it is unreadable.
     """
     rows = sweep_rows(sweep, store)
-    columns = [f"{column}_retrained" for one in sweep.metrics for column in one.columns]
-    # Rows that hold every metric, or say why not.
-    names = {
-        row["row"]
-        for row in rows
-        if row["state"] == "failed" or all(row.get(column) is not None for column in columns)
-    }
+    by_name = {row["row"]: row for row in rows}
     failures = {row["row"] for row in rows if row["state"] == "failed"}
+
+    def told(name: str, model: Pretrain | Unlearn) -> bool:
+        """Whether a row of the table is there, with every metric as it is now, or says why not."""
+        row = by_name.get(name)
+        keys = measured_keys(model, sweep.measurements)
+        return row is not None and (
+            name in failures or all(row.get(column) == key for column, key in keys.items())
+        )
+
     stored = {kind: set(store.records(kind)) for kind in _KINDS}
 
     def planned(steps: list[Step]) -> list[PlannedStep]:
@@ -188,26 +191,29 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         best = winner(past)
         reports = planned(report_steps(sweep, study, best)) if best and not made.left else []
         wanted_rows = {
-            row_name(key, sweep.name, "reporting", best.number, best.point, seed)
+            row_name(key, sweep.name, "reporting", best.number, best.point, seed): Unlearn(
+                sweep.setting, seed, study.at(best.point)
+            )
             for seed in sweep.seeds.reporting
             if best is not None
         }
-        failed = wanted_rows & failures
-        reported = wanted_rows <= names and (bool(failed) or all(s.stored for s in reports))
+        failed = wanted_rows.keys() & failures
+        reported = all(told(name, model) for name, model in wanted_rows.items()) and (
+            bool(failed) or all(s.stored for s in reports)
+        )
         studies.append(
             replace(made, reports=reports, reported=reported, reports_failed=len(failed))
         )
-    problem = problem_key(sweep.setting)
-    reference_names = {
-        reference_row_name(problem, sweep.name, method, seed)
+    reference_rows = all(
+        told(reference_row_name(sweep, method, seed), kind(sweep.setting, seed))
         for seed in sweep.seeds.reporting
-        for method in (RETRAIN, ORIGINAL)
-    }
+        for method, kind in ((RETRAIN, Retrain), (ORIGINAL, Pretrain))
+    )
     return Plan(
         sweep=sweep,
         references=references,
         studies=studies,
-        reference_rows=reference_names <= names,
+        reference_rows=reference_rows,
         never_trained={seed: count for seed in seeds if (count := _never_trained(sweep, seed))},
         spending=spending,
     )

@@ -199,9 +199,11 @@ def _study(study: NamedStudy, rows: list[_Row], manifest: Manifest) -> StudyStat
     trials: defaultdict[int, list[_Row]] = defaultdict(list)
     reports: Counter[int] = Counter()
     for row in rows:
-        if row["study"] == study.key and row["purpose"] == "tuning":
+        if row["study"] != study.key or row["trial"] >= study.wanted:
+            continue
+        if row["purpose"] == "tuning":
             trials[row["trial"]].append(row)
-        elif row["study"] == study.key:
+        else:
             reports[row["trial"]] += 1
     states = {number: _state(its, len(manifest.tuning)) for number, its in trials.items()}
     counts = Counter(states.values())

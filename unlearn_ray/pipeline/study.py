@@ -17,9 +17,11 @@ from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.core.gaps import REVISION
 from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.pipeline.rows import Purpose
+from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Unlearn
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 
 REFERENCES = "references"
+STEPS = (Pretrain, Retrain, Unlearn, Evaluate)
 
 Row = Mapping[str, Any]
 
@@ -35,8 +37,7 @@ def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
         "name": study.own_name,
         "fixed": study.fixed,
         "space": {name: vars(field) for name, field in study.space.items()},
-        "setting": sweep.setting,
-        "objective": {"name": "average_gap", "revision": REVISION, "metrics": sweep.objective},
+        **problem(sweep),
         "search": {
             "seed": search.seed,
             "startup": search.startup,
@@ -47,6 +48,15 @@ def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
     }
     result: dict[str, Any] = plain(identity)
     return result
+
+
+def problem(sweep: Sweep) -> dict[str, Any]:
+    """What all scores of a sweep depend on: its setting, its objective, and how steps are run."""
+    return {
+        "setting": sweep.setting,
+        "objective": {"name": "average_gap", "revision": REVISION, "metrics": sweep.objective},
+        "steps": [{"name": kind.kind, "revision": kind.revision} for kind in STEPS],
+    }
 
 
 def study_key(sweep: Sweep, study: Study) -> str:
@@ -66,9 +76,14 @@ def row_name(
     return f"{study}/{sweep}/{purpose}-{trial:06d}-{point_key(point)}-{seed}"
 
 
-def reference_row_name(setting_key: str, sweep: str, method: str, seed: int) -> str:
+def references_folder(sweep: Sweep) -> str:
+    """What the names of rows of reference models begin with."""
+    return f"{REFERENCES}/{content_key(problem(sweep))}/"
+
+
+def reference_row_name(sweep: Sweep, method: str, seed: int) -> str:
     """The name of a reference model's row."""
-    return f"{REFERENCES}/{setting_key}/{sweep}/{method}-{seed}"
+    return f"{references_folder(sweep)}{sweep.name}/{method}-{seed}"
 
 
 @dataclass(frozen=True)
@@ -102,15 +117,17 @@ def mean(values: Iterable[float]) -> float:
 
 
 def past_trials(rows: Iterable[Row], sweep: Sweep, study: Study) -> list[PastTrial]:
-    """The trials of a study in the order of their numbers, whichever sweep ran them.
+    """The trials that a sweep wants of a study, in the order of their numbers.
+
+    Whichever sweep ran them: another one may want more of the same study.
 
     A number has one point: it is claimed with it. Where stores were merged by hand it may have
     several; then the one whose rows were made first is the trial.
     """
-    key = study_key(sweep, study)
+    key, wanted = study_key(sweep, study), sweep.trials(study)
     by_number: dict[int, dict[str, dict[int, Row]]] = {}
     for row in rows:
-        if row["study"] == key and row["purpose"] == "tuning":
+        if row["study"] == key and row["purpose"] == "tuning" and row["trial"] < wanted:
             points = by_number.setdefault(int(row["trial"]), {})
             points.setdefault(row["point"], {})[int(row["seed"])] = row
     return [

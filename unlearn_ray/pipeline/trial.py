@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from unlearn_ray.core.errors import TrialError
-from unlearn_ray.core.keys import content_key
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.once import Account, Uploaded, ensure, run_here, versions
@@ -36,6 +35,9 @@ from unlearn_ray.storage.store import Record, Store
 
 # Groups of metrics that are one step each; the first is the objective's.
 Measurements = tuple[tuple[Metric, ...], ...]
+
+_OTHER = "key_evaluate_"
+_OF_A_METRIC = ("", "_retrained", "_gap")
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def score(
         if not runtime.store.write_row(trial.row_name, written):
             written = runtime.store.row(trial.row_name) or written
     else:
-        written = write_grown(trial.row_name, written, runtime.store)
+        written = write_grown(trial.row_name, written, _flat(trial.measurements), runtime.store)
     gap, told = written["average_gap"], written["failure"]
     assert gap is None or isinstance(gap, float | int)
     return Scored(
@@ -222,12 +224,24 @@ def score(
     )
 
 
-def write_grown(name: str, written: dict[str, Scalar], store: Store) -> dict[str, Scalar]:
-    """Write a row of the result table; one that is there stays, and takes metrics that came since.
+def write_grown(
+    name: str, written: dict[str, Scalar], metrics: Collection[Metric], store: Store
+) -> dict[str, Scalar]:
+    """Write a row of the result table; one that is there takes the metrics that came since.
+
+    Or that have changed since: what a metric beside the objective says of a model is no more than
+    it says now.
+
+    Args:
+        name: of the row.
+        written: as it is now.
+        metrics: that it holds.
+        store: of the row.
 
     Returns:
         The row as it stands.
     """
+    columns = {metric.name: metric.columns for metric in metrics}
     stands = store.row(name)
     if stands is None:
         if store.write_row(name, written):
@@ -235,8 +249,27 @@ def write_grown(name: str, written: dict[str, Scalar], store: Store) -> dict[str
         stands = store.row(name) or written
     if "failed" in (stands["state"], written["state"]):
         return stands
-    store.extend_row(name, written)
-    return {**written, **{column: v for column, v in stands.items() if v is not None}}
+    changed = {
+        column.removeprefix(_OTHER)
+        for column, key in written.items()
+        if column.startswith(_OTHER) and stands.get(column) != key
+    }
+    if changed:
+        anew = [f"{_OTHER}{metric}" for metric in changed]
+        anew += [f"{c}{of}" for m in changed for c in columns[m] for of in _OF_A_METRIC]
+        # Sums over all metrics.
+        anew += ["evaluation_seconds", "accelerator_hours_evaluate"]
+        store.extend_row(name, written, anew)
+    return store.row(name) or written
+
+
+def measured_keys(model: Pretrain | Unlearn, measurements: Measurements) -> dict[str, str]:
+    """What a model's row says of its evaluations, by column."""
+    first, *others = evaluations(model, measurements)
+    return {
+        "key_evaluate": first.key,
+        **{f"{_OTHER}{step.metrics[0].name}": step.key for step in others},
+    }
 
 
 def evaluations(model: Pretrain | Unlearn, measurements: Measurements) -> list[Evaluate]:
@@ -328,11 +361,6 @@ def _failed_row(trial: TrialSeed, failure: str, hours: Hours, device: str) -> di
     )
 
 
-def problem_key(setting: Setting) -> str:
-    """What rows of reference models are kept under."""
-    return content_key(setting)
-
-
 def reference_row(
     sweep: Sweep, seed: int, method: str, record: Callable[[Step], Record]
 ) -> tuple[str, dict[str, Scalar]]:
@@ -364,7 +392,7 @@ def reference_row(
         ),
         origin=_origin(trained),
     )
-    return reference_row_name(problem_key(setting), sweep.name, method, seed), written
+    return reference_row_name(sweep, method, seed), written
 
 
 def _origin(trained: Record) -> Origin:

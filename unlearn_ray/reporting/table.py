@@ -159,6 +159,7 @@ def comparison(
     methods: Sequence[str] | None = None,
     headers: Mapping[str, str] | None = None,
     counted: Collection[str] | None = None,
+    measured: Collection[str] | None = None,
 ) -> Comparison:
     """The comparison of one sweep's studies.
 
@@ -169,16 +170,21 @@ def comparison(
         methods: names of studies in the order of the table; sorted if left out.
         headers: of metric columns; those of the registered metrics if left out.
         counted: columns in the average gap; those of the registered metrics if left out.
+        measured: columns to show; all that rows have if left out.
     """
     headers = metric_headers() if headers is None else headers
     counted = counted_columns() if counted is None else counted
-    columns = _metric_columns(rows, counted)
+    columns = [c for c in _metric_columns(rows, counted) if measured is None or c in measured]
     trials = rows[rows["purpose"] != "reference"]
     current, notes = _newest_studies(trials)
     unprinted = [name for name in columns if name in stored_only_columns()]
     if unprinted:
         notes += (f"stored and not printed: {', '.join(unprinted)}",)
     winners = _winning_rows(current)
+    partly = _measured_partly(winners, columns)
+    if partly:
+        notes += (f"not measured on every seed yet, and left out: {', '.join(partly)}",)
+        columns = [name for name in columns if name not in partly]
     seeds = tuple(sorted(set(winners["seed"])))
     names = sorted(set(trials["method"])) if methods is None else methods
     lines = [_method_line(name, current, winners, columns, seeds) for name in names]
@@ -209,6 +215,16 @@ def _metric_columns(rows: pd.DataFrame, counted: Collection[str]) -> list[str]:
         name for name in columns if rows[[name, f"{name}_retrained"]].notna().any(axis=None)
     ]
     return sorted(measured, key=lambda name: name not in counted)
+
+
+def _measured_partly(winners: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Metrics that some of a study's reporting rows have and others lack."""
+    complete = winners[winners["state"] == "complete"]
+    partly: set[str] = set()
+    for _, rows in complete.groupby("method"):
+        known = rows[list(columns)].notna()
+        partly.update(known.columns[known.any() & ~known.all()])
+    return [name for name in columns if name in partly]
 
 
 def _newest_studies(trials: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:

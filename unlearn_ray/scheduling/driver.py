@@ -18,10 +18,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from unlearn_ray.core.errors import BadInput, HeldElsewhere, StepFailed, WorkerLeaving
+from unlearn_ray.core.errors import BadInput, HeldElsewhere, WorkerLeaving, WorkersLost
 from unlearn_ray.pipeline.once import Account, Done, ensure, may_run, run_here
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
-from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.study import PastTrial, Row, past_trials, point_key, winner
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
@@ -199,7 +199,9 @@ class _Driver:
     def _show_study(self, planned: PlannedStudy, past: list[PastTrial]) -> None:
         states = [trial.state for trial in past]
         best = winner(past)
+        shown = self.progress.studies.get(planned.study.name)
         self.progress.studies[planned.study.name] = StudyProgress(
+            reported=0 if shown is None else shown.reported,
             wanted=planned.wanted,
             complete=states.count("complete"),
             stopped=states.count("stopped"),
@@ -280,7 +282,7 @@ class _Driver:
 
         for method in (RETRAIN, ORIGINAL):
             name, row = reference_row(self.sweep, seed, method, record)
-            write_grown(name, row, self.store)
+            write_grown(name, row, self.sweep.metrics, self.store)
 
     # Studies
 
@@ -293,9 +295,10 @@ class _Driver:
         return Job(name=STUDIES, work=self._run_studies, after=frozenset(after))
 
     def _run_studies(self) -> None:
+        studies = self._studies_as_they_are()
         run_studies(
             self.sweep,
-            self._studies_as_they_are(),
+            studies,
             self.workplace,
             self.board,
             on_start=self._on_start,
@@ -304,22 +307,40 @@ class _Driver:
             stopping=self.stop.is_set,
             note=self.progress.note,
         )
-        unlaunched = [planned for planned in self.plan.studies if self.left[planned.key] > 0]
+        broken = {study.name for study in studies if study.broken}
+        unlaunched = [
+            planned
+            for planned in self.plan.studies
+            if self.left[planned.key] > 0 and planned.study.name not in broken
+        ]
         if unlaunched and not self.stop.is_set():
             self._halt()
+            self._wait_for_others(studies)
             for planned in unlaunched:
-                self._add_reports(planned)
+                if self.left[planned.key] > 0:
+                    self._add_reports(planned)
+
+    def _wait_for_others(self, studies: list[SharedStudy]) -> None:
+        """What other drivers have launched still counts: they report the same trials."""
+        while any(study.elsewhere for study in studies) and not self.stop.wait(0.5):
+            pass
 
     def _studies_as_they_are(self) -> list[SharedStudy]:
         """The studies, with what other drivers have run since the plan was made."""
         rows = sweep_rows(self.sweep, self.store)
+        for row in rows:
+            if row["sweep"] == self.sweep.name:
+                self._spend(row["row"], sum(row.get(column) or 0.0 for column in HOURS))
         studies = []
         for planned in self.plan.studies:
             past = past_trials(rows, self.sweep, planned.study)
             self._adopt_rows(rows, {trial.number: trial for trial in past}, planned)
-            ended = sum(t.state != "unfinished" and t.number < planned.wanted for t in past)
-            before, self.left[planned.key] = self.left[planned.key], planned.wanted - ended
+            ended = sum(trial.state != "unfinished" for trial in past)
+            before = self.left[planned.key]
+            self.left[planned.key] = 0 if planned.halted else planned.wanted - ended
             self._show_study(planned, past)
+            failed = sum(trial.state == "failed" for trial in past)
+            self.trials_failed += failed - sum(t.state == "failed" for t in planned.past)
             if before > 0 and self.left[planned.key] == 0:
                 self._add_reports(planned)
             studies.append(
@@ -364,6 +385,14 @@ class _Driver:
         study = self.progress.studies[assignment.study]
         if ending.rows is None:
             study.running -= 1
+        what = f"{assignment.study} trial {assignment.number}"
+        if ending.again:
+            self.trials_failed += 1
+            self.progress.note(
+                f"not run: {what}: {ending.failure}; no further trial of {assignment.study} is"
+                " launched: run the sweep again"
+            )
+            return
         if ending.state == "complete":
             study.complete += 1
             study.best = ending.gap if study.best is None else min(study.best, ending.gap)
@@ -372,9 +401,7 @@ class _Driver:
         else:
             study.failed += 1
             self.trials_failed += 1
-            self.progress.note(
-                f"failed: {assignment.study} trial {assignment.number}: {ending.failure}"
-            )
+            self.progress.note(f"failed: {what}: {ending.failure}")
         if ending.rows is None:
             self.tuning_rows.settle(assignment, ending)
         else:
@@ -422,7 +449,7 @@ class _Driver:
             scored: Scored = _fetch(sent, what)
         except HeldElsewhere as error:
             raise Later from error
-        except _WorkerLost as error:
+        except WorkersLost as error:
             failure = error.reason
             self.store.write_row(trial.row_name, lost_row(trial, failure))
         else:
@@ -432,10 +459,6 @@ class _Driver:
             self.trials_failed += 1
             self.progress.note(f"failed: {what}: {failure}")
         self.progress.studies[trial.name].reported += 1
-
-
-class _WorkerLost(StepFailed):
-    """The worker of a task was lost as often as it may be."""
 
 
 def _task_options(resources: Resources) -> dict[str, Any]:
@@ -456,4 +479,4 @@ def _fetch(reference: Any, what: str) -> Any:
         raise error.cause from error
     except ray.exceptions.RayError as error:
         first = str(error).strip().splitlines()[0]
-        raise _WorkerLost(what, f"its worker was lost: {first}", "run the sweep again") from error
+        raise WorkersLost(what, f"its worker was lost: {first}", "run the sweep again") from error

@@ -118,7 +118,7 @@ class Watching(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
         times = f"{trial.num_failures} time{'s' if trial.num_failures > 1 else ''}"
         why = _loss(error) if lost else f"{error.cause!r}"
         failure = f"its worker {'was lost' if lost else 'failed'} {times} (last: {why})"
-        self.search.broke(trial.trial_id, failure, lost=lost)
+        self.search.broke(trial.trial_id, failure)
         if trial.status == Trial.PENDING:
             # Of a worker that is lost while it takes its next trial, Tune hears twice: first it
             # puts the trial back into its queue, then it gives it up.

@@ -68,7 +68,8 @@ class Sampler:
     def __init__(self, name: str, space: Mapping[str, Range], search: Search) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._name = name
-        self._space = {field: distribution(range_) for field, range_ in space.items()}
+        # Fields are drawn one after the other; the order of a file's lines must not count.
+        self._space = {field: distribution(space[field]) for field in sorted(space)}
         self._search = search
         self._study = optuna.create_study(direction="minimize", study_name=name)
         self._running: dict[int, optuna.Trial] = {}

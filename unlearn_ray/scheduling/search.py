@@ -16,6 +16,9 @@ METRIC = "mean_gap"
 GAPS = "gaps"
 STOPPED = "stopped"
 FAILURE = "failure"
+# Of a failure: as in `Ending`.
+UNTOLD = "untold"
+AGAIN = "again"
 SEEDS_RUN = "seeds_run"
 LAST = "last_seed"
 # What loggers show beside the mean gap.
@@ -42,7 +45,6 @@ class _Running:
         gaps: of the tuning seeds that it has told of.
         hours: what these cost.
         failure: why it had to be started again, if it had.
-        lost: whether that is the loss of its worker.
         again: whether Tune has given it up, and it is to be started again.
     """
 
@@ -51,16 +53,16 @@ class _Running:
     gaps: tuple[float, ...] = ()
     hours: tuple[float, ...] = ()
     failure: str = ""
-    lost: bool = False
     again: bool = False
 
     def ending(self, result: dict[str, Any] | None) -> Ending | None:
         """How it ended with this last result, if it has."""
         if result is None:
-            return Ending("failed", self.gaps, self.failure, self.hours, self.lost)
+            return Ending("failed", self.gaps, self.failure, self.hours, untold=True)
         gaps, hours = result[GAPS], result[HOURS]
         if result[FAILURE] is not None:
-            return Ending("failed", gaps, result[FAILURE], hours)
+            told = {flag: result[flag] for flag in (UNTOLD, AGAIN)}
+            return Ending("failed", gaps, result[FAILURE], hours, **told)
         if result[STOPPED]:
             return Ending("stopped", gaps, hours=hours)
         if result[LAST]:
@@ -165,16 +167,9 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
         """Whether a trial was started and has not ended."""
         return trial_id in self._running
 
-    def broke(self, trial_id: str, failure: str, *, lost: bool) -> None:
-        """Note why a trial is started again, or given up.
-
-        Args:
-            trial_id: which.
-            failure: the reason.
-            lost: whether its worker was lost, rather than raised an error.
-        """
-        running = self._running[trial_id]
-        running.failure, running.lost = failure, lost
+    def broke(self, trial_id: str, failure: str) -> None:
+        """Note why a trial is started again, or given up."""
+        self._running[trial_id].failure = failure
 
     def given_up(self, trial_id: str) -> None:
         """Note that Tune gives a trial up that it had just put back into its queue."""
@@ -205,8 +200,11 @@ class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
             ending = running.ending(None if error else result)
             if ending is None:
                 return
-            running.study.end(running.assignment, ending)
             try:
+                if ending.again:
+                    running.study.give_back(running.assignment.number)
+                else:
+                    running.study.end(running.assignment, ending)
                 self._on_end(running.assignment, ending)
             except Exception as error:
                 # Tune would take it for the trial's own, and start the trial again.

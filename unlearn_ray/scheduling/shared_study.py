@@ -49,7 +49,9 @@ class Ending:
         gaps: average gap of each tuning seed that was run.
         failure: why it failed.
         hours: accelerator hours of each seed's row.
-        lost: whether it failed by the loss of its workers, of which no row tells yet.
+        untold: whether it failed and no row tells of it yet.
+        again: whether nothing is to tell of it: what failed was not the trial (the store, say), and
+            it may go well another time.
         rows: that another driver wrote of it, by seed; empty if this one ran it.
     """
 
@@ -57,7 +59,8 @@ class Ending:
     gaps: tuple[float, ...]
     failure: str | None = None
     hours: tuple[float, ...] = ()
-    lost: bool = False
+    untold: bool = False
+    again: bool = False
     rows: Mapping[int, Row] | None = None
 
     @property
@@ -73,6 +76,7 @@ class SharedStudy:
         name: of the study.
         fixed: fields that are not searched.
         started: trials that this driver has started.
+        broken: whether a trial was given back: what follows it cannot be suggested.
 
     Args:
         sweep, study: which.
@@ -94,6 +98,7 @@ class SharedStudy:
         self.name = study.name
         self.fixed = study.fixed
         self.started = 0
+        self.broken = False
         self._sweep = sweep
         self._study = study
         self._key = study_key(sweep, study)
@@ -116,16 +121,26 @@ class SharedStudy:
         self._left = set(range(self._wanted)) - self._ended.keys()
         self._claims: dict[int, Claim] = {}
         self._gone: set[str] = set()
+        # Of trials that others run, by number and seed.
+        self._rows: dict[int, dict[int, Row]] = {}
         self._looked_at = -math.inf
         self._learn(store.claims(self._key).newest(self._left))
 
     @property
     def left(self) -> int:
-        """Trials that have not ended and do not run here."""
-        return len(self._left)
+        """Trials that may still be started here: that have not ended and do not run here."""
+        return 0 if self.broken else len(self._left)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether other drivers run trials of it, as far as is known."""
+        self._look()
+        return any(self._elsewhere(number) for number in self._left)
 
     def next(self) -> Assignment | None:
         """A trial to run here, claimed; None while those that may run now are others'."""
+        if self.broken:
+            return None
         self._look()
         end = min(self._wanted, self._first + self._sweep.search.lag)
         for number in range(self._first, end):
@@ -144,6 +159,13 @@ class SharedStudy:
         self._left.add(number)
         self.started -= 1
 
+    def give_back(self, number: int) -> None:
+        """Leave a trial that could not be run to other drivers, or to the next run."""
+        self._here.remove(number)
+        self._left.add(number)
+        self._store.claims(self._key).give_back(number, self._claims[number])
+        self.broken = True
+
     def end(self, assignment: Assignment, ending: Ending) -> None:
         """Take the end of a trial, whoever ran it."""
         number = assignment.number
@@ -151,6 +173,7 @@ class SharedStudy:
         self._left.discard(number)
         self._claims.pop(number, None)
         self._bars_of.pop(number, None)
+        self._rows.pop(number, None)
         self._ended[number] = PastTrial(
             number, assignment.point, ending.gaps, ending.state, ending.failure
         )
@@ -199,7 +222,7 @@ class SharedStudy:
     def _elsewhere(self, number: int) -> bool:
         """Whether another driver runs a trial, as far as is known."""
         claim = self._claims.get(number)
-        return claim is not None and claim.driver not in (self._driver, *self._gone)
+        return claim is not None and claim.driver not in (self._driver, "", *self._gone)
 
     def _claimed(self, number: int, point: dict[str, Any]) -> bool:
         """Whether this driver runs the trial."""
@@ -213,7 +236,7 @@ class SharedStudy:
             if number not in self._left:
                 return False  # its driver ended it, and then itself
             if not claims.take_over(number, known, self._driver, sweep):
-                self._learn(claims.newest([number]))
+                self._learn(claims.later({number: known}))
                 return False
             self._claims[number] = Claim(point, self._driver, sweep, known.generation + 1)
             return True
@@ -223,30 +246,45 @@ class SharedStudy:
         """Ask the store, now and then, how others' trials ended and whether these drivers live."""
         # Often enough to tell a driver that is silent.
         seconds = min(POLL_SECONDS, self._store.lease_seconds / 5)
-        others = {n: c for n, c in self._claims.items() if n in self._left and self._elsewhere(n)}
+        others = {
+            number: claim
+            for number, claim in self._claims.items()
+            if number in self._left and claim.driver not in (self._driver, "")
+        }
         if not others or time.monotonic() - self._looked_at < seconds:
             return
         drivers = {claim.driver for claim in others.values()}
-        self._gone |= {driver for driver in drivers if self._store.driver_has_ended(driver)}
+        # One that was silent may have come back.
+        self._gone = {driver for driver in drivers if self._store.driver_has_ended(driver)}
         self._read_ends(others)
+        left = {number: claim for number, claim in others.items() if number in self._left}
+        self._learn(self._store.claims(self._key).later(left))
         self._looked_at = time.monotonic()
 
     def _read_ends(self, claims: Mapping[int, Claim]) -> None:
         """Take the ends of those claimed trials whose rows tell of one."""
-        seeds = self._sweep.seeds.tuning
-        names = {
-            row_name(self._key, claim.sweep, "tuning", number, claim.point, seed): (number, seed)
-            for number, claim in claims.items()
-            for seed in seeds
-        }
-        rows: dict[int, dict[int, Row]] = {}
-        for name, row in self._store.rows(names).items():
-            number, seed = names[name]
-            rows.setdefault(number, {})[seed] = row
-        for number, of_trial in sorted(rows.items()):
-            trial = past_trial(number, of_trial, self._sweep, self._study)
-            if trial.state != "unfinished":
-                self._end_elsewhere(trial, of_trial)
+        seeds, asked = self._sweep.seeds.tuning, dict(claims)
+        while asked:
+            # Of each trial the next seed: what was read need not be read again.
+            names = {
+                row_name(self._key, claim.sweep, "tuning", number, claim.point, seed): (
+                    number,
+                    seed,
+                )
+                for number, claim in asked.items()
+                for seed in [seeds[len(self._rows.get(number, ()))]]
+            }
+            found = self._store.rows(names)
+            for name, row in found.items():
+                number, seed = names[name]
+                self._rows.setdefault(number, {})[seed] = row
+            asked = {names[name][0]: claims[names[name][0]] for name in found}
+            for number in sorted(asked):
+                rows = self._rows[number]
+                trial = past_trial(number, rows, self._sweep, self._study)
+                if trial.state != "unfinished":
+                    del asked[number]
+                    self._end_elsewhere(trial, rows)
 
     def _end_elsewhere(self, trial: PastTrial, rows: Mapping[int, Row]) -> None:
         assert trial.state != "unfinished"

@@ -15,7 +15,7 @@ from typing import Any
 from ray import tune
 from ray.tune.execution import class_cache
 
-from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving
+from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving, WorkersLost
 from unlearn_ray.pipeline.once import Uploaded
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.study import mean
@@ -25,6 +25,7 @@ from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
+    AGAIN,
     FAILURE,
     GAPS,
     HOURS,
@@ -33,6 +34,7 @@ from unlearn_ray.scheduling.search import (
     SEEDS_RUN,
     SHOWN,
     STOPPED,
+    UNTOLD,
     StudiesSearch,
 )
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
@@ -93,9 +95,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             sys.exit(str(error))  # Tune starts the trial again, where there is room for it
         except StopRequested:
             return self._result(last=False, done=True)
+        except WorkersLost as error:
+            return self._result(last=True, done=True, failure=str(error), untold=True)
         except UnlearnRayError as error:
             # No row says so: once the store or the data are mended, the trial is run again.
-            return self._result(last=True, done=True, failure=str(error))
+            return self._result(last=True, done=True, failure=str(error), again=True)
         self.hours += (scored.accelerator_hours,)
         if scored.average_gap is None:
             return self._result(last=True, done=True, failure=scored.failure)
@@ -108,7 +112,14 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         }
 
     def _result(
-        self, *, last: bool, done: bool, stopped: bool = False, failure: str | None = None
+        self,
+        *,
+        last: bool,
+        done: bool,
+        stopped: bool = False,
+        failure: str | None = None,
+        untold: bool = False,
+        again: bool = False,
     ) -> dict[str, Any]:
         """What Tune and the search are told; an interrupted trial is done, but not at its last."""
         return {
@@ -118,6 +129,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             LAST: last,
             STOPPED: stopped,
             FAILURE: failure,
+            UNTOLD: untold,
+            AGAIN: again,
             HOURS: self.hours,
             "done": done,
         }

@@ -14,7 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from unlearn_ray.core.collective import gather_objects, on_every, rank
-from unlearn_ray.core.errors import StepFailed, UnlearnRayError, WorkerLeaving
+from unlearn_ray.core.errors import StepFailed, UnlearnRayError, WorkerLeaving, WorkersLost
 from unlearn_ray.pipeline.once import Uploaded, run_here
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_schema import Resources
@@ -32,7 +32,7 @@ def run_under_ray_train(
 
     Raises:
         UnlearnRayError: what ended the step in the worker.
-        StepFailed: the workers were lost more often than they may be.
+        WorkersLost: they were lost more often than they may be.
     """
     left = resources.retries
     while True:
@@ -72,9 +72,11 @@ def _fit(step: Step, workplace: Workplace, resources: Resources, board: Any) -> 
         ).fit()
 
 
-def _failed(step: Step, error: TrainingFailedError) -> StepFailed:
+def _failed(step: Step, error: TrainingFailedError) -> WorkersLost:
     told = " ".join(str(error).split()).partition(". ")[0][:200]
-    return StepFailed(f"{step}", f"its workers failed: {told}", "see the cluster's logs; run again")
+    return WorkersLost(
+        f"{step}", f"its workers failed: {told}", "see the cluster's logs; run again"
+    )
 
 
 def _scaling(resources: Resources) -> ScalingConfig:

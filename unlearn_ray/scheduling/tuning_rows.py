@@ -1,4 +1,4 @@
-"""What the driver does for the rows of trials: it writes those of lost workers, and merges others.
+"""What the driver does for rows of trials: it writes those of failed workers, and merges others.
 
 Whoever reads the table asks the store for every small file. Rows of ended trials are merged while
 the sweep runs: without that, to resume one of 10,000 trials would begin with as many requests as
@@ -43,10 +43,13 @@ class TuningRows:
     def settle(self, assignment: Assignment, ending: Ending) -> None:
         """Write what only the driver knows of a trial that has ended."""
         seeds = self._sweep.seeds.tuning
-        if ending.lost:
-            self._write_lost(assignment, seeds[len(ending.gaps)], ending.failure or "")
+        if ending.untold:
+            self._write_failed(assignment, seeds[len(ending.gaps)], ending.failure or "")
         ended_at = len(ending.gaps) + (ending.state == "failed")
-        self._settled += [self.name(assignment, seed) for seed in seeds[:ended_at]]
+        self._settle([self.name(assignment, seed) for seed in seeds[:ended_at]])
+
+    def _settle(self, names: list[str]) -> None:
+        self._settled += names
         if len(self._settled) >= MERGED_AT_A_TIME:
             self._later(partial(self._merge, self._settled))
             self._settled = []
@@ -70,8 +73,9 @@ class TuningRows:
             # What another sweep paid costs this one nothing.
             free = dict.fromkeys(HOURS, 0.0)
             self._store.write_row(name, {**mine, "sweep": self._sweep.name, **free})
+            self._settle([name])
 
-    def _write_lost(self, assignment: Assignment, seed: int, failure: str) -> None:
+    def _write_failed(self, assignment: Assignment, seed: int, failure: str) -> None:
         study = self._studies[assignment.study]
         number, point = assignment.number, assignment.point
         trial = TrialSeed.of(self._sweep, study, number, point, seed, "tuning")

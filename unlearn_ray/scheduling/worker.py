@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from unlearn_ray.core.errors import StepFailed
+from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.registry import Part
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.pipeline.runtime import Runtime
@@ -47,7 +47,7 @@ class Workplace:
 
         Raises:
             StoreUnreachable: what this machine calls the store is not the driver's.
-            StepFailed: this process has other code of a part than the driver.
+            BadInput: this process has other code of a part than the driver.
         """
         if self not in _RUNTIMES:
             self._check_code()
@@ -65,7 +65,7 @@ class Workplace:
     def _check_code(self) -> None:
         for part, code in self.code:
             if part.code != code:
-                raise StepFailed(
+                raise BadInput(
                     f"{part.kind} {part.name}",
                     f"its code on {socket.gethostname()} is not what the sweep was started with",
                     "give every node the same files, and start the sweep again",

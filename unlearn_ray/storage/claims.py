@@ -31,7 +31,7 @@ class Claim:
 
     Attributes:
         point: the searched fields.
-        driver: key of the lease of the driver that runs it.
+        driver: key of the lease of the driver that runs it; "" once that has given it back.
         sweep: that the driver runs it for.
         generation: how often the trial was claimed.
     """
@@ -66,8 +66,19 @@ class Claims:
         Raises:
             CorruptObject: a claim cannot be read.
         """
+        return self._newest(self._folder, among)
+
+    def newest_of(self, number: int) -> Claim | None:
+        """The last claim of one trial; None if nobody has claimed it.
+
+        Raises:
+            CorruptObject: it cannot be read.
+        """
+        return self._newest(f"{self._folder}{number:06d}.", [number]).get(number)
+
+    def _newest(self, prefix: str, among: Iterable[int] | None) -> dict[int, Claim]:
         latest: dict[int, int] = {}
-        for name in self._objects.names(self._folder):
+        for name in self._objects.names(prefix):
             number, _, generation = name[len(self._folder) :].removesuffix(".json").partition(".")
             if number.isdecimal() and generation.isdecimal():
                 latest[int(number)] = max(latest.get(int(number), 0), int(generation))
@@ -82,7 +93,20 @@ class Claims:
         name = self._name(number, 1)
         if self._objects.create(name, _to_bytes(mine)):
             return mine
-        return self.newest([number])[number]
+        claim = self.newest_of(number)
+        assert claim is not None, "a claim that could not be created exists"
+        return claim
+
+    def later(self, claims: Mapping[int, Claim]) -> dict[int, Claim]:
+        """Claims that came right after these, by number; one request for each."""
+        names = {self._name(n, claim.generation + 1): n for n, claim in claims.items()}
+        found = read_present(self._objects, names)
+        return {names[name]: _parsed(name, data) for name, data in found.items()}
+
+    def give_back(self, number: int, claim: Claim) -> None:
+        """Leave a trial to whoever comes; its point stays."""
+        left = Claim(claim.point, "", claim.sweep, claim.generation + 1)
+        self._objects.create(self._name(number, left.generation), _to_bytes(left))
 
     def take_over(self, number: int, claim: Claim, driver: str, sweep: str) -> bool:
         """Claim a trial, with its point, that another driver has left; False if one was quicker."""

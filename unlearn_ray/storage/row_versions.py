@@ -5,9 +5,9 @@ file of its own. A merged row in a compacted file has the newest version that is
 every older one. Of what there is of a row
 
 - the merged row of the highest version is its beginning; only without one, the row itself;
-- the addition of the next version follows, again and again. It fills what is still null: a value
-  that a column has, it keeps. Where one is missing, the newer ones wait: it is on its way (a
-  listing of a folder, or a sync tool, may show a newer file before an older one);
+- the addition of the next version follows, again and again. What it says counts from then on:
+  columns that the row lacked, or that are said anew. Where one is missing, the newer ones wait: it
+  is on its way (a listing of a folder, or a sync tool, may show a newer file before an older one);
 - of several files of one version the one with the name that it was created with counts. Others
   are copies of a sync tool that met two, such as `x (conflicted copy 2026-11-29).parquet`; what
   a file is, its content says.
@@ -148,8 +148,7 @@ class Pile:
         whole = dict(start)
         for row in small:
             if row[VERSION] == whole[VERSION] + 1:
-                whole |= {c: value for c, value in row.items() if whole.get(c) is None}
-                whole[VERSION] = row[VERSION]
+                whole |= {c: value for c, value in row.items() if value is not None}
         return whole
 
     def _order(self, row: _Row) -> tuple[int, bool, str]:

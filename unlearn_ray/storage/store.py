@@ -346,13 +346,20 @@ class Store:
         """
         return self._rows.write(name, row)
 
-    def extend_row(self, name: str, columns: Mapping[str, Scalar]) -> None:
+    def extend_row(
+        self, name: str, columns: Mapping[str, Scalar], anew: Collection[str] = ()
+    ) -> None:
         """Add to a row what it lacks of `columns`: where it has a value, that stays.
+
+        Args:
+            name: of the row.
+            columns: with their values; null says nothing.
+            anew: those of them that count even where the row has another value.
 
         Raises:
             MissingObject: there is no such row.
         """
-        self._rows.extend(name, columns)
+        self._rows.extend(name, columns, anew)
 
     def read_rows(self, *prefixes: str, columns: Sequence[str] = ()) -> pa.Table:
         """All rows, with their names in the column `row`.
@@ -371,7 +378,7 @@ class Store:
         return self._rows.get(name)
 
     def rows(self, names: Collection[str]) -> dict[str, dict[str, Scalar]]:
-        """Those of these rows that are there, as they were first written, by name."""
+        """Those of these rows that are there, by name, without additions that were not merged."""
         return self._rows.get_all(names)
 
     def compact(self, names: Iterable[str] | None = None) -> int | None:

@@ -80,10 +80,15 @@ class Rows:
         _check(row)
         return self._objects.create(object_name(name), _file(name, 1, row))
 
-    def extend(self, name: str, columns: Mapping[str, Scalar]) -> None:
+    def extend(self, name: str, columns: Mapping[str, Scalar], anew: Collection[str] = ()) -> None:
         """Add to the row `name` what it lacks of `columns`; values that it has stay.
 
         Six requests if nobody else extends the row, and four if it lacks nothing.
+
+        Args:
+            name: of the row.
+            columns: with their values; null says nothing.
+            anew: those of them that count even where the row has another value.
 
         Raises:
             MissingObject: there is no such row.
@@ -99,7 +104,12 @@ class Rows:
                     "no such row was written",
                     "check that this is the store it was written to",
                 )
-            lacking = {c: v for c, v in columns.items() if v is not None and row.get(c) is None}
+            lacking = {
+                column: value
+                for column, value in columns.items()
+                if value is not None
+                and (row.get(column) is None or (column in anew and row[column] != value))
+            }
             if not lacking:
                 return
             version = row[VERSION] + 1
@@ -118,7 +128,7 @@ class Rows:
         return {column: value for column, value in row.items() if column not in (NAME, VERSION)}
 
     def get_all(self, names: Collection[str]) -> dict[str, dict[str, Scalar]]:
-        """Those of the rows `names` that are there, as they were first written.
+        """Those of the rows `names` that are there, without additions that were not merged yet.
 
         One request for each and two for all, unless rows were compacted since the last time.
         """
