@@ -370,13 +370,11 @@ class _Driver:
             if row["study"] == planned.key and row["sweep"] == self.sweep.name
         }
         for row in rows:
-            if (
-                row["study"] == planned.key
-                and row["purpose"] == "tuning"
-                and (row["trial"], row["seed"]) not in own
-                and row["point"] == point_key(trials[row["trial"]].point)
-            ):
-                self.tuning_rows.adopt(row, trials[row["trial"]].point)
+            if row["study"] == planned.key and row["purpose"] == "tuning":
+                trial = trials.get(row["trial"])  # none, if the other sweep wants more
+                known = (row["trial"], row["seed"]) in own
+                if trial and not known and row["point"] == point_key(trial.point):
+                    self.tuning_rows.adopt(row, trial.point)
 
     def _on_start(self, assignment: Assignment) -> None:
         self.progress.studies[assignment.study].running += 1
