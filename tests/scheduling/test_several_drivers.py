@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +112,38 @@ def test_some_are_killed(count: int, store: str, alone: tuple[Path, str, list[st
         outs = [each.ends(0).out for each in several]
     # What a killed one was at, one seed of two trials, was run again.
     assert check(store, alone, outs).total() <= 2 * kills
+
+
+def test_a_sweep_of_another_name_takes_what_it_wants(
+    alone: tuple[Path, str, list[str]], tmp_path: Path
+) -> None:
+    """It wants fewer trials of the same study, on a store that has more: none is run."""
+    _, finished, _ = alone
+    shutil.copytree(finished, tmp_path / "store")
+    store, file = str(tmp_path / "store"), tmp_path / "other.yaml"
+    search = {**SWEEP["search"], "trials": 12}
+    file.write_text(yaml.safe_dump({**SWEEP, "name": "other", "search": search}))
+    with driver(file, store) as other:
+        other.ends(0)
+    found = open_store(store).read_rows().to_pylist()
+    tuned = {
+        name: {
+            (row["trial"], row["seed"]): (row["point"], row["average_gap"], row["state"])
+            for row in found
+            if row["sweep"] == name and row["purpose"] == "tuning"
+        }
+        for name in ("shared", "other")
+    }
+    wanted = {key: value for key, value in tuned["shared"].items() if key[0] < 12}
+    assert tuned["other"] == wanted
+    own = [row for row in found if row["sweep"] == "other"]
+    hours = [row["accelerator_hours_unlearn"] for row in own if row["purpose"] == "tuning"]
+    assert set(hours) == {0.0}
+    best = min(
+        (number for number in range(12) if len([k for k in wanted if k[0] == number]) == 3),
+        key=lambda number: sum(wanted[number, seed][1] for seed in SEEDS),
+    )
+    assert {row["trial"] for row in own if row["purpose"] == "reporting"} == {best}
 
 
 def _rows_are(wanted: int, store: str) -> Callable[[], bool]:
