@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -282,7 +282,7 @@ def _reference_values(trial: TrialSeed, record: Callable[[Step], Record]) -> dic
     return _values(record(step) for step in evaluations(retrained, trial.measurements))
 
 
-def _values(evaluated: Any) -> dict[str, float]:
+def _values(evaluated: Iterable[Record]) -> dict[str, float]:
     values: dict[str, float] = {}
     for record in evaluated:
         values |= record.result["values"]
