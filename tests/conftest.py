@@ -83,6 +83,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(params=["local", "s3"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new store: a folder, and a bucket of a real server."""
+    if request.param == "local":
+        return str(tmp_path / "store")
+    server: S3Server = request.getfixturevalue("s3_server")
+    return server.store_url("some/prefix")
+
+
 def mount(folder: Path, *options: str) -> bool:
     """Mount memory as a file system, where that is permitted."""
     folder.mkdir(exist_ok=True)

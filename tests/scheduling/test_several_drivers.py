@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.s3_server import ROOT, S3Server
+from tests.s3_server import ROOT
 from tests.scheduling.sweeps import Driver, attempts, rows, table
 from unlearn_ray.storage.store import open_store
 
@@ -58,14 +58,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[str
         return file, store, table(only.ends(0).out)
 
 
-@pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return str(tmp_path / "store")
-    server: S3Server = request.getfixturevalue("s3_server")
-    return server.store_url("some/prefix")
-
-
 def trials(store: str) -> Counter[tuple[int, int]]:
     """Rows of trials by number and tuning seed."""
     found = open_store(store).read_rows().to_pylist()
@@ -89,29 +81,29 @@ def check(store: str, alone: tuple[Path, str, list[str]], outs: list[str]) -> Co
     return ours - theirs
 
 
-def test_two_share_one_search(store: str, alone: tuple[Path, str, list[str]]) -> None:
-    with _drivers(alone[0], store, 2) as several:
+def test_two_share_one_search(store_url: str, alone: tuple[Path, str, list[str]]) -> None:
+    with _drivers(alone[0], store_url, 2) as several:
         outs = [each.ends(0).out for each in several]
-    assert check(store, alone, outs) == Counter()
+    assert check(store_url, alone, outs) == Counter()
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_some_are_killed(count: int, store: str, alone: tuple[Path, str, list[str]]) -> None:
+def test_some_are_killed(count: int, store_url: str, alone: tuple[Path, str, list[str]]) -> None:
     """kill -9 of drivers at random, all but one of which are started again."""
     drawn, kills = random.Random(count), count - 1
-    with _drivers(alone[0], store, count) as several:
+    with _drivers(alone[0], store_url, count) as several:
         for kill in range(kills):
-            wanted = sum(trials(store).values()) + drawn.randrange(3, 8)
+            wanted = sum(trials(store_url).values()) + drawn.randrange(3, 8)
             some = several[drawn.randrange(len(several))]
-            some.until(_rows_are(wanted, store), f"there were {wanted} rows")
+            some.until(_rows_are(wanted, store_url), f"there were {wanted} rows")
             some.kill()
             some.__exit__()
             several.remove(some)
             if kill > 0 or kills == 1:
-                several.append(driver(alone[0], store))
+                several.append(driver(alone[0], store_url))
         outs = [each.ends(0).out for each in several]
     # What a killed one was at, one seed of two trials, was run again.
-    assert check(store, alone, outs).total() <= 2 * kills
+    assert check(store_url, alone, outs).total() <= 2 * kills
 
 
 def test_a_sweep_of_another_name_takes_what_it_wants(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3_server import S3Server
 from tests.scheduling.simulation import Driver, Ran, alone, history, simulated, together
 from unlearn_ray.pipeline.study import PastTrial, winner
 from unlearn_ray.pipeline.sweep_schema import Search, Sweep
@@ -19,14 +18,6 @@ from unlearn_ray.storage.store import Store, open_store
 
 TRIALS = 20
 SEARCH = Search(trials=TRIALS, startup=4, keep=50)
-
-
-@pytest.fixture(params=["local", "s3"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return str(tmp_path / "store")
-    server: S3Server = request.getfixturevalue("s3_server")
-    return server.store_url("some/prefix")
 
 
 @pytest.fixture
@@ -52,11 +43,11 @@ def check_one_point_each(store: Store) -> None:
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_drivers_share_a_search(
-    url: str, sweep: Sweep, expected: list[PastTrial], count: int
+    store_url: str, sweep: Sweep, expected: list[PastTrial], count: int
 ) -> None:
     ran = Ran()
-    together([Driver(sweep, url, ran, seed=seed) for seed in range(count)])
-    store = open_store(url)
+    together([Driver(sweep, store_url, ran, seed=seed) for seed in range(count)])
+    store = open_store(store_url)
     assert history(sweep, store) == expected
     assert {trial.state for trial in expected} == {"complete", "stopped"}
     check_one_point_each(store)
@@ -66,10 +57,10 @@ def test_drivers_share_a_search(
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_drivers_change_nothing(
-    url: str, sweep: Sweep, expected: list[PastTrial], seed: int
+    store_url: str, sweep: Sweep, expected: list[PastTrial], seed: int
 ) -> None:
     ran, drawn = Ran(), random.Random(seed)
-    several = [Driver(sweep, url, ran, seed=number, seconds=0.1) for number in range(4)]
+    several = [Driver(sweep, store_url, ran, seed=number, seconds=0.1) for number in range(4)]
 
     def kill(drivers: list[Driver]) -> None:
         for driver in drawn.sample(drivers, 3):
@@ -77,7 +68,7 @@ def test_killed_drivers_change_nothing(
             driver.killed.set()
 
     together(several, kill)
-    store = open_store(url)
+    store = open_store(store_url)
     assert history(sweep, store) == expected
     check_one_point_each(store)
     # What the killed ones were at, two trials each, may have been started twice.
@@ -85,40 +76,40 @@ def test_killed_drivers_change_nothing(
 
 
 def test_it_goes_on_after_every_driver_was_killed(
-    url: str, sweep: Sweep, expected: list[PastTrial]
+    store_url: str, sweep: Sweep, expected: list[PastTrial]
 ) -> None:
     ran = Ran()
     for number in range(3):
-        driver = Driver(sweep, url, ran, seed=number, seconds=0.05)
+        driver = Driver(sweep, store_url, ran, seed=number, seconds=0.05)
         threading.Timer(0.3, driver.killed.set).start()
         together([driver])
-    together([Driver(sweep, url, ran)])
-    assert history(sweep, open_store(url)) == expected
+    together([Driver(sweep, store_url, ran)])
+    assert history(sweep, open_store(store_url)) == expected
 
 
 def test_what_one_cannot_run_another_does(
-    url: str, sweep: Sweep, expected: list[PastTrial]
+    store_url: str, sweep: Sweep, expected: list[PastTrial]
 ) -> None:
     ran = Ran()
-    one = Driver(sweep, url, ran, refuses=(2,))
-    together([one, Driver(sweep, url, ran, seed=1)])
-    assert history(sweep, open_store(url)) == expected
+    one = Driver(sweep, store_url, ran, refuses=(2,))
+    together([one, Driver(sweep, store_url, ran, seed=1)])
+    assert history(sweep, open_store(store_url)) == expected
     assert ran.started.count(2) <= 2
 
 
 def test_drivers_that_cannot_run_each_a_trial_do_not_wait_for_each_other(
-    url: str, sweep: Sweep, expected: list[PastTrial]
+    store_url: str, sweep: Sweep, expected: list[PastTrial]
 ) -> None:
     ran, begun = Ran(), time.monotonic()
     both = [
-        Driver(sweep, url, ran, seed=n, seconds=0.2, lease_seconds=30, refuses=refused)
+        Driver(sweep, store_url, ran, seed=n, seconds=0.2, lease_seconds=30, refuses=refused)
         for n, refused in enumerate([(2, 4), (4, 2)])
     ]
     together(both)
     assert time.monotonic() - begun < 25  # not for a lease's time
-    assert len(history(sweep, open_store(url))) < TRIALS
-    together([Driver(sweep, url, ran)])
-    assert history(sweep, open_store(url)) == expected
+    assert len(history(sweep, open_store(store_url))) < TRIALS
+    together([Driver(sweep, store_url, ran)])
+    assert history(sweep, open_store(store_url)) == expected
 
 
 def test_a_sweep_that_wants_fewer_trials_ranks_no_more(

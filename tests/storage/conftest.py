@@ -12,13 +12,6 @@ from unlearn_ray.storage.store import Store, open_store
 OpenStore = Callable[..., Store]
 
 
-@pytest.fixture(params=["local", "s3"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return str(tmp_path / "store")
-    return request.getfixturevalue("s3_server").store_url("some/prefix")
-
-
 @pytest.fixture
 def store(store_url: str) -> Store:
     return open_store(store_url)
