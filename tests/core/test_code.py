@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import linecache
 import os
 import pickle
@@ -17,7 +18,7 @@ from tests.core.own_parts import METHOD, Project, project
 from unlearn_ray import methods
 from unlearn_ray.core.code import digest
 from unlearn_ray.core.errors import ConfigError
-from unlearn_ray.core.modules import locate
+from unlearn_ray.core.modules import Place, locate
 from unlearn_ray.methods.finetune import Finetune
 
 __all__ = ["project"]
@@ -376,3 +377,17 @@ def test_a_field_cannot_hide_what_every_part_has(project: Project, taken: str) -
     project.write("mine.py", PLAIN.replace("rate: float = 0.5", f"{taken}: int = 2"))
     with pytest.raises(ConfigError, match=rf"field {taken} of Mine.*{taken}: ClassVar"):
         project.load("mine")
+
+
+def test_what_a_failed_import_left_lies_nowhere(project: Project) -> None:
+    """A package without a file asks its parent where it lies, and that is gone."""
+    project.write("outer/__init__.py", "import outer.inner\nraise ImportError\n")
+    project.write("outer/inner/part.py", "")
+    with pytest.raises(ImportError):
+        importlib.import_module("outer")
+    assert "outer" not in sys.modules
+    inner = sys.modules["outer.inner"]
+    with pytest.raises(KeyError):
+        list(inner.__path__)
+    assert locate("outer.inner") == Place("outer.inner", None)
+    del sys.modules["outer.inner"]

@@ -73,13 +73,7 @@ def locate(name: str) -> Place | None:
     module = sys.modules.get(name)
     if module is not None:
         file = getattr(module, "__file__", None)
-        # Some objects in the place of modules have every attribute that they are asked for.
-        folders = getattr(module, "__path__", None)
-        return Place(
-            name,
-            Path(file) if isinstance(file, str) else None,
-            tuple(folders) if isinstance(folders, Iterable) else (),
-        )
+        return Place(name, Path(file) if isinstance(file, str) else None, _folders(module))
     within: list[str] | None = None
     if parent := name.rpartition(".")[0]:
         above = locate(parent)
@@ -92,6 +86,17 @@ def locate(name: str) -> Place | None:
         return None
     place = Path(spec.origin) if spec.has_location and spec.origin else None
     return Place(name, place, tuple(spec.submodule_search_locations or ()))
+
+
+def _folders(module: object) -> tuple[str, ...]:
+    # Some objects in the place of modules have every attribute that they are asked for.
+    folders = getattr(module, "__path__", None)
+    if not isinstance(folders, Iterable):
+        return ()
+    try:
+        return tuple(folders)
+    except KeyError:
+        return ()  # of a package without a file, in one whose import failed
 
 
 def reached(start: Place, text: str, counts: Callable[[Place], bool]) -> dict[str, str]:
