@@ -152,7 +152,7 @@ def test_both_reference_models_start_from_it(
     theirs = theirs_of("tiny-vit")
     family = saved(theirs, tmp_path / "open_clip.pt")
     setting = Setting(
-        dataset=Digits(image_size=32), forget_set=Random(), metrics=(), family=family,
+        dataset=Digits(image_size=32), forget_set=Random(), family=family,
         model=OpenCLIP(architecture="tiny-vit"), training=Recipe(epochs=0),
     )  # fmt: skip
     started: list[dict[str, Tensor]] = []
