@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.core.own_parts import Project, project
-from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.data import loaded
 from unlearn_ray.data.cache import cache_folder
@@ -117,18 +117,23 @@ def test_what_it_loads_is_known_where_it_is_sent(project: Project, file: Path) -
 
 def test_fields_need_no_canonical_form(project: Project, file: Path) -> None:
     lines = (
-        "table: object = None\n    data: object = None\n\n"
+        "table: object = None\n    raw: object = None\n\n"
         "    def identity(self):\n        return {'name': self.name}"
     )
     cls = photos(project, lines)
-    dataset = cls(file=str(file), table={1: Path("/")}, data=np.zeros(3))
+    dataset = cls(file=str(file), table={1: Path("/")}, raw=np.zeros(3))
     with pytest.raises(TypeError):
         hash(dataset)
     key = content_key(dataset)
-    assert content_key(cls(file=str(file), table={1: Path("/")}, data=np.zeros(3))) == key
+    assert content_key(cls(file=str(file), table={1: Path("/")}, raw=np.zeros(3))) == key
     assert times(dataset) == 1
-    assert content_key(cls(file=str(file), data=lambda: 1)) == key
+    assert content_key(cls(file=str(file), raw=lambda: 1)) == key
     assert times(dataset) == 2
+
+
+def test_a_field_cannot_stand_in_for_what_was_loaded(project: Project) -> None:
+    with pytest.raises(ConfigError, match=r"field data of .*: what names a part in keys may use"):
+        photos(project, "data: object = None")
 
 
 @pytest.mark.parametrize(

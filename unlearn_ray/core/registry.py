@@ -92,7 +92,10 @@ def register(name: str) -> Callable[[type[P]], type[P]]:
 
 def _check_fields(cls: type[Part]) -> None:
     own: set[str] = {field.name for field in fields(cls)} if is_dataclass(cls) else set()
-    for taken in sorted(own & {"kind", "room", "name", "revision", "code", "data"}):
+    reserved = {"kind", "room", "name", "revision", "code"}
+    if cls.kind == "dataset":
+        reserved.add("data")  # what was loaded
+    for taken in sorted(own & reserved):
         raise ConfigError(
             f"field {taken} of {cls.__qualname__}",
             "what names a part in keys may use this name itself",
