@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ from unlearn_ray.storage.store import Record, Store, open_store
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from rich.console import RenderableType
 
 KINDS = ("pretrain", "retrain", "unlearn", "evaluate")
+_REFERENCES = b"references"
 FORMATS = ("table", "markdown", "csv", "json", "parquet")
 EXAMPLES = """\
 STORE is a folder or s3://bucket/prefix[?endpoint=URL&region=NAME].
@@ -30,10 +33,13 @@ examples:
     python -m unlearn_ray.results ./store compare --sweep quickstart --format csv
   the best trial of each study on the tuning seeds, with its hyperparameters
     python -m unlearn_ray.results ./store best
-  SQL (DuckDB) over one row per trial and seed
-    python -m unlearn_ray.results ./store query "DESCRIBE rows"
+  SQL (DuckDB)
+    python -m unlearn_ray.results ./store query "DESCRIBE winners"
     python -m unlearn_ray.results ./store query \\
-      "SELECT method, avg(average_gap) FROM rows WHERE purpose = 'reporting' GROUP BY method"
+      "SELECT sweep, method, average_gap_of_means FROM winners ORDER BY ALL"
+    python -m unlearn_ray.results ./store query \\
+      "SELECT method, count(*), min(mean_average_gap) FROM trials
+       WHERE state = 'complete' GROUP BY method"
     python -m unlearn_ray.results ./store query "SELECT * FROM rows" \\
       --format parquet --output rows.parquet
   which fields make two steps differ (keys may be shortened)
@@ -41,14 +47,28 @@ examples:
   merge many small row files into one
     python -m unlearn_ray.results ./store compact
 
+tables of query:
+  winners     one line per study: its best trial, over the reporting seeds it was not chosen on
+  trials      one line per trial, over its tuning seeds
+  references  one row per reference model (retrain, original) and seed
+  rows        everything, one row per trial or reference model and seed: an average or a smallest
+              value over these mixes tuning, reporting and reference rows, so filter by purpose
+
+over seeds:
+  <metric>_gap_of_means, average_gap_of_means and average_gap_percentage_of_means are of
+  |difference of the means over seeds|, as in MUC's tables; <metric>_mean_gap and
+  mean_average_gap are means over seeds of each seed's gap; <name>_seed_std is over seeds (ddof 1)
+
 columns of rows:
   sweep, study, purpose (tuning, reporting, reference), method (the study's name in the sweep
   file), unlearning_method (that it ran), trial, point (hash of the searched fields), state
   (complete, stopped, failed), failure, seed, dataset, forget_set, family, model,
-  hyperparameters, hp_<field>,
-  <metric>, <metric>_retrained, <metric>_gap, average_gap, average_gap_percentage,
-  tug_of_war, unlearning_seconds, retraining_seconds, evaluation_seconds, accelerator_hours_unlearn,
-  accelerator_hours_evaluate (of steps that were run for this row), device, host,
+  hyperparameters, hp_<field>, <metric>, <metric>_retrained, <metric>_gap, average_gap,
+  average_gap_percentage, tug_of_war (of this seed), unlearning_compute_seconds,
+  retraining_compute_seconds (CPU time of all workers' threads, or device time of their GPUs:
+  what else a machine runs counts little), evaluation_seconds (wall time),
+  accelerator_hours_unlearn, accelerator_hours_evaluate (of steps that were run for this row),
+  device, threads, kernels (that unlearned), made_on (those of all steps behind the row), host,
   version_<library>, key_unlearn, key_original, key_retrained, key_evaluate (of the metrics in
   the average gap), key_evaluate_<metric> of each other metric, created; rows with purpose tuning
   hold the metrics in the average gap alone
@@ -83,33 +103,36 @@ class Output:
 
         if self.format == "table":
             cells = render.frame_grid(frame)
-            self._view(grid.rich_grid(cells), grid.aligned(cells))
+            self._view(lambda width: grid.rich_grid(cells, width=width), grid.aligned(cells))
         elif self.format == "markdown":
             self._text(grid.markdown_grid(render.frame_grid(frame)) + "\n")
         else:
             self._machine(frame)
 
-    def comparisons(self, rows: pd.DataFrame) -> None:
-        """Print the paper's table of every sweep."""
+    def comparisons(self, rows: pd.DataFrame, orders: Mapping[str, Sequence[str]]) -> None:
+        """Print the paper's table of every sweep, its studies in the order of its file."""
         import pandas as pd
 
         from unlearn_ray.reporting import render, table
 
-        found = table.comparisons(rows)
+        found = table.comparisons(rows, orders)
         if self.format == "table":
             for number, comparison in enumerate(found):
-                text = render.plain_text(comparison)
-                self._view(render.rich_view(comparison), text, append=number > 0)
+                view = partial(render.rich_view, comparison)
+                self._view(view, render.plain_text(comparison), append=number > 0)
         elif self.format == "markdown":
             self._text("\n\n".join(map(render.markdown, found)) + "\n")
         else:
             self._machine(pd.concat([part.frame() for part in found], ignore_index=True))
 
-    def _view(self, view: Any, text: str, *, append: bool = False) -> None:
+    def _view(
+        self, view: Callable[[int], RenderableType], text: str, *, append: bool = False
+    ) -> None:
         if self.path is None and sys.stdout.isatty():
             from rich.console import Console
 
-            Console().print(view)
+            console = Console()
+            console.print(view(console.width))
         else:
             self._text(("\n" if append else "") + text + "\n", append=append)
 
@@ -149,15 +172,20 @@ def _query(store: Store, options: argparse.Namespace, output: Output) -> None:
 
 
 def query(rows: pa.Table, sql: str) -> pa.Table:
-    """What a SELECT over the table `rows` answers.
+    """What a SELECT over the table `rows` and the views made of it answers.
 
-    Nothing else can be read or written: no other statement runs, and no file is reachable.
+    `winners`, `trials` and `references` say what single rows do not: see
+    `unlearn_ray.reporting.views`. Nothing else can be read or written: no other statement runs,
+    and no file is reachable.
 
     Raises:
         BadInput: not one SELECT, or DuckDB refuses it.
     """
     import duckdb
 
+    from unlearn_ray.reporting.views import VIEWS
+
+    given, sql = sql, _quoted(sql)
     connection = duckdb.connect(":memory:")
     try:
         connection.register("rows", rows)
@@ -165,14 +193,29 @@ def query(rows: pa.Table, sql: str) -> pa.Table:
         connection.execute("SET lock_configuration = true")
         statements = connection.extract_statements(sql)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-            raise BadInput(f"query {sql!r}", "not one SELECT", 'write "SELECT ... FROM rows"')
+            raise BadInput(f"query {given!r}", "not one SELECT", 'write "SELECT ... FROM winners"')
+        asked = {name.lower() for name in connection.get_table_names(sql)}
+        for name in asked.intersection(VIEWS):
+            connection.register(name, VIEWS[name](rows.to_pandas()))
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         reason = " ".join(str(error).split("\nLINE ")[0].split())
-        remedy = 'list the columns with query "DESCRIBE rows"'
-        raise BadInput(f"query {sql!r}", reason, remedy) from None
+        remedy = 'list the columns with query "DESCRIBE winners" (or trials, references, rows)'
+        raise BadInput(f"query {given!r}", reason, remedy) from None
     finally:
         connection.close()
+
+
+def _quoted(sql: str) -> str:
+    """The same, with the view `references`, which is a word of SQL, too, in quotes."""
+    import duckdb
+
+    data = sql.encode(errors="replace")
+    for start, kind in reversed(duckdb.tokenize(sql)):
+        end = start + len(_REFERENCES)
+        if kind == duckdb.token_type.keyword and data[start:end].lower() == _REFERENCES:
+            data = data[:start] + b'"references"' + data[end:]
+    return data.decode()
 
 
 def _best(store: Store, options: argparse.Namespace, output: Output) -> None:
@@ -189,9 +232,11 @@ def _best(store: Store, options: argparse.Namespace, output: Output) -> None:
 
 
 def _compare(store: Store, options: argparse.Namespace, output: Output) -> None:
+    from unlearn_ray.pipeline.manifest import orders
+
     rows = _rows(store, options)
     if rows is not None:
-        output.comparisons(rows.to_pandas())
+        output.comparisons(rows.to_pandas(), orders(store))
 
 
 def _rows(store: Store, options: argparse.Namespace) -> pa.Table | None:
@@ -292,9 +337,8 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("query", _query, "SQL (DuckDB) over the table `rows`; read-only").add_argument(
-        "sql", metavar="SQL"
-    )
+    text = "SQL (DuckDB) over winners, trials, references and rows; read-only"
+    command("query", _query, text).add_argument("sql", metavar="SQL")
     best = command("best", _best, "the best complete trial of each study, on the tuning seeds")
     compare = command("compare", _compare, "the paper's table, over the reporting seeds")
     for added in (best, compare):

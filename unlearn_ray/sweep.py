@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from unlearn_ray.core.errors import BadInput, StepFailed, StoreError, UnlearnRayError
+from unlearn_ray.metrics.base import counted_columns
 from unlearn_ray.pipeline.data_check import check_data
 from unlearn_ray.pipeline.describe import describe_parts
 from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import Plan, make_plan, sweep_rows
-from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.progress import SweepProgress, shown
@@ -237,7 +237,7 @@ def _print_table(plan: Plan, store: Store, out: Console, ended: int) -> None:
         )
         table = replace(table, notes=(*table.notes, note))
     if out.is_terminal:
-        out.print(rich_view(table))
+        out.print(rich_view(table, out.width))
     else:
         print(plain_text(table))
 

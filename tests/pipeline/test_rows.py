@@ -9,14 +9,13 @@ import pytest
 from tests.results.rows import METRICS, SETTING, SPREAD, one_row
 from unlearn_ray.core.errors import UnlearnRayError
 from unlearn_ray.core.registry import find
-from unlearn_ray.metrics.base import Metric
+from unlearn_ray.metrics.base import Metric, counted_columns
 from unlearn_ray.pipeline.rows import (
     Hours,
     Keys,
     Origin,
     Seconds,
     Subject,
-    counted_columns,
     row,
 )
 
@@ -35,7 +34,9 @@ def test_a_row_holds_values_references_gaps_and_hyperparameters() -> None:
         name.removeprefix("hp_"): value for name, value in found.items() if name.startswith("hp_")
     }
     assert (found["dataset"], found["model"]) == ("digits", "resnet8(width=8)")
-    assert (found["device"], found["version_torch"]) == ("cpu", "2.9")
+    assert (found["device"], found["threads"], found["kernels"]) == ("cpu: a model", 1, "AVX2")
+    assert found["made_on"] == "cpu: a model, AVX2, 1 thread"
+    assert found["version_torch"] == "2.9"
     assert (found["key_retrained"], found["key_unlearn"]) == ("retrained3", None)
     assert all(v is None or isinstance(v, str | int | float | bool) for v in found.values())
 
@@ -66,7 +67,7 @@ def test_a_missing_reference_is_an_error_and_no_number() -> None:
             seconds=Seconds(),
             hours=Hours(),
             keys=Keys(),
-            origin=Origin("cpu", "here", {}, ""),
+            origin=Origin(None, frozenset(), "here", {}, ""),
         )
 
 
@@ -85,3 +86,15 @@ def test_tug_of_war_stands_beside_the_average_gap_where_its_accuracies_were_meas
 def test_metrics_beyond_the_papers_count_where_they_are_named() -> None:
     named = [find(Metric, name)() for name in ("unlearn_score", "test_accuracy_remaining")]
     assert counted_columns([*METRICS, *named])[2:] == ["test_accuracy_remaining"]
+
+
+def test_what_is_made_of_columns_that_count_does_not_count_beside_them() -> None:
+    """Test accuracy is the mean of those on remaining and forgotten classes, by their sizes."""
+    remaining, forgotten = (
+        find(Metric, f"test_accuracy_{classes}")() for classes in ("remaining", "forgotten")
+    )
+    both = ["retain_accuracy", "test_accuracy_remaining", "test_accuracy_forgotten"]
+    assert counted_columns([*METRICS, remaining, forgotten]) == both
+    # With one of them alone, the samples of the other would count nowhere.
+    assert "test_accuracy" in counted_columns([*METRICS, remaining])
+    assert "test_accuracy" in counted_columns([*METRICS, forgotten])

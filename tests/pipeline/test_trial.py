@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import SWEEP, run_references, runtime, tiny_sweep, trial
+from unlearn_ray.engine.compute import Machine
 from unlearn_ray.pipeline.steps import Evaluate, Unlearn
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
 from unlearn_ray.pipeline.trial import TrialSeed, score
@@ -86,6 +87,29 @@ def test_a_row_counts_the_steps_that_were_run_for_it(sweep: Sweep, store: str) -
         assert hours(scored.row) == [0.0, 0.0]
         assert scored.accelerator_hours == 0.0
         assert scored.average_gap == first.average_gap
+
+
+def test_a_row_says_what_every_step_behind_it_was_made_on(sweep: Sweep, store: str) -> None:
+    trial = at(sweep, 0.02, 40)
+    mine = score(trial, runtime(store)).row
+    machine = runtime(store).compute.machine
+    assert (mine["device"], mine["threads"], mine["kernels"]) == tuple(machine.facts().values())
+    assert mine["made_on"] == str(machine)
+    # The same again from a store whose retrained model came from another machine.
+    opened = open_store(store)
+    retrained = opened.record("retrain", str(mine["key_retrained"]))
+    assert retrained is not None
+    elsewhere = {**machine.facts(), "threads": 64}
+    here = runtime(store)
+    known = here.record
+    here.record = lambda step: (  # type: ignore[method-assign, assignment]
+        replace(retrained, result={**retrained.result, "machine": elsewhere})
+        if step.key == retrained.key
+        else known(step)
+    )
+    other = score(at(sweep, 0.02, 41), here).row
+    assert (other["device"], other["threads"]) == (machine.device, machine.threads)
+    assert other["made_on"] == f"{machine}; {Machine(**elsewhere)}"
 
 
 def test_a_failed_trial_has_its_price(sweep: Sweep, store: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import pandas as pd
@@ -9,9 +10,11 @@ import pytest
 from rich.console import Console
 
 from tests.results.rows import frame, one_row, small_sweep
+from unlearn_ray.engine.compute import Machine
+from unlearn_ray.reporting.grid import blocks
 from unlearn_ray.reporting.ranking import best_trials, scored_trials
-from unlearn_ray.reporting.render import markdown, plain_text, rich_view
-from unlearn_ray.reporting.table import comparison, comparisons
+from unlearn_ray.reporting.render import hyperparameters, markdown, plain_text, rich_view
+from unlearn_ray.reporting.table import Cell, Comparison, Line, comparison, comparisons
 
 
 def test_numbers_are_those_computed_by_hand() -> None:
@@ -26,36 +29,99 @@ def test_numbers_are_those_computed_by_hand() -> None:
     assert retrain.metrics["retain_accuracy"].mean == 91.0
     assert retrain.metrics["retain_accuracy"].std == pytest.approx(math.sqrt(2))
     assert retrain.metrics["test_accuracy"].mean == 82.0
-    assert retrain.metrics["test_accuracy"].gap is None
+    assert retrain.metrics["test_accuracy"].gap_of_means is None
     assert retrain.seconds is not None
     assert retrain.seconds.mean == 30.0
-    assert retrain.average_gap is None
+    assert (retrain.average_gap_of_means, retrain.mean_average_gap) == (None, None)
 
-    # Retain accuracy is 91 and 91 where the retrained model has 90 and 92: the averages agree,
-    # and the gap is 1 all the same.
+    # Retain accuracy is 91 and 91 where the retrained model has 90 and 92: the means agree, and
+    # each seed's gap is 1 all the same.
     assert finetune.metrics is not None
     cell = finetune.metrics["retain_accuracy"]
-    assert (cell.mean, cell.std, cell.gap) == (91.0, 0.0, 1.0)
+    assert (cell.mean, cell.std, cell.gap_of_means, cell.mean_gap) == (91.0, 0.0, 0.0, 1.0)
     cell = finetune.metrics["test_accuracy"]
-    assert (cell.mean, cell.gap) == (80.0, pytest.approx(2.0))
-    assert finetune.metrics["forgetting_score"].gap == pytest.approx(0.05)
-    assert finetune.average_gap is not None
-    assert finetune.average_gap.mean == pytest.approx(1.5)  # (1 + 1) / 2 and (1 + 3) / 2
-    assert finetune.average_gap.std == pytest.approx(math.sqrt(0.5))
-    assert finetune.average_gap_percentage is not None
+    assert (cell.mean, cell.gap_of_means, cell.mean_gap) == (80.0, 2.0, 2.0)
+    assert finetune.metrics["forgetting_score"].mean_gap == pytest.approx(0.05)
+    assert finetune.metrics["forgetting_score"].gap_of_means == pytest.approx(0.0)
+    assert finetune.average_gap_of_means == 1.0  # of 0 and 2
+    assert finetune.average_gap_percentage_of_means == pytest.approx(100 * (0 + 2 / 82) / 2)
+    assert finetune.mean_average_gap is not None
+    assert finetune.mean_average_gap.mean == pytest.approx(1.5)  # (1 + 1) / 2 and (1 + 3) / 2
+    assert finetune.mean_average_gap.std == pytest.approx(math.sqrt(0.5))
+    assert finetune.mean_average_gap_percentage is not None
     percent = (100 * (1 / 90 + 1 / 80) / 2 + 100 * (1 / 92 + 3 / 84) / 2) / 2
-    assert finetune.average_gap_percentage.mean == pytest.approx(percent)
+    assert finetune.mean_average_gap_percentage.mean == pytest.approx(percent)
     assert finetune.seconds is not None
     assert finetune.seconds.mean == 2.0
     assert finetune.trial == 1
     assert finetune.hyperparameters is not None
     assert finetune.hyperparameters["learning_rate"] == 0.02
 
-    assert neggrad.average_gap is not None
-    assert neggrad.average_gap.mean == pytest.approx(0.25)
+    assert neggrad.average_gap_of_means == pytest.approx(0.25)
     assert table.best == "neggrad"
     assert original.metrics is not None
-    assert original.metrics["retain_accuracy"].gap == pytest.approx(3.0)  # 4 and 2
+    assert original.metrics["retain_accuracy"].gap_of_means == pytest.approx(3.0)  # 4 and 2
+
+
+def test_errors_of_opposite_sign_cancel_in_mucs_gap_and_in_no_mean_gap() -> None:
+    """As in MUC's Table 1 of MoCo at 10 %: 0.92 there is 2.20 if gaps are averaged over seeds."""
+    rows = [
+        one_row("finetune", 2, 96.0, 77.0),
+        one_row("finetune", 3, 86.0, 87.0),
+        one_row("neggrad", 2, 88.0, 82.0),
+        one_row("neggrad", 3, 90.0, 86.0),
+    ]
+    table = comparison(frame(rows))
+    finetune, neggrad = table.lines[-2:]
+    assert finetune.average_gap_of_means == 0.0
+    assert finetune.mean_average_gap is not None
+    assert finetune.mean_average_gap.mean == (6 + 3 + 6 + 3) / 4
+    assert neggrad.average_gap_of_means == 2.0
+    assert neggrad.mean_average_gap is not None
+    assert neggrad.mean_average_gap.mean == 2.0
+    assert table.best == "finetune"  # by the column that is printed
+    text = plain_text(table)
+    line = next(line for line in text.splitlines() if line.startswith("finetune*  "))
+    assert "91.00 ± 7.07 (0.00)" in line
+    assert "|difference of the means over seeds|, as in MUC's tables" in " ".join(text.split())
+    one_seed = plain_text(comparison(frame(rows[:1])))
+    assert "Per seed" not in one_seed
+    assert "means over seeds" not in one_seed
+
+
+def test_class_accuracies_replace_the_test_accuracy_that_is_made_of_them() -> None:
+    rows = frame(small_sweep())
+    for name in ("test_accuracy_remaining", "test_accuracy_forgotten"):
+        rows[name], rows[f"{name}_retrained"], rows[f"{name}_gap"] = 61.5, 50.0, 11.5
+    table = comparison(rows)
+    assert table.counted == (
+        "retain_accuracy", "test_accuracy_remaining", "test_accuracy_forgotten",
+    )  # fmt: skip
+    _, _, further = plain_text(table).partition("Not in the average gap")
+    assert "TA" in further.split("\n\n")[0].split()
+    assert table.lines[-1].average_gap_of_means == pytest.approx((0.25 + 11.5 + 11.5) / 3)
+
+
+def test_numbers_of_several_kinds_of_machine_are_told() -> None:
+    cpus = [Machine("cpu: a model", threads, "AVX2") for threads in (1, 2)]
+    one = comparison(frame(small_sweep()))
+    assert not any("kinds of machine" in note for note in one.notes)
+    assert one.time_unit == ("CPU s", 1.0)
+    rows = [one_row("finetune", seed, 91.0, 79.0, machine=cpus[seed - 2]) for seed in (2, 3)]
+    table = comparison(frame(rows))
+    assert table.notes == (
+        "warning: made on 2 kinds of machine, whose numbers differ for the same seeds: "
+        "cpu: a model, AVX2, 1 thread; cpu: a model, AVX2, 2 threads",
+    )
+    assert "warning: made on 2 kinds of machine" in plain_text(table)
+    gpu = Machine("cuda: a GPU", 1, "sm_90")
+    assert comparison(frame([{**rows[0], "made_on": str(gpu)}])).time_unit == ("GPU s", 1.0)
+    both = comparison(frame([rows[0], {**rows[1], "made_on": f"{cpus[0]}; {gpu}"}]))
+    assert both.time_unit == ("s", 1.0)
+    assert "made on 2 kinds of machine" in both.notes[0]
+    # A tuning row that chose the winner is compared, too.
+    chose = one_row("finetune", 0, 91.0, 79.0, purpose="tuning", machine=gpu)
+    assert "cuda: a GPU" in comparison(frame([rows[0], chose])).notes[0]
 
 
 def test_tug_of_war_is_shown_where_it_was_measured() -> None:
@@ -153,10 +219,10 @@ def test_no_row_on_a_reporting_seed_yet() -> None:
 
 def test_time_is_in_minutes_where_it_is_long() -> None:
     rows = frame(small_sweep())
-    assert comparison(rows).time_unit == ("s", 1.0)
-    rows["retraining_seconds"] = 6600.0
+    assert comparison(rows).time_unit == ("CPU s", 1.0)
+    rows["retraining_compute_seconds"] = 6600.0
     text = plain_text(comparison(rows))
-    assert "Time, RTE (min)" in text
+    assert "RTE (CPU min)" in text
     assert "110.00" in text
 
 
@@ -169,18 +235,18 @@ def test_renders_hold_the_same_cells() -> None:
     table = comparison(frame(small_sweep()))
     console = Console(width=150, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(rich_view(table))
+        console.print(rich_view(table, 150))
     for text in (plain_text(table), markdown(table)):
-        assert "91.00 ± 0.00 (1.00)" in text
-        assert "0.3000 ± 0.0000 (0.0500)" in text
+        assert "81.75 ± 2.47 (0.25)" in text
+        assert "0.3000 ± 0.0000 (0.0000)" in text
     rich = capture.get()
-    assert "91.00 ± 0.00" in rich
-    assert "(1.00)" in rich
+    assert "81.75 ± 2.47" in rich
+    assert "(0.25)" in rich
     for text in (plain_text(table), markdown(table), rich):
         assert "small: digits, random(fraction=0.1), simclr, resnet8(width=8)" in text
         assert ("**neggrad**" if "| ---" in text else "neggrad*") in text
         assert "learning_rate=0.02" in text
-        assert "Time, RTE (s)" in text
+        assert "RTE (CPU s)" in text
 
 
 def test_columns_that_are_only_stored_are_named_and_not_printed() -> None:
@@ -207,17 +273,21 @@ def test_plain_columns_are_aligned() -> None:
 def test_the_frame_holds_unrounded_numbers() -> None:
     found = comparison(frame(small_sweep())).frame().set_index("method")
     assert found.loc["neggrad", "best"]
-    assert found.loc["finetune", "average_gap"] == pytest.approx(1.5)
+    assert found.loc["finetune", "average_gap_of_means"] == 1.0
+    assert found.loc["finetune", "mean_average_gap"] == pytest.approx(1.5)
+    assert found.loc["finetune", "retain_accuracy_gap_of_means"] == 0.0
+    assert found.loc["finetune", "retain_accuracy_mean_gap"] == 1.0
     assert found.loc["retrain", "retain_accuracy_seed_std"] == pytest.approx(math.sqrt(2))
-    assert pd.isna(found.loc["retrain", "average_gap"])
-    assert found.loc["finetune", "unlearning_seconds"] == 2.0
+    assert pd.isna(found.loc["retrain", "mean_average_gap"])
+    assert found.loc["finetune", "compute_seconds"] == 2.0
+    assert "average_gap" not in found
 
 
 def test_trials_are_scored_over_their_tuning_seeds() -> None:
     trials = scored_trials(frame(small_sweep()))
     finetune = trials[trials["method"] == "finetune"].set_index("trial")
     assert list(finetune["state"]) == ["complete", "complete", "stopped"]
-    assert list(finetune["average_gap"]) == pytest.approx([4.0, 1.0, 2.0])
+    assert list(finetune["mean_average_gap"]) == pytest.approx([4.0, 1.0, 2.0])
     assert list(finetune["seeds"]) == [2, 2, 1]
 
 
@@ -230,7 +300,7 @@ def test_the_best_trial_is_complete_and_the_first_of_equals() -> None:
     perfect = [one_row("finetune", 0, 90.0, 80.0, purpose="tuning", trial=8)]
     best = best_trials(frame([*rows, *equal, *perfect])).set_index("method")
     assert best.loc["finetune", "trial"] == 1
-    assert best.loc["finetune", "average_gap"] == pytest.approx(1.0)
+    assert best.loc["finetune", "mean_average_gap"] == pytest.approx(1.0)
     # Trial 8 was perfect on its only seed: one seed less than the others is not complete.
     counts = ["complete", "stopped", "failed"]
     assert list(best.loc["finetune", counts]) == [3, 2, 0]
@@ -256,3 +326,71 @@ def test_a_sweep_of_which_nothing_was_measured() -> None:
     text = plain_text(table)
     assert "neggrad: 0 of 1 seeds: loss is nan" in text
     assert len(table.frame()) == 3
+
+
+LONG = {f"metric_{n}": f"A metric's header {n}" for n in range(6)}
+
+
+def wide_table() -> Comparison:
+    """Seven metrics and long names."""
+    cell = Cell(mean=123.456, std=12.345, gap_of_means=99.999, mean_gap=99.999)
+    names = ("alignment_calibration_paper", "contrastive_unlearning", "x")
+    lines = [
+        Line(method=name, seeds=(1, 2), metrics=dict.fromkeys(LONG, cell), mean_average_gap=cell,
+             average_gap_of_means=99.999, average_gap_percentage_of_means=1e5, seconds=cell)
+        for name in names
+    ]  # fmt: skip
+    return Comparison("wide", "a problem " * 15, LONG, tuple(LONG)[:5], tuple(lines), names[0])
+
+
+def shown(table: Comparison, width: int | None) -> list[str]:
+    if width is None:
+        return plain_text(table).splitlines()
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    with console.capture() as capture:
+        console.print(rich_view(table, width))
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [None, 60, 80, 100, 130])
+def test_a_table_fits_without_breaking_names_or_numbers(width: int | None) -> None:
+    table = wide_table()
+    lines = shown(table, width)
+    assert max(map(len, lines)) <= (100 if width is None else width)
+    words = [*LONG.values(), "123.46 ± 12.35", "(100.00)", "alignment_calibration_paper*"]
+    words += ["contrastive_unlearning", "100000.00", "Avg. Gap (pp)", "RTE (min)"]
+    for word in words:
+        assert any(word in line for line in lines), word
+    # A column is with the name of each of its lines.
+    of_a_table = [line for line in lines if "123.46" in line and "±" in line]
+    for line in of_a_table:
+        assert line.split()[0] in {"alignment_calibration_paper*", "alignment_calibration_paper",
+                                   "contrastive_unlearning", "x"}  # fmt: skip
+
+
+def test_blocks_keep_every_column_once_and_in_order() -> None:
+    grid = [[f"c{n}" + "x" * (n * 7 % 23) for n in range(12)] for _ in range(3)]
+    for width in range(1, 200, 7):
+        parts = blocks(grid, width)
+        columns = [cell for part in parts for cell in part[0][1:]]
+        assert columns == grid[0][1:]
+        for part in parts:
+            assert part[0][0] == "c0"
+            used = sum(map(len, part[0])) + 2 * (len(part[0]) - 1)
+            assert used <= width or len(part[0]) == 2
+    assert blocks([["alone"], ["cell"]], 3) == [[["alone"], ["cell"]]]
+
+
+def test_hyperparameters_are_written_as_in_a_sweep_file() -> None:
+    text = hyperparameters({"epsilon": None, "nesterov": True, "rate": 0.0123456, "name": "sgd"})
+    assert text == "epsilon=null, nesterov=true, rate=0.01235, name=sgd"
+    assert hyperparameters({"rates": [0.5, None]}) == "rates=[0.5, null]"
+
+
+def test_studies_stand_in_the_order_of_their_file() -> None:
+    rows = frame([*small_sweep(), one_row("l1_sparsity", 2, 91.0, 79.0)])
+    (table,) = comparisons(rows, {"small": ("neggrad", "scrub", "finetune")})
+    assert [line.method for line in table.lines] == [
+        *("retrain", "original", "neggrad", "scrub", "finetune", "l1_sparsity"),
+    ]
+    assert table.lines[3].note == "not started"

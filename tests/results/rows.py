@@ -9,6 +9,7 @@ import pandas as pd
 
 from unlearn_ray.core.registry import find
 from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.engine.compute import Machine
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
@@ -38,6 +39,7 @@ METRICS = (
     find(Metric, "test_accuracy")(),
     find(Metric, "forgetting_score")(),
 )
+MACHINE = Machine("cpu: a model", 1, "AVX2")
 SPREAD = {"forgetting_score_std": 0.1}
 # Of the retrained model, by seed.
 RETRAINED = {
@@ -64,6 +66,7 @@ def one_row(
     seconds: float = 1.5,
     hours: float = 0.25,
     forget: float | None = None,
+    machine: Machine = MACHINE,
     **hyperparameters: Any,
 ) -> dict[str, Scalar]:
     """One row; the forgetting score is 0.3, and without `retain` nothing was measured.
@@ -106,7 +109,7 @@ def one_row(
         seconds=Seconds(unlearning=None if reference else seconds, retraining=30.0),
         hours=Hours() if reference else Hours(hours, hours / 2),
         keys=Keys(original=f"original{seed}", retrained=f"retrained{seed}"),
-        origin=Origin("cpu", "here", {"torch": "2.9"}, created),
+        origin=Origin(machine, frozenset({machine}), "here", {"torch": "2.9"}, created),
     )
 
 

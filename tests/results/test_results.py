@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 
 from tests.results.rows import small_sweep
 from unlearn_ray.core.errors import BadInput
-from unlearn_ray.results import load, main, query
+from unlearn_ray.results import EXAMPLES, load, main, query
 from unlearn_ray.storage.store import Record, Work, open_store
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 @pytest.fixture
@@ -92,6 +95,64 @@ def test_query_reads_columns_without_any_value(store: str) -> None:
     assert query(rows, "DESCRIBE rows").num_rows == rows.num_columns
 
 
+def test_views_answer_what_people_ask(store: str) -> None:
+    rows = open_store(store).read_rows()
+    # The smallest value over all rows is that of a retrained model, of a lucky seed of tuning ...
+    smallest = query(rows, "SELECT min(average_gap) AS gap FROM rows").to_pylist()
+    assert smallest == [{"gap": 0.0}]
+    found = query(
+        rows,
+        "SELECT method, trial, seeds, average_gap_of_means AS of_means, mean_average_gap AS mean, "
+        "retain_accuracy_gap_of_means AS ra FROM winners ORDER BY average_gap_of_means",
+    ).to_pylist()
+    assert [line["method"] for line in found] == ["neggrad", "finetune"]
+    assert found[1] == {
+        "method": "finetune", "trial": 1, "seeds": 2, "of_means": 1.0, "mean": 1.5, "ra": 0.0,
+    }  # fmt: skip
+    trials = query(
+        rows,
+        "SELECT trial, state, seeds, mean_average_gap AS gap FROM trials "
+        "WHERE method = 'finetune' ORDER BY trial",
+    ).to_pylist()
+    assert [tuple(line.values()) for line in trials] == [
+        (0, "complete", 2, 4.0), (1, "complete", 2, 1.0), (2, "stopped", 1, 2.0),
+    ]  # fmt: skip
+    references = query(
+        rows,
+        "SELECT method, seed FROM References WHERE 'ä' > 'references' OR method = 'ü' ORDER BY ALL",
+    ).to_pylist()
+    assert [tuple(line.values()) for line in references] == [
+        ("original", 2), ("original", 3), ("retrain", 2),
+    ]  # fmt: skip
+    joined = query(
+        rows, "WITH w AS (SELECT * FROM winners) SELECT w.method, count(*) AS n FROM w JOIN trials "
+        "ON w.study = trials.study AND w.point = trials.point GROUP BY ALL ORDER BY ALL"
+    ).to_pylist()  # fmt: skip
+    assert joined == [{"method": "finetune", "n": 1}, {"method": "neggrad", "n": 1}]
+    assert query(rows, "DESCRIBE winners").num_rows > 20
+    assert query(rows, 'SELECT count(*) FROM "references"').num_rows == 1
+
+
+def test_a_store_without_winners_has_empty_views(tmp_path: Path) -> None:
+    opened = open_store(str(tmp_path / "store"))
+    tuning = [row for row in small_sweep() if row["purpose"] == "tuning"]
+    for number, row in enumerate(tuning):
+        opened.write_row(f"row{number:03}", row)
+    rows = opened.read_rows()
+    for view in ("winners", "references"):
+        assert query(rows, f"SELECT method FROM {view}").num_rows == 0
+    assert query(rows, "SELECT count(*) AS n FROM trials").to_pylist() == [{"n": 6}]
+
+
+@pytest.mark.parametrize("number", range(EXAMPLES.count("query ") + README.count("query ")))
+def test_examples_run(store: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of --help and of the README."""
+    examples = re.findall(r'query (?:\\\n\s+)?"([^"]+)"', EXAMPLES + README)
+    assert len(examples) == EXAMPLES.count("query ") + README.count("query ")
+    text = printed(capsys, store, "query", examples[number].replace("'quickstart'", "'small'"))
+    assert len(text.splitlines()) > 2
+
+
 @pytest.mark.parametrize(
     ("sql", "reason"),
     [
@@ -130,17 +191,17 @@ def test_best_gives_the_winner_of_each_study(
 ) -> None:
     found = json.loads(printed(capsys, store, "best", "--format", "json"))
     assert [(line["method"], line["trial"]) for line in found] == [("finetune", 1), ("neggrad", 1)]
-    assert found[0]["average_gap"] == 1.0
+    assert found[0]["mean_average_gap"] == 1.0
     assert (found[0]["complete"], found[0]["stopped"], found[0]["failed"]) == (2, 1, 0)
     assert json.loads(found[0]["hyperparameters"])["learning_rate"] == 0.02
 
 
 def test_compare_prints_the_papers_table(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, store, "compare")
-    assert "91.00 ± 0.00 (1.00)" in text
+    assert "91.00 ± 0.00 (0.00)" in text
     assert "neggrad*" in text
     found = pd.read_csv(io.StringIO(printed(capsys, store, "compare", "--format", "csv")))
-    gaps = dict(zip(found["method"], found["average_gap"], strict=True))
+    gaps = dict(zip(found["method"], found["mean_average_gap"], strict=True))
     assert gaps["finetune"] == pytest.approx(1.5)
     assert gaps["neggrad"] == pytest.approx(0.25)
 
@@ -153,7 +214,8 @@ def test_compare_of_one_sweep(
         opened.write_row(f"other{number:03}", {**row, "sweep": "other"})
     path = tmp_path / "table.txt"
     assert main([store, "compare", "--output", str(path)]) == 0
-    assert path.read_text().count("Method  ") == 4  # two sweeps, two tables each
+    assert path.read_text().count("(gap to retrain)") == 2
+    assert path.read_text().count("Not in the average gap") == 2
     only = printed(capsys, store, "compare", "--sweep", "other", "--format", "markdown")
     assert only.startswith("other: ")
     assert "small: " not in only

@@ -52,8 +52,8 @@ MARK = "UNLEARN_RAY_TEST_DRIVER"
 _VARYING = (
     "created",
     "host",
-    "unlearning_seconds",
-    "retraining_seconds",
+    "unlearning_compute_seconds",
+    "retraining_compute_seconds",
     "evaluation_seconds",
     "accelerator_hours_unlearn",
     "accelerator_hours_evaluate",

@@ -7,11 +7,13 @@ float32 on one thread; a GPU worker uses bf16 autocast and, for long runs, a com
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -20,6 +22,30 @@ from unlearn_ray.core.collective import world_size
 
 # Compiling takes about a minute; below this many iterations it does not come back.
 COMPILE_FROM_ITERATIONS = 5_000
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What numbers depend on beside their step's config: no key holds it, every row says it.
+
+    Attributes:
+        device: "cuda: " and the model of the GPU, or "cpu: " and that of the CPU.
+        threads: that a CPU computes with; 1 on a GPU, where their number changes nothing.
+        kernels: the instruction set that PyTorch's kernels use, and what the environment limits
+            others to.
+    """
+
+    device: str
+    threads: int
+    kernels: str
+
+    def __str__(self) -> str:
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.device}, {self.kernels}, {threads}"
+
+    def facts(self) -> dict[str, str | int]:
+        """As results of steps and rows hold it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -50,11 +76,13 @@ class Compute:
         return self.device.type == "cuda"
 
     @property
-    def name(self) -> str:
-        """The device as rows name it."""
+    def machine(self) -> Machine:
+        """What this process computes on."""
         if self.on_gpu:
-            return str(torch.cuda.get_device_name(self.device))
-        return platform.processor() or platform.machine()
+            major, minor = torch.cuda.get_device_capability(self.device)
+            model = torch.cuda.get_device_name(self.device)
+            return Machine(f"cuda: {model}", 1, f"sm_{major}{minor}")
+        return Machine(f"cpu: {cpu_model()}", torch.get_num_threads(), cpu_kernels())
 
     def autocast(self) -> AbstractContextManager[object]:
         """bf16 on a GPU, nothing elsewhere."""
@@ -70,9 +98,33 @@ class Compute:
         return module
 
 
+# Variables that limit the instructions of the libraries that PyTorch computes with.
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
+
+
+def cpu_kernels() -> str:
+    """The instruction set of PyTorch's own kernels, and limits set for oneDNN and MKL."""
+    limits = [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *limits])
+
+
+def cpu_model() -> str:
+    """The model of the CPU as the system names it, or its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
+
+
 @dataclass
 class Stopwatch:
-    """Seconds spent inside `running()`: device time on a GPU, wall time on a CPU."""
+    """Seconds of computing inside `running()`: device time on a GPU, CPU time on a CPU.
+
+    CPU time is that of all threads of this process. Unlike wall time it hardly depends on what
+    else the machine does.
+    """
 
     compute: Compute
     seconds: float = 0.0
@@ -91,11 +143,11 @@ class Stopwatch:
                 end.record()
                 self._events.append((begin, end))
         else:
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 yield
             finally:
-                self.seconds += time.perf_counter() - started
+                self.seconds += time.process_time() - started
 
     def total(self) -> float:
         """Seconds so far; waits for the device."""

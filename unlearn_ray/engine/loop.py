@@ -70,7 +70,8 @@ class Report:
 
     Attributes:
         iterations: updates, those before a resumption included.
-        seconds: of optimisation (device time on a GPU), without checkpoints and set-up.
+        seconds: of optimisation on this worker (device time on a GPU, CPU time on a CPU),
+            without checkpoints and set-up.
         loss: of the last update; NaN if there was none.
     """
 

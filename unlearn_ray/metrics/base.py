@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -95,6 +96,8 @@ class Metric(Part):
             TA, UA and CMIA, all in percent) of a sweep that measures it.
         by_default: whether a sweep that names no metrics measures it, as it does MUC's. What
             else counts in the average gap counts where a sweep names it, and nowhere else.
+        made_of: columns of which its own is a mean: where all of them count in the average gap,
+            it does not, too, or the same samples would count twice.
         needs_classes: whether it says nothing of images of no classes: it asks for probabilities.
         needs_captions: whether it asks for pairs: it says nothing of a family that reads none.
         stored_only: columns that rows, files and queries have, and printed tables leave out.
@@ -105,6 +108,7 @@ class Metric(Part):
     columns: ClassVar[dict[str, str]]
     in_average_gap: ClassVar[bool] = False
     by_default: ClassVar[bool] = False
+    made_of: ClassVar[frozenset[str]] = frozenset()
     needs_classes: ClassVar[bool] = False
     needs_captions: ClassVar[bool] = False
     stored_only: ClassVar[frozenset[str]] = frozenset()
@@ -124,3 +128,22 @@ class Metric(Part):
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure one model; one value per column."""
         raise NotImplementedError
+
+
+Kind = TypeVar("Kind", Metric, type[Metric])
+
+
+def counted(metrics: Collection[Kind]) -> tuple[Kind, ...]:
+    """The metrics that count in the average gap of a sweep that measures `metrics`, in order.
+
+    Not one that is made of others that count: accuracy on the test set, where those on its
+    remaining and on its forgotten classes do.
+    """
+    may = [metric for metric in metrics if metric.in_average_gap]
+    columns = {column for metric in may for column in metric.columns}
+    return tuple(one for one in may if not one.made_of or not one.made_of <= columns)
+
+
+def counted_columns(metrics: Collection[Kind]) -> list[str]:
+    """The columns of those, in the order of the metrics."""
+    return [column for metric in counted(metrics) for column in metric.columns]

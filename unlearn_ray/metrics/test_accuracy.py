@@ -13,11 +13,17 @@ from unlearn_ray.metrics.base import Evidence, Measurement, Metric
 @register("test_accuracy")
 @schema
 class TestAccuracy(Metric):
-    """Accuracy on the test set, in percent (MUC, section 3.3: TA)."""
+    """Accuracy on the test set, in percent (MUC, section 3.3: TA).
+
+    It does not count in the average gap where those on remaining and forgotten classes do.
+    """
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy": "TA"}
     in_average_gap: ClassVar[bool] = True
     by_default: ClassVar[bool] = True
+    made_of: ClassVar[frozenset[str]] = frozenset(
+        {"test_accuracy_remaining", "test_accuracy_forgotten"}
+    )
     needs_classes: ClassVar[bool] = True
 
     def measure(self, evidence: Evidence) -> Measurement:

@@ -93,6 +93,14 @@ def manifests(store: Store) -> dict[str, Manifest]:
     return dict(sorted(found.items(), key=lambda item: item[1].started, reverse=True))
 
 
+def orders(store: Store) -> dict[str, tuple[str, ...]]:
+    """The names of each sweep's studies, in the order of its file."""
+    return {
+        name: tuple(study.method for study in manifest.studies)
+        for name, manifest in manifests(store).items()
+    }
+
+
 def _parsed(name: str, data: bytes, store: Store) -> Manifest:
     try:
         return _ADAPTER.validate_json(data)

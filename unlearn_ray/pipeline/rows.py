@@ -5,8 +5,10 @@ unlearning_method (that it ran), trial, point (hash of the searched fields, by w
 trial are known), state, failure, seed, dataset, forget_set, family, model
 (with its sparsity); hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
 `<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit),
-average_gap_percentage and tug_of_war; unlearning_seconds, retraining_seconds, evaluation_seconds;
-accelerator_hours_unlearn, accelerator_hours_evaluate; device, host, `version_<library>`;
+average_gap_percentage and tug_of_war; unlearning_compute_seconds and retraining_compute_seconds
+(CPU time of all workers' threads, or device time of their GPUs), evaluation_seconds (wall time);
+accelerator_hours_unlearn, accelerator_hours_evaluate; device, threads and kernels that unlearned,
+made_on (those of every step behind the row), host, `version_<library>`;
 key_unlearn, key_original, key_retrained, key_evaluate (of the objective's metrics) and
 `key_evaluate_<metric>` of each other one; created. Rows of trials on the tuning seeds hold the
 objective's metrics; those of the result table hold all.
@@ -21,8 +23,9 @@ from typing import Literal
 from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps, tug_of_war
 from unlearn_ray.core.keys import canonical, plain
 from unlearn_ray.core.schema import field_values
+from unlearn_ray.engine.compute import Machine
 from unlearn_ray.methods.base import Method
-from unlearn_ray.metrics.base import Metric
+from unlearn_ray.metrics.base import Metric, counted_columns
 from unlearn_ray.pipeline.fields import label
 from unlearn_ray.pipeline.setting import Setting
 
@@ -32,6 +35,8 @@ State = Literal["complete", "stopped", "failed"]
 
 # Columns of accelerator hours.
 HOURS = ("accelerator_hours_unlearn", "accelerator_hours_evaluate")
+# Between the machines of `made_on`.
+MADE_ON_SEPARATOR = "; "
 RETRAIN = "retrain"
 ORIGINAL = "original"
 
@@ -54,7 +59,14 @@ class Keys:
 
 @dataclass(frozen=True)
 class Seconds:
-    """What a row's steps took; unlearning is MUC's RTE, without evaluation and I/O."""
+    """What a row's steps took.
+
+    Attributes:
+        unlearning: MUC's RTE, without evaluation and I/O, in compute seconds: CPU time on CPUs,
+            device time on GPUs, summed over workers. Wall time would tell what else ran.
+        retraining: compute seconds, likewise.
+        evaluation: wall time.
+    """
 
     unlearning: float | None = None
     retraining: float | None = None
@@ -83,12 +95,14 @@ class Origin:
     """Where and when a row was made.
 
     Attributes:
-        device: what the model was unlearned on.
+        machine: what the model was unlearned on; None where nobody is left to say.
+        made_on: the machines of every step behind the row.
         versions: of the libraries that its numbers depend on, by name.
         created: ISO 8601, UTC.
     """
 
-    device: str
+    machine: Machine | None
+    made_on: frozenset[Machine]
     host: str
     versions: Mapping[str, str]
     created: str
@@ -115,11 +129,6 @@ class Subject:
     seed: int
     point: str = ""
     hyperparameters: Method | None = None
-
-
-def counted_columns(metrics: Collection[Metric]) -> list[str]:
-    """The columns that count in the average gap, in the order of the metrics."""
-    return [column for metric in metrics if metric.in_average_gap for column in metric.columns]
 
 
 def row(
@@ -154,7 +163,7 @@ def row(
     Raises:
         UnlearnRayError: there are values and a reference, but one that the reference lacks.
     """
-    method = subject.hyperparameters
+    method, machine = subject.hyperparameters, origin.machine
     result: dict[str, Scalar] = {
         "sweep": subject.sweep,
         "study": subject.study,
@@ -172,11 +181,14 @@ def row(
         "model": _model(setting),
         **_hyperparameters(method),
         **_measured(metrics, values, reference),
-        "unlearning_seconds": seconds.unlearning,
-        "retraining_seconds": seconds.retraining,
+        "unlearning_compute_seconds": seconds.unlearning,
+        "retraining_compute_seconds": seconds.retraining,
         "evaluation_seconds": seconds.evaluation,
         **dict(zip(HOURS, (hours.unlearn, hours.evaluate), strict=True)),
-        "device": origin.device,
+        "device": machine.device if machine else "unknown",
+        "threads": machine.threads if machine else None,
+        "kernels": machine.kernels if machine else None,
+        "made_on": MADE_ON_SEPARATOR.join(sorted(map(str, origin.made_on))) or None,
         "host": origin.host,
     }
     result |= {f"version_{name}": version for name, version in origin.versions.items()}

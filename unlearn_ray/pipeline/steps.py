@@ -13,6 +13,7 @@ is raised when a step's numbers change.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from unlearn_ray.core.collective import on_every, on_first
+from unlearn_ray.core.collective import gather_objects, on_every, on_first
 from unlearn_ray.core.keys import content_key, plain, stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.splits import training_ids
@@ -83,11 +84,11 @@ class Step:
 
 def _training_result(report: Report, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
     return {
-        "seconds": report.seconds,
+        "compute_seconds": math.fsum(gather_objects(report.seconds)),
         "iterations": report.iterations,
         "epochs": recipe.epochs,
         "loss": None if report.iterations == 0 else report.loss,
-        "device": runtime.compute.name,
+        "machine": runtime.compute.machine.facts(),
     }
 
 
@@ -97,7 +98,8 @@ class Pretrain(Step):
 
     A sparse one has the initial weights of the dense one, but those that are pruned. By magnitude
     they are chosen among the final weights of its input: the same training, dense or of the
-    round before. A result's seconds are of this training alone.
+    round before. A result's compute seconds are
+    of this training alone.
     """
 
     kind: ClassVar[str] = "pretrain"
@@ -220,7 +222,7 @@ class Unlearn(Step):
         return {"original": self.original}
 
     def run(self, runtime: Runtime) -> Produced:
-        """Unlearn; evaluation and I/O are not in the result's seconds."""
+        """Unlearn; evaluation and I/O are not in the result's compute seconds."""
         model = runtime.model(self.original.key, self.setting)
         family = self.setting.family
         report = unlearn(
@@ -298,7 +300,7 @@ class Evaluate(Step):
         result = {
             "values": values,
             "seconds": time.perf_counter() - started,
-            "device": runtime.compute.name,
+            "machine": runtime.compute.machine.facts(),
         }
         return Produced({ARRAYS: pack_tensors(arrays)} if arrays else {}, result)
 

@@ -17,7 +17,7 @@ from unlearn_ray.core.schema import (
     schema,
 )
 from unlearn_ray.methods.base import Method, Source
-from unlearn_ray.metrics.base import Metric
+from unlearn_ray.metrics.base import Metric, counted
 from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.pipeline.setting import Setting
 
@@ -258,13 +258,13 @@ class Sweep:
     @property
     def objective(self) -> tuple[Metric, ...]:
         """The metrics whose gaps are a trial's score; trials are measured by these alone."""
-        return tuple(metric for metric in self.metrics if metric.in_average_gap)
+        return counted(self.metrics)
 
     @property
     def measurements(self) -> tuple[tuple[Metric, ...], ...]:
         """What is measured in one step each: the objective's metrics, and every other one."""
-        others = tuple((one,) for one in self.metrics if not one.in_average_gap)
-        return (self.objective, *others)
+        objective = self.objective
+        return (objective, *((one,) for one in self.metrics if one not in objective))
 
     def trials(self, study: Study) -> int:
         """How many trials a study has: one where nothing is searched."""

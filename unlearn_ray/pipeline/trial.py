@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from unlearn_ray.core.errors import TrialError
+from unlearn_ray.engine.compute import Machine
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.once import Account, Uploaded, ensure, run_here, versions
@@ -179,9 +180,7 @@ def score(
         return run_here(step, runtime)
 
     unlearn = trial.unlearn
-    reference = _reference_values(trial, runtime.record)
-    retrained = runtime.record(Retrain(trial.setting, trial.seed))
-    runtime.record(unlearn.original)
+    references = References.of(trial, runtime.record)
     seen = {unlearn.original.key, unlearn.key}
     failure: str | None = None
     started = time.monotonic()
@@ -202,12 +201,12 @@ def score(
         failure = str(error)
         # There is no record that could tell.
         hours = Hours(trial.resources.accelerator_hours(time.monotonic() - started), 0.0)
-        written = _failed_row(trial, failure, hours, runtime.compute.name)
+        written = _failed_row(trial, failure, hours, runtime.compute.machine)
     else:
         hours = Hours(
             _hours_for(trial.row_name, [unlearned]), _hours_for(trial.row_name, evaluated)
         )
-        written = _complete_row(trial, hours, unlearned, evaluated, reference, retrained)
+        written = _complete_row(trial, hours, unlearned, evaluated, references)
     if trial.purpose == "tuning":
         if not runtime.store.write_row(trial.row_name, written):
             written = runtime.store.row(trial.row_name) or written
@@ -257,8 +256,8 @@ def write_grown(
     if changed:
         anew = [f"{_OTHER}{metric}" for metric in changed]
         anew += [f"{c}{of}" for m in changed for c in columns[m] for of in _OF_A_METRIC]
-        # Sums over all metrics.
-        anew += ["evaluation_seconds", "accelerator_hours_evaluate"]
+        # Of all metrics together.
+        anew += ["evaluation_seconds", "accelerator_hours_evaluate", "made_on"]
         store.extend_row(name, written, anew)
     return store.row(name) or written
 
@@ -277,9 +276,25 @@ def evaluations(model: Pretrain | Unlearn, measurements: Measurements) -> list[E
     return [Evaluate(model.setting, model.seed, model, metrics) for metrics in measurements]
 
 
-def _reference_values(trial: TrialSeed, record: Callable[[Step], Record]) -> dict[str, float]:
-    retrained = Retrain(trial.setting, trial.seed)
-    return _values(record(step) for step in evaluations(retrained, trial.measurements))
+@dataclass(frozen=True)
+class References:
+    """Records of what a trial under one seed starts from, and is compared with.
+
+    Attributes:
+        evaluated: the measurements of the retrained model.
+    """
+
+    original: Record
+    retrained: Record
+    evaluated: tuple[Record, ...]
+
+    @classmethod
+    def of(cls, trial: TrialSeed, record: Callable[[Step], Record]) -> References:
+        """As the store holds them."""
+        retrained = Retrain(trial.setting, trial.seed)
+        measured = evaluations(retrained, trial.measurements)
+        original = record(trial.unlearn.original)
+        return cls(original, record(retrained), tuple(record(step) for step in measured))
 
 
 def _values(evaluated: Iterable[Record]) -> dict[str, float]:
@@ -299,19 +314,19 @@ def _complete_row(
     hours: Hours,
     unlearned: Record,
     evaluated: Sequence[Record],
-    reference: dict[str, float],
-    retrained: Record,
+    references: References,
 ) -> dict[str, Scalar]:
+    retrained = references.retrained
     written = row(
         trial.subject,
         trial.setting,
         _flat(trial.measurements),
         state="complete",
         values=_values(evaluated),
-        reference=reference,
+        reference=_values(references.evaluated),
         seconds=Seconds(
-            unlearning=unlearned.result["seconds"],
-            retraining=retrained.result["seconds"],
+            unlearning=unlearned.result["compute_seconds"],
+            retraining=retrained.result["compute_seconds"],
             evaluation=sum(record.result["seconds"] for record in evaluated),
         ),
         hours=hours,
@@ -322,7 +337,9 @@ def _complete_row(
             evaluate=evaluated[0].key,
             others=_other_keys(trial.measurements, evaluated),
         ),
-        origin=_origin(unlearned),
+        origin=_origin(
+            unlearned, (*evaluated, references.original, retrained, *references.evaluated)
+        ),
     )
     return {**written, "state": trial.state_after(float(written["average_gap"] or 0.0))}
 
@@ -339,10 +356,12 @@ def _other_keys(measurements: Measurements, evaluated: Sequence[Record]) -> dict
 
 def lost_row(trial: TrialSeed, failure: str) -> dict[str, Scalar]:
     """The row of a trial whose workers were lost; what they cost, nobody is left to say."""
-    return _failed_row(trial, failure, Hours(), "unknown")
+    return _failed_row(trial, failure, Hours(), None)
 
 
-def _failed_row(trial: TrialSeed, failure: str, hours: Hours, device: str) -> dict[str, Scalar]:
+def _failed_row(
+    trial: TrialSeed, failure: str, hours: Hours, machine: Machine | None
+) -> dict[str, Scalar]:
     """The row of a trial that has no values."""
     return row(
         trial.subject,
@@ -357,7 +376,7 @@ def _failed_row(trial: TrialSeed, failure: str, hours: Hours, device: str) -> di
             original=Pretrain(trial.setting, trial.seed).key,
             retrained=Retrain(trial.setting, trial.seed).key,
         ),
-        origin=Origin(device, socket.gethostname(), versions(), _now()),
+        origin=Origin(machine, frozenset(), socket.gethostname(), versions(), _now()),
     )
 
 
@@ -380,7 +399,7 @@ def reference_row(
         values=_values(evaluated),
         reference=_values(reference),
         seconds=Seconds(
-            retraining=record(retrained).result["seconds"],
+            retraining=record(retrained).result["compute_seconds"],
             evaluation=sum(each.result["seconds"] for each in evaluated),
         ),
         hours=Hours(),
@@ -390,15 +409,22 @@ def reference_row(
             evaluate=evaluated[0].key,
             others=_other_keys(sweep.measurements, evaluated),
         ),
-        origin=_origin(trained),
+        origin=_origin(trained, (*evaluated, *reference)),
     )
     return reference_row_name(sweep, method, seed), written
 
 
-def _origin(trained: Record) -> Origin:
-    """Where and when the record's step ran: the same in every row that tells of it."""
-    device: Any = trained.result["device"]
-    return Origin(str(device), trained.host, trained.versions, trained.created)
+def _origin(trained: Record, others: Iterable[Record]) -> Origin:
+    """Where and when the record's step ran, the same in every row that tells of it.
+
+    And on what machines all steps ran that the row's numbers stand on.
+    """
+    made_on = frozenset(_machine(record) for record in (trained, *others))
+    return Origin(_machine(trained), made_on, trained.host, trained.versions, trained.created)
+
+
+def _machine(record: Record) -> Machine:
+    return Machine(**record.result["machine"])
 
 
 def _now() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rich import box
+from rich.cells import cell_len
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -11,8 +13,11 @@ Grid = list[list[str]]
 
 def aligned(grid: Grid) -> str:
     """Columns padded to their widest cell, without trailing spaces."""
-    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-    lines = ["  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)) for row in grid]
+    widths = [max(cell_len(row[i]) for row in grid) for i in range(len(grid[0]))]
+    lines = [
+        "  ".join(cell + " " * (w - cell_len(cell)) for cell, w in zip(row, widths, strict=True))
+        for row in grid
+    ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines)
 
@@ -24,11 +29,51 @@ def markdown_grid(grid: Grid) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def rich_grid(grid: Grid, bold: str | None = None) -> Table:
-    """A table that fits the terminal; the row that starts with `bold` and a star is bold."""
+def blocks(grid: Grid, width: int, between: int = 2) -> list[Grid]:
+    """The same columns in as few grids as fit a width, each beginning with the first column.
+
+    No cell is broken: a column that does not fit beside the first one is a grid with it alone.
+
+    Args:
+        grid: header and rows; a cell may have several lines.
+        width: of a line, in characters.
+        between: columns are so many characters apart.
+    """
+    widths = [max(cell_width(row[column]) for row in grid) for column in range(len(grid[0]))]
+    parts: list[list[int]] = []
+    used = 0
+    for column in range(1, len(widths)):
+        needed = between + widths[column]
+        if not parts or used + needed > width:
+            parts.append([])
+            used = widths[0]
+        parts[-1].append(column)
+        used += needed
+    return [[[row[0], *(row[column] for column in part)] for row in grid] for part in parts or [[]]]
+
+
+def cell_width(cell: str) -> int:
+    """Characters of a cell's longest line, as a terminal shows them."""
+    return max(map(cell_len, cell.split("\n")))
+
+
+def rich_grid(grid: Grid, bold: str | None = None, width: int = 100) -> RenderableType:
+    """Tables that fit a width; the row that starts with `bold` and a star is bold.
+
+    No name or number is broken: columns that do not fit are a table of their own, below. Only a
+    cell that is wider than all is folded.
+    """
+    # An edge of one character on each side; between columns, a divider with padding around it.
+    return Group(*(_rich_table(part, bold) for part in blocks(grid, width - 2, between=3)))
+
+
+def _rich_table(grid: Grid, bold: str | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(grid[0]):
-        table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
+        # The columns fit, unless there is but one beside the first.
+        fits = len(grid[0]) > 2 or i == 0
+        justify: JustifyMethod = "left" if i == 0 else "right"
+        table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=fits)
     for row in grid[1:]:
         table.add_row(*map(Text, row), style="bold" if bold and row[0] == f"{bold}*" else None)
     return table

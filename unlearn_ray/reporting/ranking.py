@@ -7,7 +7,7 @@ import pandas as pd
 STUDY = ["sweep", "method", "study"]
 TRIAL = [*STUDY, "trial"]
 
-_NUMBERS = ("average_gap", "average_gap_percentage", "unlearning_seconds")
+_NUMBERS = ("average_gap", "average_gap_percentage", "unlearning_compute_seconds")
 
 
 def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
@@ -17,20 +17,21 @@ def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
     other trial of its study; its score is the mean of its seeds' average gaps.
 
     Returns:
-        sweep, method, study, trial, state, seeds, average_gap, average_gap_std (ddof 1; NaN for
-        one seed), average_gap_percentage, unlearning_seconds (mean), unlearning_method,
-        hyperparameters, failure.
+        sweep, method, study, trial, point, state, seeds, mean_average_gap,
+        mean_average_gap_seed_std (ddof 1; NaN for one seed), mean_average_gap_percentage,
+        unlearning_compute_seconds (mean), unlearning_method, hyperparameters, failure.
     """
     tuning = rows[rows["purpose"] == "tuning"].sort_values("seed")
     # A column without a single value has no type.
     tuning = tuning.astype(dict.fromkeys(_NUMBERS, float))
     trials = tuning.groupby(TRIAL, as_index=False, dropna=False).agg(
+        point=("point", "first"),
         state=("state", _state),
         seeds=("seed", "nunique"),
-        average_gap=("average_gap", "mean"),
-        average_gap_std=("average_gap", "std"),
-        average_gap_percentage=("average_gap_percentage", "mean"),
-        unlearning_seconds=("unlearning_seconds", "mean"),
+        mean_average_gap=("average_gap", "mean"),
+        mean_average_gap_seed_std=("average_gap", "std"),
+        mean_average_gap_percentage=("average_gap_percentage", "mean"),
+        unlearning_compute_seconds=("unlearning_compute_seconds", "mean"),
         unlearning_method=("unlearning_method", "first"),
         hyperparameters=("hyperparameters", "first"),
         failure=("failure", "first"),
@@ -46,20 +47,20 @@ def _state(states: pd.Series[str]) -> str:
 
 
 def best_trials(rows: pd.DataFrame) -> pd.DataFrame:
-    """The complete trial of each study with the smallest average gap; of equals, the first.
+    """The complete trial of each study with the smallest mean average gap; of equals, the first.
 
     Returns:
         The columns of `scored_trials` without state and failure, and how many trials of the
-        study were complete, stopped and failed; ordered by sweep and average gap. A study
+        study were complete, stopped and failed; ordered by sweep and mean average gap. A study
         without a complete trial has no line.
     """
     trials = scored_trials(rows)
     counts = trials.pivot_table(
         index=STUDY, columns="state", values="trial", aggfunc="count", fill_value=0
     ).reindex(columns=["complete", "stopped", "failed"], fill_value=0)
-    complete = trials[(trials["state"] == "complete") & trials["average_gap"].notna()]
-    best = complete.sort_values(["average_gap", "trial"]).drop_duplicates(STUDY)
+    complete = trials[(trials["state"] == "complete") & trials["mean_average_gap"].notna()]
+    best = complete.sort_values(["mean_average_gap", "trial"]).drop_duplicates(STUDY)
     best = best.merge(counts.reset_index(), on=STUDY, how="left").drop(columns=["state", "failure"])
     for name in ("unlearning_method", "hyperparameters"):  # what was run; the widest column last
         best[name] = best.pop(name)
-    return best.sort_values(["sweep", "average_gap", "method"], ignore_index=True)
+    return best.sort_values(["sweep", "mean_average_gap", "method"], ignore_index=True)

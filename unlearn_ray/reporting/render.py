@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,42 +12,51 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from unlearn_ray.pipeline.rows import RETRAIN
-from unlearn_ray.reporting.grid import Grid, aligned, markdown_grid, rich_grid
+from unlearn_ray.reporting.grid import Grid, aligned, blocks, markdown_grid, rich_grid
 from unlearn_ray.reporting.table import Cell, Comparison, Line
 
+WIDTH = 100
+
 _NONE = "-"
+_PER_SEED = "Per seed (pp)"
+_STATISTICS = (
+    "(gap), Avg. Gap and AGP are of |difference of the means over seeds|, as in MUC's tables. "
+    "Per seed: each seed's own average gap, mean ± std over seeds, which the search minimises."
+)
 _TUG_OF_WAR = "ToW (1 is best)"
 
 
-def plain_text(comparison: Comparison) -> str:
-    """Aligned text, for logs and files."""
-    blocks = [title(comparison), aligned(main_grid(comparison))]
-    if comparison.best:
-        blocks[-1] += "\n* smallest average gap"
+def plain_text(comparison: Comparison, width: int = WIDTH) -> str:
+    """Aligned text, for logs and files: no line is longer than `width`, unless a word is."""
+    main = "\n\n".join(map(aligned, blocks(main_grid(comparison), width)))
+    parts = [_wrapped(title(comparison), width), main]
+    parts[-1] += "".join(f"\n{_wrapped(line, width)}" for line in _footnotes(comparison))
     further = further_grid(comparison)
     if further:
-        blocks.append(f"Not in the average gap\n{aligned(further)}")
-    return "\n\n".join([*blocks, *_paragraphs(comparison)])
+        shown = "\n\n".join(map(aligned, blocks(further, width)))
+        parts.append(f"Not in the average gap\n{shown}")
+    return "\n\n".join([*parts, *(_wrapped(part, width) for part in _paragraphs(comparison))])
 
 
 def markdown(comparison: Comparison) -> str:
     """GitHub tables; the row with the smallest average gap is bold."""
-    blocks = [title(comparison), markdown_grid(main_grid(comparison, bold="**"))]
+    parts = [title(comparison), markdown_grid(main_grid(comparison, bold="**"))]
+    parts += [line for line in _footnotes(comparison) if not line.startswith("*")]
     further = further_grid(comparison)
     if further:
-        blocks += ["Not in the average gap:", markdown_grid(further)]
-    return "\n\n".join([*blocks, *(part.replace("\n", "\n- ") for part in _paragraphs(comparison))])
+        parts += ["Not in the average gap:", markdown_grid(further)]
+    return "\n\n".join([*parts, *(part.replace("\n", "\n- ") for part in _paragraphs(comparison))])
 
 
-def rich_view(comparison: Comparison) -> RenderableType:
+def rich_view(comparison: Comparison, width: int = WIDTH) -> RenderableType:
     """Tables for a terminal, gaps on a line of their own; the best row is bold."""
     parts: list[RenderableType] = [Text(title(comparison), style="bold")]
-    parts.append(rich_grid(main_grid(comparison, wrap="\n"), bold=comparison.best))
-    if comparison.best:
-        parts.append(Text("* smallest average gap", style="dim"))
+    grid = main_grid(comparison, wrap="\n")
+    parts.append(rich_grid(grid, bold=comparison.best, width=width))
+    parts += [Text(line, style="dim") for line in _footnotes(comparison)]
     further = further_grid(comparison, wrap="\n")
     if further:
-        parts += [Text("\nNot in the average gap"), rich_grid(further, bold=None)]
+        parts += [Text("\nNot in the average gap"), rich_grid(further, width=width)]
     parts += [Text(f"\n{part}") for part in _paragraphs(comparison)]
     return Group(*parts)
 
@@ -62,16 +73,26 @@ def title(comparison: Comparison) -> str:
 def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
     """Header and rows: the metrics of the average gap, the average gap, AGP and time."""
     unit, seconds = comparison.time_unit
+    several = len(comparison.seeds) > 1
     head = ["Method", *(comparison.headers[name] for name in comparison.counted)]
-    grid = [[*head, "Avg. Gap (pp)", "AGP (%)", f"Time, RTE ({unit})"]]
+    head += ["Avg. Gap (pp)", "AGP (%)", *([_PER_SEED] if several else []), f"RTE ({unit})"]
+    grid = [head]
     for line in comparison.lines:
         best = line.method == comparison.best
         cells = [f"{line.method}*" if best and not bold else line.method]
         cells += [_text(cell, 2, wrap) for cell in _cells(line, comparison.counted)]
-        cells += [_text(line.average_gap, 2, wrap), _mean(line.average_gap_percentage)]
-        cells.append(_mean(line.seconds, seconds))
+        cells += [_number(line.average_gap_of_means), _number(line.average_gap_percentage_of_means)]
+        cells += [_text(line.mean_average_gap, 2, wrap)] if several else []
+        cells.append(_number(None if line.seconds is None else line.seconds.mean / seconds))
         grid.append([f"{bold}{cell}{bold}" for cell in cells] if best else cells)
     return grid
+
+
+def _footnotes(comparison: Comparison) -> list[str]:
+    lines = ["* smallest average gap"] if comparison.best else []
+    if len(comparison.seeds) > 1:
+        lines.append(_STATISTICS)
+    return lines
 
 
 def further_grid(comparison: Comparison, wrap: str = " ") -> Grid:
@@ -114,11 +135,14 @@ def _winner(line: Line) -> str:
 
 
 def hyperparameters(values: Mapping[str, Any]) -> str:
-    """`name=value, ...`, floats with four significant digits."""
-    return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in values.items()
-    )
+    """`name=value, ...`, as a sweep file has them; floats with four significant digits."""
+    return ", ".join(f"{name}={_as_in_a_file(value)}" for name, value in values.items())
+
+
+def _as_in_a_file(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _cells(line: Line, names: Sequence[str]) -> list[Cell | None]:
@@ -131,11 +155,22 @@ def _text(cell: Cell | None, digits: int, wrap: str) -> str:
     text = f"{cell.mean:.{digits}f}"
     if cell.std is not None:
         text += f" ± {cell.std:.{digits}f}"
-    return text if cell.gap is None else f"{text}{wrap}({cell.gap:.{digits}f})"
+    gap = cell.gap_of_means
+    return text if gap is None else f"{text}{wrap}({gap:.{digits}f})"
 
 
-def _mean(cell: Cell | None, unit: float = 1.0) -> str:
-    return _NONE if cell is None else f"{cell.mean / unit:.2f}"
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.2f}"
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Each line broken between words, its rest indented."""
+    return "\n".join(
+        textwrap.fill(
+            line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        for line in text.split("\n")
+    )
 
 
 def _scalar(value: object) -> str:

@@ -1,35 +1,54 @@
 """The comparison of studies, laid out as MUC's Table 1.
 
-Every number is over the reporting seeds of each study's winning trial. A gap is the mean over
-seeds of |unlearned - retrained| on the same seed. (The paper averages the values first and
-then shows the difference of the averages, in which errors of opposite sign cancel; the mean of
-gaps is never smaller.) ± is the sample standard deviation over seeds (ddof 1).
+Every number is over the reporting seeds of each study's winning trial. Two statistics bear the
+name of a gap over seeds, and both are here under names of their own:
+
+- *gap of means*, MUC's: |mean over seeds of the unlearned models - mean of the retrained ones|.
+  The gaps in parentheses, Avg. Gap and AGP of its Tables 1 and 9 are these; errors of opposite
+  sign cancel in them.
+- *mean gap*: the mean over seeds of |unlearned - retrained| on the same seed. It is never smaller,
+  and is what a search minimises on its tuning seeds.
+
+± is the sample standard deviation over seeds (ddof 1).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
+from unlearn_ray.core.gaps import average_gap_percentage, gaps
 from unlearn_ray.core.registry import parts
-from unlearn_ray.metrics.base import Metric
-from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.metrics.base import Metric, counted_columns
+from unlearn_ray.pipeline.rows import MADE_ON_SEPARATOR, ORIGINAL, RETRAIN
 from unlearn_ray.reporting.ranking import best_trials, scored_trials
 
+MACHINES_SHOWN = 4
 _MINUTES_FROM = 120.0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One quantity over seeds; `std` is None for one seed, `gap` None where there is none."""
+    """One quantity over seeds.
+
+    Attributes:
+        std: None for one seed.
+        gap_of_means, mean_gap: to the retrained models of the same seeds; None where there is none.
+        gap_percentage: the gap of means in percent of the retrained models' mean; NaN where that
+            is 0 and the gap is not.
+    """
 
     mean: float
     std: float | None = None
-    gap: float | None = None
+    gap_of_means: float | None = None
+    mean_gap: float | None = None
+    gap_percentage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,12 +59,15 @@ class Line:
         method: its name.
         seeds: the seeds behind its numbers.
         metrics: by column; a metric that was not measured is left out.
-        average_gap: in the metrics' unit (percentage points).
-        average_gap_percentage: AGP, in percent.
+        average_gap_of_means: MUC's Avg. Gap: the mean over the counted metrics of their gaps of
+            means, in the metrics' unit (percentage points).
+        average_gap_percentage_of_means: MUC's AGP, in percent.
+        mean_average_gap: over seeds, of each seed's average gap.
+        mean_average_gap_percentage: likewise of each seed's AGP.
         tug_of_war: ToW, 1 at best; None where one of its accuracies was not measured.
-        seconds: unlearning time, or retraining time of the retrained model.
+        seconds: compute seconds of unlearning, or of retraining for the retrained model.
         unlearning_method: that the study ran; None of a reference model.
-        trial: the winning trial.
+        study, trial, point: of the winning trial: its study's key, its number, its hash.
         hyperparameters: of the winning trial.
         note: why numbers or seeds are missing.
     """
@@ -53,12 +75,16 @@ class Line:
     method: str
     seeds: tuple[int, ...] = ()
     metrics: Mapping[str, Cell] | None = None
-    average_gap: Cell | None = None
-    average_gap_percentage: Cell | None = None
+    average_gap_of_means: float | None = None
+    average_gap_percentage_of_means: float | None = None
+    mean_average_gap: Cell | None = None
+    mean_average_gap_percentage: Cell | None = None
     tug_of_war: Cell | None = None
     seconds: Cell | None = None
     unlearning_method: str | None = None
+    study: str | None = None
     trial: int | None = None
+    point: str | None = None
     hyperparameters: Mapping[str, Any] | None = None
     note: str = ""
 
@@ -73,9 +99,10 @@ class Comparison:
         headers: of each metric column, in order.
         counted: the columns that count in the average gap.
         lines: retrained model, original model if it was measured, studies.
-        best: the study with the smallest average gap among those with every seed.
+        best: the study with the smallest average gap (of means) among those with every seed.
         notes: what the table leaves out.
         stored_only: metric columns that `frame` has and a print leaves out.
+        timed_on: whose compute seconds the times are: "CPU" or "GPU"; "" of both.
     """
 
     sweep: str
@@ -86,6 +113,7 @@ class Comparison:
     best: str | None
     notes: tuple[str, ...] = ()
     stored_only: frozenset[str] = frozenset()
+    timed_on: str = ""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -94,28 +122,35 @@ class Comparison:
 
     @property
     def time_unit(self) -> tuple[str, float]:
-        """The unit of the time column, and its seconds."""
+        """The unit of the time column, and its seconds: of a CPU's time, or of a GPU's."""
         times = [line.seconds.mean for line in self.lines if line.seconds is not None]
-        return ("min", 60.0) if max(times, default=0.0) >= _MINUTES_FROM else ("s", 1.0)
+        unit, seconds = ("min", 60.0) if max(times, default=0.0) >= _MINUTES_FROM else ("s", 1.0)
+        return f"{self.timed_on} {unit}".strip(), seconds
 
     def frame(self) -> pd.DataFrame:
-        """One row per line, numbers unrounded, times in seconds: for csv, json and parquet.
+        """One row per line, numbers unrounded, times in compute seconds: for csv, json, parquet.
 
-        Each quantity has its mean over seeds, `<name>_seed_std`, and a metric `<name>_gap`.
+        Each quantity has its mean over seeds and `<name>_seed_std`; a metric has
+        `<name>_gap_of_means` and `<name>_mean_gap`, too.
         """
         return pd.DataFrame([self._record(line) for line in self.lines])
 
     def _record(self, line: Line) -> dict[str, Any]:
         record: dict[str, Any] = {"sweep": self.sweep, "method": line.method}
-        record |= {"best": line.method == self.best, "seeds": len(line.seeds), "trial": line.trial}
+        record |= {"best": line.method == self.best, "seeds": len(line.seeds)}
+        record |= {"study": line.study, "trial": line.trial, "point": line.point}
         for name in self.headers:
             cell = (line.metrics or {}).get(name)
-            record |= _numbers(name, cell) | {f"{name}_gap": cell.gap if cell else None}
+            record |= _numbers(name, cell)
+            record[f"{name}_gap_of_means"] = cell.gap_of_means if cell else None
+            record[f"{name}_mean_gap"] = cell.mean_gap if cell else None
+        record["average_gap_of_means"] = line.average_gap_of_means
+        record["average_gap_percentage_of_means"] = line.average_gap_percentage_of_means
         for name, cell in (
-            ("average_gap", line.average_gap),
-            ("average_gap_percentage", line.average_gap_percentage),
+            ("mean_average_gap", line.mean_average_gap),
+            ("mean_average_gap_percentage", line.mean_average_gap_percentage),
             ("tug_of_war", line.tug_of_war),
-            ("unlearning_seconds", line.seconds),
+            ("compute_seconds", line.seconds),
         ):
             record |= _numbers(name, cell)
         hyperparameters = line.hyperparameters
@@ -134,14 +169,10 @@ def metric_headers() -> dict[str, str]:
     }
 
 
-def counted_columns() -> set[str]:
-    """The columns of the registered metrics that count in the average gap."""
-    return {
-        column
-        for metric in parts(Metric).values()
-        if metric.in_average_gap
-        for column in metric.columns
-    }
+def _counted_of(rows: pd.DataFrame) -> set[str]:
+    """The columns that count in the average gap of rows: of the registered metrics they hold."""
+    held = set(_metric_columns(rows, ()))
+    return set(counted_columns([m for m in parts(Metric).values() if held.issuperset(m.columns)]))
 
 
 def stored_only_columns() -> frozenset[str]:
@@ -149,9 +180,22 @@ def stored_only_columns() -> frozenset[str]:
     return frozenset().union(*(metric.stored_only for metric in parts(Metric).values()))
 
 
-def comparisons(rows: pd.DataFrame) -> list[Comparison]:
-    """One comparison per sweep in the rows, by name."""
-    return [comparison(part) for _, part in rows.groupby("sweep")]
+def comparisons(
+    rows: pd.DataFrame, orders: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> list[Comparison]:
+    """One comparison per sweep in the rows, by name.
+
+    Args:
+        rows: of any sweeps.
+        orders: the names of studies as a sweep's file has them; studies that it no longer has come
+            after these.
+    """
+    found = []
+    for sweep, part in rows.groupby("sweep"):
+        methods = list(orders.get(str(sweep), ()))
+        methods += sorted(set(part.loc[part["purpose"] != "reference", "method"]) - set(methods))
+        found.append(comparison(part, methods))
+    return found
 
 
 def comparison(
@@ -173,7 +217,7 @@ def comparison(
         measured: columns to show; all that rows have if left out.
     """
     headers = metric_headers() if headers is None else headers
-    counted = counted_columns() if counted is None else counted
+    counted = _counted_of(rows) if counted is None else counted
     columns = [c for c in _metric_columns(rows, counted) if measured is None or c in measured]
     trials = rows[rows["purpose"] != "reference"]
     current, notes = _newest_studies(trials)
@@ -187,20 +231,23 @@ def comparison(
         columns = [name for name in columns if name not in partly]
     seeds = tuple(sorted(set(winners["seed"])))
     names = sorted(set(trials["method"])) if methods is None else methods
-    lines = [_method_line(name, current, winners, columns, seeds) for name in names]
+    notes += _mixed_machines(current)
+    shown_counted = tuple(column for column in columns if column in counted)
+    lines = [_method_line(name, current, winners, columns, shown_counted, seeds) for name in names]
     references = [_retrained_line(winners, columns)] if len(winners) else []
-    references += _original_lines(rows, winners, columns)
+    references += _original_lines(rows, winners, columns, shown_counted)
     shown = rows.iloc[-1]
     problem = ", ".join(str(shown[name]) for name in ("dataset", "forget_set", "family", "model"))
     return Comparison(
         sweep=str(shown["sweep"]),
         problem=problem,
         headers={column: headers.get(column, column) for column in columns},
-        counted=tuple(column for column in columns if column in counted),
+        counted=shown_counted,
         lines=(*references, *lines),
         best=_best(lines, seeds),
         notes=notes,
         stored_only=frozenset(unprinted),
+        timed_on=_timed_on(winners),
     )
 
 
@@ -238,6 +285,29 @@ def _newest_studies(trials: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]
     return (pd.concat(kept) if kept else trials), tuple(notes)
 
 
+def _timed_on(rows: pd.DataFrame) -> str:
+    kinds = {machine.partition(":")[0] for machine in _machines(rows)}
+    return {"cpu": "CPU", "cuda": "GPU"}.get(kinds.pop(), "") if len(kinds) == 1 else ""
+
+
+def _machines(rows: pd.DataFrame) -> list[str]:
+    told = rows["made_on"].dropna().unique()
+    return sorted({machine for each in told for machine in each.split(MADE_ON_SEPARATOR)})
+
+
+def _mixed_machines(rows: pd.DataFrame) -> tuple[str, ...]:
+    """A warning where numbers that are compared were made on machines of several kinds."""
+    machines = _machines(rows)
+    if len(machines) < 2:
+        return ()
+    shown = "; ".join(machines[:MACHINES_SHOWN])
+    more = len(machines) - MACHINES_SHOWN
+    return (
+        f"warning: made on {len(machines)} kinds of machine, whose numbers differ for the same "
+        f"seeds: {shown}" + (f"; and {more} more" if more > 0 else ""),
+    )
+
+
 def _winning_rows(trials: pd.DataFrame) -> pd.DataFrame:
     """Reporting rows of each method's winner, one per seed: the newest of equals."""
     reporting = trials[trials["purpose"] == "reporting"].sort_values(["created", "trial"])
@@ -255,6 +325,7 @@ def _method_line(
     trials: pd.DataFrame,
     winners: pd.DataFrame,
     columns: Sequence[str],
+    counted: Sequence[str],
     seeds: Sequence[int],
 ) -> Line:
     rows = winners[winners["method"] == method]
@@ -272,13 +343,12 @@ def _method_line(
     return Line(
         method=method,
         seeds=tuple(complete["seed"]),
-        metrics=_cells(complete, columns),
-        average_gap=_cell(complete["average_gap"]),
-        average_gap_percentage=_cell(complete["average_gap_percentage"]),
-        tug_of_war=_cell(complete["tug_of_war"]),
-        seconds=_cell(complete["unlearning_seconds"]),
+        **_measured(complete, columns, counted),
+        seconds=_cell(complete["unlearning_compute_seconds"]),
         unlearning_method=rows["unlearning_method"].iloc[0],
+        study=rows["study"].iloc[0],
         trial=trial,
+        point=rows["point"].iloc[0],
         hyperparameters=hyperparameters,
         note=note,
     )
@@ -305,12 +375,12 @@ def _retrained_line(winners: pd.DataFrame, columns: Sequence[str]) -> Line:
         metrics={
             name: cell for name in columns if (cell := _cell(rows[f"{name}_retrained"])) is not None
         },
-        seconds=_cell(rows["retraining_seconds"]),
+        seconds=_cell(rows["retraining_compute_seconds"]),
     )
 
 
 def _original_lines(
-    rows: pd.DataFrame, winners: pd.DataFrame, columns: Sequence[str]
+    rows: pd.DataFrame, winners: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]
 ) -> list[Line]:
     """The model before unlearning, on the seeds of the winners; none if it was not measured."""
     models = set(winners["key_original"].dropna())
@@ -322,35 +392,64 @@ def _original_lines(
         Line(
             method=ORIGINAL,
             seeds=tuple(original["seed"]),
-            metrics=_cells(original, columns),
-            average_gap=_cell(original["average_gap"]),
-            average_gap_percentage=_cell(original["average_gap_percentage"]),
-            tug_of_war=_cell(original["tug_of_war"]),
+            **_measured(original, columns, counted),
         )
     ]
 
 
 def _best(lines: Sequence[Line], seeds: Sequence[int]) -> str | None:
     ranked = [
-        (line.average_gap.mean, line.method)
+        (line.average_gap_of_means, line.method)
         for line in lines
-        if line.average_gap is not None and line.seeds == tuple(seeds)
+        if line.average_gap_of_means is not None and line.seeds == tuple(seeds)
     ]
     return min(ranked)[1] if ranked else None
 
 
-def _cells(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, Cell]:
-    cells = {name: _cell(rows[name], rows[f"{name}_gap"]) for name in columns}
-    return {name: cell for name, cell in cells.items() if cell is not None}
+def _measured(rows: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]) -> dict[str, Any]:
+    """What a line says of a model's rows, one per seed."""
+    found = {name: _gap_cell(rows, name) for name in columns}
+    cells = {name: cell for name, cell in found.items() if cell is not None}
+    of_counted = [cells.get(name, Cell(math.nan)) for name in counted]
+    return {
+        "metrics": cells,
+        "average_gap_of_means": _mean([cell.gap_of_means for cell in of_counted]),
+        "average_gap_percentage_of_means": _mean([cell.gap_percentage for cell in of_counted]),
+        "mean_average_gap": _cell(rows["average_gap"]),
+        "mean_average_gap_percentage": _cell(rows["average_gap_percentage"]),
+        "tug_of_war": _cell(rows["tug_of_war"]),
+    }
 
 
-def _cell(values: pd.Series[float], gaps: pd.Series[float] | None = None) -> Cell | None:
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where one is missing, or there is none: never a mean of fewer."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _gap_cell(rows: pd.DataFrame, name: str) -> Cell | None:
+    """A metric over seeds, and its gaps to the retrained models of the same seeds."""
+    cell = _cell(rows[name])
+    pairs = rows[[name, f"{name}_retrained"]].dropna().astype(float)
+    if cell is None or not len(pairs):
+        return cell
+    unlearned, retrained = pairs[name], pairs[f"{name}_retrained"]
+    reference = {name: float(retrained.mean())}
+    gap_of_means = gaps({name: float(unlearned.mean())}, reference)
+    return replace(
+        cell,
+        gap_of_means=gap_of_means[name],
+        mean_gap=float((unlearned - retrained).abs().mean()),
+        gap_percentage=average_gap_percentage(gap_of_means, reference, (name,)),
+    )
+
+
+def _cell(values: pd.Series[float]) -> Cell | None:
     numbers = values.dropna().astype(float)
     if not len(numbers):
         return None
-    gap = None if gaps is None or not gaps.notna().any() else float(gaps.astype(float).mean())
     std = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
-    return Cell(mean=float(numbers.mean()), std=std, gap=gap)
+    return Cell(mean=float(numbers.mean()), std=std)
 
 
 def _numbers(name: str, cell: Cell | None) -> dict[str, float | None]:

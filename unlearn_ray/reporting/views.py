@@ -1,0 +1,34 @@
+"""What people mean when they ask a store: winners, trials and reference models, not single rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.reporting.ranking import scored_trials
+from unlearn_ray.reporting.table import comparisons
+
+
+def winners(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per study that has a winner: what `compare` shows of it, unrounded.
+
+    Numbers are over the reporting seeds, on which it was not chosen.
+    """
+    frames = [each.frame() for each in comparisons(rows)]
+    found = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    is_study = ~found["method"].isin((ORIGINAL, RETRAIN)) & found["trial"].notna()
+    return found[is_study].reset_index(drop=True)
+
+
+def references(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per reference model and seed."""
+    return rows[rows["purpose"] == "reference"].reset_index(drop=True)
+
+
+VIEWS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "winners": winners,
+    "trials": scored_trials,
+    "references": references,
+}
