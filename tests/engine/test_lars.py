@@ -30,11 +30,12 @@ def length(values: list[float]) -> float:
     return math.sqrt(sum(value**2 for value in values))
 
 
-def test_equals_loops() -> None:
+@pytest.mark.parametrize(("coefficient", "clip"), [(0.001, False), (0.02, True), (0.2, True)])
+def test_equals_loops(coefficient: float, clip: bool) -> None:
     model = network()
     recipe = Recipe(
         optimizer="lars", epochs=5, batch_size=8, learning_rate=3.0, momentum=MOMENTUM,
-        weight_decay=DECAY, warmup_epochs=2,
+        weight_decay=DECAY, warmup_epochs=2, trust=coefficient, clip_trust=clip,
     )  # fmt: skip
     images = torch.randn(8, 3, 3, 3, dtype=torch.float64)
     parameters = list(model.parameters())
@@ -52,7 +53,9 @@ def test_equals_loops() -> None:
             w, v = weights[layer], velocities[layer]
             trust, decay = 1.0, 0.0
             if is_matrix[layer]:
-                trust = 0.001 * length(w) / (length(gradient) + DECAY * length(w))
+                trust = coefficient * length(w) / (length(gradient) + DECAY * length(w))
+                if clip:
+                    trust = min(1.0, trust / rates[iteration.epoch])
                 decay = DECAY
             for i, g in enumerate(gradient):
                 v[i] = MOMENTUM * v[i] + trust * (g + decay * w[i])
@@ -92,3 +95,20 @@ def test_the_step_does_not_depend_on_the_loss_s_scale() -> None:
         return weight.detach()
 
     torch.testing.assert_close(stepped(1e4), stepped(1e-4))
+
+
+def test_clipped_the_learning_rate_is_the_largest_local_rate() -> None:
+    """A public default of BYOL: coefficient 0.02, clipped, at learning rate 1."""
+
+    def moved(lr: float, trust: float, clip: bool) -> float:
+        weight = nn.Parameter(torch.tensor([[3.0, 4.0]], dtype=torch.float64))
+        weight.grad = torch.tensor([[0.0, 0.1]], dtype=torch.float64)
+        LARS([weight], lr=lr, momentum=0.0, weight_decay=0.0, trust=trust, clip=clip).step()
+        return 4.0 - weight[0, 1].item()
+
+    # The local rate is trust * 5 / 0.1 = 50 trust, the gradient 0.1.
+    assert moved(1.0, 0.001, False) == pytest.approx(0.1 * 0.05)
+    assert moved(1.0, 0.02, True) == pytest.approx(0.1 * 1.0)
+    assert moved(0.5, 0.02, True) == pytest.approx(0.1 * 0.5)
+    assert moved(0.5, 0.002, True) == pytest.approx(0.1 * 0.1)
+    assert moved(0.5, 0.002, False) == pytest.approx(0.1 * 0.05)

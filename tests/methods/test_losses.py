@@ -95,6 +95,24 @@ class TestBaselines:
         assert loss.item() == pytest.approx(criterion + 0.01 * norm)
 
 
+@pytest.mark.parametrize(("epochs", "batches"), [(1, 1), (4, 3), (10, 7), (49, 13)])
+def test_l1_sparsity_decays_by_the_epoch(epochs: int, batches: int) -> None:
+    """Jia et al.: in epoch e of E, counted from 0, the coefficient is alpha (1 - e / E)."""
+    family = SimCLR()
+    method = L1Sparsity(coefficient=0.01, coefficient_schedule="linear", epochs=epochs)
+    batch = random_batch(6, dtype=torch.float64)
+    free = loss_of(L1Sparsity(coefficient=0), family, batch).item()
+    norm = loss_of(L1Sparsity(coefficient=1), family, batch).item() - free
+    total = epochs * batches
+    for iteration in {*range(0, total, max(1, total // 40)), total - 1}:
+        now = replace(batch, progress=iteration / total)
+        epoch = iteration // batches
+        expected = free + 0.01 * (1 - epoch / epochs) * norm
+        assert loss_of(method, family, now).item() == pytest.approx(expected)
+        constant = replace(method, coefficient_schedule="constant")
+        assert loss_of(constant, family, now).item() == pytest.approx(free + 0.01 * norm)
+
+
 def equation_5(method: AlignmentCalibration, pieces: InfoNCE) -> float:
     retain, positives, sums, negatives = [], [], [], []
     for anchor, (is_forget, positive, lse) in enumerate(rows(pieces)):

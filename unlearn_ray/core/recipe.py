@@ -31,6 +31,10 @@ class Recipe:
             "adamw" (Loshchilov and Hutter, ICLR 2019): adam, but that the learning rate times
             the decay is taken off the weights themselves, and off matrices and convolutions
             alone, as CLIP's codes do: gains, biases and scales are left.
+        trust: LARS' coefficient: a layer's local rate is this times the length of its weights over
+            that of its decayed gradient. The paper's is 0.001; public BYOL codes take 0.02.
+        clip_trust: whether the learning rate is the largest that a local rate may be, rather than
+            what it is multiplied by (LARC), as in public BYOL codes.
         warmup_epochs: so many epochs come first in which the rate rises from 0 in a line: each
             has the mean of its part of it, (epoch + 1/2) / warmup_epochs of the full rate. The
             schedule then runs over the remaining epochs.
@@ -44,6 +48,8 @@ class Recipe:
     weight_decay: NonNegativeFloat = 5e-4
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: NonNegativeInt = 0
+    trust: PositiveFloat = 0.001
+    clip_trust: bool = False
 
     def layout(self, count: int) -> tuple[int, int]:
         """Images per batch and batches per epoch of `count`; the last, partial batch is dropped.

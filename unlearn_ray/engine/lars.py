@@ -11,17 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# As in the paper, and in BYOL's.
-TRUST = 0.001
-
 
 class LARS(torch.optim.Optimizer):
     """SGD with momentum, and a local rate for each matrix or convolution.
 
     With w a layer's weights, g their gradient, b the weight decay and m the momentum,
 
-        u = g + b w,    scaled by TRUST ||w|| / (||g|| + b ||w||),
-        v = m v + u,    w = w - lr v.
+        u = (g + b w) t,    t = trust ||w|| / (||g|| + b ||w||),
+        v = m v + u,        w = w - lr v.
+
+    Clipped (LARC), t is min(1, t / lr): the learning rate is then the largest local rate.
 
     As in the codes that train BYOL, the learning rate is outside of the momentum; and biases and
     batch norm (all parameters of one dimension) are neither scaled nor decayed. A layer whose
@@ -32,12 +31,21 @@ class LARS(torch.optim.Optimizer):
         lr: the learning rate.
         momentum: m.
         weight_decay: b.
+        trust: the coefficient of the local rates; 0.001 in the paper.
+        clip: whether local rates are clipped.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        trust: float = 0.001,
+        clip: bool = False,
     ) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": weight_decay})
+        of_all = {"lr": lr, "momentum": momentum, "decay": weight_decay}
+        super().__init__(parameters, {**of_all, "trust": trust, "clip": clip})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -48,7 +56,7 @@ class LARS(torch.optim.Optimizer):
                     self._update(weight, weight.grad, group)
 
     def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        update = gradient if weight.dim() < 2 else scaled(weight, gradient, group["decay"])
+        update = gradient if weight.dim() < 2 else scaled(weight, gradient, group)
         state = self.state[weight]
         if "velocity" in state:
             state["velocity"].mul_(group["momentum"]).add_(update)
@@ -57,9 +65,11 @@ class LARS(torch.optim.Optimizer):
         weight.sub_(state["velocity"], alpha=group["lr"])
 
 
-def scaled(weight: Tensor, gradient: Tensor, decay: float) -> Tensor:
+def scaled(weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
     """The decayed gradient of a layer, with its local rate; a GPU is not waited for."""
-    length, slope = weight.norm(), gradient.norm()
-    trust = TRUST * length / (slope + decay * length)
+    length, slope, decay = weight.norm(), gradient.norm(), group["decay"]
+    trust = group["trust"] * length / (slope + decay * length)
+    if group["clip"]:
+        trust = (trust / group["lr"]).clamp(max=1)
     trust = torch.where((length > 0) & (slope > 0), trust, 1.0)
     return (gradient + decay * weight) * trust

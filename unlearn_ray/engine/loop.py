@@ -405,8 +405,9 @@ def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Op
         return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
     if recipe.optimizer == "lars":
         return LARS(
-            parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=decay
-        )
+            parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=decay,
+            trust=recipe.trust, clip=recipe.clip_trust,
+        )  # fmt: skip
     return torch.optim.SGD(
         parameters,
         lr=recipe.learning_rate,

@@ -5,6 +5,7 @@ Jia et al., "Model Sparsity Can Simplify Machine Unlearning", NeurIPS 2023.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -22,19 +23,29 @@ from unlearn_ray.methods.base import Method, Task
 class L1Sparsity(Method):
     """L = criterion on the retain set + coefficient * ||theta||_1.
 
-    theta are all trainable parameters. The coefficient stays constant, as in MUC, which searches
-    it in [1e-6, 1e-3] at learning rate 0.006 (appendix A.2); Jia et al. let it decay to zero.
+    theta are all trainable parameters. In MUC the coefficient stays constant, and is searched in
+    [1e-6, 1e-3] at learning rate 0.006 (appendix A.2). In Jia et al. it decays linearly to zero:
+    in epoch e of E, counted from 0, it is coefficient * (1 - e / E).
 
     Attributes:
-        coefficient: weight of the norm.
+        coefficient: weight of the norm, in the first epoch.
+        coefficient_schedule: "constant" (MUC) or "linear" (Jia et al.).
     """
 
     trains_on: ClassVar[Literal["retain", "forget", "all"]] = "retain"
 
     coefficient: NonNegativeFloat = 1e-4
+    coefficient_schedule: Literal["constant", "linear"] = "constant"
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """The family's criterion and the norm."""
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         norms = torch.stack([torch.linalg.vector_norm(weight, ord=1) for weight in trained])
-        return task.family.criterion(model, batch) + self.coefficient * norms.sum()
+        return task.family.criterion(model, batch) + self._weight(batch) * norms.sum()
+
+    def _weight(self, batch: Batch) -> float:
+        if self.coefficient_schedule == "constant":
+            return self.coefficient
+        # Rounding must not take an epoch's first iteration for the last one of the epoch before.
+        epoch = math.floor(batch.progress * self.epochs + 1e-6)
+        return self.coefficient * (1 - epoch / self.epochs)
