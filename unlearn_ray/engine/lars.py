@@ -67,8 +67,9 @@ class LARS(torch.optim.Optimizer):
 
 def scaled(weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
     """The decayed gradient of a layer, with its local rate; a GPU is not waited for."""
-    length, slope, decay = weight.norm(), gradient.norm(), group["decay"]
-    trust: Tensor = group["trust"] * length / (slope + decay * length)
+    length, slope = weight.norm(), gradient.norm()
+    decay: float = group["decay"]
+    trust = group["trust"] * length / (slope + decay * length)
     if group["clip"]:
         trust = (trust / group["lr"]).clamp(max=1)
     trust = torch.where((length > 0) & (slope > 0), trust, 1.0)
