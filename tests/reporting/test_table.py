@@ -102,6 +102,22 @@ def test_class_accuracies_replace_the_test_accuracy_that_is_made_of_them() -> No
     assert table.lines[-1].average_gap_of_means == pytest.approx((0.25 + 11.5 + 11.5) / 3)
 
 
+def test_a_retrained_value_of_zero_has_no_percentage() -> None:
+    """As test accuracy on a forgotten class has."""
+    rows = frame([one_row("finetune", seed, 91.0, 79.0) for seed in (2, 3)])
+    name = "test_accuracy_forgotten"
+    rows[name], rows[f"{name}_retrained"], rows[f"{name}_gap"] = 3.0, 0.0, 3.0
+    table = comparison(rows)
+    percentage = table.lines[-1].average_gap_percentage_of_means
+    assert percentage is not None
+    assert math.isnan(percentage)
+    text = plain_text(table)
+    assert "nan" not in text
+    rows[name], rows[f"{name}_gap"] = 0.0, 0.0
+    percentage = comparison(rows).lines[-1].average_gap_percentage_of_means
+    assert percentage == pytest.approx(100 * (0 + 3 / 82 + 0) / 3)
+
+
 def test_numbers_of_several_kinds_of_machine_are_told() -> None:
     cpus = [Machine("cpu: a model", threads, "AVX2") for threads in (1, 2)]
     one = comparison(frame(small_sweep()))

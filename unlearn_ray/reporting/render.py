@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -160,7 +161,7 @@ def _text(cell: Cell | None, digits: int, wrap: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.2f}"
+    return _NONE if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def _wrapped(text: str, width: int) -> str:
