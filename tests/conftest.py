@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from tests.seeds import shift_seeds
@@ -21,6 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--shift-seeds", type=int, default=0, metavar="N",
         help="draw other random numbers in each test, by N (tests/seeds.py)",
     )  # fmt: skip
+
+
+# What a busy machine takes long for is no failure; a test that hangs ends by pytest's timeout.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unlearn_ray.core.errors import DataError
@@ -28,9 +28,6 @@ forget_sets = st.one_of(
     st.just(Classes(classes=(0, 2))),
 )
 
-# A busy machine is no error.
-no_deadline = settings(deadline=None)
-
 
 def labels_of(size: int) -> np.ndarray:
     return np.arange(size, dtype=np.int64) % 4
@@ -51,7 +48,6 @@ def naive(labels: np.ndarray, validation: int | float, forget_set: ForgetSet, se
     return parts
 
 
-@no_deadline
 @given(sizes, validations, forget_sets, seeds)
 def test_split_is_the_naive_loop(
     size: int, validation: int | float, forget_set: ForgetSet, seed: int
@@ -64,7 +60,6 @@ def test_split_is_the_naive_loop(
         assert part.tolist() == ids
 
 
-@no_deadline
 @given(sizes, validations, forget_sets, seeds)
 def test_parts_are_disjoint_and_complete(
     size: int, validation: int | float, forget_set: ForgetSet, seed: int
@@ -74,7 +69,6 @@ def test_parts_are_disjoint_and_complete(
     assert sorted(everything.tolist()) == list(range(size))
 
 
-@no_deadline
 @given(sizes, validations, forget_sets, forget_sets, seeds)
 def test_training_does_not_depend_on_what_is_forgotten(
     size: int, validation: int | float, one: ForgetSet, other: ForgetSet, seed: int

@@ -25,7 +25,7 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ROWS)
 def test_a_row_comes_back(row: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def test_a_row_comes_back(row: dict[str, Any]) -> None:
             store.compact()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), SCALARS), max_size=6), st.integers(0, 6))
 def test_rows_of_any_types_make_one_table(rows: list[dict[str, Any]], compacted: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

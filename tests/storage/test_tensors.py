@@ -32,7 +32,7 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
     return tensor.T if tensor.ndim == 2 and draw(st.booleans()) else tensor
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.dictionaries(st.text(min_size=1).filter(lambda name: name != "__metadata__"), tensors()),
     st.dictionaries(st.text(), st.text()),
