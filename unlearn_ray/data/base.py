@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from pydantic import Field
 
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
+
+# Height and width of decoded images. Nobody trains on larger ones; a slip of the pen fills disks.
+ImageSize = Annotated[int, Field(gt=0, le=2048)]
+# The shorter side becomes the size, and of the longer one the middle is kept; or both become it.
+Resize = Literal["crop", "stretch"]
 
 Captions = tuple[tuple[str, ...], ...]
 

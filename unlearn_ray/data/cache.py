@@ -19,7 +19,7 @@ from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.base import Captions, ImageData
 
 # Raised when the decoding of any dataset changes.
-_REVISION = 1
+_REVISION = 2
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _CAPTIONS = ("train_captions", "test_captions")
 

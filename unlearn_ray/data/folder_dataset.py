@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from unlearn_ray.core.errors import DataError
-from unlearn_ray.core.schema import PositiveInt, schema
-from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData
+from unlearn_ray.core.schema import schema
+from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData, ImageSize, Resize
 from unlearn_ray.data.cache import cache_folder, decoded, writing
 from unlearn_ray.data.image_files import (
     ImageFile,
@@ -22,10 +22,22 @@ from unlearn_ray.data.image_files import (
     read_digests,
 )
 
+# Raised when more is looked at in files of which it was remembered what they hold.
+_REVISION = 1
+
 
 @schema
 class FileDataset(Dataset):
-    """Images in files: what these hold is part of a key, never where they lie."""
+    """Images of any size and mode in files: what these hold is in a key, never where they lie.
+
+    Attributes:
+        image_size: height and width of the decoded images.
+        resize: crop: the shorter side becomes image_size, and of the longer one the middle is
+            kept; stretch: both sides become image_size, whatever the proportions.
+    """
+
+    image_size: ImageSize = 32
+    resize: Resize = "crop"
 
     def list_files(self) -> Listing:
         """The files of the training and the test set.
@@ -37,7 +49,12 @@ class FileDataset(Dataset):
 
     def identity(self) -> dict[str, Any]:
         """What the files hold, wherever they lie."""
-        return {"name": self.name, "image_size": self._size, "files": self._fingerprint}
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "resize": self.resize,
+            "files": self._fingerprint,
+        }
 
     def info(self) -> DatasetInfo:
         """From the names of the files alone."""
@@ -46,7 +63,7 @@ class FileDataset(Dataset):
             len(files.train),
             len(files.test),
             files.class_names,
-            self._size,
+            self.image_size,
             tuple(file.name for file in files.train),
         )
 
@@ -61,11 +78,6 @@ class FileDataset(Dataset):
         """What the paths of the files are relative to."""
         raise NotImplementedError
 
-    @property
-    def _size(self) -> int:
-        """Height and width of the decoded images."""
-        raise NotImplementedError
-
     @cached_property
     def _listing(self) -> Listing:
         return self.list_files()
@@ -75,7 +87,7 @@ class FileDataset(Dataset):
         """Read from the cache if no file's size or time of change differs."""
         files = [*self._listing.train, *self._listing.test]
         facts = ((f.part, f.name, f.path, f.size, f.mtime_ns) for f in files)
-        listed = repr([str(self._root), *facts])
+        listed = repr([_REVISION, str(self._root), *facts])
         name = hashlib.sha256(listed.encode()).hexdigest()
         remembered = cache_folder() / "fingerprints" / name
         if remembered.is_file():
@@ -91,7 +103,8 @@ class FileDataset(Dataset):
     def _decoded(self) -> ImageData:
         listing = self._listing
         (train, train_digests), (test, test_digests) = (
-            decode(self._root, files, self._size) for files in (listing.train, listing.test)
+            decode(self._root, files, self.image_size, self.resize)
+            for files in (listing.train, listing.test)
         )
         if fingerprint([*train_digests, *test_digests]) != self._fingerprint:
             raise DataError(
@@ -114,11 +127,9 @@ class FolderDataset(FileDataset):
 
     Attributes:
         path: the folder; never part of a key: the files' names and bytes are.
-        image_size: height and width of the decoded images.
     """
 
     path: str
-    image_size: PositiveInt = 32
 
     def listed(self, root: Path) -> Listing:
         """The files under `root` of the training and the test set, with the same classes in both.
@@ -135,7 +146,3 @@ class FolderDataset(FileDataset):
     @property
     def _root(self) -> Path:
         return Path(self.path).expanduser().absolute()
-
-    @property
-    def _size(self) -> int:
-        return self.image_size

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
-import struct
-import sys
-import time
+import stat
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,11 +17,18 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unlearn_ray.core.errors import DataError
+from unlearn_ray.data.base import Resize
+from unlearn_ray.data.problems import Problems, shown_name
+from unlearn_ray.data.threads import Memory, in_threads
 
 T = TypeVar("T")
 
-_PROGRESS_SECONDS = 5.0
 _LAYOUT = "lay it out as train/CLASS/IMAGE and test/CLASS/IMAGE, with the same classes in both"
+# What systems and sync tools leave in folders of images.
+_NOT_OURS = {
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "__macosx", "lost+found",
+    "$recycle.bin", "system volume information",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,27 +89,28 @@ def list_class_folders(root: Path) -> Listing:
 
 
 def list_images(root: Path, part: str) -> list[ImageFile]:
-    """The files of train/ or test/, sorted by name; hidden ones (leading dot) are left out.
+    """The files of train/ or test/, sorted by name.
+
+    Left out are hidden files (leading dot), and those that systems put beside images.
 
     Raises:
-        DataError: the folder is missing, holds no classes, or a class holds no files.
+        DataError: the folder is missing, holds no classes, a folder in it holds no files, or what
+            it holds is no regular file, is empty, or has a name that is not UTF-8.
     """
     top = root / part
     found: list[ImageFile] = []
+    problems = Problems(f"{top}")
     try:
-        for entry in _visible(top):
-            if not entry.is_dir():
-                raise DataError(f"{entry.path}", "lies outside any class folder", _LAYOUT)
-            files = list(_files(entry.path, part, entry.name))
-            if not files:
-                raise DataError(
-                    f"{entry.path}", "holds no images", "add images or remove the folder"
-                )
-            found += files
+        above, entries = (_number(top),), _visible(top)
     except OSError as error:
-        raise DataError(
-            f"{error.filename or top}", error.strerror or str(error), _LAYOUT
-        ) from error
+        raise DataError(f"{top}", error.strerror or str(error), _LAYOUT) from error
+    for entry in entries:
+        # What is a link in a circle is no folder, and raises an error when asked.
+        if Path(entry.path).is_dir():
+            found += _files(entry.path, part, entry.name, problems, above)
+        else:
+            problems.add(_error(entry.path, "lies outside any class folder", _LAYOUT))
+    problems.raise_any()
     if not found:
         raise DataError(f"{top}", "holds no class folders", _LAYOUT)
     return sorted(found, key=lambda file: file.name)
@@ -111,110 +118,204 @@ def list_images(root: Path, part: str) -> list[ImageFile]:
 
 def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
+        return [
+            entry
+            for entry in entries
+            if not entry.name.startswith(".") and entry.name.lower() not in _NOT_OURS
+        ]
 
 
-def _files(folder: str, part: str, prefix: str) -> Iterator[ImageFile]:
-    for entry in _visible(folder):
+def _number(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _files(
+    folder: str, part: str, prefix: str, problems: Problems, above: tuple[tuple[int, int], ...]
+) -> list[ImageFile]:
+    """The files of a folder and of those in it; what is wrong goes to `problems`."""
+    found: list[ImageFile] = []
+    try:
+        check_name(prefix, folder)
+        number, entries = _number(folder), _visible(folder)
+        if number in above:
+            raise _error(folder, "is a link to a folder that it lies in", "remove the link")
+        if not entries:
+            raise _error(folder, "holds no images", "add images or remove the folder")
+    except OSError as error:
+        problems.add(_error(folder, error.strerror or str(error), "make the folder readable"))
+        return found
+    except DataError as error:
+        problems.add(error)
+        return found
+    for entry in entries:
         name = f"{prefix}/{entry.name}"
-        if entry.is_dir():
-            yield from _files(entry.path, part, name)
-        else:
-            status = entry.stat()
-            path = f"{part}/{name}"
-            yield ImageFile(part, name, path, status.st_size, status.st_mtime_ns)
+        try:
+            if entry.is_dir():
+                found += _files(entry.path, part, name, problems, (*above, number))
+            else:
+                found.append(image_file(part, name, Path(entry.path)))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if entry.is_symlink():
+                reason = f"is a link that leads nowhere: {reason}"
+            problems.add(_error(entry.path, reason, "repair or remove it"))
+        except DataError as error:
+            problems.add(error)
+    return found
+
+
+def check_name(name: str, path: str) -> None:
+    """Refuse what no list in UTF-8 could hold.
+
+    Raises:
+        DataError: the name is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        reason = "its name is not UTF-8, so no list of files could hold it"
+        raise _error(path, reason, "rename it") from error
+
+
+def image_file(part: str, name: str, path: Path) -> ImageFile:
+    """A file that is to be read as an image, without opening it.
+
+    Args:
+        part: train or test.
+        name: within the part.
+        path: where it lies.
+
+    Raises:
+        DataError: it is no regular file, is empty, or has a name that is not UTF-8.
+        OSError: there is no such file, or it cannot be asked for.
+    """
+    check_name(name, str(path))
+    status = _regular(path)
+    return ImageFile(part, name, f"{part}/{name}", status.st_size, status.st_mtime_ns)
+
+
+def _regular(path: Path) -> os.stat_result:
+    """What is known of a file that can be opened without waiting, and holds something."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise _error(str(path), f"is {_kind(status.st_mode)}, not a file", "remove it")
+    if not status.st_size:
+        raise _error(str(path), "is empty", "repair or remove it")
+    return status
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def _error(path: str, reason: str, remedy: str) -> DataError:
+    return DataError(shown_name(path), reason, remedy)
 
 
 def fingerprint(digests: Iterable[tuple[str, str, str]]) -> str:
-    """SHA-256 over sorted (part, name, SHA-256 of the bytes)."""
+    """SHA-256 over sorted (part, name, SHA-256 of the bytes); a name may hold any character."""
     total = hashlib.sha256()
-    for line in sorted("\x1f".join(digest) for digest in digests):
-        total.update(f"{line}\x1e".encode())
+    for digest in sorted(digests):
+        total.update(json.dumps(digest).encode() + b"\n")
     return total.hexdigest()
 
 
 def read_digests(root: Path, files: list[ImageFile]) -> list[tuple[str, str, str]]:
-    """(part, name, SHA-256 of the bytes) of every file."""
-    return [
-        (file.part, file.name, digest)
-        for file, digest in zip(
-            files,
-            in_threads(lambda file: _digest(_bytes(root, file)), files, "read"),
-            strict=True,
-        )
-    ]
+    """(part, name, SHA-256 of the bytes) of every file, of which the beginning is looked at, too.
+
+    Raises:
+        DataError: files cannot be read, or cannot be images that are decoded.
+    """
+    # It imports Pillow, which nobody waits for who has no files to read.
+    from unlearn_ray.data.image_decoding import memory_needed
+
+    def one(file: ImageFile) -> tuple[str, str, str]:
+        with _reading(root / file.path) as opened:
+            memory_needed(opened, root / file.path, file.size)
+            opened.seek(0)
+            return file.part, file.name, hashlib.file_digest(opened, "sha256").hexdigest()
+
+    return _all_of(one, files, "read")
 
 
 def decode(
-    root: Path, files: list[ImageFile], image_size: int
+    root: Path, files: list[ImageFile], image_size: int, resize: Resize = "crop"
 ) -> tuple[UInt8[np.ndarray, "n size size 3"], list[tuple[str, str, str]]]:
     """The images, resized, and the digests of the bytes that they were decoded from.
 
     Raises:
-        DataError: a file is not an image; the message names it.
+        DataError: files cannot be decoded: how many, and the first few by name and reason.
     """
-    images = np.empty((len(files), image_size, image_size, 3), dtype=np.uint8)
+    from unlearn_ray.data.image_decoding import MEMORY, decode_image, memory_needed
+
+    images = _empty(len(files), image_size)
+    memory = Memory(MEMORY)
 
     def one(numbered: tuple[int, ImageFile]) -> tuple[str, str, str]:
         number, file = numbered
-        data = _bytes(root, file)
-        images[number] = decode_image(data, root / file.path, image_size)
-        return file.part, file.name, _digest(data)
+        path = root / file.path
+        with _reading(path) as opened:
+            with memory.taken(file.size):
+                needed = memory_needed(opened, path, file.size)
+            with memory.taken(needed):
+                opened.seek(0)
+                data = opened.read(file.size + 1)
+                images[number] = decode_image(data, path, image_size, resize)
+                return file.part, file.name, hashlib.sha256(data).hexdigest()
 
-    return images, list(in_threads(one, list(enumerate(files)), "decoded"))
+    return images, _all_of(one, list(enumerate(files)), "decoded")
 
 
-def decode_image(data: bytes, path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """One image of any size and mode, stretched to size x size (bilinear), RGB."""
-    from PIL import Image
-
-    unreadable = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+def _empty(count: int, size: int) -> UInt8[np.ndarray, "n size size 3"]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            resized = _rgb(image).resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(resized, dtype=np.uint8)
-    except (*unreadable, Image.DecompressionBombError) as error:
+        return np.empty((count, size, size, 3), dtype=np.uint8)
+    except MemoryError as error:
+        taken = count * size * size * 3 / 2**30
         raise DataError(
-            f"{path}",
-            f"cannot be read as an image: {type(error).__name__}",
-            "repair or remove it (names with a leading dot are left out)",
+            f"image_size = {size}",
+            f"{count:,} images take {taken:,.1f} GiB of memory, more than there is",
+            "lower image_size, or use a machine with more memory",
         ) from error
 
 
-def _rgb(image: Any) -> Any:
-    if image.mode.startswith("I"):
-        # Pillow would cut 16-bit values off at 255 instead of scaling them.
-        from PIL import Image
-
-        scaled = np.asarray(image, dtype=np.float64) * (255 / 65535)
-        image = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
-
-
-def _bytes(root: Path, file: ImageFile) -> bytes:
-    path = root / file.path
+@contextmanager
+def _reading(path: Path) -> Iterator[io.BufferedReader]:
+    """The file, opened so that nothing blocks, not even what took its place meanwhile."""
     try:
-        return path.read_bytes()
+        _regular(path)
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(number, "rb") as opened:
+            mode = os.fstat(number).st_mode
+            if not stat.S_ISREG(mode):
+                raise _error(str(path), f"is {_kind(mode)}, not a file", "remove it")
+            yield opened
     except OSError as error:
-        raise DataError(
-            f"{path}", f"cannot be read: {error.strerror or error}", "check the file"
-        ) from error
+        reason = f"cannot be read: {error.strerror or error}"
+        raise _error(str(path), reason, "check the file") from error
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _all_of(work: Callable[[Any], T], items: list[Any], done: str) -> list[T]:
+    """`work` of every item; all that is wrong with them in one error."""
 
-
-def in_threads(work: Callable[[Any], T], items: list[Any], done: str) -> Iterator[T]:
-    """`work` of every item, in order; long work says how far it is on standard error."""
-    said = time.monotonic()
-    with ThreadPoolExecutor() as pool:
+    def tried(item: Any) -> T | DataError:
         try:
-            for number, result in enumerate(pool.map(work, items), 1):
-                if time.monotonic() - said > _PROGRESS_SECONDS:
-                    said = time.monotonic()
-                    sys.stderr.write(f"images: {done} {number:,} of {len(items):,} files\n")
-                yield result
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            return work(item)
+        except DataError as error:
+            return error
+
+    problems, results = Problems(f"{len(items):,} images"), []
+    for result in in_threads(tried, items, done):
+        if isinstance(result, DataError):
+            problems.add(result)
+        else:
+            results.append(result)
+    problems.raise_any()
+    return results

@@ -10,14 +10,14 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import register
-from unlearn_ray.core.schema import PositiveInt, schema
-from unlearn_ray.data.base import Captions, DatasetInfo, ImageData
+from unlearn_ray.core.schema import schema
+from unlearn_ray.data.base import Captions, DatasetInfo, ImageData, ImageSize
 from unlearn_ray.data.caption_files import list_captioned, read_captions
 from unlearn_ray.data.folder_dataset import FileDataset
 from unlearn_ray.data.image_files import ImageFile, Listing
@@ -44,7 +44,7 @@ class CocoCaptions(FileDataset):
 
     Every image has one or more captions; spaces and line breaks in a row count as one space.
     Images are of no classes, so forget sets are drawn at random or named one by one, and what
-    needs labels is refused. They are stretched to image_size x image_size, as by `image_folder`.
+    needs labels is refused. They are decoded and resized as by `image_folder`.
     A sample's id is its file's position among the sorted file names of train_captions;
     `train_files.txt` beside the decoded arrays lists them, and the forget set `ids` takes either.
 
@@ -55,11 +55,13 @@ class CocoCaptions(FileDataset):
         image_size: height and width of the decoded images.
     """
 
+    revision: ClassVar[int] = 2
+
     train_captions: str
     test_captions: str
     train_images: str
     test_images: str | None = None
-    image_size: PositiveInt = 224
+    image_size: ImageSize = 224
 
     def identity(self) -> dict[str, Any]:
         """What images and captions hold, wherever they lie."""
@@ -76,10 +78,6 @@ class CocoCaptions(FileDataset):
     @property
     def _root(self) -> Path:
         return Path("/")
-
-    @property
-    def _size(self) -> int:
-        return self.image_size
 
     @cached_property
     def _contents(self) -> _Contents:

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from unlearn_ray.core.registry import register
-from unlearn_ray.core.schema import PositiveInt, schema
-from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData
+from unlearn_ray.core.schema import schema
+from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData, ImageSize
 
 _TRAIN_SIZE, _TEST_SIZE, _CLASSES = 1437, 360, 10
 _LARGEST_VALUE = 16
@@ -27,7 +27,7 @@ class Digits(Dataset):
         image_size: the images are resized to this (bilinear); gray stands in all 3 channels.
     """
 
-    image_size: PositiveInt = 16
+    image_size: ImageSize = 16
 
     def info(self) -> DatasetInfo:
         """Known without reading anything."""

@@ -8,9 +8,11 @@ each class is divided instead, as "Contrastive Unlearning" (2401.10458) does by 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.data.base import ImageSize, Resize
 from unlearn_ray.data.folder_dataset import FolderDataset
 from unlearn_ray.data.image_files import Listing, list_class_folders
 from unlearn_ray.data.split_files import SPLIT_FILES, list_split_files
@@ -31,12 +33,16 @@ class MiniImageNet(FolderDataset):
 
     A sample's name, for the forget set `ids`, is CLASS/FILE. The paper does not say how many
     images of a class it trains on; the 500 are the usual number, and MLclf's example takes 360.
+    Images are stretched by default, as those are that MLclf and the few-shot codes share.
 
     Attributes:
         train_per_class: images of a class to train on, where split files list them.
     """
 
-    image_size: PositiveInt = 84
+    revision: ClassVar[int] = 2
+
+    image_size: ImageSize = 84
+    resize: Resize = "stretch"
     train_per_class: PositiveInt = 500
 
     def listed(self, root: Path) -> Listing:

@@ -1,0 +1,215 @@
+"""One image file, decoded as a viewer shows it: upright, its first frame, in sRGB, on white."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from unlearn_ray.core.errors import DataError
+from unlearn_ray.data.base import Resize
+from unlearn_ray.data.image_colours import (
+    Refused,
+    averageable,
+    check_colours,
+    shown,
+    transparent_level,
+)
+from unlearn_ray.data.problems import shown_name
+
+Box = tuple[float, float, float, float]
+
+# Of these it is tested what comes out; Pillow reads others, some with programs of their own.
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP",
+)  # fmt: skip
+# What all images that are decoded at once may take together.
+MEMORY = 1 << 30
+
+_SMALLER = "scale it down: it is resized to image_size anyway"
+_REPAIR = "repair or remove it (names with a leading dot are left out)"
+_CONVERT = "convert it to PNG or JPEG"
+
+# Bytes a pixel that decoders take beside the image, at most; measured.
+_DECODERS = {"AVIF": 10, "GIF": 1, "JPEG2000": 16, "WEBP": 13}
+_PROGRESSIVE_JPEG, _TURNED_TIFF = 6, 4
+# Bytes a pixel of an image and of what is made of it until it is resized.
+_MODES = {
+    "RGBA": 8,
+    "1": 2, "L": 1, "P": 5, "RGB": 4, "I": 5, "F": 5,
+    "I;16": 3, "I;16B": 3, "I;16L": 3, "I;16N": 3,
+}  # fmt: skip
+_OTHER_MODES = 12
+_ORIENTATION = ExifTags.Base.Orientation
+
+_MIRRORED_COLUMNS, _MIRRORED_ROWS, _ON_ITS_SIDE = {2, 3, 6, 7}, {3, 4, 7, 8}, {5, 6, 7, 8}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow says on standard error what it meets in an image; here it is decoded, or refused by name.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+def memory_needed(file: BinaryIO, path: Path, length: int) -> int:
+    """Bytes that decoding takes, at most; from the header alone.
+
+    Args:
+        file: the image, readable and seekable.
+        path: for the error.
+        length: of the file in bytes.
+
+    Raises:
+        DataError: it is not an image of a format and mode that are decoded, or takes more than
+            `MEMORY`.
+    """
+    with _errors_of(path), _opened(file) as image:
+        check_colours(image)
+        width, height = image.size
+        needed = length + width * height * _bytes_a_pixel(image)
+        if needed > MEMORY:
+            raise Refused(
+                f"has {width:,} x {height:,} pixels, and decoding them takes about "
+                f"{needed / 2**30:.1f} GiB of memory, more than the {MEMORY / 2**30:g} GiB allowed",
+                _SMALLER,
+            )
+        return needed
+
+
+def _bytes_a_pixel(image: Image.Image) -> int:
+    extra = _DECODERS.get(image.format or "", 0)
+    if image.info.get("progressive"):
+        extra = _PROGRESSIVE_JPEG
+    if image.format == "TIFF" and image.tag_v2.get(_ORIENTATION, 1) != 1:  # type: ignore[attr-defined]
+        extra = _TURNED_TIFF
+    if "transparency" in image.info:
+        return extra + _OTHER_MODES
+    return extra + _MODES.get(image.mode, _OTHER_MODES)
+
+
+def decode_image(
+    data: bytes, path: Path, size: int, resize: Resize
+) -> UInt8[np.ndarray, "size size 3"]:
+    """One image as RGB of size x size, bilinear, smoothed where it shrinks.
+
+    Args:
+        data: the file's bytes.
+        path: for the error.
+        size: height and width of what comes out.
+        resize: crop: the shorter side becomes `size`, and of the longer one the middle is kept
+            (torchvision's Resize and CenterCrop); stretch: both sides become `size`.
+
+    Raises:
+        DataError: it cannot be decoded, or there is no picture that all would agree on.
+    """
+    with _errors_of(path), _opened(io.BytesIO(data)) as image:
+        check_colours(image)
+        transparent_level(image)
+        image.load()
+        turned, profile = _orientation(image), image.info.get("icc_profile")
+        sides = image.size[::-1] if turned in _ON_ITS_SIDE else image.size
+        whole = (0.0, 0.0, float(sides[0]), float(sides[1]))
+        box = _middle(*sides, size) if resize == "crop" else whole
+        small = averageable(image).resize(
+            (size, size), Image.Resampling.BILINEAR, box=_as_stored(box, sides, turned)
+        )
+        if turned in _UPRIGHT:
+            small = small.transpose(_UPRIGHT[turned])
+        return shown(small, profile)
+
+
+def _middle(width: int, height: int, size: int) -> Box:
+    """What of an image becomes the centre crop."""
+    short = min(width, height)
+    wide, high = size * width // short, size * height // short
+    left, top = round((wide - size) / 2), round((high - size) / 2)
+    return (
+        left * width / wide,
+        top * height / high,
+        min((left + size) * width / wide, width),
+        min((top + size) * height / high, height),
+    )
+
+
+def _as_stored(box: Box, sides: tuple[int, int], turned: int) -> Box:
+    """Where a box of the upright image lies in the image as stored."""
+    (width, height), (left, top, right, bottom) = sides, box
+    if turned in _MIRRORED_COLUMNS:
+        left, right = width - right, width - left
+    if turned in _MIRRORED_ROWS:
+        top, bottom = height - bottom, height - top
+    return (top, left, bottom, right) if turned in _ON_ITS_SIDE else (left, top, right, bottom)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 to 8; Pillow has turned TIFF images already, and says 1 then."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        # Viewers show an image whose EXIF data are damaged as it is stored.
+        return 1
+    return found if found in _UPRIGHT else 1
+
+
+@contextmanager
+def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise Refused(*_unidentified(file)) from None
+    with image:
+        yield image
+
+
+def _unidentified(file: BinaryIO) -> tuple[str, str]:
+    """Reason and remedy of what could not be opened."""
+    file.seek(0)
+    beginning = file.read(16)
+    for kind in FORMATS:
+        accepts = Image.OPEN[kind][1]
+        if accepts and accepts(beginning) is True:
+            what = f"it is {kind}, but damaged or of a kind that is not read"
+            return f"cannot be read as an image: {what}", "repair it, or save it as an 8-bit PNG"
+    try:
+        with Image.open(file) as image:
+            return f"is in the format {image.format}, which is not read", _CONVERT
+    except Exception:
+        # Whatever it is, nothing here can read it.
+        return "cannot be read as an image: of no known format", _REPAIR
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Refused as error:
+        raise DataError(shown_name(str(path)), error.reason, error.remedy) from error
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        count = f"{int(pixels.group()):,}" if pixels else "too many"
+        reason = f"has {count} pixels, which are more than can be decoded"
+        raise DataError(shown_name(str(path)), reason, _SMALLER) from error
+    except DataError:
+        raise
+    except Exception as error:
+        # Pillow's readers raise whatever their parsing runs into.
+        said = str(error).partition("\n")[0][:100]
+        reason = f"cannot be read as an image: {type(error).__name__}"
+        reason += f" ({said})" if said.isprintable() and said else ""
+        raise DataError(shown_name(str(path)), reason, _REPAIR) from error

@@ -1,0 +1,53 @@
+"""Work on many files in threads, within a bound of memory."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_PROGRESS_SECONDS = 5.0
+
+
+class Memory:
+    """What threads may take together; who asks for more than is left waits."""
+
+    def __init__(self, bytes_in_all: int) -> None:
+        self._all = bytes_in_all
+        self._left = bytes_in_all
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, wanted: int) -> Iterator[None]:
+        """Take some, and give it back; more than all is all."""
+        wanted = min(wanted, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: wanted <= self._left)
+            self._left -= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += wanted
+                self._changed.notify_all()
+
+
+def in_threads(work: Callable[[Any], T], items: list[Any], done: str) -> Iterator[T]:
+    """`work` of every item, in order; long work says how far it is on standard error."""
+    said = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        try:
+            for number, result in enumerate(pool.map(work, items), 1):
+                if time.monotonic() - said > _PROGRESS_SECONDS:
+                    said = time.monotonic()
+                    sys.stderr.write(f"images: {done} {number:,} of {len(items):,} files\n")
+                yield result
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
