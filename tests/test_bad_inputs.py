@@ -22,6 +22,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.s3_server import S3Server
 from tests.tiny import SWEEP
@@ -305,8 +306,6 @@ def test_a_dataset_that_cannot_be_downloaded(
 
 @pytest.fixture
 def images(place: Place) -> Path:
-    from PIL import Image
-
     folder = place.folder / "images"
     noise = np.random.RandomState(0)
     for part, count in (("train", 20), ("test", 4)):
@@ -332,6 +331,30 @@ def test_an_image_that_cannot_be_read(
     said = refused(*given)
     assert f"{damaged}: cannot be read as an image" in said
     assert "repair or remove it" in said
+
+
+def test_files_that_are_no_images(place: Place, images: Path, refused: Refused) -> None:
+    given = ("plan", str(place.file), "--store", str(place.store))
+    odd = images / "train" / "dog" / "odd.png"
+    os.mkfifo(odd)
+    assert f"{odd}: is a pipe, not a file; remove it" in refused(*given)
+    odd.unlink()
+    odd.symlink_to("/dev/zero")
+    assert f"{odd}: is a device, not a file; remove it" in refused(*given)
+    odd.unlink()
+    odd.write_bytes(b"DDS " + bytes(200))
+    assert f"{odd}: cannot be read as an image: of no known format" in refused(*given)
+    Image.new("1", (20_000, 9_000)).save(odd)
+    assert f"{odd}: has 180,000,000 pixels, which are more than can be decoded" in refused(*given)
+    odd.unlink()
+    named = os.path.join(os.fsencode(odd.parent), b"\xff.png")
+    shutil.copy(images / "train" / "dog" / "3.png", named)
+    assert rf"{odd.parent}/\xff.png: its name is not UTF-8" in refused(*given)
+    os.unlink(named)
+    place.write(place.file.read_text().replace("image_size: 8", "image_size: 80000"))
+    assert "image_size = 80000" in refused(*given)
+    place.write(place.file.read_text().replace("image_size: 80000", "resize: squeeze"))
+    assert "resize = squeeze" in refused(*given)
 
 
 def test_a_folder_without_images(place: Place, images: Path, refused: Refused) -> None:

