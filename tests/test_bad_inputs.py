@@ -135,7 +135,7 @@ IN_THE_FILE = {
     "class that does not exist": (
         "{random: {fraction: 0.1}}",
         "{classes: {classes: [3, eleven]}}",
-        "classes = 'eleven': the dataset has no such class; known are 0, 1, 2",
+        "classes = eleven: the dataset has no class of this name; known are 0, 1, 2",
     ),
     "unknown method": (
         "finetune:",
@@ -218,10 +218,11 @@ def test_ids_that_are_none(place: Place, refused: Refused) -> None:
     ids = place.folder / "ids.txt"
     place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
     for text, message in {
-        "3\n1437\n": f"{ids}:2: 1437: the training set has 1,437 samples; give ids from 0 to 1436",
-        "3\n-1\n": f"{ids}:2: -1: the training set has 1,437 samples",
-        "3\nthree\n": f"{ids}:2: three: neither a sample id nor the name of a training file",
-        "# none\n": "names no sample; write one sample id per line",
+        "3\n1437\n": f"file = {ids}: 1 of 2 lines do not name one training sample: line 2: '1437';"
+        " write positions in the training set, from 0 to 1436",
+        "-1\n3\nthree\n": "2 of 3 lines do not name one training sample: line 1: '-1', line 3: "
+        "'three'; write",
+        "# none\n": "names no sample; write positions in the training set",
         "".join(f"{number}\n" for number in range(1437)): "leaves nothing to retain",
     }.items():
         ids.write_text(text)
@@ -231,13 +232,13 @@ def test_ids_that_are_none(place: Place, refused: Refused) -> None:
 
 
 def test_ids_that_no_model_was_trained_on(place: Place, refused: Refused) -> None:
-    """Only the labels could tell for other forget sets, so a run looks before it trains."""
     validation = np.random.RandomState(1).permutation(1437)[:718]
     ids = place.folder / "ids.txt"
     ids.write_text(f"{validation[0]}\n{validation[5]}\n")
     place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
-    said = refused(str(place.file), "--store", str(place.store))
-    assert "forget_set ids: none of its samples was trained on under seed 1" in said
+    for command in ((), ("plan",)):
+        said = refused(*command, str(place.file), "--store", str(place.store))
+        assert "forget_set ids: none of its samples was trained on under seed 1" in said
 
 
 def test_no_sweep_file(place: Place, refused: Refused) -> None:
@@ -465,7 +466,10 @@ def test_metrics_of_pairs_by_a_family_that_reads_no_captions(
     capfd.readouterr()
     chosen = "metrics=[emia_efficacy, {pair_alignment_matrices: {ids: [3, 20]}}]"
     said = refused(*given, "--set", "family=words", "--set", chosen)
-    assert "pair_alignment_matrices.ids: 20: the training set has 20 samples; give ids" in said
+    assert (
+        "pair_alignment_matrices.ids: 1 of 2 ids do not name one training sample: '3'; write "
+        "an image's id or file name"
+    ) in said
     named = "name metrics among "
     for family, offered in (("words", True), ("simclr", False)):
         said = refused(*given, "--set", f"family={family}", "--set", "metrics=[test_accuracy]")
@@ -485,13 +489,13 @@ def test_captions_that_do_not_fit_their_images(
         return refused(*given)
 
     first, *others = content["annotations"]
-    assert f"{path}: annotations[0]: the caption of 019.jpg is empty; write one" in said(
+    assert f"{path}: empty captions, 1 in all: of 019.jpg (annotations[0]); write them" in said(
         annotations=[{**first, "caption": " "}, *others]
     )
-    assert f"{path}: 019.jpg has no caption; write one, or remove it" in said(
+    assert f"{path}: images without a caption, 1 in all: 019.jpg; write one, or remove" in said(
         annotations=others[1:]
     )
-    assert "annotations[0]: no image has the id 99; list the image" in said(
+    assert "captions of no image, 1 in all: the id 99 of annotations[0]; list the images" in said(
         annotations=[{**first, "image_id": 99}, *others]
     )
     path.write_text(json.dumps(content)[:100])
@@ -499,9 +503,14 @@ def test_captions_that_do_not_fit_their_images(
     path.write_text(json.dumps(content))
     missing = Path(photos["train_images"]) / "005.jpg"
     missing.unlink()
-    assert f"{missing}: listed in {path}, but No such file or directory; put it" in refused(*given)
+    assert (
+        f"train_images = {missing.parent}: 1 of the 20 images of {path} cannot be read: {missing} "
+        "(No such file or directory); put them there"
+    ) in refused(*given)
     path.unlink()
-    assert f"{path}: cannot be read: No such file or directory; check the path" in refused(*given)
+    assert (
+        f"train_captions = {path}: cannot be read: No such file or directory; check the path"
+    ) in refused(*given)
 
 
 @pytest.mark.usefixtures("words")

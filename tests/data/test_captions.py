@@ -122,10 +122,38 @@ def test_one_folder_may_have_both_sets(files: dict[str, str], tmp_path: Path) ->
 
 
 def test_an_erasure_request_names_pictures(files: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "request.txt").write_text("004.jpg\n1\n")
+    """By COCO's own ids, which begin at 7 here, or by file names; never by position."""
+    info = CocoCaptions(**files).info()
+    content = json.loads(Path(files["train_captions"]).read_text())
+    ids = {image["file_name"]: image["id"] for image in content["images"]}
+    assert info.sample_ids == tuple(str(ids[name]) for name in info.sample_names)
+    (tmp_path / "request.txt").write_text(f"004.jpg\n{ids['001.jpg']}\n{ids['004.jpg']}\n")
     forget_set = Ids(file=str(tmp_path / "request.txt"))
-    forget_set.check(CocoCaptions(**files).info(), 0)
+    forget_set.check(info, 0)
     assert forget_set.named_ids().tolist() == [1, 4]
+    (tmp_path / "request.txt").write_text("1\n2\n")
+    with pytest.raises(
+        DataError, match=r"2 of 2 lines do not name .*'1', line 2: '2'; write an im"
+    ):
+        Ids(file=str(tmp_path / "request.txt")).check(info, 0)
+
+
+def test_image_ids_are_no_positions(tmp_path: Path) -> None:
+    """Images 1 and 2 of COCO's, which stand at 0 and 1 among the file names."""
+    files = coco_files(tmp_path / "photos", {"train": 6, "test": 3})
+    path = Path(files["train_captions"])
+    content = json.loads(path.read_text())
+    numbers = {image["id"]: 1 + int(image["file_name"][:3]) for image in content["images"]}
+    for image in content["images"]:
+        image["id"] = numbers[image["id"]]
+    for annotation in content["annotations"]:
+        annotation["image_id"] = numbers[annotation["image_id"]]
+    path.write_text(json.dumps(content))
+    (tmp_path / "request.txt").write_bytes(b"\xef\xbb\xbf1\n2\n")
+    forget_set = Ids(file=str(tmp_path / "request.txt"))
+    info = CocoCaptions(**files).info()
+    forget_set.check(info, 0)
+    assert [info.sample_names[n] for n in forget_set.named_ids()] == ["000.jpg", "001.jpg"]
 
 
 def test_no_class_can_be_forgotten(files: dict[str, str]) -> None:
@@ -145,24 +173,48 @@ def remove_captions(content: dict[str, Any]) -> None:
 IN_THE_CAPTIONS: dict[str, tuple[Damage, str]] = {
     "image without caption": (
         remove_captions,
-        r"train.json: 003.jpg has no caption; write one, or remove it from the images",
+        r"train.json: images without a caption, 1 in all: 003.jpg; write one, or remove them from",
     ),
     "empty caption": (
         lambda content: content["annotations"][3].update(caption=" \n"),
-        r"train.json: annotations\[3\]: the caption of 004.jpg is empty; write one, or remove it",
+        r"train.json: empty captions, 1 in all: of 004.jpg \(annotations\[3\]\); write them",
+    ),
+    "no caption but empty ones": (
+        lambda content: [annotation.update(caption="") for annotation in content["annotations"]],
+        r"train.json: empty captions, 12 in all: .* and 7 more; write them, or remove them",
+    ),
+    "ids that are one as text": (
+        lambda content: content["images"][1].update(id="7"),
+        r"images\[1\]: the id 7 is given twice; give every image its own",
+    ),
+    "an id that is no number": (
+        lambda content: content["images"][1].update(id=True),
+        r"images\[1\]: has true as id; write",
+    ),
+    "an image under two names": (
+        lambda content: content["images"][1].update(file_name="./005.jpg"),
+        r"listed twice, 1 in all: ./005.jpg \(images\[0\] and images\[1\]\); list each once",
+    ),
+    "a lone surrogate": (
+        lambda content: content["annotations"][0].update(caption="a \ud800 cat"),
+        r"annotations\[0\]: its caption holds a lone surrogate; write it anew",
+    ),
+    "a NUL in a name": (
+        lambda content: content["images"][0].update(file_name="a\0.jpg"),
+        r"images\[0\]: its file_name holds a NUL character; write it anew",
     ),
     "caption of no image": (
         lambda content: content["annotations"][0].update(image_id=99),
-        r"annotations\[0\]: no image has the id 99; list the image, or remove the caption",
+        r"captions of no image, 1 in all: the id 99 of annotations\[0\]; list the images",
     ),
     "image that is not there": (
         lambda content: content["images"][1].update(file_name="gone.jpg"),
-        r"photos/train/gone.jpg: listed in .*train.json, but No such file or directory; put it "
-        r"there, or give another folder as train_images",
+        r"train_images = .*photos/train: 1 of the 6 images of .*train.json cannot be read: .*/"
+        r"gone.jpg \(No such file or directory\); put them there, or give another folder",
     ),
     "image listed twice": (
         lambda content: content["images"][1].update(file_name="000.jpg"),
-        r"train.json: lists 000.jpg twice; list it once",
+        r"train.json: images listed twice, 1 in all: 000.jpg \(images\[1\] and images\[5\]\)",
     ),
     "id given twice": (
         lambda content: content["images"][1].update(id=7),
@@ -207,7 +259,7 @@ def test_bad_captions_are_told_before_any_image_is_read(case: str, files: dict[s
     [
         (b'{"images": [\n{"id": 1,}', r"test.json:2: no JSON: "),
         (b"", r"test.json:1: no JSON: Expecting value; write {\"images\""),
-        (b'{"a": "\xff\xfe"}', r"test.json: no JSON: not UTF-8 text"),
+        (b'{"a": "\xff\xfe"}', r"test.json:1: not UTF-8 text: byte 0xff; save it as UTF-8"),
         (b"[" * 100_000, r"test.json: no captions: "),
         (b'{"images": [{"id": ' + b"1" * 5000 + b"}]}", r"test.json: no captions: "),
         (b"[1, 2]", r"test.json: has no list of images"),

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import tarfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +29,7 @@ from unlearn_ray.data.datasets.cifar100 import Cifar100
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.datasets.image_folder import ImageFolder
 from unlearn_ray.data.datasets.svhn import Svhn
+from unlearn_ray.data.forget_sets.classes import Classes
 from unlearn_ray.data.forget_sets.ids import Ids
 
 # isort: split
@@ -241,11 +243,46 @@ def test_image_folder(images: Path, own_cache: Path) -> None:
     assert listing.read_text().splitlines() == list(info.sample_names)
 
 
-def test_an_erasure_request_names_files(images: Path, tmp_path: Path) -> None:
+def test_an_erasure_request_names_files(images: Path, tmp_path: Path, own_cache: Path) -> None:
     (tmp_path / "request.txt").write_text("dog/1.png\ncat/0.png\n")
     forget_set = Ids(file=str(tmp_path / "request.txt"))
     forget_set.check(ImageFolder(path=str(images)).info(), 0)
     assert forget_set.named_ids().tolist() == [0, 5]
+    odd = 'cat/ #1"\n\u2028.png'
+    (images / "train" / "cat" / "3.png").rename(images / "train" / odd)
+    dataset = ImageFolder(path=str(images))
+    dataset.load(own_cache)
+    (listing,) = own_cache.glob("decoded/*/train_files.txt")
+    (tmp_path / "request.txt").write_text(listing.read_text().splitlines()[0])
+    forget_set = Ids(file=str(tmp_path / "request.txt"))
+    forget_set.check(dataset.info(), 0)
+    assert [dataset.info().sample_names[number] for number in forget_set.named_ids()] == [odd]
+
+
+def test_folders_that_are_numbers(images: Path) -> None:
+    """A position among names sorted as text is not the number that a person reads there."""
+    for part in ("train", "test"):
+        for old, new in {"cat": "11", "dog": "2"}.items():
+            (images / part / old).rename(images / part / new)
+        shutil.copytree(images / part / "2", images / part / "1")
+    dataset = ImageFolder(path=str(images))
+    info = dataset.info()
+    assert info.class_names == ("1", "11", "2")
+    assert dataset.known_labels().tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    for given in ((1,), (2, "1")):
+        forget_set = Classes(classes=given)
+        if 1 in given:
+            with pytest.raises(DataError, match=r'class named "1" .* position 1, named "11"'):
+                forget_set.check(info, 0)
+        else:
+            forget_set.check(info, 0)
+            assert forget_set.named_classes() == (0, 2)
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/images", "a\0b", "a\ud800b"])
+def test_paths_that_no_folder_has(path: str) -> None:
+    with pytest.raises(DataError, match=r"path = .*; give the folder of the images"):
+        ImageFolder(path=path).info()
 
 
 def test_image_folder_is_named_by_its_files(images: Path, tmp_path: Path) -> None:

@@ -171,11 +171,14 @@ def test_a_line_break_in_a_name_breaks_no_message(root: Path) -> None:
 
 
 def test_names_in_other_scripts_are_names(root: Path, own_cache: Path) -> None:
-    Image.new("RGB", (4, 4)).save(root / "train" / "cat" / "größe 猫 🐈\u200d.png")
+    for name in ("größe 猫 🐈.png", "joined\u200d.png"):
+        Image.new("RGB", (4, 4)).save(root / "train" / "cat" / name)
     dataset = ImageFolder(path=str(root), image_size=8)
     dataset.load(own_cache)
     (listing,) = own_cache.glob("decoded/*/train_files.txt")
-    assert "cat/größe 猫 🐈\u200d.png" in listing.read_text(encoding="utf-8").split("\n")
+    lines = listing.read_text(encoding="utf-8").split("\n")
+    assert "cat/größe 猫 🐈.png" in lines
+    assert r'"cat/joined\u200d.png"' in lines  # what nobody could see is spelled out
 
 
 @pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", ".DS_Store", "._0.png", "Icon\r"])

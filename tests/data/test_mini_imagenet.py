@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_split_files_become_a_classification_dataset(
 def test_it_is_84_pixels_and_500_a_class(root: Path) -> None:
     dataset = MiniImageNet(path=str(root))
     assert (dataset.image_size, dataset.train_per_class) == (84, 500)
-    with pytest.raises(DataError, match="class n01 has 5 images, so none is left to test"):
+    with pytest.raises(DataError, match=r"of 6 classes none is left to test: n01 \(5 images\)"):
         dataset.info()
 
 
@@ -100,6 +101,15 @@ def test_samples_and_classes_can_be_named(root: Path, tmp_path: Path) -> None:
     by_name = Classes(classes=("n07",))
     by_name.check(info, 0)
     assert by_name.identity()["labels"] == [5]
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
+def test_split_files_made_elsewhere(root: Path, codec: str) -> None:
+    info = MiniImageNet(path=str(root), train_per_class=3).info()
+    for split in SPLITS:
+        path = root / f"{split}.csv"
+        path.write_bytes(path.read_text().replace("\n", "\r\n").encode(codec))
+    assert MiniImageNet(path=str(root), train_per_class=3).info() == info
 
 
 def test_class_folders_are_taken_as_they_are(tmp_path: Path, own_cache: Path) -> None:
@@ -155,6 +165,34 @@ def nothing_listed(root: Path) -> None:
         write_rows(root / f"{split}.csv", [])
 
 
+def of_two_classes(root: Path) -> None:
+    """One picture would be forgotten as the one and retained as the other."""
+    with (root / "test.csv").open("a") as file:
+        file.write("./n0100000001.png,n04\n")
+
+
+def label_with_blank(root: Path) -> None:
+    """Another class than n04, and no person sees it."""
+    with (root / "test.csv").open("a") as file:
+        file.write("n0400000001.png,n04 \n")
+
+
+def label_with_slash(root: Path) -> None:
+    """Its images would count as those of a class n04."""
+    with (root / "test.csv").open("a") as file:
+        file.write("n0400000001.png,n04/a\n")
+
+
+def all_images_gone(root: Path) -> None:
+    for file in (root / "images").iterdir():
+        file.unlink()
+
+
+def pipe(root: Path) -> None:
+    (root / "val.csv").unlink()
+    os.mkfifo(root / "val.csv")
+
+
 def no_text(root: Path) -> None:
     (root / "train.csv").write_bytes(b"filename,label\n\xff\xfe,n01\n")
 
@@ -168,11 +206,19 @@ def no_folder(root: Path) -> None:
     [
         (no_column, r"val.csv: lacks the columns filename and label; put train.csv"),
         (no_split, r"val.csv: cannot be read: No such file"),
-        (no_image, r"images/n0100000002.png: listed as of class n01, but No such file"),
-        (short_row, r"test.csv:12: lacks a file name or a label"),
-        (listed_twice, r"test.csv: n0100000001.png is listed twice"),
+        (no_image, r"1 listed images .* read: images/n0100000002.png of class n01 \(No such file"),
+        (
+            all_images_gone,
+            r"30 listed images cannot be read: images/n0100000000.png .* 25 more; put",
+        ),
+        (short_row, r"test.csv: 1 rows lack .*: n0100000009.png, '' \(test.csv:12\)"),
+        (listed_twice, r"mini: 1 rows list an image again: n0100000001.png \(test.csv:12\)"),
+        (of_two_classes, r"mini: 1 rows list an image again: ./n0100000001.png \(test.csv:12\)"),
+        (label_with_blank, r"test.csv: 1 rows lack .*: n0400000001.png, 'n04 ' \(test.csv:12\)"),
+        (label_with_slash, r"test.csv: 1 rows lack .*: label n04/a \(test.csv:12\)"),
+        (pipe, r"val.csv: cannot be read: is a pipe"),
         (nothing_listed, r"mini: its split files list no image"),
-        (no_text, r"train.csv: cannot be read: 'utf-8' codec"),
+        (no_text, r"train.csv:2: not UTF-8 text: byte 0xff; save it as UTF-8"),
         (no_folder, r"mini/train: No such file or directory; lay it out as train/CLASS"),
     ],
 )

@@ -16,7 +16,7 @@ from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.errors import DataError, NonFiniteLoss
 from unlearn_ray.core.registry import parts
 from unlearn_ray.data.augmentation import normalise
-from unlearn_ray.data.base import Captions, ImageData, Split
+from unlearn_ray.data.base import Captions, DatasetInfo, ImageData, Split
 from unlearn_ray.engine import embeddings, features
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.evidence import ModelEvidence
@@ -142,7 +142,9 @@ def test_chosen_pairs_are_found_by_their_ids() -> None:
     for part, ids in IDS.items():
         assert watched.evidence.ids(part).tolist() == ids.tolist()  # type: ignore[arg-type]
     chosen = (int(SPLIT.forget[5]), int(SPLIT.retain[3]), int(SPLIT.forget[1]))
-    arrays = PairAlignmentMatrices(ids=chosen).measure(watched.evidence).arrays
+    metric = PairAlignmentMatrices(ids=chosen)
+    metric.check(DatasetInfo(len(IMAGES.train_images), 1, (), 8))
+    arrays = metric.measure(watched.evidence).arrays
     assert arrays["retain_am_after"].shape == (1, 1)
     model = watched.model.eval()
     mean, std = FAMILY.augmentation.mean, FAMILY.augmentation.std

@@ -16,6 +16,7 @@ from torch import Tensor
 from tests.families.naive import cosine
 from tests.toy import END, TwoLayerBackbone, random_batch
 from unlearn_ray.core.errors import ConfigError, DataError
+from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.base import Split
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.engine.compute import Compute
@@ -171,7 +172,7 @@ class TestTokens:
     def test_are_open_clips(self) -> None:
         from unlearn_ray.core.open_clip_import import open_clip
 
-        assert torch.equal(CLIP().tokenise(CAPTIONS), open_clip.tokenize(list(CAPTIONS)))
+        assert torch.equal(CLIP().tokenise(CAPTIONS).long(), open_clip.tokenize(list(CAPTIONS)))
         assert CLIP().tokenise([]).shape == (0, 77)
 
     def test_of_the_longest_caption_fill_the_context(self) -> None:
@@ -182,17 +183,54 @@ class TestTokens:
     @pytest.mark.parametrize(
         ("caption", "reason"),
         [
-            ("", "caption '': is empty; write a caption"),
-            (" \n\t", "is empty"),
-            ("one two three four five six seven eight", "has 8 tokens and two marks; the context"),
-            ("word " * 500, r"word word '\.\.\.: has 500 tokens"),
-            ("a <end_of_text> b", "holds a mark of the tokenizer"),
+            ("", "captions: 1 empty, or nothing that is read: ''; write them, or remove them"),
+            (" \n\t", "1 empty"),
+            (
+                "one two three four five six seven eight",
+                "1 longer than the context of 9 tokens with both marks, the longest has 10: "
+                "'one two three four five six seven eight'; shorten them, raise the family's "
+                "context_length, or set its truncate to true",
+            ),
+            ("word " * 500, r"the longest has 502: 'word word [word ]*\.\.\.'"),
+            ("a <end_of_text> b", "1 with a mark of the tokenizer"),
         ],
     )
     def test_of_what_cannot_be_read_are_refused(self, caption: str, reason: str) -> None:
         with pytest.raises(DataError, match=reason) as caught:
             FAMILY.tokenise(["fine", caption])
-        assert len(str(caught.value)) < 300
+        assert len(str(caught.value)) < 400
+
+    def test_all_that_cannot_be_read_is_told_at_once(self) -> None:
+        long = [f"one two three four five six seven eight {number}" for number in range(500)]
+        with pytest.raises(DataError) as caught:
+            FAMILY.tokenise([*long, "", "fine", "a <start_of_text>"])
+        told = str(caught.value)
+        for count in ("1 empty", "1 with a mark", "500 longer"):
+            assert count in told
+        assert told.count("one two") == 5
+        assert "and 495 more" in told
+        assert len(told) < 1_000
+
+    @pytest.mark.parametrize("context", [1, 2, 3, 9, 77])
+    def test_are_cut_as_open_clip_cuts_them(self, context: int) -> None:
+        from unlearn_ray.core.open_clip_import import open_clip
+
+        captions = [
+            *CAPTIONS,
+            *("word " * count for count in (1, 7, 8, 75, 76, 77, 500)),
+            "ein Bild von einer Katze, 猫 🐈, " * 20,
+        ]
+        cut = replace(FAMILY, context_length=context, truncate=True)
+        rows = cut.tokenise(captions)
+        assert torch.equal(rows.long(), open_clip.tokenize(captions, context_length=context))
+        if context == 77:
+            kept = CLIP().tokenise(["word " * 75])
+            assert torch.equal(rows[len(CAPTIONS) + 3], kept[0])
+        with pytest.raises(DataError, match="1 empty"):
+            cut.tokenise([""])
+
+    def test_that_are_cut_are_another_family(self) -> None:
+        assert content_key(replace(FAMILY, truncate=True)) != content_key(FAMILY)
 
     def test_need_no_network(self) -> None:
         code = (

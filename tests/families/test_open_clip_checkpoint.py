@@ -233,7 +233,7 @@ def unusable(path: Path, what: str) -> None:
     ("what", "reason"),
     [
         ("missing", "cannot be read: No such file or directory; give a .pt"),
-        ("folder", "cannot be read: Is a directory"),
+        ("folder", "cannot be read: is a folder"),
         ("empty", "holds something else than tensors"),
         ("text", "holds something else than tensors"),
         ("code", "holds something else than tensors"),

@@ -13,6 +13,7 @@ from tests.metrics.evidence import SIZES, GivenEvidence, random_evidence
 from tests.metrics.test_attacks import naive_attack
 from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.registry import find, parts
+from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.metrics import pairs as pairs_module
 from unlearn_ray.metrics import retrieval_recall
@@ -121,13 +122,18 @@ def naive_matrix(pairs: Pairs, places: list[int]) -> Tensor:
     return torch.tensor(table, dtype=torch.float64)
 
 
+def looked_up(metric: PairAlignmentMatrices) -> PairAlignmentMatrices:
+    metric.check(DatasetInfo(1_000, 10, ("a", "b"), 8, captioned=True))
+    return metric
+
+
 @pytest.mark.parametrize("sets", [("forget", "retain"), ("retain",)])
 def test_matrices_of_chosen_pairs(sets: tuple[SetName, ...]) -> None:
     before = random_evidence(seed=2)
     evidence = random_evidence(seed=1, before=before)
     forget, retain = (evidence.ids(part).tolist() for part in ("forget", "retain"))
     chosen = (forget[7], retain[88], forget[2], retain[0], forget[22], retain[31])
-    arrays = PairAlignmentMatrices(ids=chosen, sets=sets).measure(evidence).arrays
+    arrays = looked_up(PairAlignmentMatrices(ids=chosen, sets=sets)).measure(evidence).arrays
     assert len(arrays) == 3 * len(sets)
     wanted = {"forget": [7, 2, 22], "retain": [88, 0, 31]}
     for part in sets:
@@ -140,7 +146,7 @@ def test_matrices_of_chosen_pairs(sets: tuple[SetName, ...]) -> None:
 def test_a_set_without_a_chosen_pair_has_no_rows() -> None:
     evidence = random_evidence(before=random_evidence())
     ids = tuple(evidence.ids("forget").tolist()[:2])
-    arrays = PairAlignmentMatrices(ids=ids).measure(evidence).arrays
+    arrays = looked_up(PairAlignmentMatrices(ids=ids)).measure(evidence).arrays
     assert arrays["forget_agm"].shape == (2, 2)
     assert arrays["retain_agm"].shape == (0, 0)
 
@@ -150,8 +156,31 @@ def test_chosen_pairs_that_cannot_be() -> None:
         PairAlignmentMatrices(ids=(1,), sets=("forget", "test"))
     info = CaptionedDigits(image_size=8).info()
     PairAlignmentMatrices(ids=(info.train_size - 1,)).check(info)
-    with pytest.raises(ConfigError, match=f"ids: {info.train_size}: the training set has 1,437"):
-        PairAlignmentMatrices(ids=(3, info.train_size)).check(info)
+    reason = r"ids: 2 of 3 ids do not name one training sample: '1437', '-1'; .* from 0 to 1436"
+    with pytest.raises(ConfigError, match=reason):
+        PairAlignmentMatrices(ids=(3, info.train_size, -1)).check(info)
+    for odd in (True, 2.0, None):
+        with pytest.raises(ValueError, match="valid"):
+            PairAlignmentMatrices(ids=(odd,))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="call check"):
+        PairAlignmentMatrices(ids=(3,)).identity()
+
+
+def test_pairs_are_called_what_the_dataset_calls_them() -> None:
+    names = ("9.jpg", "a.jpg", "b.jpg")
+    info = DatasetInfo(3, 1, (), 8, names, ("1", "7", "2"), captioned=True)
+    by_id, by_name = (
+        PairAlignmentMatrices(ids=(2, 1)),
+        PairAlignmentMatrices(ids=("b.jpg", "9.jpg")),
+    )
+    for metric in (by_id, by_name):
+        metric.check(info)
+    assert by_id.identity() == by_name.identity()
+    assert by_id.identity()["ids"] == [2, 0]
+    with pytest.raises(
+        ConfigError, match=r"1 of 1 ids do not name one training sample: '0'; write"
+    ):
+        PairAlignmentMatrices(ids=(0,)).check(info)
 
 
 def test_matrices_of_forgotten_pairs_alone() -> None:

@@ -537,7 +537,7 @@ BAD = {
         "{classes: {classes: [3, 10]}}",
         "4: forget_set = {classes: {classes: [3, 10]}}",
         "classes = 10: the dataset has 10 classes",
-        "give a label number from 0 to 9",
+        "give a class's name, or a label number from 0 to 9",
     ),
     "more to forget than there is": (
         "{random: {fraction: 0.1}}",
@@ -815,6 +815,15 @@ def test_no_methods(write: Write) -> None:
     text = GOOD[: GOOD.index("methods:")] + "methods: {}\n"
     with pytest.raises(ConfigError, match=r"x.yaml:11: methods: no methods; name some"):
         load_sweep(write(text))
+
+
+def test_an_override_that_may_mean_two_studies(write: Write) -> None:
+    text = NAMED.replace("  again:", "  again.more: {finetune: {epochs: 1}}\n  again:")
+    reason = (
+        r"--set methods.again.more.finetune.epochs=2: may mean methods.again or methods.again.more"
+    )
+    with pytest.raises(ConfigError, match=reason):
+        load_sweep(write(text), ["methods.again.more.finetune.epochs=2"])
 
 
 def test_an_override_is_named_in_its_error(write: Write) -> None:

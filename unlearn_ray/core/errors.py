@@ -10,6 +10,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Of known names; --list has them all.
+_KNOWN_SHOWN = 20
+
 
 class UnlearnRayError(Exception):
     """Root of the tree.
@@ -98,8 +101,36 @@ class NonFiniteLoss(TrialError):
     """The loss or a weight became NaN or infinite."""
 
 
+def shown(text: str, most: int = 80) -> str:
+    """A text that somebody else wrote, as it can stand in a message: short, in one line.
+
+    It is quoted where blanks at its ends or characters that do not print would mislead.
+
+    >>> shown("cat/07.png"), shown("7 "), shown("5\u20286")
+    ('cat/07.png', "'7 '", "'5\\u20286'")
+    """
+    short = text if len(text) <= most else f"{text[: most - 3]}..."
+    return short if short.isprintable() and short == short.strip() != "" else repr(short)
+
+
+def shown_path(path: object) -> str:
+    """A path likewise, which is longer than a name."""
+    return shown(str(path), 400)
+
+
+def listed(items: Iterable[object], most: int = 5) -> str:
+    """The first few of a list, and how many more there are.
+
+    >>> listed(range(7))
+    '0, 1, 2, 3, 4 and 2 more'
+    """
+    each = [*items]
+    first = ", ".join(str(item) for item in each[:most])
+    return f"{first} and {len(each) - most:,} more" if len(each) > most else first
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A remedy that names the closest of `known`, or lists them all.
+    """A remedy that names the closest of `known`, or lists them: the first of many.
 
     >>> did_you_mean("lerning_rate", ["learning_rate", "epochs"])
     'did you mean learning_rate?'
@@ -107,8 +138,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = closest(word, known)
     if close is not None:
-        return f"did you mean {close}?"
-    return f"known are {', '.join(known)}" if known else "there are none"
+        return f"did you mean {shown(close)}?"
+    return f"known are {listed(map(shown, known), _KNOWN_SHOWN)}" if known else "there are none"
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

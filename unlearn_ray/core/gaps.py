@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
-from unlearn_ray.core.errors import UnlearnRayError
+from unlearn_ray.core.errors import UnlearnRayError, listed
 
 # To be raised when a trial's score changes: what was searched before then no longer counts.
 REVISION = 1
@@ -28,7 +28,7 @@ def gaps(values: Mapping[str, float], reference: Mapping[str, float]) -> dict[st
     missing = sorted(set(values) - set(reference))
     if missing:
         raise UnlearnRayError(
-            f"retrained model's {', '.join(missing)}",
+            f"retrained model's {listed(missing)}",
             "not measured, so there is no gap",
             "evaluate the retrained model with the same metrics",
         )

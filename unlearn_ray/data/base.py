@@ -37,7 +37,9 @@ class DatasetInfo:
             every label is 0.
         image_size: height and width in pixels.
         sample_names: of the training images, in the order of their ids; empty if they have
-            none but their id.
+            none. Where they have, a person names a sample by it and never by its place.
+        sample_ids: what the dataset itself numbers the training images by, likewise, as text:
+            COCO's image ids.
         captioned: whether every image has captions.
     """
 
@@ -46,6 +48,7 @@ class DatasetInfo:
     class_names: tuple[str, ...]
     image_size: int
     sample_names: tuple[str, ...] = ()
+    sample_ids: tuple[str, ...] = ()
     captioned: bool = False
 
 
@@ -94,6 +97,10 @@ class Dataset(Part):
         """
         raise NotImplementedError
 
+    def known_labels(self) -> Int64[np.ndarray, " train"] | None:
+        """Labels of the training set, where they are known without decoding it."""
+        return None
+
     def prompts(self) -> Captions:
         """What a model that reads captions tells each class by, in the order of the classes."""
         return prompts_of(self.info().class_names, TEMPLATES)
@@ -121,10 +128,12 @@ class ForgetSet(Part):
 
     Class attributes:
         whole_classes: whether no sample of a forgotten one's class is retained, by definition.
+        reads_labels: whether `select` looks at labels.
     """
 
     kind: ClassVar[str] = "forget_set"
     whole_classes: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
     room: ClassVar[str] = "unlearn_ray.data.forget_sets"
 
     def check(self, info: DatasetInfo, validation_size: int) -> None:
@@ -153,6 +162,10 @@ class ForgetSet(Part):
     def named_ids(self) -> Int64[np.ndarray, " k"] | None:
         """The ids that a person named one by one; None if the forget set follows a rule."""
         return None
+
+    def named_classes(self) -> tuple[int, ...]:
+        """The labels of the classes that a person named; none if it was something else."""
+        return ()
 
 
 @dataclass(frozen=True)

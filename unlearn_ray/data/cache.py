@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from jaxtyping import Int64
 
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import content_key
@@ -50,7 +51,7 @@ def decoded(
     Raises:
         DataError: the cache cannot be written, or what it holds was damaged.
     """
-    folder = cache / "decoded" / content_key({"revision": _REVISION, **identity})
+    folder = _folder(cache, identity)
     if not folder.is_dir():
         with writing(cache):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,16 @@ def decoded(
                 if not folder.is_dir():
                     _write(folder, decode(), texts())
     return _opened(folder)
+
+
+def decoded_labels(cache: Path, identity: Mapping[str, Any]) -> Int64[np.ndarray, " train"] | None:
+    """The training labels of what was decoded already; None if it was not."""
+    folder = _folder(cache, identity)
+    return _opened(folder).train_labels if folder.is_dir() else None
+
+
+def _folder(cache: Path, identity: Mapping[str, Any]) -> Path:
+    return cache / "decoded" / content_key({"revision": _REVISION, **identity})
 
 
 @contextmanager

@@ -4,61 +4,91 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.errors import DataError, listed, shown, shown_path
+from unlearn_ray.core.text_files import read_text
 from unlearn_ray.data.image_files import ImageFile
 
 _LAYOUT = (
     'write {"images": [{"id": 1, "file_name": "a.jpg"}, ...], '
     '"annotations": [{"image_id": 1, "caption": "a cat"}, ...]}, as COCO does'
 )
+# COCO's own training captions have 92 MB.
+_MOST_BYTES = 1 << 30
 
 
-def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
-    """The captions of every image by its file name, sorted by that; each image's in file order.
+@dataclass(frozen=True)
+class Captioned:
+    """What a captions' file says of one image.
+
+    Attributes:
+        number: its id, as text.
+        captions: in the order of the file.
+    """
+
+    number: str
+    captions: tuple[str, ...]
+
+
+def read_captions(path: str, field: str) -> dict[str, Captioned]:
+    """The captions of every image by its file name, sorted by that.
+
+    Args:
+        path: of the file.
+        field: that names it.
 
     Raises:
         DataError: the file is missing or malformed, a caption is empty or of no image, an image
             is listed twice or has no caption.
     """
-    content = _content(path)
-    names: dict[Any, str] = {}
-    for entry, image in _entries(path, content, "images"):
-        number, name = _value(entry, image, "id", (int, str)), _value(entry, image, "file_name")
-        if number in names:
-            raise DataError(entry, f"the id {number} is given twice", "give every image its own")
-        names[number] = name
-    found: dict[str, list[str]] = {name: [] for name in sorted(names.values())}
-    if len(found) < len(names):
-        ((twice, _),) = Counter(names.values()).most_common(1)
-        raise DataError(
-            f"{path}", f"lists {twice} twice", "list it once; it may have any number of captions"
-        )
-    for entry, annotation in _entries(path, content, "annotations"):
-        number = _value(entry, annotation, "image_id", (int, str))
+    content = _content(path, field)
+    names = _names(path, content)
+    found: dict[str, list[str]] = {number: [] for number in names}
+    empty: list[str] = []
+    foreign: list[str] = []
+    for place, entry, annotation in _entries(path, content, "annotations"):
+        number = _number(place, annotation, "image_id")
+        text = _text(place, annotation, "caption")
         if number not in names:
-            raise DataError(
-                entry, f"no image has the id {number}", "list the image, or remove the caption"
-            )
-        caption = " ".join(_value(entry, annotation, "caption").split())
+            foreign.append(f"the id {shown(number)} of {entry}")
+            continue
+        caption = " ".join(text.split())
         if not caption:
-            raise DataError(
-                entry, f"the caption of {names[number]} is empty", "write one, or remove it"
-            )
-        found[names[number]].append(caption)
-    for name, captions in found.items():
-        if not captions:
-            raise DataError(
-                f"{path}", f"{name} has no caption", "write one, or remove it from the images"
-            )
-    return {name: tuple(captions) for name, captions in found.items()}
+            empty.append(f"of {shown(names[number])} ({entry})")
+        found[number].append(caption)
+    without = [shown(names[number]) for number, captions in found.items() if not captions]
+    _refuse(path, "captions of no image", foreign, "list the images, or remove the captions")
+    _refuse(path, "empty captions", empty, "write them, or remove them")
+    _refuse(path, "images without a caption", without, "write one, or remove them from the images")
+    by_name = sorted((name, number) for number, name in names.items())
+    return {name: Captioned(number, tuple(found[number])) for name, number in by_name}
 
 
-def list_captioned(part: str, folder: Path, names: Iterable[str], where: Path) -> list[ImageFile]:
+def _names(path: str, content: Any) -> dict[str, str]:
+    """The file name of every image by its id."""
+    names: dict[str, str] = {}
+    places: dict[str, str] = {}
+    twice: list[str] = []
+    for place, entry, image in _entries(path, content, "images"):
+        number, name = _number(place, image, "id"), _text(place, image, "file_name")
+        if number in names:
+            raise DataError(
+                place, f"the id {shown(number)} is given twice", "give every image its own"
+            )
+        names[number] = name
+        # `a.jpg` and `./a.jpg` are one picture: it would be forgotten and retained at once.
+        first = places.setdefault(os.path.normpath(name), entry)
+        if first != entry:
+            twice.append(f"{shown(name)} ({first} and {entry})")
+    _refuse(path, "images listed twice", twice, "list each once; it may have many captions")
+    return names
+
+
+def list_captioned(part: str, folder: Path, names: Sequence[str], where: str) -> list[ImageFile]:
     """The files of images that captions were read of.
 
     Args:
@@ -68,49 +98,74 @@ def list_captioned(part: str, folder: Path, names: Iterable[str], where: Path) -
         where: the captions, for the error.
 
     Raises:
-        DataError: an image is missing.
+        DataError: images are missing.
     """
     files = []
+    missing: list[str] = []
     for name in names:
         path = folder / name
         try:
             status = os.stat(path)
         except OSError as error:
-            raise DataError(
-                f"{path}",
-                f"listed in {where}, but {error.strerror or error}",
-                f"put it there, or give another folder as {part}_images",
-            ) from error
+            missing.append(f"{shown_path(path)} ({error.strerror or error})")
+            continue
         files.append(ImageFile(part, name, str(path), status.st_size, status.st_mtime_ns))
+    if missing:
+        raise DataError(
+            f"{part}_images = {shown_path(folder)}",
+            f"{len(missing):,} of the {len(names):,} images of {shown_path(where)} cannot be read: "
+            f"{listed(missing)}",
+            f"put them there, or give another folder as {part}_images",
+        )
     return files
 
 
-def _content(path: Path) -> Any:
+def _content(path: str, field: str) -> Any:
+    text = read_text(path, field, "check the path", _MOST_BYTES)
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}", f"no JSON: {error.msg}", _LAYOUT) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}", "no JSON: not UTF-8 text", _LAYOUT) from error
+        reason = f"no JSON: {error.msg}"
+        raise DataError(f"{shown_path(path)}:{error.lineno}", reason, _LAYOUT) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}", f"no captions: {error}", _LAYOUT) from error
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror or error}"
-        raise DataError(f"{path}", reason, "check the path") from error
+        raise DataError(shown_path(path), f"no captions: {error}", _LAYOUT) from error
 
 
-def _entries(path: Path, content: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every entry of one of the file's lists, with what an error calls it."""
+def _entries(path: str, content: Any, name: str) -> Iterator[tuple[str, str, Any]]:
+    """Every entry of one of the file's lists, with what an error calls it: long and short."""
     entries = content.get(name) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise DataError(f"{path}", f"has no list of {name}", _LAYOUT)
+        raise DataError(shown_path(path), f"has no list of {name}", _LAYOUT)
     for place, entry in enumerate(entries):
-        yield f"{path}: {name}[{place}]", entry
+        short = f"{name}[{place}]"
+        yield f"{shown_path(path)}: {short}", short, entry
 
 
-def _value(where: str, entry: Any, name: str, kinds: type | tuple[type, ...] = str) -> Any:
+def _number(where: str, entry: Any, name: str) -> str:
+    """An id: a whole number or a text, and as text one of both."""
+    return str(_value(where, entry, name, (int, str)))
+
+
+def _text(where: str, entry: Any, name: str) -> str:
+    text: str = _value(where, entry, name, (str,))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError(where, f"its {name} holds a lone surrogate", "write it anew") from None
+    if "\0" in text:
+        raise DataError(where, f"its {name} holds a NUL character", "write it anew")
+    return text
+
+
+def _value(where: str, entry: Any, name: str, kinds: tuple[type, ...]) -> Any:
     value = entry.get(name) if isinstance(entry, dict) else None
-    if not isinstance(value, kinds):
-        what = "lacks" if value is None else f"has {value!r} as"
+    # To Python, true is a whole number.
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        what = "lacks" if value is None else f"has {shown(json.dumps(value))} as"
         raise DataError(where, f"{what} {name}", _LAYOUT)
     return value
+
+
+def _refuse(path: str, what: str, found: Sequence[str], remedy: str) -> None:
+    if found:
+        raise DataError(shown_path(path), f"{what}, {len(found):,} in all: {listed(found)}", remedy)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Int64
 
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.schema import schema
+from unlearn_ray.core.text_files import expanded
 from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData
-from unlearn_ray.data.cache import decoded
+from unlearn_ray.data.cache import cache_folder, decoded, decoded_labels
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,16 @@ class Downloaded(Dataset):
 
     def load(self, cache: Path) -> ImageData:
         """Download what is missing, with progress on standard error, and decode it."""
-        folder = Path(self.folder).expanduser() if self.folder else cache / "downloads"
+        folder = cache / "downloads"
+        if self.folder:
+            folder = expanded(self.folder, "folder", "give the folder of the downloaded files")
         return decoded(
             cache, {**self.identity(), **self.code_identity()}, lambda: self._fetched(folder)
         )
+
+    def known_labels(self) -> Int64[np.ndarray, " train"] | None:
+        """Where it was decoded on this machine."""
+        return decoded_labels(cache_folder(), {**self.identity(), **self.code_identity()})
 
     def remote_files(self) -> tuple[RemoteFile, ...]:
         """The files to be downloaded."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.schema import schema
+from unlearn_ray.core.text_files import expanded
 from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData, ImageSize, Resize
 from unlearn_ray.data.cache import cache_folder, decoded, writing
 from unlearn_ray.data.image_files import (
@@ -21,6 +22,7 @@ from unlearn_ray.data.image_files import (
     fingerprint,
     read_digests,
 )
+from unlearn_ray.data.sample_names import quoted
 
 # Raised when more is looked at in files of which it was remembered what they hold.
 _REVISION = 1
@@ -66,6 +68,10 @@ class FileDataset(Dataset):
             self.image_size,
             tuple(file.name for file in files.train),
         )
+
+    def known_labels(self) -> Any:
+        """From the names of the files alone."""
+        return self._labels(self._listing.train)
 
     def load(self, cache: Path) -> ImageData:
         """Decoded with a pool of threads, once for the same files."""
@@ -117,7 +123,8 @@ class FileDataset(Dataset):
         return np.array([number[file.class_name] for file in files], dtype=np.int64)
 
     def _texts(self) -> dict[str, str]:
-        names = [file.name for file in self._listing.train]
+        # As the forget set `ids` reads them.
+        names = [quoted(file.name) for file in self._listing.train]
         return {"train_files.txt": "".join(f"{name}\n" for name in names)}
 
 
@@ -145,4 +152,4 @@ class FolderDataset(FileDataset):
 
     @property
     def _root(self) -> Path:
-        return Path(self.path).expanduser().absolute()
+        return expanded(self.path, "path", "give the folder of the images").absolute()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.errors import DataError, listed, shown
 from unlearn_ray.data.base import Resize
 from unlearn_ray.data.problems import Problems, shown_name
 from unlearn_ray.data.threads import Memory, in_threads
@@ -76,9 +76,9 @@ def list_class_folders(root: Path) -> Listing:
     listing = Listing(list_images(root, "train"), list_images(root, "test"))
     train, test = ({f.class_name for f in files} for files in (listing.train, listing.test))
     if train != test:
-        only = ", ".join(
-            [f"train/{name}" for name in sorted(train - test)]
-            + [f"test/{name}" for name in sorted(test - train)]
+        only = listed(
+            [f"train/{shown(name)}" for name in sorted(train - test)]
+            + [f"test/{shown(name)}" for name in sorted(test - train)]
         )
         raise DataError(
             f"path = {root}",

@@ -12,9 +12,6 @@ from torch import Tensor
 from unlearn_ray.data.base import Captions
 from unlearn_ray.families.base import Family
 
-# COCO's 590,000 captions of 77 tokens would take 360 MB at once in int64.
-_AT_ONCE = 8192
-
 
 @dataclass(frozen=True)
 class Texts:
@@ -35,18 +32,14 @@ class Texts:
         """Let the family tokenise the captions of one or more images.
 
         Raises:
-            DataError: the family refuses a caption.
+            DataError: the family refuses captions.
         """
         numbers = {caption: row for row, caption in enumerate(dict.fromkeys(chain(*captions)))}
-        distinct = list(numbers)
-        blocks = [
-            family.tokenise(distinct[begin : begin + _AT_ONCE]).int()
-            for begin in range(0, len(distinct), _AT_ONCE)
-        ]
         rows = [numbers[caption] for caption in chain(*captions)]
         counts = torch.tensor([0, *map(len, captions)])
         return cls(
-            tokens=torch.cat(blocks).to(device),
+            # All at once, so that an error tells of all that are refused.
+            tokens=family.tokenise(list(numbers)).int().to(device),
             rows=torch.tensor(rows, dtype=torch.int32, device=device),
             begins=counts.cumsum(0).to(device),
         )

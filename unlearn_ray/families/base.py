@@ -154,13 +154,14 @@ class Family(Part):
         """
         raise NotImplementedError
 
-    def tokenise(self, captions: Sequence[str]) -> Int64[Tensor, "n length"]:
+    def tokenise(self, captions: Sequence[str]) -> Int[Tensor, "n length"]:
         """The tokens of captions, on the CPU, of a family that reads them.
 
         A caption's row, its length included, depends on that caption alone.
 
         Raises:
-            DataError: a caption is empty, or longer than what the family reads at once.
+            DataError: captions are empty, or longer than what the family reads at once; how
+                many, and the first of them.
         """
         raise NotImplementedError
 
@@ -174,7 +175,7 @@ class Family(Part):
         raise NotImplementedError
 
     def embed_texts(
-        self, model: nn.Module, tokens: Int64[Tensor, "n length"]
+        self, model: nn.Module, tokens: Int[Tensor, "n length"]
     ) -> Float[Tensor, "n embedding"]:
         """Captions, as `tokenise` returned them, in the same space; rows have length 1."""
         raise NotImplementedError

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int, Int32
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
@@ -96,6 +96,8 @@ class CLIP(ContrastiveFamily, ClassFamily):
         text_width, text_heads, text_layers: of the text transformer.
         activation: of its hidden layers; "quick_gelu" where open_clip's name ends in quickgelu.
         temperature: the initial one.
+        truncate: cut captions that are longer than the context, as open_clip does: they end
+            with its end mark there. Otherwise they are refused before anything is trained.
         checkpoint: path of a checkpoint of the open_clip package, whose weights pretraining and
             retraining start from; the model must be `open_clip`. The path is never part of a
             key: the file's bytes are. Nothing in it is unpickled.
@@ -111,6 +113,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
     text_layers: PositiveInt = 12
     activation: Activation = "gelu"
     temperature: PositiveFloat = 0.07
+    truncate: bool = False
     checkpoint: str | None = None
     augmentation: Augmentation = Augmentation(flip=0.5, mean=MEAN, std=STD)
 
@@ -141,9 +144,9 @@ class CLIP(ContrastiveFamily, ClassFamily):
             built = self.build(model.build(info.image_size), len(info.class_names))
         self._stored().check(*_towers(built))
 
-    def tokenise(self, captions: Sequence[str]) -> Int64[Tensor, "n context"]:
+    def tokenise(self, captions: Sequence[str]) -> Int32[Tensor, "n context"]:
         """Tokens between the marks, padded with zeros to the context."""
-        return tokenise(captions, self.context_length)
+        return tokenise(captions, self.context_length, truncate=self.truncate)
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
         """A `CLIPModel`; text tower and projection are drawn from torch's global generator."""
@@ -176,7 +179,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
             return unit_rows(embedded)
 
     def embed_texts(
-        self, model: nn.Module, tokens: Int64[Tensor, "n length"]
+        self, model: nn.Module, tokens: Int[Tensor, "n length"]
     ) -> Float[Tensor, "n embedding"]:
         """Unit rows, of what `tokenise` returned."""
         assert isinstance(model, CLIPModel)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.text_files import regular_file
 
 _REMEDY = "give a .pt or .safetensors file with the state dict of a CLIP model of open_clip"
 
@@ -25,7 +25,7 @@ def digest(path: str) -> str:
         DataError: it cannot be read.
     """
     try:
-        with _place(path).open("rb") as file:
+        with regular_file(path, "checkpoint", _REMEDY).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
@@ -100,7 +100,7 @@ class OpenCLIPCheckpoint:
 
 
 def _tensors(path: str) -> dict[str, Tensor]:
-    place = _place(path)
+    place = regular_file(path, "checkpoint", _REMEDY)
     try:
         found: Any
         if place.suffix == ".safetensors":
@@ -122,7 +122,3 @@ def _tensors(path: str) -> dict[str, Tensor]:
     ):
         raise DataError(f"checkpoint = {path}", "holds something else than tensors", _REMEDY)
     return found
-
-
-def _place(path: str) -> Path:
-    return Path(path).expanduser()

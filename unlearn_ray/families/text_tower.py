@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int, Int32
 from torch import Tensor, nn
 
-from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.errors import DataError, listed
 
 Activation = Literal["gelu", "quick_gelu"]
 
@@ -55,7 +56,7 @@ class TextTower(nn.Module):
             act_layer=QuickGELU if activation == "quick_gelu" else nn.GELU,
         )
 
-    def forward(self, tokens: Int64[Tensor, "n length"]) -> Float[Tensor, "n embedding"]:
+    def forward(self, tokens: Int[Tensor, "n length"]) -> Float[Tensor, "n embedding"]:
         """Embeddings of captions, not normalised."""
         parts, length = self.transformer, tokens.shape[1]
         hidden = parts.token_embedding(tokens) + parts.positional_embedding[:length]
@@ -66,38 +67,87 @@ class TextTower(nn.Module):
         return cast(Tensor, parts.ln_final(ends) @ parts.text_projection)
 
 
-def tokenise(captions: Sequence[str], context_length: int) -> Int64[Tensor, "n context"]:
+def tokenise(
+    captions: Sequence[str], context_length: int, *, truncate: bool = False
+) -> Int32[Tensor, "n context"]:
     """CLIP's byte pairs between its marks, padded with zeros.
 
+    Args:
+        captions: of one or more images.
+        context_length: of a row, with both marks.
+        truncate: cut what is longer, as open_clip does: its end mark takes the place of the last
+            token that there is room for.
+
     Raises:
-        DataError: a caption is empty, longer than the context, or holds a mark.
+        DataError: captions are empty, longer than the context, or hold a mark; all are told of.
     """
-    rows = torch.zeros(len(captions), context_length, dtype=torch.int64)
+    # COCO's 590,000 captions of 77 tokens are 180 MB so.
+    rows = torch.zeros(len(captions), context_length, dtype=torch.int32)
+    refused = _Refused()
     for row, caption in zip(rows, captions, strict=True):
-        tokens = _tokens(caption, context_length)
-        row[: len(tokens)] = torch.tensor(tokens)
+        tokens = _tokens(caption, refused)
+        if len(tokens) > context_length and truncate:
+            tokens = [*tokens[: context_length - 1], tokens[-1]]
+        if len(tokens) > context_length:
+            refused.long.append((len(tokens), caption))
+        else:
+            row[: len(tokens)] = torch.tensor(tokens)
+    refused.check(context_length)
     return rows
 
 
-def _tokens(caption: str, context_length: int) -> list[int]:
+def _tokens(caption: str, refused: _Refused) -> list[int]:
     tokenizer = _tokenizer()
     begin, end = tokenizer.sot_token_id, tokenizer.eot_token_id
     words: list[int] = tokenizer.encode(caption)
-    # A broken data set may have a whole page in the place of a caption.
-    subject = f"caption {caption[:80]!r}{'...' if len(caption) > 80 else ''}"
     if not words:
-        raise DataError(subject, "is empty", "write a caption, or remove it from the dataset")
+        refused.empty.append(caption)
     if begin in words or end in words:
-        raise DataError(
-            subject, "holds a mark of the tokenizer, <start_of_text> or <end_of_text>", "remove it"
-        )
-    if len(words) + 2 > context_length:
-        raise DataError(
-            subject,
-            f"has {len(words)} tokens and two marks; the context length is {context_length}",
-            "shorten the caption, or raise the family's context_length",
-        )
+        refused.marked.append(caption)
     return [begin, *words, end]
+
+
+@dataclass
+class _Refused:
+    """Captions that a model cannot read, by the reason; with the number of tokens if too long."""
+
+    empty: list[str] = field(default_factory=list)
+    marked: list[str] = field(default_factory=list)
+    long: list[tuple[int, str]] = field(default_factory=list)
+
+    def check(self, context_length: int) -> None:
+        reasons: list[str] = []
+        remedies: list[str] = []
+        if self.empty:
+            reasons.append(
+                f"{len(self.empty):,} empty, or nothing that is read: {_quoted(self.empty)}"
+            )
+            remedies.append("write them, or remove them from the dataset")
+        if self.marked:
+            reasons.append(
+                f"{len(self.marked):,} with a mark of the tokenizer, <start_of_text> or "
+                f"<end_of_text>: {_quoted(self.marked)}"
+            )
+            remedies.append("remove the marks")
+        if self.long:
+            longest = max(length for length, _ in self.long)
+            reasons.append(
+                f"{len(self.long):,} longer than the context of {context_length} tokens with "
+                f"both marks, the longest has {longest:,}: "
+                f"{_quoted(caption for _, caption in self.long)}"
+            )
+            remedies.append(
+                "shorten them, raise the family's context_length, or set its truncate to true, "
+                "which cuts them as open_clip does"
+            )
+        if reasons:
+            raise DataError("captions", "; ".join(reasons), "; ".join(remedies))
+
+
+def _quoted(captions: Iterable[str]) -> str:
+    # A broken data set may have a whole page in the place of a caption.
+    short = (text if len(text) <= 80 else f"{text[:77]}..." for text in captions)
+    return listed(map(repr, short))
 
 
 @cache

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 from torch import Tensor
 
-from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.registry import register
-from unlearn_ray.core.schema import NonNegativeInt, PositiveInt, schema
+from unlearn_ray.core.schema import PositiveInt, field_values, schema
 from unlearn_ray.data.base import DatasetInfo
+from unlearn_ray.data.sample_names import SampleNames, Unclear
 from unlearn_ray.metrics.accuracy import require_samples
 from unlearn_ray.metrics.base import Evidence, Measurement, SetName
 from unlearn_ray.metrics.pairs import PairMetric
 from unlearn_ray.metrics.similarity import unit
+
+SampleId = Annotated[int, Strict()] | Annotated[str, Strict()]
 
 
 @register("pair_alignment_matrices")
@@ -35,15 +38,15 @@ class PairAlignmentMatrices(PairMetric):
     Attributes:
         samples: the first of each set, at most this many: in the seed's permuted order, so that
             they are drawn at random.
-        ids: of the training pairs to show instead, their owner's; each set shows those that it
-            has, in this order.
+        ids: of the training pairs to show instead, their owner's, each as the forget set `ids`
+            takes it; each set shows those that it has, in this order.
         sets: whose pairs; the figure has the forget set's.
     """
 
     columns: ClassVar[dict[str, str]] = {}
 
     samples: PositiveInt = 6
-    ids: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    ids: Annotated[tuple[SampleId, ...], Field(min_length=1)] | None = None
     sets: Annotated[tuple[SetName, ...], Field(min_length=1)] = ("forget", "retain")
 
     @model_validator(mode="after")
@@ -52,15 +55,28 @@ class PairAlignmentMatrices(PairMetric):
             raise ValueError("ids are of training pairs, and sets has test; leave one of them out")
         return self
 
+    def identity(self) -> dict[str, Any]:
+        """The positions of named pairs: a pair is the same by whatever name it is called."""
+        ids = None if self.ids is None else self._positions()
+        return {"name": self.name, **field_values(self), "ids": ids}
+
     def check(self, info: DatasetInfo) -> None:
-        """Every id is of a training pair."""
-        beyond = [number for number in self.ids or () if number >= info.train_size]
-        if beyond:
-            raise ConfigError(
-                f"{self.name}.ids: {beyond[0]}",
-                f"the training set has {info.train_size:,} samples",
-                f"give ids from 0 to {info.train_size - 1}",
-            )
+        """Look the ids up; every one is of a training pair."""
+        if self.ids is None:
+            return
+        names = SampleNames(info)
+        found: list[int] = []
+        unclear: list[str] = []
+        for given in self.ids:
+            try:
+                found.append(names.find(str(given)))
+            except Unclear as problem:
+                unclear.append(str(problem))
+        if unclear:
+            error = names.refusal(f"{self.name}.ids", unclear, f"{len(self.ids):,} ids")
+            raise ConfigError(error.subject, error.reason, error.remedy)
+        # A frozen part may still remember what it looked up: it is a function of its fields.
+        self.__dict__["_checked"] = found
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Three matrices of each set.
@@ -86,7 +102,22 @@ class PairAlignmentMatrices(PairMetric):
         if self.ids is None:
             return list(range(min(self.samples, evidence.size(part))))
         found = {number: place for place, number in enumerate(evidence.ids(part).tolist())}
-        return [found[number] for number in self.ids if number in found]
+        return [found[number] for number in self._positions() if number in found]
+
+    def _positions(self) -> list[int]:
+        """The named pairs in the training set.
+
+        Raises:
+            DataError: `check` has not looked them up.
+        """
+        if "_checked" not in self.__dict__:
+            raise DataError(
+                f"{self.name}.ids",
+                "what they name is not known before they were looked up in a dataset",
+                "call check() first",
+            )
+        positions: list[int] = self.__dict__["_checked"]
+        return positions
 
 
 def pair_matrix(evidence: Evidence, part: SetName, places: Sequence[int]) -> Float[Tensor, "n n"]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from itertools import chain
 
 from unlearn_ray.data import loaded
-from unlearn_ray.data.base import Dataset, ImageData
+from unlearn_ray.data.base import Dataset
 from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.splits import split
-from unlearn_ray.engine.texts import Texts
 from unlearn_ray.pipeline.sweep_schema import Sweep
 
 
@@ -18,22 +17,19 @@ def check_data(sweep: Sweep) -> None:
     On first use this downloads and decodes the dataset, with progress on standard error.
 
     Raises:
-        DataError: images are missing or unreadable, a caption is empty or too long, or a seed has
-            nothing to forget or retain.
+        DataError: images are missing or unreadable, captions or prompts are empty or too long
+            (all of them are told of at once), or a seed has nothing to forget or retain.
     """
     setting = sweep.setting
-
-    def load(dataset: Dataset) -> ImageData:
-        data = loaded.load(dataset, cache_folder())
-        if setting.family.reads_captions:
-            for captions in (data.train_captions, data.test_captions):
-                Texts.load(captions, setting.family, torch.device("cpu"))
-        return data
-
+    data = loaded.load(setting.dataset, cache_folder())
+    captions = [data.train_captions, data.test_captions, setting.dataset.prompts()]
     for study in sweep.studies:
         for source in study.others():
             if isinstance(source, Dataset):
-                load(source)
-    labels = load(setting.dataset).train_labels
+                other = loaded.load(source, cache_folder())
+                captions += [other.train_captions, other.test_captions]
+    if setting.family.reads_captions:
+        # A caption that many images have is read once.
+        setting.family.tokenise(list(dict.fromkeys(chain(*chain(*captions)))))
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
-        split(labels, setting.validation, setting.forget_set, seed)
+        split(data.train_labels, setting.validation, setting.forget_set, seed)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from unlearn_ray.core.errors import ConfigError, did_you_mean
+from unlearn_ray.core.errors import ConfigError, did_you_mean, listed, shown
 from unlearn_ray.core.registry import Part, find, parts
 from unlearn_ray.core.schema import field_values
 from unlearn_ray.pipeline.sweep_schema import RANGE_KINDS
@@ -189,11 +189,37 @@ def validated(value: Value, hint: Any) -> Any:
     """The value as a type wants it; nothing is guessed (`true` is no number, `"3"` neither)."""
     if isinstance(value.content, dict) and set(value.content) & set(RANGE_KINDS):
         raise value.error("only fields of methods are searched", "write one value")
+    if _takes_names(hint):
+        problems = Problems()
+        for item in value.content if isinstance(value.content, list) else [value]:
+            with problems:
+                _check_as_written(item)
+        problems.check()
     try:
         text = json.dumps(value.plain)
         return TypeAdapter(hint, config=_CONFIG).validate_json(text, strict=True)
     except ValidationError as error:
         raise problem(value, error, _remedy(value, hint)) from None
+
+
+def _takes_names(hint: Any) -> bool:
+    """Whether a field takes numbers and text for what it names, alone or in a list."""
+    if get_origin(hint) in (Union, UnionType):
+        bare = {get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(hint)}
+        return {int, str} <= bare or any(map(_takes_names, get_args(hint)))
+    return get_origin(hint) in (tuple, list, Annotated) and any(map(_takes_names, get_args(hint)))
+
+
+def _check_as_written(item: Value) -> None:
+    """Refuse what was read as something else than it looks like: 08, 1_0 and 010 are names, too."""
+    if item.text is None or (type(item.content) is int and str(item.content) == item.text):
+        return
+    kind = {bool: "a truth value", NoneType: "no value at all"}
+    read = kind.get(type(item.content), f"the number {item.content}")
+    raise item.error(
+        f"{shown(item.text)} is read as {read}, and may be a name",
+        f"write {json.dumps(item.text)} in quotes if it is one, or a number as 0 or 12",
+    )
 
 
 def _remedy(value: Value, hint: Any) -> str:
@@ -236,7 +262,7 @@ def read_choice(value: Value, contract: type[P]) -> tuple[type[P], Value]:
     else:
         raise value.error(
             f"one {what} is expected",
-            f"write a name, or {{name: {{field: value}}}}; known are {', '.join(parts(contract))}",
+            f"write a name, or {{name: {{field: value}}}}; known are {listed(parts(contract), 20)}",
         )
     return found(value if isinstance(content, str) else inner, contract, name), inner
 

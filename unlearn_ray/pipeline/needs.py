@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from unlearn_ray.core.errors import ConfigError, DataError
+from unlearn_ray.core.errors import ConfigError, DataError, listed
 from unlearn_ray.core.registry import parts
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.families.base import ClassifierFamily, Family
@@ -49,9 +49,9 @@ def _captions_of_metrics(info: DatasetInfo, read: dict[str, Any], nodes: dict[st
     if needing and not _reads_captions(read):
         readers = [name for name, part in parts(Family).items() if part.reads_captions]
         raise nodes.get("metrics", nodes["dataset"]).error(
-            f"{', '.join(needing)}: images are compared with their captions, and "
+            f"{listed(needing)}: images are compared with their captions, and "
             f"{read['family'].name} reads none",
-            f"name other metrics, or set the family to {' or '.join(readers)}",
+            f"name other metrics, or set the family to {' or '.join(readers[:5])}",
             show=False,
         )
 
@@ -75,9 +75,9 @@ def _classes_of_metrics(info: DatasetInfo, read: dict[str, Any], nodes: dict[str
             if not metric.needs_classes and (_reads_captions(read) or not metric.needs_captions)
         ]
         raise nodes.get("metrics", nodes["dataset"]).error(
-            f"{', '.join(needing)}: without classes there is nothing to measure, and the "
+            f"{listed(needing)}: without classes there is nothing to measure, and the "
             f"images of {read['dataset'].name} are of none",
-            f"name metrics among {', '.join(others)}",
+            f"name metrics among {listed(others, 20)}",
             show=False,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from unlearn_ray.data.splits import never_trained
+from unlearn_ray.pipeline.forgotten import Forgotten, forgotten
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.similar import Change, changes
 from unlearn_ray.pipeline.spending import Spending, spent_by
@@ -85,8 +85,7 @@ class Plan:
         references: pretraining, retraining and their evaluations, tuning seeds first, each behind
             the steps that it reads.
         reference_rows: whether all rows of reference models are in the store.
-        never_trained: by seed, how many of the samples that a person named for forgetting are
-            in its validation set; seeds that have none are left out.
+        forgotten: what the sweep forgets.
         spending: of this sweep so far; nothing is known of it where there is no budget.
     """
 
@@ -94,7 +93,7 @@ class Plan:
     references: list[PlannedStep]
     studies: list[PlannedStudy]
     reference_rows: bool
-    never_trained: dict[int, int]
+    forgotten: Forgotten
     spending: Spending
 
     @property
@@ -159,8 +158,11 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     """Compare a sweep with what is in the store.
 
     Raises:
+        DataError: a seed has nothing to forget or retain.
         StoreError: the store cannot be read, or a row in it is unreadable.
     """
+    seeds = (*sweep.seeds.tuning, *sweep.seeds.reporting)
+    taken = forgotten(sweep.setting, seeds)
     rows = sweep_rows(sweep, store)
     by_name = {row["row"]: row for row in rows}
     failures = {row["row"] for row in rows if row["state"] == "failed"}
@@ -178,7 +180,6 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     def planned(steps: list[Step]) -> list[PlannedStep]:
         return [PlannedStep(step, step.key in stored[step.kind]) for step in steps]
 
-    seeds = (*sweep.seeds.tuning, *sweep.seeds.reporting)
     references = [step for seed in seeds for step in planned(reference_steps(sweep, seed))]
     spending = _spending(sweep, store, references, rows)
     halted = sweep.budget.spent(spending.total)
@@ -214,7 +215,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         references=references,
         studies=studies,
         reference_rows=reference_rows,
-        never_trained={seed: count for seed in seeds if (count := _never_trained(sweep, seed))},
+        forgotten=taken,
         spending=spending,
     )
 
@@ -227,12 +228,6 @@ def _spending(
     steps = (planned.step for planned in references if planned.stored)
     records = store.read_records((step.kind, step.key) for step in steps)
     return spent_by(sweep.name, records.values(), rows)
-
-
-def _never_trained(sweep: Sweep, seed: int) -> int:
-    setting = sweep.setting
-    size = setting.dataset.info().train_size
-    return never_trained(setting.forget_set, size, setting.validation, seed)
 
 
 _KINDS = (Pretrain.kind, Retrain.kind, Unlearn.kind, Evaluate.kind)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mean
+from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mean, listed
 from unlearn_ray.core.registry import Part, parts
 from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
 from unlearn_ray.data.splits import validation_size
@@ -89,7 +89,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = No
         with problems:
             read[name] = _read(value, name)
     with problems:
-        options = {name: ", ".join(parts(contract)) for name, contract in _REQUIRED.items()}
+        options = {name: listed(parts(contract), 20) for name, contract in _REQUIRED.items()}
         require(tree, list(_REQUIRED), options)
     read.setdefault("metrics", default_metrics())
     for error in _conflicts(read, nodes):
@@ -137,7 +137,7 @@ def _metrics(value: Value) -> tuple[Metric, ...]:
         counted = [name for name, metric in parts(Metric).items() if metric.in_average_gap]
         raise value.error(
             "none counts in the average gap, so no trial has a score",
-            f"add one of {', '.join(counted)}",
+            f"add one of {listed(counted, 20)}",
         )
     return tuple(read.values())
 
@@ -162,7 +162,7 @@ def _loggers(value: Value) -> tuple[Logger, ...]:
 def _studies(value: Value) -> tuple[Study, ...]:
     nodes = field_nodes(value)
     if not nodes:
-        raise value.error("no methods", f"name some of {', '.join(parts(Method))}", show=False)
+        raise value.error("no methods", f"name some of {listed(parts(Method), 20)}", show=False)
     problems = Problems()
     studies = []
     for name, node in nodes.items():
@@ -275,8 +275,8 @@ def _check_seeds(seeds: Seeds, node: Value | None) -> None:
     if shared:
         given = field_nodes(node).get("reporting", node)
         raise given.error(
-            f"{', '.join(map(str, shared))} also among the tuning seeds "
-            f"{list(seeds.tuning)}: a winner would be reported on the seeds it was chosen on",
+            f"{listed(shared)} also among the tuning seeds "
+            f"[{listed(seeds.tuning)}]: a winner would be reported on the seeds it was chosen on",
             "make tuning and reporting seeds disjoint",
         )
 

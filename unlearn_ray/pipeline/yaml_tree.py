@@ -17,6 +17,7 @@ import yaml
 from unlearn_ray.core.errors import ConfigError, did_you_mean
 
 _SHOWN = 60
+_ERRORS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Value:
         where: `file:line`, or the override that set it.
         path: its dotted field; empty at the top.
         override: whether `where` is an option that itself names the field and its value.
+        text: a scalar as it stands there, where it was read as something else than text.
     """
 
     content: Any
     where: str
     path: str
     override: bool = False
+    text: str | None = None
 
     @property
     def plain(self) -> Any:
@@ -62,7 +65,9 @@ class ConfigErrors(ConfigError):
         self.errors = tuple(errors)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.errors))
+        lines = [*map(str, self.errors[:_ERRORS_SHOWN])]
+        more = len(self.errors) - len(lines)
+        return "\n".join([*lines, f"and {more:,} more errors"] if more else lines)
 
 
 class Problems:
@@ -150,6 +155,9 @@ def _put(parent: Value, names: list[str], new: Value) -> Value:
         raise new.error(f"{parent.path} has no fields", f"write --set {parent.path}=VALUE")
     # A study's name may hold dots.
     ends = [end for end in range(1, len(names) + 1) if ".".join(names[:end]) in content]
+    if len(ends) > 1:
+        each = " or ".join(f"{parent.path}.{'.'.join(names[:end])}".lstrip(".") for end in ends)
+        raise new.error(f"may mean {each}", "rename one of them, or change it in the file")
     end = max(ends, default=1)
     name, rest = ".".join(names[:end]), names[end:]
     if rest:
@@ -238,7 +246,9 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             items = [self.build(item, f"{path}[{i}]", above) for i, item in enumerate(node.value)]
             return replace(value, content=items)
-        return replace(value, content=self._scalar(node, value))
+        content = self._scalar(node, value)
+        text = None if isinstance(content, str) else node.value
+        return replace(value, content=content, text=text)
 
     def _fields(
         self, node: yaml.MappingNode, path: str, above: tuple[yaml.Node, ...]
@@ -278,13 +288,18 @@ class _Builder:
             raise replace(value, content=text).error(
                 f"unknown tag {node.tag}", "write it without the tag"
             )
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise replace(value, content=text).error(
+                "holds a lone surrogate, which no text has", "write it anew"
+            )
         return text
 
 
 def _shown(value: Any) -> str:
     """A value as one would write it in YAML, shortened."""
     if isinstance(value, str):
-        text = value if value and value == value.strip() else repr(value)
+        plain = value.isprintable() and value == value.strip() != ""
+        text = value if plain else repr(value)
     elif value is None:
         text = "null"
     elif isinstance(value, bool):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterator
 
+from unlearn_ray.core.errors import listed, shown
+from unlearn_ray.pipeline.forgotten import Forgotten
 from unlearn_ray.pipeline.plan import Plan, PlannedStep, PlannedStudy
 from unlearn_ray.pipeline.steps import Evaluate
 
@@ -13,13 +16,14 @@ _SHOWN = 10
 
 def plan_view(plan: Plan, store: str) -> str:
     """What a sweep would run against a store, in plain text."""
-    lines = [f"Sweep {plan.sweep.name} on {store}", "", "Reference steps:"]
+    lines = [f"Sweep {plan.sweep.name} on {store}", "", "To be forgotten:"]
+    lines += [f"  {line}" for line in _forgotten(plan.forgotten)]
+    lines += ["", "Reference steps:"]
     width = max(len(str(planned.step)) for planned in plan.references)
     lines += [
         f"  {planned.step!s:<{width}}  {planned.step.key}  {_state(planned)}"
         for planned in plan.references
     ]
-    lines += _never_trained(plan)
     seeds, window = _listed(plan.sweep.seeds.tuning), plan.sweep.search.lag
     lines += ["", f"Studies (tuning seeds {seeds}, at most {window} trials at a time):"]
     for planned in plan.studies:
@@ -57,17 +61,43 @@ def _to_measure(planned: PlannedStudy) -> list[str]:
     return [*shown, f"    and {more} more"] if more else shown
 
 
-def _never_trained(plan: Plan) -> list[str]:
-    if not plan.never_trained:
-        return []
-    named = plan.sweep.setting.forget_set.named_ids()
-    assert named is not None
-    counts = ", ".join(f"{count} under seed {seed}" for seed, count in plan.never_trained.items())
-    return [
-        "",
-        f"Of the {len(named)} named samples, some are in a seed's validation set, so that no"
-        f" model sees them and they are left out: {counts}.",
-    ]
+def _forgotten(taken: Forgotten) -> Iterator[str]:
+    """What a person checks before anything is trained: classes by name, counts, samples."""
+    for one in taken.classes[:_SHOWN]:
+        samples = f"{_span(one.counts.values(), ' samples')}" if one.counts else "all its samples"
+        yield f"class {shown(one.name)!r} (label {one.label}): {samples}"
+    if len(taken.classes) > _SHOWN:
+        yield f"and {len(taken.classes) - _SHOWN} more classes"
+    if taken.named is not None:
+        yield f"{taken.named:,} samples, named one by one"
+    counts = taken.counts.values()
+    if not counts:
+        yield (
+            f"of {taken.trained_on:,} samples that are trained on; how many is known once the "
+            "dataset was decoded on this machine"
+        )
+        return
+    ends = sorted({min(counts), max(counts)})
+    share = " to ".join(f"{100 * count / taken.trained_on:.2f}" for count in ends)
+    drawn = "" if taken.classes or taken.named is not None else ", drawn anew by each seed"
+    yield (
+        f"{_span(counts, f' of {taken.trained_on:,} samples that are trained on')}, "
+        f"{share} %{drawn}"
+    )
+    count = taken.counts[taken.first_seed]
+    more = f" and {count - len(taken.first):,} more" if count > len(taken.first) else ""
+    yield f"under seed {taken.first_seed}: {', '.join(taken.first)}{more}"
+    if taken.never_trained:
+        by_seed = [f"{count:,} under seed {seed}" for seed, count in taken.never_trained.items()]
+        yield (
+            f"of the {taken.named:,} named samples, some are in a seed's validation set, so that "
+            f"no model sees them and they are left out: {listed(by_seed, _SHOWN)}"
+        )
+
+
+def _span(counts: Collection[int], of: str = "") -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}{of}" if low == high else f"{low:,} to {high:,}{of} (by seed)"
 
 
 def _budget(plan: Plan) -> list[str]:
@@ -85,7 +115,7 @@ def _state(planned: PlannedStep) -> str:
 
 
 def _listed(seeds: tuple[int, ...]) -> str:
-    return ", ".join(str(seed) for seed in seeds)
+    return listed(seeds, _SHOWN)
 
 
 def _study(planned: PlannedStudy) -> str:

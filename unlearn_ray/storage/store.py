@@ -15,6 +15,7 @@ from unlearn_ray.core.errors import (
     MissingObject,
     StoreError,
     StoreUnreachable,
+    listed,
 )
 from unlearn_ray.storage import checkpoints
 from unlearn_ray.storage.claims import Claim, Claims
@@ -219,7 +220,7 @@ class Store:
             " the step is run anew"
         )
         if file not in record.files:
-            raise MissingObject(subject, f"its files are {sorted(record.files)}", remedy)
+            raise MissingObject(subject, f"its files are {listed(sorted(record.files))}", remedy)
         entry = record.files[file]
         try:
             data = self.objects.read(entry.name)

@@ -17,8 +17,9 @@ import numpy as np
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
+from unlearn_ray.core.text_files import expanded
 from unlearn_ray.data.base import Captions, DatasetInfo, ImageData, ImageSize
-from unlearn_ray.data.caption_files import list_captioned, read_captions
+from unlearn_ray.data.caption_files import Captioned, list_captioned, read_captions
 from unlearn_ray.data.folder_dataset import FileDataset
 from unlearn_ray.data.image_files import ImageFile, Listing
 
@@ -26,6 +27,7 @@ from unlearn_ray.data.image_files import ImageFile, Listing
 @dataclass(frozen=True)
 class _Contents:
     listing: Listing
+    train_ids: tuple[str, ...]
     captions: str
 
 
@@ -45,8 +47,8 @@ class CocoCaptions(FileDataset):
     Every image has one or more captions; spaces and line breaks in a row count as one space.
     Images are of no classes, so forget sets are drawn at random or named one by one, and what
     needs labels is refused. They are decoded and resized as by `image_folder`.
-    A sample's id is its file's position among the sorted file names of train_captions;
-    `train_files.txt` beside the decoded arrays lists them, and the forget set `ids` takes either.
+    A sample is named by its image id or its file name, as in train_captions, and never by its
+    position. `train_files.txt` beside the decoded arrays lists the files by position: sorted.
 
     Attributes:
         train_captions, test_captions: the JSON files; what they say is part of a key, not where
@@ -69,7 +71,8 @@ class CocoCaptions(FileDataset):
 
     def info(self) -> DatasetInfo:
         """From the captions' files and the names of the images."""
-        return replace(super().info(), class_names=(), captioned=True)
+        ids = self._contents.train_ids
+        return replace(super().info(), class_names=(), captioned=True, sample_ids=ids)
 
     def list_files(self) -> Listing:
         """The images that have captions."""
@@ -83,15 +86,21 @@ class CocoCaptions(FileDataset):
     def _contents(self) -> _Contents:
         # The captions themselves would go along wherever this dataset is sent.
         train, test = self._read()
-        folder, other = self.train_images, self.test_images or self.train_images
+        other = self.test_images or self.train_images
         listing = Listing(
-            list_captioned("train", _path(folder), train, _path(self.train_captions)),
-            list_captioned("test", _path(other), test, _path(self.test_captions)),
+            list_captioned(
+                "train", _folder(self.train_images, "train_images"), [*train], self.train_captions
+            ),
+            list_captioned("test", _folder(other, "test_images"), [*test], self.test_captions),
         )
-        return _Contents(listing, _digest(train, test))
+        ids = tuple(image.number for image in train.values())
+        return _Contents(listing, ids, _digest(train, test))
 
-    def _read(self) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
-        return read_captions(_path(self.train_captions)), read_captions(_path(self.test_captions))
+    def _read(self) -> tuple[dict[str, Captioned], dict[str, Captioned]]:
+        return (
+            read_captions(self.train_captions, "train_captions"),
+            read_captions(self.test_captions, "test_captions"),
+        )
 
     def _decoded(self) -> ImageData:
         images = super()._decoded()
@@ -106,13 +115,15 @@ class CocoCaptions(FileDataset):
         return np.zeros(len(files), dtype=np.int64)
 
 
-def _path(given: str) -> Path:
-    return Path(given).expanduser().absolute()
+def _folder(given: str, field: str) -> Path:
+    return expanded(given, field, "give the folder of the images").absolute()
 
 
-def _captions(by_name: dict[str, tuple[str, ...]]) -> Captions:
-    return tuple(by_name.values())
+def _captions(by_name: dict[str, Captioned]) -> Captions:
+    return tuple(image.captions for image in by_name.values())
 
 
-def _digest(*parts: dict[str, tuple[str, ...]]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def _digest(*parts: dict[str, Captioned]) -> str:
+    """Of names and captions: ids only name, and change no number."""
+    said = [{name: image.captions for name, image in part.items()} for part in parts]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch.nn import functional
 
 from unlearn_ray.core.registry import register
@@ -34,15 +35,17 @@ class Digits(Dataset):
         names = tuple(str(digit) for digit in range(_CLASSES))
         return DatasetInfo(_TRAIN_SIZE, _TEST_SIZE, names, self.image_size)
 
+    def known_labels(self) -> Int64[np.ndarray, " train"]:
+        """From scikit-learn's own files."""
+        labels: Int64[np.ndarray, " n"] = _digits()[1]
+        found: Int64[np.ndarray, " train"] = labels[_train_ids(labels)]
+        return found
+
     def load(self, cache: Path) -> ImageData:
         """Read from scikit-learn's own files; too small to be worth a cache."""
-        from sklearn.datasets import load_digits
-
-        pixels, labels = load_digits(return_X_y=True)
-        labels = labels.astype(np.int64)
+        pixels, labels = _digits()
         images = self._images(pixels)
-        test = _test_ids(labels)
-        train = np.setdiff1d(np.arange(len(labels)), test)
+        train, test = _train_ids(labels), _test_ids(labels)
         return ImageData(images[train], labels[train], images[test], labels[test])
 
     def _images(self, pixels: np.ndarray) -> np.ndarray:
@@ -51,6 +54,17 @@ class Digits(Dataset):
         resized = functional.interpolate(gray, size, mode="bilinear", antialias=True)
         channels = resized.round().to(torch.uint8).permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
         return channels.contiguous().numpy()
+
+
+def _digits() -> tuple[np.ndarray, Int64[np.ndarray, " n"]]:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    return pixels, labels.astype(np.int64)
+
+
+def _train_ids(labels: np.ndarray) -> np.ndarray:
+    return np.setdiff1d(np.arange(len(labels)), _test_ids(labels))
 
 
 def _test_ids(labels: np.ndarray) -> np.ndarray:

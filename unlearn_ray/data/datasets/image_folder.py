@@ -21,11 +21,11 @@ class ImageFolder(FolderDataset):
     white where it is transparent, in sRGB where an ICC profile says what its colours are;
     floating-point values from 0 to 1 are black to white, and others are refused.
 
-    A sample's id is its file's position among the sorted names of the training files, relative
-    to train/; `train_files.txt` beside the decoded arrays lists them, and the forget set `ids`
-    takes either. Hidden files are left out, and what systems put beside images (Thumbs.db);
-    anything else that is not an image is an error. AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM,
-    TIFF and WebP are read, whatever the files' names end in.
+    A sample is named by its file, relative to train/, and never by its position;
+    `train_files.txt` beside the decoded arrays lists the files by position: sorted. Hidden files
+    are left out, and what systems put beside images (Thumbs.db); anything else that is not an
+    image is an error. AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP are read, whatever
+    the files' names end in.
     """
 
     revision: ClassVar[int] = 2

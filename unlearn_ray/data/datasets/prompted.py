@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+from jaxtyping import Int64
 from pydantic import Field, field_validator
 
 from unlearn_ray.core.errors import DataError
@@ -66,6 +68,10 @@ class Prompted(Dataset):
                 "use it without prompts, or name a dataset with classes",
             )
         return replace(info, captioned=True)
+
+    def known_labels(self) -> Int64[np.ndarray, " train"] | None:
+        """Those of the dataset."""
+        return self.dataset.known_labels()
 
     def prompts(self) -> Captions:
         """A class's captions: zero-shot, a model is asked with the words that it was taught."""

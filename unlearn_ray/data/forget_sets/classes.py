@@ -6,12 +6,15 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import Field
+from pydantic import Field, Strict
 
-from unlearn_ray.core.errors import DataError, did_you_mean
+from unlearn_ray.core.errors import DataError, listed, shown
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import DatasetInfo, ForgetSet
+from unlearn_ray.data.sample_names import find_class
+
+Class = Annotated[int, Strict()] | Annotated[str, Strict()]
 
 
 @register("classes")
@@ -20,12 +23,14 @@ class Classes(ForgetSet):
     """Every trained-on sample of some classes.
 
     Attributes:
-        classes: names or label numbers.
+        classes: names, in quotes where they look like numbers, or label numbers. A number is
+            refused where another class than the one of this label has it in its name: of the
+            folders 1 to 12, sorted as text, 2 would be label 4.
     """
 
     whole_classes: ClassVar[bool] = True
 
-    classes: Annotated[tuple[int | str, ...], Field(min_length=1)]
+    classes: Annotated[tuple[Class, ...], Field(min_length=1)]
 
     def identity(self) -> dict[str, Any]:
         """The label numbers: a class is the same by whatever name it is called."""
@@ -35,14 +40,14 @@ class Classes(ForgetSet):
         """Look the names up; some class must be left to retain."""
         if not info.class_names:
             raise DataError(
-                f"classes = {list(self.classes)}",
+                self._shown,
                 "the dataset's images are of no classes",
                 "forget samples, by random or ids",
             )
-        labels = sorted({_label(given, info) for given in self.classes})
+        labels = sorted({find_class(given, info.class_names) for given in self.classes})
         if len(labels) == len(info.class_names):
             raise DataError(
-                f"classes = {list(self.classes)}",
+                self._shown,
                 f"leaves nothing to retain: the dataset has {len(info.class_names)} classes",
                 "forget fewer classes",
             )
@@ -55,6 +60,14 @@ class Classes(ForgetSet):
         """The samples whose label is among the classes."""
         return order[np.isin(labels[order], self._labels())]
 
+    def named_classes(self) -> tuple[int, ...]:
+        """Their labels, sorted."""
+        return tuple(self._labels())
+
+    @property
+    def _shown(self) -> str:
+        return f"classes = [{listed(shown(str(given)) for given in self.classes)}]"
+
     def _labels(self) -> list[int]:
         if "_checked" in self.__dict__:
             checked: list[int] = self.__dict__["_checked"]
@@ -62,27 +75,8 @@ class Classes(ForgetSet):
         numbers = {given for given in self.classes if isinstance(given, int)}
         if any(isinstance(given, str) for given in self.classes):
             raise DataError(
-                f"classes = {list(self.classes)}",
+                self._shown,
                 "names have no label numbers before they were looked up in a dataset",
                 "call check() first",
             )
         return sorted(numbers)
-
-
-def _label(given: int | str, info: DatasetInfo) -> int:
-    count = len(info.class_names)
-    if isinstance(given, str):
-        if given not in info.class_names:
-            raise DataError(
-                f"classes = {given!r}",
-                "the dataset has no such class",
-                did_you_mean(given, info.class_names),
-            )
-        return info.class_names.index(given)
-    if not 0 <= given < count:
-        raise DataError(
-            f"classes = {given}",
-            f"the dataset has {count} classes",
-            f"give a label number from 0 to {count - 1}, or a class name",
-        )
-    return given

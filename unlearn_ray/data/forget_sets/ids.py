@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int64
 
-from unlearn_ray.core.errors import DataError, did_you_mean
+from unlearn_ray.core.errors import DataError, shown_path
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
+from unlearn_ray.core.text_files import lines, read_text
 from unlearn_ray.data.base import DatasetInfo, ForgetSet
+from unlearn_ray.data.sample_names import SampleNames, Unclear
+
+# A million long names.
+_MOST_BYTES = 1 << 28
 
 
 @register("ids")
@@ -21,30 +24,39 @@ from unlearn_ray.data.base import DatasetInfo, ForgetSet
 class Ids(ForgetSet):
     """Samples named one by one in a file, as an erasure request does.
 
-    The file holds one sample per line: its id (its number in the training set, from 0), or,
-    where the dataset's samples are files, the file's name relative to train/ (of captioned
-    images: as in the captions' file). What stands after a #, and empty lines, are left out. A
-    sample named twice is forgotten once. Samples of the validation set were never trained on
-    and are left out of the split.
+    The file holds one sample per line, by what the dataset calls it:
+
+    - images in class folders: the file's name relative to train/, as cat/07.png;
+    - captioned images: the image id or the file name, as in the captions' file;
+    - all others: the position in the training set, from 0.
+
+    Where samples have names or ids, a position is refused: train_files.txt beside the decoded
+    images has their names, by position. What could be two samples is refused, too, and so is
+    the file as a whole if any line is. A name with a # in front, blanks at its ends or a
+    character that does not print is written in double quotes, as in JSON. Lines that begin with
+    # are comments. A sample named twice is forgotten once. Samples of the validation set were
+    never trained on and are left out of the split.
 
     Attributes:
-        file: path of the file, read once, where the sweep is planned.
+        file: path of the file, read once, where the sweep is planned: UTF-8, or another Unicode
+            encoding with a byte order mark.
     """
+
+    reads_labels: ClassVar[bool] = False
 
     file: str
 
     def identity(self) -> dict[str, Any]:
-        """The ids in the file, never its path."""
-        text = "\n".join(map(str, self._ids().tolist()))
+        """Which samples the file names, never its path."""
+        text = "\n".join(map(str, self.named_ids().tolist()))
         return {"name": self.name, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
     def check(self, info: DatasetInfo, validation_size: int) -> None:
-        """Look file names up; every id must exist, and something must be left to retain."""
-        known = {name: number for number, name in enumerate(info.sample_names)}
-        found = {self._id(line, word, known, info.train_size) for line, word in self._words}
+        """Every line must name one sample, and something must be left to retain."""
+        found = self._looked_up(SampleNames(info))
         if len(found) >= info.train_size - validation_size:
             raise DataError(
-                f"{self.file} names {len(found):,} samples",
+                f"{shown_path(self.file)} names {len(found):,} samples",
                 "which leaves nothing to retain: models are trained on "
                 f"{info.train_size - validation_size:,}",
                 "name fewer samples",
@@ -56,59 +68,43 @@ class Ids(ForgetSet):
         self, order: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " train"]
     ) -> Int64[np.ndarray, " m"]:
         """The named samples among those trained on."""
-        return order[np.isin(order, self._ids())]
+        return order[np.isin(order, self.named_ids())]
 
     def named_ids(self) -> Int64[np.ndarray, " k"]:
-        """Every sample that the file names, sorted."""
-        return self._ids()
+        """Every sample that the file names, sorted.
 
-    def _ids(self) -> Int64[np.ndarray, " k"]:
-        if "_checked" in self.__dict__:
-            checked: Int64[np.ndarray, " k"] = self.__dict__["_checked"]
-            return checked
-        return np.array(
-            sorted({self._number(line, word, "") for line, word in self._words}), dtype=np.int64
-        )
-
-    @cached_property
-    def _words(self) -> tuple[tuple[int, str], ...]:
-        try:
-            text = Path(self.file).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        Raises:
+            DataError: `check` has not looked them up.
+        """
+        if "_checked" not in self.__dict__:
             raise DataError(
-                f"file = {self.file}",
-                f"cannot be read: {getattr(error, 'strerror', None) or error}",
-                "give a text file with one sample id per line",
-            ) from error
-        lines = (
-            (number, line.split("#")[0].strip()) for number, line in enumerate(text.split("\n"), 1)
-        )
-        words = tuple((number, word) for number, word in lines if word)
-        if not words:
-            raise DataError(
-                f"file = {self.file}", "names no sample", "write one sample id per line"
+                f"file = {shown_path(self.file)}",
+                "what it names is not known before it was looked up in a dataset",
+                "call check() first",
             )
-        return words
+        checked: Int64[np.ndarray, " k"] = self.__dict__["_checked"]
+        return checked
 
-    def _id(self, line: int, word: str, known: dict[str, int], train_size: int) -> int:
-        if word in known:
-            return known[word]
-        remedy = did_you_mean(word, known) if len(known) <= 10_000 else "see train_files.txt"
-        number = self._number(line, word, remedy if known else "")
-        if not 0 <= number < train_size:
-            raise DataError(
-                f"{self.file}:{line}: {number}",
-                f"the training set has {train_size:,} samples",
-                f"give ids from 0 to {train_size - 1}",
-            )
-        return number
-
-    def _number(self, line: int, word: str, remedy: str) -> int:
-        try:
-            return int(word)
-        except ValueError:
-            raise DataError(
-                f"{self.file}:{line}: {word}",
-                "neither a sample id nor the name of a training file",
-                remedy or "write one sample id per line",
-            ) from None
+    def _looked_up(self, names: SampleNames) -> set[int]:
+        text = read_text(
+            self.file, "file", "give a text file with one sample per line", _MOST_BYTES
+        )
+        found: set[int] = set()
+        unclear: list[str] = []
+        total = 0
+        for number, line in enumerate(lines(text), 1):
+            try:
+                sample = names.find_line(line)
+            except Unclear as problem:
+                unclear.append(f"line {number}: {problem}")
+            else:
+                if sample is None:
+                    continue
+                found.add(sample)
+            total += 1
+        file = f"file = {shown_path(self.file)}"
+        if unclear:
+            raise names.refusal(file, unclear, f"{total:,} lines")
+        if not found:
+            raise DataError(file, "names no sample", names.remedy)
+        return found

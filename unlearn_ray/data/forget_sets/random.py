@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -27,6 +27,8 @@ class Random(ForgetSet):
         fraction: of the trained-on samples, rounded down; MUC's 0.1 if neither is given.
         count: number of samples, instead of a fraction.
     """
+
+    reads_labels: ClassVar[bool] = False
 
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     count: PositiveInt | None = None

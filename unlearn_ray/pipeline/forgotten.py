@@ -1,0 +1,99 @@
+"""What a sweep will forget, as a person can check it before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from unlearn_ray.data.sample_names import SampleNames
+from unlearn_ray.data.splits import never_trained, split, training_ids
+from unlearn_ray.pipeline.setting import Setting
+
+# Samples that are shown.
+_FIRST = 5
+
+
+@dataclass(frozen=True)
+class ForgottenClass:
+    """A class that a person named.
+
+    Attributes:
+        label, name: of the class.
+        counts: of its samples that are trained on, by seed; none where labels are not known.
+    """
+
+    label: int
+    name: str
+    counts: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What a forget set takes of a dataset.
+
+    Attributes:
+        classes: that a person named.
+        named: how many samples a person named one by one; None if none.
+        trained_on: how many samples the original is trained on.
+        counts: of what is forgotten of these, by seed; none where labels are not known: then
+            the dataset was not decoded on this machine yet.
+        first_seed: whose first samples are shown.
+        first: the first few that are forgotten under it, as a person names them.
+        never_trained: by seed, how many of the samples that a person named are in its
+            validation set; seeds that have none are left out.
+    """
+
+    classes: tuple[ForgottenClass, ...]
+    named: int | None
+    trained_on: int
+    counts: dict[int, int]
+    first_seed: int
+    first: tuple[str, ...]
+    never_trained: dict[int, int]
+
+
+def forgotten(setting: Setting, seeds: Sequence[int]) -> Forgotten:
+    """What is known of it without decoding the dataset.
+
+    Raises:
+        DataError: a seed has nothing to forget or retain.
+    """
+    info, forget_set, validation = setting.dataset.info(), setting.forget_set, setting.validation
+    size = info.train_size
+    labels = _labels(setting, size)
+    trained_on = {seed: training_ids(size, validation, seed) for seed in seeds}
+    named = forget_set.named_ids()
+    parts = {}
+    if labels is not None:
+        parts = {seed: split(labels, validation, forget_set, seed).forget for seed in seeds}
+    kept_out = {seed: never_trained(forget_set, size, validation, seed) for seed in seeds}
+    names = SampleNames(info)
+    return Forgotten(
+        classes=tuple(
+            ForgottenClass(
+                label,
+                info.class_names[label],
+                {seed: int((labels[ids] == label).sum()) for seed, ids in trained_on.items()}
+                if labels is not None
+                else {},
+            )
+            for label in forget_set.named_classes()
+        ),
+        named=None if named is None else len(named),
+        trained_on=len(trained_on[seeds[0]]),
+        counts={seed: len(ids) for seed, ids in parts.items()},
+        first_seed=seeds[0],
+        first=tuple(names.told(sample) for sample in parts[seeds[0]][:_FIRST].tolist())
+        if parts
+        else (),
+        never_trained={seed: count for seed, count in kept_out.items() if count},
+    )
+
+
+def _labels(setting: Setting, size: int) -> Int64[np.ndarray, " train"] | None:
+    if setting.forget_set.reads_labels:
+        return setting.dataset.known_labels()
+    return np.zeros(size, dtype=np.int64)
