@@ -172,7 +172,8 @@ class _Unconditional(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         type(self).kept = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(501 if self.refuses else 200)
+        refusal = b"<Error><Code>NotImplemented</Code></Error>"
+        self._answer(*((501, refusal) if self.refuses else (200,)))
 
     def do_GET(self) -> None:
         self._answer(200, self.kept)
@@ -185,6 +186,7 @@ class _Unconditional(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes = b"") -> None:
         self.send_response(status)
+        self.send_header("ETag", '"1"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

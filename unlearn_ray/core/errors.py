@@ -8,6 +8,7 @@ before anything ran); `TrialError` ends one trial and lets the sweep go on.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 # Of known names; --list has them all.
@@ -24,6 +25,7 @@ class UnlearnRayError(Exception):
     """
 
     def __init__(self, subject: str, reason: str, remedy: str) -> None:
+        subject, reason, remedy = (without_secrets(each) for each in (subject, reason, remedy))
         super().__init__(subject, reason, remedy)
         self.subject = subject
         self.reason = reason
@@ -50,7 +52,7 @@ class StoreError(UnlearnRayError):
 
 
 class StoreUnreachable(StoreError):
-    """No answer from the store's endpoint, or the bucket or folder does not exist."""
+    """No answer from the store, a fault on the way to it, or no such bucket or folder."""
 
 
 class StoreDenied(StoreError):
@@ -127,6 +129,24 @@ def listed(items: Iterable[object], most: int = 5) -> str:
     each = [*items]
     first = ", ".join(str(item) for item in each[:most])
     return f"{first} and {len(each) - most:,} more" if len(each) > most else first
+
+
+def without_secrets(text: str) -> str:
+    """`text` without what may be a password in the URLs that it repeats.
+
+    A password may hold any character, so all goes that stands between a scheme and the last @,
+    and every option's value but those of a store.
+
+    >>> without_secrets("--set stor=s3://KEY:SEC/RET@bucket?secret=x: unknown field")
+    '--set stor=s3://***@bucket?secret=***: unknown field'
+    """
+    text = _BEFORE_AT.sub(r"\1***@", text)
+    return _URL_OPTIONS.sub(lambda found: found[1] + _OPTION.sub(r"\1***", found[2]), text)
+
+
+_BEFORE_AT = re.compile(r"([A-Za-z][\w+.-]*:(?://)?)(?:\S*@|\S*%40)")
+_URL_OPTIONS = re.compile(r"(://[^\s?]*\?)(\S+)")
+_OPTION = re.compile(r"(?<![^&])((?!(?:endpoint|region)=)[^=&]*=)[^&]*?(?=[:;,.\"')\]}]*(?:&|$))")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

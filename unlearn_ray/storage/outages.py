@@ -21,17 +21,22 @@ class Outages:
     Args:
         subject: what is away then, for the log.
         known: whether the server has answered before, in whatever process.
+
+    Attributes:
+        known: likewise.
+        met: whether it has answered in this process.
     """
 
     def __init__(self, subject: str, *, known: bool) -> None:
         self.known = known
+        self.met = False
         self._subject = subject
         self._lock = threading.Lock()
         self._since: float | None = None
 
     def answered(self) -> None:
         """Note an answer, whatever it says."""
-        self.known = True
+        self.known = self.met = True
         with self._lock:
             since, self._since = self._since, None
         if since is not None:
@@ -40,15 +45,14 @@ class Outages:
     def wait(self, begun: float, tries: int, reason: str) -> bool:
         """Wait before the next try of a request; False if it is time to give up.
 
-        A server that never answered is not waited for: its address may be wrong. The first of
-        many requests that find it away says so.
+        The first of many requests that find it away says so.
 
         Args:
             begun: when the request was first tried, by the monotonic clock.
             tries: that failed so far.
             reason: why the last one did.
         """
-        if not self.known or time.monotonic() - begun > PATIENCE_SECONDS:
+        if time.monotonic() - begun > PATIENCE_SECONDS:
             return False
         with self._lock:
             first = self._since is None

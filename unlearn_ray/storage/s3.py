@@ -6,18 +6,16 @@ the endpoint when the URL names none (AWS_ENDPOINT_URL).
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlencode, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
-import boto3
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,25 +23,24 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
-from botocore.loaders import create_loader
 
-from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.storage.failures import Failure, Patience, Request
 from unlearn_ray.storage.local import finished_file
 from unlearn_ray.storage.objects import check_name
 from unlearn_ray.storage.outages import Outages
-from unlearn_ray.storage.s3_errors import explained, is_away, is_missing, status
+from unlearn_ray.storage.s3_errors import FOREIGN, failure, genuine, is_missing, status
+from unlearn_ray.storage.s3_keys import Connection, Keys, Opened
 
-# An endpoint that does not answer at all fails after 4 x 2 s and at most 1 + 2 + 4 s of waiting.
-_CONNECT_SECONDS = 2
-_READ_SECONDS = 30
-_ATTEMPTS = 4
-_CONNECTIONS = 32
+_READS = 4
 _CONFLICT_ATTEMPTS = 8
 _IN_PARTS = 64 << 20
-_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
-# Opening a store costs 80 ms, or 10 ms when the description of S3 has been parsed already.
-_LOADER = create_loader()
 _BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_AWAY = (Patience.IF_KNOWN, Patience.IF_MET)
+# Whoever rotates credentials may do so just after the old ones have ended.
+_ROTATION_SECONDS = 10.0
+_ROTATION_PAUSE = 0.5
+
+_log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -74,6 +71,8 @@ class S3Bucket:
         self.endpoint = endpoint
         self.region = region
         self._outages = Outages(f"store {self.url}", known=known)
+        self._connection = Connection(endpoint, region, self._attempt_failed)
+        self._accepted = False
 
     def __reduce__(self) -> tuple[Callable[..., S3Bucket], tuple[Any, ...]]:
         make = partial(S3Bucket, known=self._outages.known)
@@ -83,42 +82,32 @@ class S3Bucket:
     def url(self) -> str:
         """s3://bucket/prefix?endpoint=...&region=..."""
         given = {"endpoint": self.endpoint, "region": self.region}
-        query = urlencode({key: value for key, value in given.items() if value}, safe=":/")
+        query = urlencode({key: value for key, value in given.items() if value}, safe=":/[]")
         return f"s3://{self.bucket}/{self.prefix}" + (f"?{query}" if query else "")
-
-    @cached_property
-    def client(self) -> Any:
-        """The boto3 client; thread-safe."""
-        if self.endpoint is None:
-            client = self._client("auto")
-            host = urlsplit(client.meta.endpoint_url).hostname or ""
-            if host.endswith(_AWS_DOMAINS):
-                return client
-        # Other servers rarely answer to bucket.host.
-        return self._client("path")
 
     def check_exists(self) -> None:
         """Raise StoreUnreachable unless the bucket can be listed."""
-        self._ask(
-            "",
-            lambda: self.client.list_objects_v2(
-                Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1
-            ),
-        )
+
+        def list_one(client: Any) -> None:
+            page = client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
+            genuine(page, "IsTruncated")
+
+        self._ask("", list_one)
 
     def read(self, name: str) -> bytes:
         """See `ObjectStore.read`."""
-        return self._ask(name, lambda: self._read(self._key(name)))
+        key = self._key(name)
+        return self._ask(name, lambda client: self._read(client, key))
 
     def write(self, name: str, data: bytes) -> None:
         """See `ObjectStore.write`; a large object goes up in parts, side by side."""
         key = self._key(name)
 
-        def put() -> None:
+        def put(client: Any) -> None:
             if len(data) < _IN_PARTS:
-                self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
+                genuine(client.put_object(Bucket=self.bucket, Key=key, Body=data), "ETag")
             else:
-                self.client.upload_fileobj(BytesIO(data), self.bucket, key)
+                client.upload_fileobj(BytesIO(data), self.bucket, key)
 
         self._ask(name, put)
 
@@ -130,12 +119,12 @@ class S3Bucket:
         """
         key, attempt, tries = self._key(name), uuid.uuid4().hex, 0
 
-        def put() -> bool:
+        def put(client: Any) -> bool:
             nonlocal tries
             while True:
                 tries += 1
                 try:
-                    self.client.put_object(
+                    answer = client.put_object(
                         Bucket=self.bucket,
                         Key=key,
                         Body=data,
@@ -149,7 +138,8 @@ class S3Bucket:
                     if status(error) != 412:
                         raise
                     repeated = tries > 1 or error.response["ResponseMetadata"]["RetryAttempts"]
-                    return bool(repeated) and self._attempt(key) == attempt
+                    return bool(repeated) and self._attempt(client, key) == attempt
+                genuine(answer, "ETag")
                 return True
 
         return self._ask(name, put)
@@ -158,9 +148,9 @@ class S3Bucket:
         """See `ObjectStore.delete`."""
         key = self._key(name)
 
-        def delete() -> None:
+        def delete(client: Any) -> None:
             try:
-                self.client.delete_object(Bucket=self.bucket, Key=key)
+                client.delete_object(Bucket=self.bucket, Key=key)
             except ClientError as error:
                 if not is_missing(error):
                     raise
@@ -171,12 +161,14 @@ class S3Bucket:
         """See `ObjectStore.names`."""
         top = self._key("")
 
-        def listed() -> list[str]:
-            pages = self.client.get_paginator("list_objects_v2").paginate(
+        def listed(client: Any) -> list[str]:
+            pages = client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=top + prefix
             )
             return [
-                entry["Key"][len(top) :] for page in pages for entry in page.get("Contents", ())
+                entry["Key"][len(top) :]
+                for page in pages
+                for entry in genuine(page, "IsTruncated").get("Contents", ())
             ]
 
         return sorted(self._ask("", listed))
@@ -185,9 +177,9 @@ class S3Bucket:
         """See `ObjectStore.upload`."""
         key = self._key(name)
 
-        def put() -> None:
+        def put(client: Any) -> None:
             with path.open("rb") as file:
-                self.client.upload_fileobj(file, self.bucket, key)
+                client.upload_fileobj(file, self.bucket, key)
 
         self._ask(name, put)
 
@@ -195,9 +187,9 @@ class S3Bucket:
         """See `ObjectStore.download`."""
         key = self._key(name)
 
-        def get() -> None:
+        def get(client: Any) -> None:
             with finished_file(path) as file:
-                self.client.download_fileobj(self.bucket, key, file)
+                client.download_fileobj(self.bucket, key, file)
 
         self._ask(name, get)
 
@@ -206,22 +198,22 @@ class S3Bucket:
             check_name(name)
         return f"{self.prefix}/{name}" if self.prefix else name
 
-    def _read(self, key: str) -> bytes:
-        for attempt in range(1, _ATTEMPTS + 1):
+    def _read(self, client: Any, key: str) -> bytes:
+        for attempt in range(1, _READS + 1):
             try:
-                answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                answer = genuine(client.get_object(Bucket=self.bucket, Key=key), "ETag")
                 data: bytes = answer["Body"].read()
                 return data
             except _BROKEN_BODY:
                 # boto3 retries requests, but not the reading of an answer's body.
-                if attempt == _ATTEMPTS:
+                if attempt == _READS:
                     raise
         raise AssertionError
 
-    def _attempt(self, key: str) -> str | None:
+    def _attempt(self, client: Any, key: str) -> str | None:
         """Whose the object is: what `create` gave it."""
         try:
-            head = self.client.head_object(Bucket=self.bucket, Key=key)
+            head = client.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
             if is_missing(error):
                 return None
@@ -229,46 +221,74 @@ class S3Bucket:
         found: str | None = head["Metadata"].get("attempt")
         return found
 
-    def _client(self, addressing: Literal["auto", "path"]) -> Any:
-        config = Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            max_pool_connections=_CONNECTIONS,
-            tcp_keepalive=True,
-            s3={"addressing_style": addressing},
-        )
-        try:
-            core = botocore.session.Session()
-            core.register_component("data_loader", _LOADER)
-            # A session of its own: boto3's default session must not be shared by threads.
-            return boto3.session.Session(botocore_session=core).client(
-                "s3", endpoint_url=self.endpoint, region_name=self.region, config=config
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"store = {self.url}", str(error), "write endpoint=http://host:port"
-            ) from error
-
-    def _ask(self, name: str, request: Callable[[], Answer]) -> Answer:
+    def _ask(self, name: str, ask: Callable[[Any], Answer]) -> Answer:
         """The answer to a request about an object ("": the store), with patience.
 
         Raises:
             UnlearnRayError: what botocore's error means.
         """
-        subject = f"object {name} of {self.url}" if name else f"store {self.url}"
         begun, tries = time.monotonic(), 0
         while True:
+            opened, used = None, None
             try:
-                answer = request()
-            except (BotoCoreError, ClientError) as error:
+                opened = self._connection.opened()
+                used = opened.keys()
+                answer = ask(opened.client)
+            except FOREIGN as error:
                 tries += 1
-                problem = explained(error, subject, self.bucket)
-                if is_away(error):
-                    if self._outages.wait(begun, tries, problem.reason):
-                        continue
-                elif isinstance(error, ClientError):
+                found = failure(error, self._request(name, opened))
+                if isinstance(error, ClientError) and found.patience not in _AWAY:
                     self._outages.answered()
-                raise problem from error
+                if self._goes_on(found, used, begun, tries):
+                    continue
+                # Its text may hold what was signed.
+                raise found.problem from None
             self._outages.answered()
+            self._accepted = True
             return answer
+
+    def _goes_on(self, found: Failure, used: Keys | None, begun: float, tries: int) -> bool:
+        """Whether to try again, after waiting where that may help."""
+        patience, outages = found.patience, self._outages
+        if patience in (Patience.NEW_KEYS, Patience.OTHER_KEYS):
+            # A source that gives new credentials each time shall not be asked for ever.
+            if used is not None and tries <= 2 and self._connection.renew(used):
+                return True
+            waits = self._accepted and not self._connection.is_fixed
+            return patience is Patience.NEW_KEYS and waits and self._await_keys(used, begun)
+        if patience is Patience.IF_KNOWN:
+            return outages.known and outages.wait(begun, tries, found.problem.reason)
+        if patience is Patience.IF_MET:
+            return outages.met and outages.wait(begun, tries, found.problem.reason)
+        return False
+
+    def _await_keys(self, used: Keys | None, begun: float) -> bool:
+        """Wait for other credentials than `used`; False if there are none in time."""
+        _log.warning("store %s: its credentials are refused; waiting for new ones", self.url)
+        while time.monotonic() - begun < _ROTATION_SECONDS:
+            time.sleep(_ROTATION_PAUSE)
+            if self._connection.renew(used):
+                return True
+        return False
+
+    def _request(self, name: str, opened: Opened | None) -> Request:
+        subject = f"object {name} of {self.url}" if name else f"store {self.url}"
+        if opened is None:
+            return Request(subject, self.bucket, self.endpoint or "", self.region or "")
+        return Request(subject, self.bucket, opened.endpoint, opened.region)
+
+    def _attempt_failed(self, response: Any, raised: Any, operation: Any) -> None:
+        """End a request at once that botocore would repeat in vain."""
+        if isinstance(raised, BotoCoreError):
+            patience = failure(raised, self._request("", None)).patience
+            waits = patience is Patience.IF_KNOWN or (
+                patience is Patience.IF_MET and self._outages.met
+            )
+            if not waits:
+                raise raised
+        elif response is not None:
+            http, parsed = response
+            number = str(parsed.get("Error", {}).get("Code", ""))
+            # botocore follows redirects to other regions, and a web server's for ever.
+            if number in ("301", "302", "307") and "x-amz-bucket-region" not in http.headers:
+                raise ClientError(parsed, operation.name)

@@ -1,25 +1,19 @@
 """What a failed S3 request means, in the words of the error tree.
 
 Messages hold the server's error code and HTTP status, never its text: servers repeat what was
-signed, access keys included.
+signed, access keys included. For the same reason no library's text is repeated.
 """
 
 from __future__ import annotations
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    TokenRetrievalError,
-    UnauthorizedSSOTokenError,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError, ParamValidationError
+from botocore.parsers import ResponseParserError
+from s3transfer.exceptions import RetriesExceededError
+from urllib3.exceptions import HTTPError
 
 from unlearn_ray.core.errors import (
     ConfigError,
@@ -30,28 +24,48 @@ from unlearn_ray.core.errors import (
     StoreUnreachable,
     UnlearnRayError,
 )
+from unlearn_ray.storage.failures import Failure, Patience, Request, shown_address
+from unlearn_ray.storage.s3_keys import CredentialsFailed, credentials_failure, setting_failure
+from unlearn_ray.storage.s3_transport import through_proxy, unanswered
 
-_NO_CREDENTIALS = (
-    NoCredentialsError,
-    PartialCredentialsError,
-    CredentialRetrievalError,
-    ProfileNotFound,
-    TokenRetrievalError,
-    UnauthorizedSSOTokenError,
+
+class NoS3Answer(Exception):
+    """What answered is no S3 server: it lacks what every S3 server says."""
+
+
+# Whatever a request can raise that is not this package's own.
+FOREIGN = (
+    BotoCoreError,
+    ClientError,
+    CredentialsFailed,
+    HTTPError,
+    NoS3Answer,
+    ResponseParserError,
+    RetriesExceededError,
 )
-_WRONG_CREDENTIALS = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
-    "TokenRefreshRequired",
+_WRONG_KEYS = {
+    "InvalidAccessKeyId": "the access key is not known there",
+    "InvalidClientTokenId": "the access key is not known there",
+    "UnrecognizedClientException": "the access key is not known there",
+    "SignatureDoesNotMatch": "wrong credentials: the access key or the secret key",
+    "InvalidToken": "the session token is not valid",
+    "InvalidSecurity": "the credentials are not valid",
+    "ExpiredToken": "the temporary credentials have expired",
+    "ExpiredTokenException": "the temporary credentials have expired",
+    "TokenRefreshRequired": "the temporary credentials have expired",
 }
+_WRONG_CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
 _WRONG_REGION = {
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
     "PermanentRedirect",
+    "TemporaryRedirect",
 }
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "InsufficientCapacity"}
+_REGION = re.compile(r"[a-z]{2}[a-z0-9-]{1,30}")
+_CHECK_ENDPOINT = (
+    "let endpoint= in the URL, or AWS_ENDPOINT_URL, name the http(s)://host:port of its S3 API"
+)
 
 
 def status(error: ClientError) -> int:
@@ -59,76 +73,110 @@ def status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
+def code(error: ClientError) -> str:
+    """What the server calls the error; "" if it is no answer in the words of S3.
+
+    botocore takes the status for the code where a body says none, as always after HEAD.
+    """
+    found = str(error.response.get("Error", {}).get("Code", ""))
+    return "" if found.isdigit() or not found.isascii() or len(found) > 64 else found
+
+
 def is_missing(error: ClientError) -> bool:
     """Whether the object (not the bucket) does not exist."""
-    code = error.response.get("Error", {}).get("Code", "")
-    return status(error) == 404 and code != "NoSuchBucket"
+    if status(error) != 404:
+        return False
+    return code(error) == "NoSuchKey" or error.operation_name.startswith("Head")
 
 
-def is_away(error: BotoCoreError | ClientError) -> bool:
-    """Whether the server did not answer, or could not: the same request may succeed later."""
+def genuine(answer: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """`answer`, if it holds a field that every S3 server's does.
+
+    Raises:
+        NoS3Answer: it does not.
+    """
+    if field not in answer:
+        raise NoS3Answer
+    return answer
+
+
+def failure(error: BaseException, request: Request) -> Failure:
+    """What `error`, one of FOREIGN, says of a request."""
+    if isinstance(error, RetriesExceededError):
+        return failure(error.last_exception, request)
+    if isinstance(error, CredentialsFailed):
+        return credentials_failure(error.cause, request)
     if isinstance(error, ClientError):
-        code = error.response.get("Error", {}).get("Code", "")
-        number = status(error)
-        return number == 429 or (number >= 500 and number not in (501, 507) and code not in _FULL)
-    return isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError)
-
-
-def explained(error: BotoCoreError | ClientError, subject: str, bucket: str) -> UnlearnRayError:
-    """The error of the tree that says what `error` means and what to do about it."""
-    if isinstance(error, ClientError):
-        return _refused(error, subject, bucket)
-    kind = type(error).__name__
-    if isinstance(error, _NO_CREDENTIALS):
-        return StoreDenied(
-            subject,
-            f"no usable credentials ({kind})",
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, on every node",
-        )
-    if is_away(error):
-        return StoreUnreachable(
-            subject,
-            f"no answer from the endpoint ({kind})",
-            "check that the server runs and that endpoint= in the URL, or AWS_ENDPOINT_URL,"
-            " names its http(s)://host:port",
-        )
+        return _refused(error, request)
+    if isinstance(error, NoS3Answer | ResponseParserError):
+        return _no_server(request)
+    if isinstance(error, InvalidRegionError):
+        text = f"{str(error.kwargs.get('region_name'))[:64]!r} is no region's name"
+        remedy = "correct region= in the URL, AWS_DEFAULT_REGION or the AWS profile"
+        return Failure(ConfigError(request.subject, text, remedy), Patience.NEVER)
     if isinstance(error, ParamValidationError):
-        return ConfigError(subject, "a bucket or object of this name cannot exist", "rename it")
-    return StoreError(subject, f"the request failed ({kind})", "check the store and run again")
+        text = "a bucket or object of this name cannot exist"
+        return Failure(ConfigError(request.subject, text, "rename it"), Patience.NEVER)
+    if isinstance(error, BotoCoreError | HTTPError):
+        found = unanswered(error, request)
+        if found is not None:
+            return found
+    return setting_failure(error, request)
 
 
-def _refused(error: ClientError, subject: str, bucket: str) -> StoreError:
-    code = error.response.get("Error", {}).get("Code", "") or "no code"
-    number = status(error)
-    reason = f"the server answered {number} {code}"
-    if code == "NoSuchBucket":
-        return StoreUnreachable(subject, f"{reason}: no bucket {bucket}", "create it first")
+def _refused(error: ClientError, request: Request) -> Failure:
+    number, name = status(error), code(error)
+    if not name and not error.operation_name.startswith("Head"):
+        return _unreadable(number, error, request)
+    reason = f"the server answered {number} {name}".rstrip()
+    subject = request.subject
+    if name in _WRONG_KEYS:
+        return Failure(
+            StoreDenied(
+                subject,
+                f"{reason}: {_WRONG_KEYS[name]}",
+                "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), or"
+                " the AWS profile that AWS_PROFILE names",
+            ),
+            Patience.NEW_KEYS,
+        )
+    if number in (401, 403) and name not in _WRONG_CLOCK | _FULL:
+        return Failure(
+            StoreDenied(
+                subject,
+                f"{reason}: these credentials may not do that",
+                f"grant them list, read, write and delete on bucket {request.bucket}",
+            ),
+            Patience.OTHER_KEYS,
+        )
+    if number == 400 and error.operation_name.startswith("Head"):  # or expired, without a word
+        denied = StoreDenied(subject, reason, "check the credentials and the region")
+        return Failure(denied, Patience.OTHER_KEYS)
+    busy = number == 429 or (number >= 500 and number not in (501, 507) and name not in _FULL)
+    if busy:
+        text = reason + through_proxy(request)
+        problem = StoreUnreachable(subject, text, "wait until the server is well, then run again")
+        return Failure(problem, Patience.IF_KNOWN)
+    return Failure(_final(error, request, reason), Patience.NEVER)
+
+
+def _final(error: ClientError, request: Request, reason: str) -> UnlearnRayError:
+    """What is the same however often it is asked."""
+    number, name, subject = status(error), code(error), request.subject
+    if name == "NoSuchBucket":
+        return StoreUnreachable(subject, f"{reason}: no bucket {request.bucket}", "create it first")
+    if name == "InvalidBucketName":
+        text = f"{reason}: no bucket can have the name {request.bucket}"
+        remedy = "name a bucket: 3 to 63 lower-case letters, digits, dots and hyphens"
+        return StoreUnreachable(subject, text, remedy)
+    if name in _WRONG_CLOCK:
+        return StoreDenied(subject, f"{reason}: the clocks differ", "set this machine's clock")
+    if number in (301, 302, 307) or name in _WRONG_REGION:
+        return _other_region(error, request, reason)
+    if name in _FULL or number == 507:
+        return StoreFull(subject, reason, "free space there or raise the quota, then run again")
     if number == 404:
         return MissingObject(subject, reason, "check that this is the store it was written to")
-    if code == "RequestTimeTooSkewed":
-        return StoreDenied(subject, reason, "set this machine's clock")
-    if code in _WRONG_CREDENTIALS:
-        return StoreDenied(
-            subject,
-            f"{reason}: wrong credentials",
-            "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-        )
-    if number in (301, 307) or code in _WRONG_REGION:
-        return StoreUnreachable(
-            subject, f"{reason}: another region", "add region=NAME to the store's URL"
-        )
-    if code in _FULL or number == 507:
-        return StoreFull(subject, reason, "free space there or raise the quota, then run again")
-    if number in (401, 403):
-        return StoreDenied(
-            subject,
-            f"{reason}: these credentials may not do that",
-            f"grant them list, read, write and delete on bucket {bucket}",
-        )
-    return _failed(subject, number, reason)
-
-
-def _failed(subject: str, number: int, reason: str) -> StoreError:
     if number == 501:
         return StoreError(
             subject,
@@ -141,6 +189,47 @@ def _failed(subject: str, number: int, reason: str) -> StoreError:
             reason,
             "if the server is an older one, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
         )
-    if number >= 500 or number == 429:
-        return StoreUnreachable(subject, reason, "wait until the server is well, then run again")
     return StoreError(subject, reason, "see the server's log")
+
+
+def _other_region(error: ClientError, request: Request, reason: str) -> UnlearnRayError:
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    told = str(error.response["Error"].get("Region") or headers.get("x-amz-bucket-region"))
+    asked = f" than {request.region}" if request.region else ""
+    name = told if _REGION.fullmatch(told) else "NAME"
+    return StoreUnreachable(
+        request.subject,
+        f"{reason}: another region{asked}",
+        f"write region={name} in the store's URL",
+    )
+
+
+def _unreadable(number: int, error: ClientError, request: Request) -> Failure:
+    """An answer that is no S3 server's own: a web server's, a proxy's, a balancer's."""
+    via = through_proxy(request)
+    if number == 407:
+        text = f"the server answered 407{via}: it wants a user name and password"
+        remedy = "write http://user:password@host:port, or add the store's host to NO_PROXY"
+        return Failure(StoreUnreachable(request.subject, text, remedy), Patience.NEVER)
+    if number == 429 or number >= 502:
+        text = f"the server answered {number}{via}"
+        remedy = f"wait until the server is well, then run again; or {_CHECK_ENDPOINT}"
+        return Failure(StoreUnreachable(request.subject, text, remedy), Patience.IF_KNOWN)
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    page = " with a web page" if "html" in str(headers.get("content-type")) else ""
+    # botocore gives an answer that it cannot read the number 500.
+    answer = f" {number}{page}" if number != 500 else page or " with something else"
+    return _no_server(request, answer)
+
+
+def _no_server(request: Request, answer: str = "") -> Failure:
+    where = shown_address(request.endpoint) or "the endpoint"
+    said = f" (it answered{answer})" if answer else ""
+    remedy = _CHECK_ENDPOINT
+    if request.endpoint.startswith("http:"):
+        remedy += ", with https:// if it wants TLS"
+    if through_proxy(request):
+        remedy += "; or add its host to NO_PROXY"
+    text = f"what answers at {where}{through_proxy(request)} is no S3 server{said}"
+    # Where an S3 server was, this is what stands in for it while it restarts.
+    return Failure(StoreUnreachable(request.subject, text, remedy), Patience.IF_MET)

@@ -1,18 +1,46 @@
-"""What a store's URL means: a folder's path, or a bucket with its endpoint and region."""
+"""What a store's URL means: a folder's path, or a bucket with its endpoint and region.
+
+Whatever looks like a URL but is not one of ours is refused: it would else become a folder with a
+strange name. No message repeats what may be a password.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from unlearn_ray.core.errors import ConfigError, did_you_mean
+from unlearn_ray.storage.failures import shown_address
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.objects import ObjectStore
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_S3 = "s3://"
+_OPTIONS = ("endpoint", "region")
 _REMEDY = "write a folder, or s3://bucket/prefix?endpoint=http://host:port&region=NAME"
+_OR_FOLDER = f"{_REMEDY}; a folder of this name is written with ./ before it"
+# Two letters or more: C:\ is a folder of Windows.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]")
+# Without a slash only these are taken for a scheme: run:2 is a folder.
+_KNOWN_SCHEME = re.compile(
+    r"(s3[an]?|gs|gcs|r2|minio|swift|https?|ftp|sftp|file|hdfs|abfss?|wasbs?|az|azure|adl|arn|"
+    r"dbfs|oss|cos|b2|hf|memory|local|mlflow):",
+    re.IGNORECASE,
+)
+_SERVER = re.compile(r"[\w.-]+:\d{1,5}(?=/|$)")
+# Without a scheme: run:2 is a folder.
+_ADDRESS = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+):\d{1,5}(?=/|$)")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_LABEL = "[A-Za-z0-9_-]{1,63}"
+_ENDPOINT = re.compile(
+    rf"https?://(\[[0-9A-Fa-f:.]+\]|{_LABEL}(\.{_LABEL})*)(:(?P<port>\d{{1,5}}))?(/[^?#\s@]*)?"
+)
+_REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_WORD = re.compile(r"[a-z][a-z_-]{0,30}")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SHOWN = 120
+# Of the 1,024 of a key; the rest is for the objects' own names.
+_PREFIX_BYTES = 512
 
 
 def objects_at(url: str, *, known: bool = False) -> ObjectStore:
@@ -25,48 +53,146 @@ def objects_at(url: str, *, known: bool = False) -> ObjectStore:
     Raises:
         ConfigError: the URL is none of these.
     """
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        if not url.strip():
-            raise ConfigError("store = ''", "empty", _REMEDY)
+    if not url.strip():
+        raise ConfigError("store = ''", "empty", _REMEDY)
+    if _UNPRINTABLE.search(url):
+        reason = "it holds a control character, or one that is not Unicode"
+        raise ConfigError(f"store = {_shown(url)}", reason, _REMEDY)
+    if url.startswith(_S3):
+        return _bucket(url, known)
+    reason = _like_a_url(url.strip(" \"'<>"))
+    if reason:
+        raise ConfigError(f"store = {_shown(url)}", reason, _OR_FOLDER)
+    try:
         return LocalFolder(Path(url))
-    if scheme[1] != "s3":
-        raise ConfigError(f"store = {_shown(url)}", f"unknown scheme {scheme[1]}", _REMEDY)
-    return _bucket(url, known)
+    except RuntimeError:
+        reason = "this machine has no such user, or not that user's home"
+    except OSError as error:
+        reason = f"no folder to start from ({(error.strerror or 'gone').lower()})"
+    raise ConfigError(f"store = {_shown(url)}", reason, "write the whole path of a folder")
+
+
+def _like_a_url(text: str) -> str:
+    """Why `text` is rather a URL, or was meant as one, than a folder's path; "" if it is not."""
+    if text[:1] in ("/", ".", "~"):
+        return ""
+    if re.match(r"[^/\\]*:.*(@|%40)", text):
+        return "credentials have no place in a store's name"
+    if re.match(r"s3(:|//)", text, re.IGNORECASE):
+        return "a bucket's URL begins with s3://"
+    scheme = _SCHEME.match(text) or _KNOWN_SCHEME.match(text)
+    if scheme:
+        return f"unknown scheme {scheme[1]}"
+    if "://" in text:
+        return "it is no URL of a store"
+    if _ADDRESS.match(text):
+        return "a server's address is no store"
+    return ""
 
 
 def _bucket(url: str, known: bool) -> ObjectStore:
     from unlearn_ray.storage.s3 import S3Bucket  # boto3: only for those who use it
 
     subject = f"store = {_shown(url)}"
-    place, _, query = url.removeprefix("s3://").partition("?")
+    if "@" in url or "%40" in url:
+        remedy = (
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead; a prefix cannot hold an @"
+        )
+        raise ConfigError(subject, "credentials have no place in a URL", remedy)
+    place, _, query = url.removeprefix(_S3).partition("?")
     bucket, _, prefix = place.partition("/")
-    if not _BUCKET.fullmatch(bucket):
-        reason = f"{_shown(bucket)!r} is no bucket" if bucket else "no bucket"
-        raise ConfigError(subject, reason, _REMEDY)
-    options = parse_qsl(query, keep_blank_values=True)
-    for name, value in options:
-        if name not in ("endpoint", "region"):
-            raise ConfigError(
-                subject, f"unknown option {name}", did_you_mean(name, ["endpoint", "region"])
-            )
-        if not value or [each for each, _ in options].count(name) > 1:
+    _check_bucket(bucket, subject)
+    _check_prefix(prefix.removesuffix("/"), subject)
+    options = _options(query, subject)
+    return S3Bucket(bucket, prefix, options.get("endpoint"), options.get("region"), known=known)
+
+
+def _check_bucket(bucket: str, subject: str) -> None:
+    if _BUCKET.fullmatch(bucket):
+        return
+    if _SERVER.fullmatch(bucket):
+        remedy = f"write s3://bucket/prefix?endpoint=http://{bucket}"
+        raise ConfigError(subject, f"{bucket} is a server, and no bucket", remedy)
+    # A key and a secret are parted by a colon.
+    shown = f"{bucket[:_SHOWN]!r}" if ":" not in bucket else "what stands there"
+    raise ConfigError(subject, f"{shown} is no bucket" if bucket else "no bucket", _REMEDY)
+
+
+def _check_prefix(prefix: str, subject: str) -> None:
+    parts = prefix.split("/") if prefix else []
+    if any(part in ("", ".", "..") for part in parts):
+        reason = "a prefix cannot have an empty part, nor one that is . or .."
+        raise ConfigError(subject, reason, "write s3://bucket/one/two")
+    if any(part != part.strip() for part in parts):
+        reason = "a part of the prefix begins or ends with white space"
+        raise ConfigError(subject, reason, "write it without")
+    found = re.search(r"%[0-9A-Fa-f]{2}|[#\\]", prefix)
+    if found:
+        reason = f"{found[0]} in a prefix has several readings"
+        raise ConfigError(subject, reason, "write the character itself, or a prefix without it")
+    if len(prefix.encode()) > _PREFIX_BYTES:
+        reason = f"a prefix of {len(prefix.encode()):,} bytes"
+        raise ConfigError(subject, reason, f"write at most {_PREFIX_BYTES}")
+
+
+def _options(query: str, subject: str) -> dict[str, str]:
+    given = parse_qsl(query, keep_blank_values=True)
+    names = [name for name, _ in given]
+    for name, value in given:
+        if name not in _OPTIONS:
+            shown = f"unknown option {name}" if _WORD.fullmatch(name) else "an unknown option"
+            raise ConfigError(subject, shown, did_you_mean(name, _OPTIONS))
+        if not value or names.count(name) > 1:
             raise ConfigError(subject, f"{name} must be given once, with a value", _REMEDY)
-    endpoint, region = (dict(options).get(name) for name in ("endpoint", "region"))
-    if endpoint is not None:
-        _check_endpoint(endpoint, subject)
-    return S3Bucket(bucket, prefix, endpoint, region, known=known)
+    options = dict(given)
+    if "endpoint" in options:
+        _check_endpoint(options["endpoint"], subject)
+    if "region" in options and not _REGION.fullmatch(options["region"]):
+        reason = "region is no region's name"
+        raise ConfigError(subject, reason, "write letters, digits and hyphens, as in us-east-1")
+    return options
 
 
 def _check_endpoint(endpoint: str, subject: str) -> None:
-    parts = urlsplit(endpoint)
-    if "@" in parts.netloc:
-        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
-        raise ConfigError(subject, "credentials have no place in a URL", remedy)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(subject, f"endpoint {endpoint} is no http(s)://host:port", _REMEDY)
+    found = _ENDPOINT.fullmatch(endpoint)
+    if found and 0 < int(found["port"] or 443) < 1 << 16:
+        return
+    address = shown_address(endpoint)
+    lacks = "://" not in endpoint and _ENDPOINT.fullmatch(f"http://{endpoint}")
+    remedy = f"write endpoint=http://{address}, or https://" if lacks and address else _REMEDY
+    shown = f"endpoint {address}" if address else "endpoint"
+    raise ConfigError(subject, f"{shown} is no http(s)://host:port", remedy)
 
 
 def _shown(url: str) -> str:
-    """`url` without what may be a password."""
-    return re.sub(r"[^/=]*@", "***@", url)
+    """`url` for a message, without what may be a password, and not too long.
+
+    A password may hold any character: all before the last @ goes, and each unknown option's
+    value.
+    """
+    before, at, after = url.replace("%40", "@").rpartition("@")
+    place, mark, query = after.partition("?")
+    scheme, place = _parted(place)
+    if at:
+        begins = re.match(r"(s3|https?|gs|file):/*", before)
+        scheme = f"{begins[0] if begins else ''}***@"
+    elif ":" in place.partition("/")[0] and not _SERVER.match(place):
+        place = "***"
+    options = "&".join(_shown_option(each) for each in query.split("&") if each)
+    whole = _UNPRINTABLE.sub("?", f"{scheme}{place}{mark}{options}")
+    return whole if len(whole) <= _SHOWN else f"{whole[:_SHOWN]}..."
+
+
+def _parted(place: str) -> tuple[str, str]:
+    """How a URL begins, be it written right or not, and the rest."""
+    found = re.match(r"\W*[A-Za-z][A-Za-z0-9+.-]*:[/\\]+|\W*(s3:|S3:)", place)
+    return (found[0], place[found.end() :]) if found else ("", place)
+
+
+def _shown_option(option: str) -> str:
+    name, equals, value = option.partition("=")
+    if name == "region" and _REGION.fullmatch(value):
+        return option
+    if name == "endpoint":
+        return f"{name}={shown_address(value) or '***'}"
+    return f"{name if _WORD.fullmatch(name) and equals else '***'}{equals and '=***'}"
