@@ -287,7 +287,7 @@ def test_damaged_weights_fail_the_trials_that_need_them(
     truncate(store, weights(store, original))
     before = contents(store)
     err = told_by_a_run(tmp_path, store)
-    assert f"failed: finetune trial 0: model.safetensors of pretrain {original.key}" in err
+    assert f"not run: finetune trial 0: model.safetensors of pretrain {original.key}" in err
     assert f"delete records/pretrain/{original.key}.json from {store.url}" in err
     # The references' rows are all that was added: no trial was completed, and none marked failed.
     after = contents(store)

@@ -130,7 +130,7 @@ def test_a_finished_sweep_shows_its_table_at_once(
     monkeypatch.setitem(sys.modules, "unlearn_ray.scheduling.driver", None)
     assert main([str(finished_sweep / "tiny.yaml"), "--store", f"{finished_sweep}/store"]) == 0
     said = capfd.readouterr()
-    assert said.err.startswith("Nothing to train: all 7 reference steps and 1 trials of tiny are")
+    assert said.err.startswith("Nothing to train: all 7 reference steps and 1 trial of tiny are")
     assert [line.split()[0] for line in said.out.splitlines()[5:8]] == [
         "retrain", "original", "finetune*",
     ]  # fmt: skip

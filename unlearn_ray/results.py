@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.errors import BadInput, UnlearnRayError, did_you_mean
+from unlearn_ray.core.words import counted
 from unlearn_ray.storage.store import Record, Store, open_store
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ def _compact(store: Store, options: argparse.Namespace, output: Output) -> None:
     if count is None:
         _say("another process is merging rows")
         return
-    _say(f"{count} row files merged" if count else "nothing to merge")
+    _say(f"{counted(count, 'row file')} merged" if count else "nothing to merge")
 
 
 def _say(text: str) -> None:

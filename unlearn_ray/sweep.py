@@ -9,6 +9,7 @@ python -m unlearn_ray.sweep --list        every dataset, model, family, method a
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import threading
@@ -20,23 +21,18 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+# What is imported here, --help waits for: PyTorch alone takes seconds.
 from unlearn_ray.core.errors import BadInput, StepFailed, StoreError, UnlearnRayError
-from unlearn_ray.metrics.base import counted_columns
-from unlearn_ray.pipeline.data_check import check_data
-from unlearn_ray.pipeline.describe import describe_parts
-from unlearn_ray.pipeline.manifest import announce
-from unlearn_ray.pipeline.plan import Plan, make_plan, sweep_rows
-from unlearn_ray.pipeline.sweep_file import load_sweep
-from unlearn_ray.reporting.plan_view import plan_view
-from unlearn_ray.reporting.progress import SweepProgress, shown
+from unlearn_ray.core.words import counted
 from unlearn_ray.reporting.status_command import status
-from unlearn_ray.scheduling.environment import prepare, this_machine_lacks
-from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.reporting.words import shown_text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from unlearn_ray.pipeline.plan import Plan
     from unlearn_ray.scheduling.driver import Tally
+    from unlearn_ray.storage.store import Store
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -80,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan_only = given[:1] == ["plan"]
     options = _parser().parse_args(given[1:] if plan_only else given)
     if options.list:
+        from unlearn_ray.pipeline.describe import describe_parts
+
         print(describe_parts())
         return DONE
     if options.file is None:
@@ -87,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     if plan_only:
         return _told(partial(_show, options))
-    return _told(partial(_run, options, Console(), Console(stderr=True)), _INTERRUPTED)
+    return _told(partial(_run, options), _INTERRUPTED)
 
 
 def _told(command: Callable[[], int], interrupted: str = "") -> int:
@@ -136,12 +134,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _planned(options: argparse.Namespace) -> tuple[Plan, Store]:
+    from unlearn_ray.pipeline.plan import make_plan
+    from unlearn_ray.pipeline.sweep_file import load_sweep
+    from unlearn_ray.storage.store import open_store
+
     sweep = load_sweep(options.file, options.set, options.store)
     store = open_store(sweep.store)
     return make_plan(sweep, store), store
 
 
 def _show(options: argparse.Namespace) -> int:
+    from unlearn_ray.reporting.plan_view import plan_view
+
     plan, store = _planned(options)
     print(plan_view(plan, store.url))
     for warning in _never_placed(plan, options.address):
@@ -151,6 +155,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _never_placed(plan: Plan, address: str | None) -> list[BadInput]:
     """What would wait for ever, on the cluster at `address` or else on this machine."""
+    from unlearn_ray.scheduling.environment import prepare, this_machine_lacks
+
     if address is None:
         return this_machine_lacks(plan.asks)
     prepare(address)
@@ -159,36 +165,42 @@ def _never_placed(plan: Plan, address: str | None) -> list[BadInput]:
     return never_placed(plan, address)
 
 
-def _run(options: argparse.Namespace, out: Console, err: Console) -> int:
+def _run(options: argparse.Namespace) -> int:
+    _say_meanwhile(f"reading {options.file}")
+    from rich.console import Console
+
+    out, err = Console(), Console(stderr=True)
     plan, store = _planned(options)
     failed = sum(study.failed for study in plan.studies)
     ended = sum(min(study.ended, study.wanted) for study in plan.studies)
     if plan.complete:
-        err.print(
-            f"Nothing to train: all {len(plan.references)} reference steps and {ended} trials "
-            f"of {plan.sweep.name} are in {store.url}.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        steps, trials = counted(len(plan.references), "reference step"), counted(ended, "trial")
+        _say(f"Nothing to train: all {steps} and {trials} of {plan.sweep.name} are in {store.url}.")
     else:
         _check_before_spending(plan, store, options.address)
         with _interruptible() as stop:
             tally = _train(plan, store, options.address, err, stop)
         if stop.is_set():
-            err.print(_INTERRUPTED)
+            _say(_INTERRUPTED)
             return INTERRUPTED
         failed += tally.trials_failed
         ended = tally.trials_ended
     _print_table(plan, store, out, ended)
+    url = shlex.quote(store.url)
+    _say(f"Every row is in {store.url}; to ask it: python -m unlearn_ray.results {url} --help")
     return SOME_FAILED if failed else DONE
 
 
 def _check_before_spending(plan: Plan, store: Store, address: str | None) -> None:
     """Find out what would otherwise end the sweep once Ray runs and models were trained."""
+    from unlearn_ray.pipeline.data_check import check_data
+    from unlearn_ray.pipeline.manifest import announce
+    from unlearn_ray.scheduling.environment import prepare
+
     prepare(address)
     store.check_writable()
     store.remove_leftovers()
+    _say_meanwhile(f"checking the data of {plan.sweep.name}")
     check_data(plan.sweep)
     if plan.sweep.log:
         # These need Tune, which takes seconds to import.
@@ -201,22 +213,30 @@ def _check_before_spending(plan: Plan, store: Store, address: str | None) -> Non
 def _train(
     plan: Plan, store: Store, address: str | None, err: Console, stop: threading.Event
 ) -> Tally:
-    # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
-    from unlearn_ray.scheduling.driver import run_sweep
+    from unlearn_ray.reporting.progress import SweepProgress
+    from unlearn_ray.reporting.progress_view import ending, shown
 
-    progress = SweepProgress(plan.sweep.name)
+    progress = SweepProgress(plan.sweep.name, doing="starting Ray")
     try:
         # Ray prints warnings of the cluster to stdout, which is the table's.
         with shown(progress, err), redirect_stdout(sys.stderr):
-            return run_sweep(plan, store, address=address, progress=progress, stop=stop)
+            # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
+            from unlearn_ray.scheduling.driver import run_sweep
+
+            tally = run_sweep(plan, store, address=address, progress=progress, stop=stop)
     except StoreError as error:
         # It could be used when the sweep started: a step failed, and no input was bad.
         raise StepFailed(error.subject, error.reason, error.remedy) from error
+    if not stop.is_set():
+        _say(ending(progress))
+    return tally
 
 
 def _print_table(plan: Plan, store: Store, out: Console, ended: int) -> None:
     import pandas as pd
 
+    from unlearn_ray.metrics.base import counted_columns
+    from unlearn_ray.pipeline.plan import sweep_rows
     from unlearn_ray.reporting.render import plain_text, rich_view
     from unlearn_ray.reporting.table import comparison
 
@@ -231,15 +251,25 @@ def _print_table(plan: Plan, store: Store, out: Console, ended: int) -> None:
     if ended < wanted:
         hours = plan.sweep.budget.hours
         note = (
-            f"{wanted - ended} of {wanted} trials were not run; run the sweep again"
+            f"{wanted - ended} of {counted(wanted, 'trial')} not run; run the sweep again"
             if hours is None
-            else f"budget of {hours:g} h spent after {ended} of {wanted} trials"
+            else f"budget of {hours:g} h spent after {ended} of {counted(wanted, 'trial')}"
         )
         table = replace(table, notes=(*table.notes, note))
-    if out.is_terminal:
+    if sys.stdout.isatty():
         out.print(rich_view(table, out.width))
     else:
         print(plain_text(table))
+
+
+def _say_meanwhile(text: str) -> None:
+    """Say what is about to take seconds; where nobody looks on, only its outcome counts."""
+    if sys.stderr.isatty():
+        _say(text)
+
+
+def _say(text: str) -> None:
+    print(shown_text(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -182,8 +182,46 @@ def test_throughput_and_time_left(store: Store) -> None:
     found = status(store)
     assert found.throughput.last_hour == pytest.approx(6, rel=0.01)
     assert found.throughput.overall == pytest.approx(15 / (175 / 60), rel=0.01)
-    # Three and five trials of two seeds, and two reports of each study, at six an hour.
-    assert found.seconds_left == pytest.approx(3600 * (2 * (3 + 5) + 4) / 6, rel=0.01)
+    # Of the reference steps, no evaluation has told what one takes.
+    assert store.complete(record("pretrain", "a"))
+    assert store.complete(record("retrain", "b"))
+    assert status(store).seconds_left is None
+    assert store.complete(record("evaluate", "c", seconds=60.0))
+    # Three and five trials of two seeds, and two reports of each study, at twelve an hour.
+    seconds = 3600 * (2 * (3 + 5) + 4) / 12
+    left = status(store).seconds_left
+    assert left is not None
+    assert left.low < seconds < left.high < 2 * left.low
+    # While something runs it counts down since the last row, five minutes ago.
+    hold(store, "k1")
+    running = status(store).seconds_left
+    assert running is not None
+    assert (left.low - running.low, left.high - running.high) == pytest.approx((300, 300), abs=5)
+
+
+def test_reference_steps_that_are_left_count_by_their_kind(store: Store) -> None:
+    references = tuple(NamedStep("pretrain", f"p{n}", f"pretrain (seed {n})") for n in range(4))
+    begin(store, replace(MANIFEST, references=references, studies=()))
+    assert status(store).seconds_left is None
+    assert store.complete(record("pretrain", "p0", seconds=1000.0))
+    left = status(store).seconds_left
+    assert left is not None
+    assert left.low < 3000 < left.high
+    for key in ("k1", "k2", "k3"):
+        hold(store, key)
+    assert store.complete(replace(record("pretrain", "p1", seconds=1000.0), created=ago(seconds=0)))
+    left = status(store).seconds_left  # three at a time
+    assert left is not None
+    assert left.low < 2000 / 3 < left.high
+
+
+def test_time_left_ends_with_what_is_said(store: Store) -> None:
+    """Rather than nothing, or less, when a step takes longer than those before it."""
+    begin(store, replace(MANIFEST, studies=()))
+    for step in MANIFEST.references[:2]:
+        assert store.complete(record(step.kind, step.key, seconds=60.0))
+    hold(store, "k1")
+    assert status(store).seconds_left is None
 
 
 def test_a_young_sweep_is_measured_by_its_own_time(store: Store) -> None:
@@ -200,9 +238,13 @@ def test_a_budget_halts_a_sweep(store: Store) -> None:
             created=ago(minutes=58 - 10 * number))  # fmt: skip
     found = status(store)
     assert sum(found.hours.values()) == pytest.approx(6 * 0.75)
-    # 1.5 hours are left, which two more rows cost; four more of the reports.
-    assert found.seconds_left == pytest.approx(3600 * (2 + 4) / (6 * 60 / 58), rel=0.01)
     assert not found.halted
+    begun = replace(MANIFEST, budget_hours=6.0, references=())
+    begin(store, begun)
+    # 1.5 hours are left, which two more rows cost; four more of the reports; six an hour.
+    left = status(store).seconds_left
+    assert left is not None
+    assert left.low < 3600 < left.high < 2 * 3600
     begin(store, replace(MANIFEST, budget_hours=4.5))
     assert status(store).halted
     assert not status(store).finished  # references and reports are missing

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from unlearn_ray.pipeline.running import Running
 from unlearn_ray.pipeline.status import Failure, StudyStatus, SweepStatus, Throughput
+from unlearn_ray.pipeline.time_left import Span
 from unlearn_ray.reporting.status_view import json_status, plain_status, rich_status
 from unlearn_ray.sweep import main
 
@@ -36,7 +37,7 @@ STATUS = SweepStatus(
     failures=(Failure("finetune", 7, "2026-01-01T10:10:00+00:00", "loss [a] became NaN"),),
     running=(STEP,),
     throughput=Throughput(last_hour=120.0, overall=80.4),
-    seconds_left=7500.0,
+    seconds_left=Span(6500.0, 9000.0),
     hours={"pretrain": 1.5, "retrain": 1.0, "unlearn": 0.25, "evaluate": 0.25},
     budget_hours=20.0,
 )
@@ -57,7 +58,7 @@ def test_plain_text_says_everything() -> None:
         "unlearn by neggrad (seed 0), trial 4  812 on node-3  1 min 35 s  4 s ago",
         "loss [a] became NaN",
         "trials x seeds an hour: 120 in the last hour, 80 overall",
-        "time left: about 2 h 05 min of trials",
+        "time left: about 108 min to 3 h",
         "accelerator hours: 3.00 (pretrain 1.50, retrain 1.00, unlearn 0.25, evaluate 0.25)",
         "budget: 20 accelerator hours, 17.00 left",
     ):
@@ -118,6 +119,7 @@ def test_json_is_for_programs() -> None:
     (sweep,) = told["sweeps"]
     assert told["store"] == "./store"
     assert sweep["studies"][0]["best"] == 1.234
+    assert sweep["seconds_left"] == {"low": 6500.0, "high": 9000.0}
     assert sweep["references"]["retrain"] == [1, 2]
     assert sweep["running"][0]["heartbeat"] == "alive"
     assert (sweep["finished"], sweep["halted"]) == (False, False)

@@ -12,7 +12,8 @@ import ray
 from tests.scheduling.nodes import small_ray
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine.loop import Progress
-from unlearn_ray.scheduling.board import Board, BoardReporter, Wish
+from unlearn_ray.reporting.progress import Heard
+from unlearn_ray.scheduling.board import Board, BoardReporter, Told, Wish
 
 HALF = Progress(iteration=5, iterations=10, loss=0.0, seconds=1.0)
 
@@ -52,10 +53,37 @@ def test_a_task_that_asks_keeps_its_cpu() -> None:
 
 def test_what_the_board_wishes_is_done() -> None:
     board = Board.remote()
-    ray.get(board.progress.remote())  # until it has started
+    ray.get(board.told.remote())  # until it has started
     reporter = BoardReporter(board, ["node"])
     assert reporter("key", "step", HALF) is False
-    assert ray.get(board.progress.remote()) == {"key": HALF}
+    assert ray.get(board.told.remote()) == {"key": Told("step", HALF)}
     ray.get(board.stop.remote())
     with pytest.raises(StopRequested):
         reporter("key", "step", HALF)
+
+
+def test_the_board_knows_of_a_step_from_its_start_to_its_end() -> None:
+    board = Board.remote()
+    ray.get(board.told.remote())  # until it has started
+    reporter = BoardReporter(board, ["node"])
+    with reporter.running("key", "step"):
+        (told,) = ray.get(board.told.remote()).values()
+        assert told.heard() == Heard("step", "starting", None)
+        reporter("key", "step", Progress(5, 10, 0.0, 1.0, epoch=2, epochs=3))
+        (told,) = ray.get(board.told.remote()).values()
+        assert told.heard() == Heard("step", "epoch 2 of 3", 0.5)
+        reporter("key", "step", Progress(5, 10, 0.0, 1.0, epoch=2, epochs=3, doing="probe"))
+        (told,) = ray.get(board.told.remote()).values()
+        assert told.heard() == Heard("step", "probe", 0.5)
+        board.begun.remote("key", Told("step", HALF))  # another worker goes on with it
+        (told,) = ray.get(board.told.remote()).values()
+        assert told.heard().times == 2
+    assert ray.get(board.told.remote()) == {}
+
+
+def test_the_board_forgets_what_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board.__ray_metadata__.modified_class()
+    board.begun("key", Told("step", HALF))
+    assert board.told() == {"key": Told("step", HALF)}
+    monkeypatch.setattr("unlearn_ray.scheduling.board.SILENT_SECONDS", -1.0)
+    assert board.told() == {}

@@ -99,7 +99,7 @@ def pretraining(file: Path, store: str, *options: str) -> Pretrain:
 
 def at_work(driver: Driver) -> None:
     """Wait until the tuning seed's pretraining has told how far it is."""
-    driver.until(lambda: "running: pretrain (seed 0)" in driver.err, "a pretraining at work")
+    driver.until(lambda: "begun: pretrain (seed 0)" in driver.err, "a pretraining at work")
 
 
 def test_a_drained_node_saves_first(tmp_path: Path, nodes: Nodes) -> None:
@@ -134,7 +134,7 @@ def test_sigterm_to_a_training_worker_saves_first(tmp_path: Path) -> None:
         driver.until(
             lambda: titled(driver.processes(), "RayTrainWorker") != [], "the workers' successors"
         )
-        driver.until(lambda: driver.err.count("running: pretrain (seed 0)") > 1, "work again")
+        driver.until(lambda: "begun again: pretrain (seed 0)" in driver.err, "work again")
         driver.process.send_signal(signal.SIGTERM)
         driver.ends(130)
         assert max(checkpoints(store, key)) >= reached > 0
@@ -203,7 +203,7 @@ def test_what_can_never_be_placed_is_refused(tmp_path: Path) -> None:
         with started(nodes, file, store, *greedy) as driver:
             driver.ends(2)
             assert (
-                "resources.trial: 1 worker of 1 CPUs and 1 GPUs each can never be placed"
+                "resources.trial: 1 worker of 1 CPU and 1 GPU each can never be placed"
                 in driver.err
             )
-            assert "its 1 nodes have at most 2 CPUs and 0 GPUs" in driver.err
+            assert "its 1 node has at most 2 CPUs and 0 GPUs" in driver.err

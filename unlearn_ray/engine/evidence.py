@@ -15,7 +15,7 @@ from unlearn_ray.data.base import Split
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.embeddings import Embeddings
 from unlearn_ray.engine.features import BLOCK, Views, extract, frozen
-from unlearn_ray.engine.loop import Iteration, seeded
+from unlearn_ray.engine.loop import Iteration, Progress, seeded
 from unlearn_ray.engine.probe import Probe, train_probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.base import ClassifierFamily, Family
@@ -40,6 +40,7 @@ class ModelEvidence:
         seed: of views and probe.
         compute: the device.
         original: the evidence of the model before unlearning; None says that this model is it.
+        on_progress: told how far what takes its time is; see `optimise`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ModelEvidence:
         seed: int,
         compute: Compute,
         original: Evidence | None = None,
+        on_progress: Callable[[Progress], bool] = lambda _: False,
     ) -> None:
         self._model = model
         self._family = family
@@ -63,6 +65,7 @@ class ModelEvidence:
         self._seed = seed
         self._compute = compute
         self._original = original
+        self._on_progress = on_progress
         device = compute.device
         self._ids: dict[SetName, Tensor] = {
             "retain": torch.as_tensor(split.retain, device=device),
@@ -169,6 +172,7 @@ class ModelEvidence:
             num_classes=self._data.num_classes,
             seed=self._seed,
             compute=self._compute,
+            on_progress=lambda progress: self._on_progress(replace(progress, doing="probe")),
         )
 
     def _cached(self) -> Callable[[Iteration], Tensor]:

@@ -56,12 +56,17 @@ class Progress:
         iteration, iterations: updates done, and of how many.
         loss: of the last update.
         seconds: of optimisation so far, without checkpoints.
+        epoch, epochs: the one that goes on, from 1, and of how many; 0 where there are none.
+        doing: what is run, if it is not the step's own training.
     """
 
     iteration: int
     iterations: int
     loss: float
     seconds: float
+    epoch: int = 0
+    epochs: int = 0
+    doing: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,6 +257,7 @@ class _Run:
         recipe = players[-1].recipe
         self.batch, batches = recipe.layout(count)
         self.per_epoch = batches * repeats
+        self.epochs = recipe.epochs if iterations is None else 0
         self.total = self.per_epoch * recipe.epochs
         if iterations is not None and self.per_epoch:
             self.total = iterations
@@ -334,7 +340,9 @@ class _Run:
             return on_first(until)
 
     def progress(self) -> Progress:
-        return Progress(self.done, self.total, self.last_loss(), self.stopwatch.total())
+        epoch = min(self.done // max(self.per_epoch, 1) + 1, self.epochs)
+        seconds = self.stopwatch.total()
+        return Progress(self.done, self.total, self.last_loss(), seconds, epoch, self.epochs)
 
     def tell(self, on_progress: Callable[[Progress], bool]) -> bool:
         return on_first(lambda: on_progress(self.progress()))

@@ -15,7 +15,7 @@ from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Iteration, optimise
+from unlearn_ray.engine.loop import Iteration, Progress, optimise
 
 
 @schema
@@ -52,6 +52,7 @@ def train_probe(
     num_classes: int,
     seed: int,
     compute: Compute,
+    on_progress: Callable[[Progress], bool] | None = None,
 ) -> nn.Linear:
     """Train a linear classifier by cross-entropy, in float32 on the device.
 
@@ -65,6 +66,7 @@ def train_probe(
         num_classes: of the dataset, those without samples included.
         seed: of initial weights, order and views.
         compute: the device.
+        on_progress: see `optimise`.
 
     Raises:
         DataError: there are no samples.
@@ -93,5 +95,6 @@ def train_probe(
         seed=stable_seed(*words),
         loss=loss,
         compute=compute,
+        on_progress=on_progress,
     )
     return linear

@@ -133,7 +133,7 @@ class Metric(Part):
 Kind = TypeVar("Kind", Metric, type[Metric])
 
 
-def counted(metrics: Collection[Kind]) -> tuple[Kind, ...]:
+def counted_metrics(metrics: Collection[Kind]) -> tuple[Kind, ...]:
     """The metrics that count in the average gap of a sweep that measures `metrics`, in order.
 
     Not one that is made of others that count: accuracy on the test set, where those on its
@@ -146,4 +146,4 @@ def counted(metrics: Collection[Kind]) -> tuple[Kind, ...]:
 
 def counted_columns(metrics: Collection[Kind]) -> list[str]:
     """The columns of those, in the order of the metrics."""
-    return [column for metric in counted(metrics) for column in metric.columns]
+    return [column for metric in counted_metrics(metrics) for column in metric.columns]

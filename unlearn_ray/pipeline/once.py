@@ -79,11 +79,18 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("unlearn_ray", "torch", "numpy", "ray", "optuna")}
 
 
-def run_here(step: Step, runtime: Runtime) -> Uploaded:
-    """Run a step in this process and upload what it made; of several workers, the first does."""
+def run_here(step: Step, runtime: Runtime, name: str = "") -> Uploaded:
+    """Run a step in this process and upload what it made; of several workers, the first does.
+
+    Args:
+        step: its inputs are in the store.
+        runtime: of this process.
+        name: what others are told of; the step's own if not given.
+    """
     started = time.monotonic()
-    produced = step.run(runtime)
-    return on_first(lambda: _upload(step, produced, runtime.store, started))
+    with runtime.running(step.key, name or f"{step}"):
+        produced = step.run(runtime)
+        return on_first(lambda: _upload(step, produced, runtime.store, started))
 
 
 def _upload(step: Step, produced: Produced, store: Store, started: float) -> Uploaded:

@@ -7,13 +7,14 @@ once per process; nothing of it can change a result.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from unlearn_ray.core.collective import on_every, on_first
+from unlearn_ray.core.collective import on_every, on_first, rank
 from unlearn_ray.core.errors import CorruptObject, MissingObject
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data import loaded
@@ -102,12 +103,15 @@ class Runtime:
         checkpoint_seconds: how often training saves what it needs to resume.
         on_progress: told the step's key, its name and how far it is; answers whether to save a
             checkpoint now, and what it raises stops the step.
+        around: of a step's key and name; what it makes is open while the step runs.
     """
 
     store: Store
     compute: Compute
     checkpoint_seconds: float
     on_progress: Callable[[str, str, Progress], bool] | None = None
+    around: Callable[[str, str], AbstractContextManager[None]] | None = None
+    _running: tuple[str, str] | None = None
     _data: _Recent[ResidentData] = field(default_factory=lambda: _Recent(2))
     _weights: _Recent[dict[str, Tensor]] = field(default_factory=lambda: _Recent(8))
     _evidence: _Recent[ModelEvidence] = field(default_factory=lambda: _Recent(8))
@@ -158,10 +162,21 @@ class Runtime:
         """The checkpoints of a step; `at_end` keeps one of the finished run, too."""
         return StoredCheckpoints(self.store, key, self.checkpoint_seconds, at_end)
 
-    def progress(self, key: str, name: str) -> Callable[[Progress], bool]:
-        """What the engine calls while a step runs."""
-        tell = self.on_progress
-        return (lambda _: False) if tell is None else (lambda progress: tell(key, name, progress))
+    @contextmanager
+    def running(self, key: str, name: str) -> Iterator[None]:
+        """The block runs a step; of several workers, the first tells of it."""
+        with nullcontext() if self.around is None or rank() else self.around(key, name):
+            self._running = (key, name)
+            try:
+                yield
+            finally:
+                self._running = None
+
+    def tell(self, progress: Progress) -> bool:
+        """Say how far the step is that runs; answers whether to save a checkpoint now."""
+        if self.on_progress is None or self._running is None:
+            return False
+        return self.on_progress(*self._running, progress)
 
     def remember(self, key: str, model: nn.Module) -> None:
         """Keep a model's weights for the next step of this process."""
@@ -210,6 +225,7 @@ class Runtime:
                 seed=seed,
                 compute=self.compute,
                 original=original,
+                on_progress=self.tell,
             )
 
         what = content_key([key, setting.forget_set, setting.probe, setting.family, seed])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unlearn_ray.core.keys import canonical, content_key
+from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.study import study_identity
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 from unlearn_ray.storage.store import Store
@@ -39,7 +40,7 @@ class Change:
 
     def __str__(self) -> str:
         what = " and ".join(self.aspects)
-        trials = f"{self.trials} stored trial{'' if self.trials == 1 else 's'}"
+        trials = counted(self.trials, "stored trial")
         return f"{what} of {self.part} changed since {trials}"
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from statistics import fmean
 from typing import Any
 
 from unlearn_ray.core.errors import BadInput, did_you_mean
 from unlearn_ray.pipeline.manifest import Manifest, NamedStudy, manifests
 from unlearn_ray.pipeline.rows import HOURS
 from unlearn_ray.pipeline.running import Activity, Observer, Running, activity
+from unlearn_ray.pipeline.time_left import Span
 from unlearn_ray.storage.store import Record, Store
 
 _COLUMNS = (
@@ -24,6 +27,8 @@ _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
 _HOUR = timedelta(hours=1)
 _FEWEST_FOR_A_RATE = 3
+# Of an estimate of time left, however much it stands on.
+_LEAST_SPREAD = 0.2
 
 _Row = dict[str, Any]
 
@@ -97,7 +102,8 @@ class SweepStatus:
         failures: newest first.
         running: what is held now, the longest first.
         throughput: of trials.
-        seconds_left: an estimate from it, without reference steps; None where there is none.
+        seconds_left: an estimate, counted down since the last record or row while something runs;
+            None as long as a kind of step that is left has no sample.
         hours: accelerator hours so far, by kind of step.
         budget_hours: that it may spend; None is no limit.
     """
@@ -113,7 +119,7 @@ class SweepStatus:
     failures: tuple[Failure, ...]
     running: tuple[Running, ...]
     throughput: Throughput
-    seconds_left: float | None
+    seconds_left: Span | None
     hours: dict[str, float]
     budget_hours: float | None
 
@@ -176,7 +182,11 @@ def _status(
     own = [records[step.key] for step in manifest.references if step.key in records]
     studies = tuple(_study(study, rows, manifest) for study in manifest.studies)
     hours = _hours(manifest.name, own, rows)
-    throughput = _throughput(rows)
+    own_records = {record.key: record for record in own}
+    alive = sum(one.heartbeat == "alive" for one in running)
+    left = _time_left(manifest, studies, rows, own_records, sum(hours.values()), alive)
+    if left is not None and running:
+        left = left.after(_since(own_records, rows))
     return SweepStatus(
         name=manifest.name,
         started=manifest.started,
@@ -188,8 +198,8 @@ def _status(
         studies=studies,
         failures=_failures(rows),
         running=tuple(sorted(running, key=lambda one: -one.held_seconds)),
-        throughput=throughput,
-        seconds_left=_seconds_left(manifest, studies, rows, sum(hours.values()), throughput),
+        throughput=_throughput(rows),
+        seconds_left=left if left is None or left.high else None,
         hours=hours,
         budget_hours=manifest.budget_hours,
     )
@@ -270,26 +280,64 @@ def _throughput(rows: Iterable[_Row]) -> Throughput:
     return Throughput(len(lately) / hours if lately else None, overall)
 
 
-def _seconds_left(
+def _time_left(
     manifest: Manifest,
     studies: Iterable[StudyStatus],
     rows: list[_Row],
+    records: Mapping[str, Record],
     spent: float,
-    throughput: Throughput,
-) -> float | None:
-    rate = throughput.last_hour or throughput.overall
-    if rate is None:
+    running: int,
+) -> Span | None:
+    """As of the last record or row; None as long as a kind of step that is left has no sample."""
+    wanted = Counter(step.kind for step in manifest.references if step.key not in records)
+    known = defaultdict(list)
+    for record in records.values():
+        known[record.kind].append(record.seconds)
+    if not known.keys() >= wanted.keys():
         return None
+    references = sum(count * fmean(known[kind]) for kind, count in wanted.items())
+    trials = _seeds_left(manifest, studies, rows, spent)
+    rate = _rate(sorted(_time(row["created"]) for row in rows if _cost(row)))
+    if trials and rate is None:
+        return None
+    seconds = references / max(1, running) + (3600 * trials / rate if rate else 0.0)
+    samples = min([len(rows)] * bool(trials) + [len(known[kind]) for kind in wanted] or [1])
+    spread = 1 + _LEAST_SPREAD + 0.5 / math.sqrt(samples)
+    return Span(seconds / spread, seconds * spread)
+
+
+def _since(records: Mapping[str, Record], rows: Iterable[_Row]) -> float:
+    """Seconds since the last record or row, by the clocks of both machines."""
+    created = [record.created for record in records.values()]
+    created += [row["created"] for row in rows]
+    if not created:
+        return 0.0
+    newest = max(map(_time, created))
+    return max(0.0, (datetime.now(UTC) - newest).total_seconds())
+
+
+def _rate(ended: list[datetime]) -> float | None:
+    """Rows an hour, in the hour up to the last one: so it stays until there is another."""
+    lately = [each for each in ended if each > ended[-1] - _HOUR]
+    for times in (lately, ended):
+        if len(times) >= _FEWEST_FOR_A_RATE:
+            return (len(times) - 1) * _HOUR / max(times[-1] - times[0], timedelta(seconds=1))
+    return None
+
+
+def _seeds_left(
+    manifest: Manifest, studies: Iterable[StudyStatus], rows: list[_Row], spent: float
+) -> float:
+    """Trials times seeds that are still to be run, as far as the budget goes, and reports."""
     trials = sum(max(0, study.wanted - study.ended) for study in studies)
     ended = sum(study.ended for study in studies)
     tuned = sum(row["purpose"] == "tuning" for row in rows)
     # A trial that is stopped early has fewer seeds than there are.
     left = trials * (tuned / ended if ended else float(len(manifest.tuning)))
-    if manifest.budget_hours is not None:
-        costs = [cost for row in rows if (cost := _cost(row))]
+    costs = [cost for row in rows if (cost := _cost(row))]
+    if manifest.budget_hours is not None and costs:
         left = min(left, max(0.0, manifest.budget_hours - spent) * len(costs) / sum(costs))
-    left += sum(study.to_report - study.reported for study in studies)
-    return 3600 * left / rate
+    return left + sum(study.to_report - study.reported for study in studies)
 
 
 def _cost(row: _Row) -> float:

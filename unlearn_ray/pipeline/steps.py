@@ -25,7 +25,7 @@ from unlearn_ray.core.collective import gather_objects, on_every, on_first
 from unlearn_ray.core.keys import content_key, plain, stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.splits import training_ids
-from unlearn_ray.engine.loop import Report
+from unlearn_ray.engine.loop import Progress, Report
 from unlearn_ray.engine.sparsity import Sparsity, magnitude_masks, masks_of, synflow_masks
 from unlearn_ray.engine.training import train_from_scratch
 from unlearn_ray.engine.unlearning import unlearn
@@ -151,7 +151,7 @@ class Pretrain(Step):
             seed=stable_seed(self.kind, self.seed),
             compute=runtime.compute,
             checkpoints=runtime.checkpoints(self.key, at_end=True),
-            on_progress=runtime.progress(self.key, str(self)),
+            on_progress=runtime.tell,
         )
         runtime.remember(self.key, model)
         result = _training_result(report, setting.training, runtime)
@@ -236,7 +236,7 @@ class Unlearn(Step):
             make_model=partial(runtime.new_model, self.setting),
             other_data=lambda dataset: runtime.data(dataset, family),
             checkpoints=runtime.checkpoints(self.key, at_end=False),
-            on_progress=runtime.progress(self.key, str(self)),
+            on_progress=runtime.tell,
         )
         runtime.remember(self.key, model)
         result = _training_result(report, self.method, runtime)
@@ -294,6 +294,7 @@ class Evaluate(Step):
         values: dict[str, float] = {}
         arrays: dict[str, Any] = {}
         for metric in self.metrics:
+            runtime.tell(Progress(0, 0, math.nan, 0.0, doing=metric.name))
             measured = metric.measure(evidence)
             values |= measured.values
             arrays |= {f"{metric.name}/{name}": array for name, array in measured.arrays.items()}

@@ -16,8 +16,9 @@ from unlearn_ray.core.schema import (
     PositiveInt,
     schema,
 )
+from unlearn_ray.core.words import counted
 from unlearn_ray.methods.base import Method, Source
-from unlearn_ray.metrics.base import Metric, counted
+from unlearn_ray.metrics.base import Metric, counted_metrics
 from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.pipeline.setting import Setting
 
@@ -189,9 +190,9 @@ class Resources:
 
     def __str__(self) -> str:
         """The fewest workers, in words."""
-        workers = f"{self.fewest_workers} worker{'s' if self.fewest_workers > 1 else ''}"
-        gpu = f" and {self.gpu:g} GPUs" if self.gpu else ""
-        return f"{workers} of {self.cpu:g} CPUs{gpu} each"
+        gpu = f" and {counted(self.gpu, 'GPU')}" if self.gpu else ""
+        workers = counted(self.fewest_workers, "worker")
+        return f"{workers} of {counted(self.cpu, 'CPU')}{gpu} each"
 
     @property
     def accelerators(self) -> float:
@@ -258,7 +259,7 @@ class Sweep:
     @property
     def objective(self) -> tuple[Metric, ...]:
         """The metrics whose gaps are a trial's score; trials are measured by these alone."""
-        return counted(self.metrics)
+        return counted_metrics(self.metrics)
 
     @property
     def measurements(self) -> tuple[tuple[Metric, ...], ...]:

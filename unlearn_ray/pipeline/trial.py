@@ -13,7 +13,7 @@ from unlearn_ray.core.errors import TrialError
 from unlearn_ray.engine.compute import Machine
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
-from unlearn_ray.pipeline.once import Account, Uploaded, ensure, run_here, versions
+from unlearn_ray.pipeline.once import Account, Uploaded, ensure, run_here, versions, work_of
 from unlearn_ray.pipeline.rows import (
     ORIGINAL,
     RETRAIN,
@@ -177,7 +177,7 @@ def score(
     """
 
     def here(step: Step) -> Uploaded:
-        return run_here(step, runtime)
+        return run_here(step, runtime, work_of(step, trial.account).name)
 
     unlearn = trial.unlearn
     references = References.of(trial, runtime.record)

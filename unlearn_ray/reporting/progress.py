@@ -1,20 +1,18 @@
-"""How far a sweep is, for people: a live view on a terminal, plain lines elsewhere."""
+"""`SweepProgress`: how far a sweep is, as its driver knows it, and how long the rest takes."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from unlearn_ray.core.words import counted
+from unlearn_ray.pipeline.time_left import Begun, Span, TimeLeft, Work
 
-REFRESH_SECONDS = 0.5
-PLAIN_SECONDS = 15.0
+# Of each study's failed trials, so many are told one by one; then at these counts.
+_FAILURES_TOLD = 5
+_FAILURES_COUNTED = frozenset(base * 10**power for power in range(1, 9) for base in (1, 2, 5))
 
 
 @dataclass
@@ -45,150 +43,290 @@ class StudyProgress:
 
 
 @dataclass
+class Expected:
+    """Things of one kind that the sweep is to run; see `Work`.
+
+    Attributes:
+        asks: "training" or "trial": whose resources each takes.
+        left: how many have not ended.
+        warm: whether workers are there for it, so that it runs once it is asked for.
+        here, elsewhere: how many ended, by whose driver ran them.
+    """
+
+    kind: str
+    asks: str
+    left: int
+    after: frozenset[str] = frozenset()
+    most: int | None = None
+    parts: tuple[str, ...] = ()
+    starting: str = ""
+    warm: bool = False
+    here: int = 0
+    elsewhere: int = 0
+
+
+@dataclass
+class Item:
+    """Something that was asked of the cluster and has not ended.
+
+    Attributes:
+        name: for people.
+        work: what it is one of.
+        asked, begun: when, by the progress's clock; it has not begun while it waits for a worker.
+        doing: what of it runs.
+        share: of it that is done.
+        room: whether there is room for it, so that its worker is starting.
+        waited: whether there was none at some time.
+        elsewhere: whether another driver runs it.
+        times: how often it was begun; 0 once its worker said that it left.
+    """
+
+    name: str
+    work: str
+    asked: float
+    begun: float | None = None
+    doing: str = ""
+    share: float | None = None
+    room: bool = True
+    waited: bool = False
+    elsewhere: bool = False
+    times: int = 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a worker said of a step.
+
+    Attributes:
+        name: of the step, for people.
+        doing: what of it runs.
+        share: that is done.
+        times: how often it was begun.
+    """
+
+    name: str
+    doing: str = ""
+    share: float | None = None
+    times: int = 1
+
+
+@dataclass
 class SweepProgress:
     """Everything a view shows; written by the driver, read by the view.
 
     Attributes:
+        name: of the sweep.
+        doing: what the driver itself does, where that is all there is to show.
         steps: reference steps that are to be run.
         steps_done: of these, how many are done.
         stored: reference steps that were in the store from the start.
-        running: name of each running step, with its fraction done.
+        works: what is to be run, by name; each behind those that it comes after.
+        items: what was asked for and has not ended, by key.
+        beside: what workers run that is no item of its own: the steps of trials.
+        places: how many trainings, and how many trials, the cluster has room for.
+        waits_for: what it waits for that has no room, by what it asks for: `a GPU`.
         hours: accelerator hours that the sweep has spent; of interest where there is a budget.
         budget: accelerator hours that it may spend; None is no limit.
+        hours_each_second: what a second of a trial costs.
         halted: whether the budget is spent, so that no further trial is launched.
+        clock: seconds.
     """
 
     name: str
+    doing: str = ""
     steps: int = 0
     steps_done: int = 0
     stored: int = 0
-    running: dict[str, float] = field(default_factory=dict)
     studies: dict[str, StudyProgress] = field(default_factory=dict)
+    works: dict[str, Expected] = field(default_factory=dict)
+    items: dict[str, Item] = field(default_factory=dict)
+    beside: dict[str, Heard] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
+    waits_for: dict[str, str] = field(default_factory=dict)
     hours: float = 0.0
     budget: float | None = None
+    hours_each_second: float = 0.0
     halted: bool = False
-    started: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
     notes: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+        self._left = TimeLeft(self.clock)
+        self._item_of: dict[str, str] = {}
+        self._failures: dict[str, int] = {}
 
     def note(self, text: str) -> None:
         """Something to be said once."""
         with self.lock:
             self.notes.append(text)
 
-    def work(self) -> tuple[float, float]:
-        """Units of work done and in all: a reference step, a trial, a reporting seed is one."""
-        done = self.steps_done + sum(self.running.values())
-        total = float(self.steps)
-        for study in self.studies.values():
-            done += study.ended + study.reported
-            total += (study.ended if self.halted else study.wanted) + study.to_report
-        return done, total
+    def failed(self, study: str, what: str, failure: str | None) -> None:
+        """Say that a trial failed, unless so many did that one more is no news."""
+        with self.lock:
+            number = self._failures[study] = self._failures.get(study, 0) + 1
+        if number <= _FAILURES_TOLD:
+            self.note(f"failed: {what}: {failure}")
+        elif number in _FAILURES_COUNTED:
+            trials = counted(number, "trial")
+            self.note(f"failed: {trials} of {study} so far; the last: {what}: {failure}")
 
-    def seconds_left(self, done_at_start: float) -> float | None:
-        """An estimate from the rate so far; None until there is one."""
-        done, total = self.work()
-        if done - done_at_start < 1:
-            return None
-        return (time.monotonic() - self.started) * (total - done) / (done - done_at_start)
+    # What takes how long
 
+    def took(self, kind: str, seconds: Iterable[float]) -> None:
+        """What things of a kind took in earlier runs."""
+        with self.lock:
+            for each in seconds:
+                self._left.durations.took(kind, each, earlier=True)
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `42 s`, `3 min 10 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    def ask(self, key: str, work: str, name: str, steps: Iterable[str] = ()) -> None:
+        """Something is asked of the cluster; `steps` are keys that workers call it by."""
+        with self.lock:
+            known = self.items.get(key)
+            if known is not None:
+                known.elsewhere = False
+                return
+            self.items[key] = Item(name, work, self.clock())
+            self._item_of |= dict.fromkeys(steps, key)
 
+    def put_off(self, key: str) -> None:
+        """Another driver runs it."""
+        with self.lock:
+            if key in self.items:
+                self.items[key].elsewhere = True
 
-@contextmanager
-def shown(progress: SweepProgress, console: Console) -> Iterator[None]:
-    """Show `progress` until the block ends."""
-    stop = threading.Event()
-    at_start = progress.work()[0]
-    view = _live if console.is_terminal else _plain
-    thread = threading.Thread(target=view, args=(progress, console, stop, at_start), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    def hear(self, heard: Mapping[str, Heard]) -> None:
+        """What workers say, by the key of a step; what is not said any more is over."""
+        with self.lock:
+            self.beside = {key: one for key, one in heard.items() if key not in self._item_of}
+            for step, key in self._item_of.items():
+                if key in self.items and step not in heard and self._trains(self.items[key]):
+                    self.items[key].times = 0
+            for step, one in heard.items():
+                item = self.items.get(self._item_of.get(step, ""))
+                if item is not None:
+                    self._hear_of(item, one)
+            self._give_room()
 
+    def _hear_of(self, item: Item, one: Heard) -> None:
+        again = item.begun is not None
+        if item.begun is None:
+            item.begun = self.clock()
+            expected = self.works.get(item.work)
+            if expected is not None and not item.waited:
+                self._left.durations.started(expected.starting, item.begun - item.asked)
+        if self._trains(item) and one.times != item.times:
+            self.notes.append(f"begun{' again' if again else ''}: {item.name}")
+        item.doing, item.share, item.elsewhere = one.doing, one.share, False
+        item.times = one.times
 
-def _live(
-    progress: SweepProgress, console: Console, stop: threading.Event, at_start: float
-) -> None:
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        while not stop.wait(REFRESH_SECONDS):
-            _print_notes(progress, console)
-            live.update(_view(progress, at_start))
-    _print_notes(progress, console)
+    def _trains(self, item: Item) -> bool:
+        expected = self.works.get(item.work)
+        return expected is not None and expected.asks == "training"
 
+    def end(self, key: str, seconds: Sequence[tuple[str, float]] | None = None) -> None:
+        """Something has ended.
 
-def _plain(
-    progress: SweepProgress, console: Console, stop: threading.Event, at_start: float
-) -> None:
-    said, said_at = "", time.monotonic()
-    while not stop.wait(REFRESH_SECONDS):
-        _print_notes(progress, console)
-        line = _line(progress, at_start)
-        if time.monotonic() - said_at >= PLAIN_SECONDS and line != said:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-            said, said_at = line, time.monotonic()
-    _print_notes(progress, console)
+        Args:
+            key: of the item.
+            seconds: that what it consists of took, with the kind of each, without the start of
+                its worker; None if it was not run here, or nobody knows.
+        """
+        with self.lock:
+            item = self.items.pop(key, None)
+            if item is None:
+                return
+            self._item_of = {step: of for step, of in self._item_of.items() if of != key}
+            expected = self.works.get(item.work)
+            if expected is None:
+                return
+            expected.left -= 1
+            if seconds is None:
+                expected.elsewhere += 1
+                return
+            expected.here += 1
+            for kind, each in seconds:
+                self._left.durations.took(kind, each)
+                if expected.warm and kind == expected.kind:
+                    # Nothing waits before a warm worker takes it.
+                    beside = self.clock() - item.asked - each
+                    self._left.durations.started(expected.starting, beside)
 
+    def ended_elsewhere(self, work: str) -> None:
+        """Another driver has run one that was not asked for here."""
+        with self.lock:
+            if work in self.works:
+                self.works[work].left -= 1
+                self.works[work].elsewhere += 1
 
-def _print_notes(progress: SweepProgress, console: Console) -> None:
-    with progress.lock:
-        notes, progress.notes = progress.notes, []
-    for note in notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    def drop(self, key: str) -> None:
+        """Something ended that is to be run again, some day."""
+        with self.lock:
+            self.items.pop(key, None)
 
+    def left(self) -> Span | None:
+        """How long the rest takes; None while that cannot be known."""
+        with self.lock:
+            amount = self.steps + sum(
+                (one.ended if self.halted else one.wanted) + one.to_report
+                for one in self.studies.values()
+            )
+            return self._left.of(self._work(), amount)
 
-def _summary(progress: SweepProgress, at_start: float) -> str:
-    left = progress.seconds_left(at_start)
-    elapsed = duration(time.monotonic() - progress.started)
-    budget = progress.budget
-    return (
-        f"reference steps {progress.steps_done}/{progress.steps}"
-        f" ({progress.stored} more were in the store), {elapsed} so far"
-        + (f", about {duration(left)} left" if left is not None else "")
-        + (f", {progress.hours:.2f} of {budget:g} accelerator hours" if budget else "")
-    )
+    def _give_room(self) -> None:
+        """Tell what waits for room from what only waits for its worker to start."""
+        used = 0.0
+        for begun in (True, False):
+            for item in self.items.values():
+                expected = self.works.get(item.work)
+                if expected is None or item.elsewhere:
+                    continue
+                if (expected.warm or item.begun is not None) is not begun:
+                    continue
+                share = 1 / max(1, self.places.get(expected.asks, 1))
+                item.room = begun or used + share <= 1 + 1e-6
+                item.waited |= not item.room
+                used += share if item.room else 0.0
 
+    def _work(self) -> list[Work]:
+        now = self.clock()
+        begun: dict[str, list[Begun]] = {}
+        for item in self.items.values():
+            expected = self.works.get(item.work)
+            if expected is None:
+                continue
+            since = item.asked if expected.warm or item.elsewhere else item.begun
+            if since is not None:
+                share = item.share if expected.asks == "training" else None
+                one = Begun(now - since, share, item.elsewhere)
+                begun.setdefault(item.work, []).append(one)
+        works = []
+        for name, work in self.works.items():
+            run = tuple(begun.get(name, ()))
+            waiting = max(0, work.left - len(run))
+            if work.warm and self.halted:
+                waiting = 0
+            helped = (work.here + work.elsewhere) / work.here if work.here else 1.0
+            works.append(
+                Work(
+                    name=name, kind=work.kind, waiting=waiting, begun=run, after=work.after,
+                    places=max(1, self.places.get(work.asks, 1)), most=work.most,
+                    parts=work.parts, starting=work.starting, helped=helped,
+                )
+            )  # fmt: skip
+        return self._affordable(works)
 
-def _line(progress: SweepProgress, at_start: float) -> str:
-    trials = ", ".join(
-        f"{name} {study.ended}/{study.wanted}"
-        + (f" ({study.failed} failed)" if study.failed else "")
-        + (f" best {study.best:.2f}" if study.best is not None else "")
-        for name, study in progress.studies.items()
-    )
-    running = ", ".join(f"{name} {100 * part:.0f}%" for name, part in progress.running.items())
-    return f"{_summary(progress, at_start)}; trials: {trials}" + (
-        f"; running: {running}" if running else ""
-    )
-
-
-def _view(progress: SweepProgress, at_start: float) -> RenderableType:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("study", "trials", "running", "stopped", "failed", "best gap", "reporting"):
-        table.add_column(header, justify="left" if header == "study" else "right")
-    for name, study in progress.studies.items():
-        table.add_row(
-            name,
-            f"{study.ended}/{study.wanted}",
-            str(study.running),
-            str(study.stopped),
-            str(study.failed),
-            "-" if study.best is None else f"{study.best:.2f}",
-            f"{study.reported}/{study.to_report}",
-        )
-    steps = [
-        Text(f"  {name}  {'━' * round(20 * part):<20} {100 * part:3.0f}%")
-        for name, part in progress.running.items()
-    ]
-    return Group(Text(f"{progress.name}: {_summary(progress, at_start)}"), *steps, table)
+    def _affordable(self, works: list[Work]) -> list[Work]:
+        """Without the trials that the budget will leave out."""
+        searched = [work for work in works if self.works[work.name].warm and work.left]
+        durations = self._left.durations
+        if self.budget is None or not all(map(durations.knows, searched)):
+            return works
+        wanted = sum(durations.usual(work).seconds * work.waiting for work in searched)
+        affordable = max(0.0, self.budget - self.hours) / max(self.hours_each_second, 1e-12)
+        share = min(1.0, affordable / wanted) if wanted else 1.0
+        return [
+            replace(work, waiting=round(share * work.waiting)) if work in searched else work
+            for work in works
+        ]

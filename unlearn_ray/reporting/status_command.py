@@ -10,14 +10,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from rich.console import Console
-from rich.live import Live
-
-from unlearn_ray.pipeline.running import Observer
-from unlearn_ray.pipeline.status import sweep_statuses
-from unlearn_ray.reporting.status_view import json_status, plain_status, rich_status
-from unlearn_ray.storage.store import open_store
-
 _DESCRIPTION = """\
 Say how far the sweeps on a store are: reference steps, trials and why some failed, what runs
 now and where, throughput and time left, accelerator hours and budget. It reads the store alone,
@@ -44,16 +36,27 @@ def status(arguments: Sequence[str]) -> int:
         UnlearnRayError: there is no such store or sweep, or it cannot be read.
     """
     options = _parser().parse_args(arguments)
+    # Only now: --help needs none of it.
+    from rich.console import Console
+    from rich.live import Live
+
+    from unlearn_ray.pipeline.running import Observer
+    from unlearn_ray.pipeline.status import sweep_statuses
+    from unlearn_ray.reporting.status_view import json_status, plain_status, rich_status
+    from unlearn_ray.storage.store import open_store
+
     store = open_store(options.store)
     store.check_readable()
     out, observer = Console(), Observer()
-    live = options.watch is not None and out.is_terminal and not options.json
+    # FORCE_COLOR makes no terminal of a file.
+    terminal = sys.stdout.isatty() and not options.json
+    live = options.watch is not None and terminal and not out.is_dumb_terminal
     with Live(console=out, auto_refresh=False) if live else nullcontext() as view:
         while True:
             found = sweep_statuses(store, options.sweep, observer)
             if view is not None:
                 view.update(rich_status(found, store.url), refresh=True)
-            elif out.is_terminal and not options.json:
+            elif terminal:
                 out.print(rich_status(found, store.url))
             else:
                 told = json_status(found, store.url) if options.json else None

@@ -12,7 +12,7 @@ from rich.text import Text
 from unlearn_ray.pipeline.running import Running
 from unlearn_ray.pipeline.status import SweepStatus
 from unlearn_ray.reporting.grid import Grid, aligned, rich_grid
-from unlearn_ray.reporting.progress import duration
+from unlearn_ray.reporting.words import duration, time_left
 
 _MOST_FAILURES = 5
 _MOST_RUNNING = 20
@@ -145,7 +145,7 @@ def _rates(status: SweepStatus) -> Iterable[str]:
         last_hour = "none" if lately is None else f"{lately:.0f}"
         yield f"trials x seeds an hour: {last_hour} in the last hour, {overall:.0f} overall"
     if status.seconds_left is not None and not status.finished:
-        yield f"time left: about {duration(status.seconds_left)} of trials"
+        yield f"time left: {time_left(status.seconds_left).removesuffix(' left')}"
     spent = sum(status.hours.values())
     each = ", ".join(f"{kind} {hours:.2f}" for kind, hours in status.hours.items())
     yield f"accelerator hours: {spent:.2f} ({each})"

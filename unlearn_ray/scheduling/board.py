@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -12,12 +15,15 @@ import ray
 
 from unlearn_ray.core.errors import StopRequested, WorkerLeaving
 from unlearn_ray.engine.loop import Progress
+from unlearn_ray.reporting.progress import Heard
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import draining_nodes
 
 # While a worker's node is drained, it saves this often, until the node is gone.
 DRAINED_SAVE_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
+# A worker that was killed says no more, and neither does a metric that takes its time.
+SILENT_SECONDS = 600.0
 
 
 class Wish(Enum):
@@ -29,12 +35,32 @@ class Wish(Enum):
     LEAVE = "leave"
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a worker said last: of which step, in words, and how far it is.
+
+    Attributes:
+        times: how often the step was begun, so far as nobody said that it ended.
+    """
+
+    name: str
+    progress: Progress
+    times: int = 1
+
+    def heard(self) -> Heard:
+        """The same, for the driver's view."""
+        one = self.progress
+        epoch = f"epoch {one.epoch} of {one.epochs}" if one.epochs > 1 else ""
+        share = one.iteration / one.iterations if one.iterations else None
+        return Heard(self.name, one.doing or epoch, share, self.times)
+
+
 @ray.remote(num_cpus=0, max_concurrency=16)
 class Board:
     """One small actor per sweep, beside the driver."""
 
     def __init__(self) -> None:
-        self._progress: dict[str, Progress] = {}
+        self._told: dict[str, tuple[Told, float]] = {}
         self._delivered: dict[str, Any] = {}
         self._stopping = False
         self._draining: frozenset[str] = frozenset()
@@ -42,13 +68,11 @@ class Board:
         self._saved_at: dict[str, float] = {}
         self._leaving: set[str] = set()
 
-    def tell(self, key: str, progress: Progress, nodes: Sequence[str]) -> Wish:
+    def tell(self, key: str, told: Told, nodes: Sequence[str]) -> Wish:
         """Note how far a step is; answers what its workers, on these nodes, should do."""
-        # What is done is dropped: a long sweep's trials would pile up here.
-        if progress.iteration < progress.iterations:
-            self._progress[key] = progress
-        else:
-            self._forget(key)
+        before = self._told.get(key)
+        times = 1 if before is None else before[0].times
+        self._told[key] = (replace(told, times=times), time.monotonic())
         if self._stopping:
             return Wish.STOP
         if key in self._leaving:
@@ -65,9 +89,22 @@ class Board:
         """What was left under `key`, once."""
         return self._delivered.pop(key, None)
 
-    def progress(self) -> dict[str, Progress]:
+    def begun(self, key: str, told: Told) -> None:
+        """A step runs now; again, if the worker that ran it was lost."""
+        before = self._told.get(key)
+        times = 1 if before is None else before[0].times + 1
+        self._told[key] = (replace(told, times=times), time.monotonic())
+
+    def ended(self, key: str) -> None:
+        """A step runs no more where it ran; a long sweep's trials would pile up here."""
+        self._forget(key)
+
+    def told(self) -> dict[str, Told]:
         """How far every running step is."""
-        return dict(self._progress)
+        since = time.monotonic() - SILENT_SECONDS
+        for key in [key for key, (_, at) in self._told.items() if at < since]:
+            self._forget(key)
+        return {key: told for key, (told, _) in self._told.items()}
 
     def leave(self, key: str) -> None:
         """Ask a step's workers to save a checkpoint and end: one of them was sent SIGTERM."""
@@ -78,7 +115,7 @@ class Board:
         self._stopping = True
 
     def _forget(self, key: str) -> None:
-        self._progress.pop(key, None)
+        self._told.pop(key, None)
         self._saved_at.pop(key, None)
         self._leaving.discard(key)
 
@@ -96,7 +133,7 @@ class Board:
 
 
 class BoardReporter:
-    """The `on_progress` of a worker's runtime.
+    """The `on_progress` of a worker's runtime; `running` is its `around`.
 
     Args:
         board: of the sweep.
@@ -118,7 +155,8 @@ class BoardReporter:
             raise _leaving(name)
         try:
             # Not ray.get: a task that waits in it lends its CPUs to another.
-            wish = self.board.tell.remote(key, progress, self.nodes).future().result(timeout=5)
+            sent = self.board.tell.remote(key, Told(name, progress), self.nodes)
+            wish = sent.future().result(timeout=5)
         except TimeoutError:
             return False
         if wish is Wish.STOP:
@@ -126,6 +164,18 @@ class BoardReporter:
         if wish is Wish.LEAVE:
             raise _leaving(name)
         return bool(wish is Wish.SAVE)
+
+    @contextmanager
+    def running(self, key: str, name: str) -> Iterator[None]:
+        """The board knows of the step while the block runs it."""
+        told = Told(name, Progress(0, 0, math.nan, 0.0, doing="starting"))
+        # Answered before anything else is said of the step, which could overtake it.
+        with suppress(TimeoutError):
+            self.board.begun.remote(key, told).future().result(timeout=5)
+        try:
+            yield
+        finally:
+            self.board.ended.remote(key)
 
 
 def _leaving(name: str) -> WorkerLeaving:

@@ -12,6 +12,7 @@ from ray._private.worker import global_worker
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply
 
 from unlearn_ray.core.errors import BadInput
+from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.sweep_schema import Resources
 
 # The autoscaler looks at what waits every 5 s, and says in its next look what it cannot serve.
@@ -68,7 +69,9 @@ class Capacity:
         if not self.nodes:
             return "it has no node that takes new work"
         cpu, gpu = max(self.nodes, key=lambda node: (node[1], node[0]))
-        return f"its {len(self.nodes)} nodes have at most {cpu:g} CPUs and {gpu:g} GPUs"
+        most = f"at most {counted(cpu, 'CPU')} and {counted(gpu, 'GPU')}"
+        several = len(self.nodes) > 1
+        return f"its {counted(len(self.nodes), 'node')} {'have' if several else 'has'} {most}"
 
 
 def draining_nodes() -> frozenset[str]:

@@ -8,6 +8,7 @@ may work on one store: what another one runs is put off, and something else done
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable
@@ -18,7 +19,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from unlearn_ray.core.errors import BadInput, HeldElsewhere, WorkerLeaving, WorkersLost
+from unlearn_ray.core.errors import BadInput, HeldElsewhere, StoreError, WorkerLeaving, WorkersLost
+from unlearn_ray.core.words import counted
+from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
 from unlearn_ray.pipeline.once import Account, Done, ensure, may_run, run_here
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN
@@ -28,15 +31,25 @@ from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
 from unlearn_ray.pipeline.trial import (
     Scored,
     TrialSeed,
+    evaluations,
     lost_row,
     reference_row,
     score,
     write_grown,
 )
+from unlearn_ray.reporting.expected import (
+    expect,
+    measuring_of,
+    needs,
+    reports_of,
+    seeds_of,
+    training_of,
+    trials_of,
+)
 from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import Board
-from unlearn_ray.scheduling.capacity import JOINING_SECONDS, Room, check_fits
+from unlearn_ray.scheduling.capacity import JOINING_SECONDS, Capacity, Room, check_fits
 from unlearn_ray.scheduling.cluster import cluster
 from unlearn_ray.scheduling.environment import starts_own_cluster
 from unlearn_ray.scheduling.jobs import Job, Jobs, Later
@@ -78,10 +91,14 @@ def run_sweep(
     Raises:
         UnlearnRayError: a reference step failed, or the store did.
     """
+    joining = not starts_own_cluster(address)
+    progress.doing = "joining the Ray cluster" if joining else "starting Ray"
     with cluster(address):
+        progress.doing = "asking Ray what the cluster holds"
         joining_seconds = 0.0 if starts_own_cluster(address) else JOINING_SECONDS
         for what, resources in plan.asks.items():
             check_fits(resources, what, joining_seconds=joining_seconds)
+        progress.doing = ""
         return _Driver(plan, store, progress, stop).run()
 
 
@@ -173,22 +190,46 @@ class _Driver:
         threading.Event().wait(2.0)
 
     def _watch(self, ended: threading.Event) -> None:
+        # What steps took before is of use only to the view, and no run waits for it.
+        with contextlib.suppress(StoreError):
+            self._recall()
+        resources = self.sweep.resources
+        asks = {"training": resources.training, "trial": resources.trial}
         while not ended.wait(1.0):
             try:
-                told = ray.get(self.board.progress.remote(), timeout=5)
+                told = ray.get(self.board.told.remote(), timeout=5)
+                capacity = Capacity.now()
             except ray.exceptions.RayError:
                 continue  # a busy or lost board costs the view, not the sweep
-            self.progress.running = {
-                self.names[key]: one.iteration / max(one.iterations, 1)
-                for key, one in told.items()
-                if key in self.names
+            most = {"trial": self.sweep.search.concurrent}
+            self.progress.places = {
+                what: max(1, min(capacity.groups(one), most.get(what) or MOST_TRAININGS))
+                for what, one in asks.items()
             }
+            self.progress.hear({key: one.heard() for key, one in told.items()})
+
+    def _recall(self) -> None:
+        """Tell the view what steps and trials took before this run."""
+        for kind, seconds in earlier_seconds(self.plan, self.store).items():
+            self.progress.took(kind, seconds)
+        if not any(planned.past for planned in self.plan.studies):
+            return
+        rows = sweep_rows(self.sweep, self.store)
+        for planned in self.plan.studies:
+            name = planned.study.name
+            for seeds in trial_seconds(rows, self.sweep, planned.key, planned.past):
+                self.progress.took(trials_of(name), [sum(seeds)])
+                self.progress.took(seeds_of(name), seeds)
 
     def _show_plan(self) -> None:
-        todo = [planned.step for planned in self.plan.references if not planned.stored]
-        self.names = {step.key: str(step) for step in todo}
-        self.progress.steps = len(todo)
-        self.progress.stored = len(self.plan.references) - len(todo)
+        self.progress.steps = sum(not planned.stored for planned in self.plan.references)
+        self.progress.stored = len(self.plan.references) - self.progress.steps
+        expect(self.progress, self.plan)
+        resources = self.sweep.resources
+        self.progress.waits_for = {
+            "training": needs(resources.training), "trial": needs(resources.trial)
+        }  # fmt: skip
+        self.progress.hours_each_second = resources.trial.accelerator_hours(1.0)
         self.progress.hours = self.spending.total
         self.progress.budget = self.sweep.budget.hours
         if any(planned.halted and planned.ended < planned.wanted for planned in self.plan.studies):
@@ -244,25 +285,37 @@ class _Driver:
             board=self.board,
         )
         account = Account(self.sweep.name, self.sweep.resources.training.accelerators)
+        self.progress.ask(step.key, training_of(step, self.sweep), f"{step}", [step.key])
         try:
             done = ensure(step, self.store, execute, account, give_up=lambda: True)
         except HeldElsewhere as error:
+            self.progress.put_off(step.key)
             raise Later from error
         self._note_done(step, done)
+        self._end_item(step.key, [(step, done)])
 
     def _measure(self, steps: list[Step]) -> None:
         resources = self.sweep.resources.trial
         task = _run_steps.options(**_task_options(resources))
         account = Account(self.sweep.name, resources.accelerators)
+        name = f"evaluate {steps[0].inputs()['model']}"
+        item = measuring_of(steps, self.sweep)
+        self.progress.ask(name, item, name, [step.key for step in steps])
         for step in steps:
-            self._check_free(step, account)
+            self._check_free(step, account, name)
         sent = task.remote(steps, account, self.workplace, self.board)
         try:
             done = _fetch(sent, str(steps[0]))
         except HeldElsewhere as error:
+            self.progress.put_off(name)
             raise Later from error
         for step, each in zip(steps, done, strict=True):
             self._note_done(step, each)
+        self._end_item(name, list(zip(steps, done, strict=True)))
+
+    def _end_item(self, item: str, steps: list[tuple[Step, Done]]) -> None:
+        took = [(kind_of(step), done.record.seconds) for step, done in steps if done.ran]
+        self.progress.end(item, took or None)
 
     def _note_done(self, step: Step, done: Done) -> None:
         if done.record.sweep == self.sweep.name:
@@ -271,9 +324,10 @@ class _Driver:
         if done.ran:
             self.progress.note(f"done: {step}")
 
-    def _check_free(self, step: Step, account: Account) -> None:
+    def _check_free(self, step: Step, account: Account, item: str) -> None:
         """Put off what another process runs, before a worker is asked for."""
         if not may_run(step, self.store, account):
+            self.progress.put_off(item)
             raise Later
 
     def _write_references(self, seed: int) -> None:
@@ -339,6 +393,7 @@ class _Driver:
             before = self.left[planned.key]
             self.left[planned.key] = 0 if planned.halted else planned.wanted - ended
             self._show_study(planned, past)
+            self.progress.works[trials_of(planned.study.name)].left = self.left[planned.key]
             failed = sum(trial.state == "failed" for trial in past)
             self.trials_failed += failed - sum(t.state == "failed" for t in planned.past)
             if before > 0 and self.left[planned.key] == 0:
@@ -378,13 +433,16 @@ class _Driver:
 
     def _on_start(self, assignment: Assignment) -> None:
         self.progress.studies[assignment.study].running += 1
+        what = _trial_in_words(assignment)
+        self.progress.ask(what, trials_of(assignment.study), what)
 
     def _on_end(self, assignment: Assignment, ending: Ending) -> None:
         study = self.progress.studies[assignment.study]
         if ending.rows is None:
             study.running -= 1
-        what = f"{assignment.study} trial {assignment.number}"
+        what = _trial_in_words(assignment)
         if ending.again:
+            self.progress.drop(what)
             self.trials_failed += 1
             self.progress.note(
                 f"not run: {what}: {ending.failure}; no further trial of {assignment.study} is"
@@ -399,10 +457,12 @@ class _Driver:
         else:
             study.failed += 1
             self.trials_failed += 1
-            self.progress.note(f"failed: {what}: {ending.failure}")
+            self.progress.failed(assignment.study, what, ending.failure)
         if ending.rows is None:
+            self.progress.end(what, self._took(assignment.study, ending))
             self.tuning_rows.settle(assignment, ending)
         else:
+            self.progress.ended_elsewhere(trials_of(assignment.study))
             for row in ending.rows.values():
                 self.tuning_rows.adopt(row, assignment.point)
         for seed, hours in zip(self.sweep.seeds.tuning, ending.hours, strict=False):
@@ -410,7 +470,17 @@ class _Driver:
         planned = self._planned(assignment.study)
         self.left[planned.key] -= 1
         if self.left[planned.key] == 0:
+            best = "" if study.best is None else f", best gap {study.best:.2f}"
+            self.progress.note(
+                f"ended: {counted(study.ended, 'trial')} of {assignment.study}{best}"
+            )
             self._later(partial(self._add_reports, planned))
+
+    def _took(self, study: str, ending: Ending) -> list[tuple[str, float]]:
+        """Seconds of a trial and of its seeds; none of what was found in the store."""
+        seconds = [hours / self.progress.hours_each_second for hours in ending.hours if hours]
+        seeds = [(seeds_of(study), each) for each in seconds]
+        return [(trials_of(study), sum(seconds)), *seeds] if seconds else []
 
     def _later(self, work: Callable[[], object]) -> None:
         """Do it beside Tune, which waits for what it tells of."""
@@ -426,6 +496,7 @@ class _Driver:
         best = winner(past_trials(rows, self.sweep, planned.study))
         if best is None:
             self.progress.note(f"{planned.study.name}: no trial was completed; nothing to report")
+            self.progress.works[reports_of(planned.study.name)].left = 0
             return
         jobs = []
         for seed in self.sweep.seeds.reporting:
@@ -438,14 +509,18 @@ class _Driver:
 
     def _run_report(self, trial: TrialSeed) -> None:
         resources = self.sweep.resources.trial
-        self._check_free(trial.unlearn, trial.account)
+        what = f"{trial.name} on reporting seed {trial.seed}"
+        steps = [trial.unlearn, *evaluations(trial.unlearn, trial.measurements)]
+        self.progress.ask(what, reports_of(trial.name), what, [step.key for step in steps])
+        self._check_free(trial.unlearn, trial.account, what)
         task = _run_report.options(**_task_options(resources))
         sent = task.remote(trial, self.workplace, resources, self.board)
-        what = f"{trial.name} on reporting seed {trial.seed}"
         failure: str | None
+        took: list[tuple[str, float]] = []
         try:
             scored: Scored = _fetch(sent, what)
         except HeldElsewhere as error:
+            self.progress.put_off(what)
             raise Later from error
         except WorkersLost as error:
             failure = error.reason
@@ -453,10 +528,17 @@ class _Driver:
         else:
             failure = scored.failure
             self._spend(trial.row_name, scored.accelerator_hours)
+            hours = scored.accelerator_hours / self.progress.hours_each_second
+            took = [(reports_of(trial.name), hours)] if hours else []
+        self.progress.end(what, took)
         if failure is not None:
             self.trials_failed += 1
-            self.progress.note(f"failed: {what}: {failure}")
+            self.progress.failed(trial.name, what, failure)
         self.progress.studies[trial.name].reported += 1
+
+
+def _trial_in_words(assignment: Assignment) -> str:
+    return f"{assignment.study} trial {assignment.number}"
 
 
 def _task_options(resources: Resources) -> dict[str, Any]:

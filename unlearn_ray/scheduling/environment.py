@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 
 from unlearn_ray.core.errors import BadInput
+from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.sweep_schema import Resources
 
 _DRIVER_ENVIRONMENT = {
@@ -86,7 +87,7 @@ def this_machine_lacks(asks: Mapping[str, Resources]) -> list[BadInput]:
     return [
         BadInput(
             f"resources.{what}",
-            f"{resources} do not fit this machine ({cpus} CPUs, {gpus} GPUs)",
+            f"{resources} do not fit this machine ({counted(cpus, 'CPU')}, {counted(gpus, 'GPU')})",
             "submit the sweep to a cluster, or ask for less",
         )
         for what, resources in asks.items()

@@ -26,6 +26,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from unlearn_ray.core.errors import StepFailed
+from unlearn_ray.core.words import counted
 from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.search import METRIC, StaysInDriver, StudiesSearch
 
@@ -115,7 +116,7 @@ class Watching(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
         with open(trial.pickled_error_file, "rb") as file:
             error = cloudpickle.load(file)
         lost = isinstance(error, RayActorError)
-        times = f"{trial.num_failures} time{'s' if trial.num_failures > 1 else ''}"
+        times = counted(trial.num_failures, "time")
         why = _loss(error) if lost else f"{error.cause!r}"
         failure = f"its worker {'was lost' if lost else 'failed'} {times} (last: {why})"
         self.search.broke(trial.trial_id, failure)

@@ -16,6 +16,7 @@ from ray import tune
 from ray.tune.execution import class_cache
 
 from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving, WorkersLost
+from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.once import Uploaded
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.study import mean
@@ -211,7 +212,7 @@ def run_studies(
     most = sweep.search.lag * len(searched)
     if searched and room() > most:
         note(
-            f"the cluster has room for {room()} trials; {most} run at a time, "
+            f"the cluster has room for {counted(room(), 'trial')}; {most} run at a time, "
             f"{sweep.search.lag} of each study; with a wider search.window, which is another "
             "search, more would"
         )

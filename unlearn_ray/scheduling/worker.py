@@ -59,7 +59,8 @@ class Workplace:
                 checkpoint_seconds=self.checkpoint_seconds,
             )
         runtime = _RUNTIMES[self]
-        runtime.on_progress = BoardReporter(board, nodes or [here()])
+        reporter = BoardReporter(board, nodes or [here()])
+        runtime.on_progress, runtime.around = reporter, reporter.running
         return runtime
 
     def _check_code(self) -> None:

@@ -1,0 +1,106 @@
+"""What a plan has a driver run, as its progress counts it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from unlearn_ray.pipeline.durations import kind_of
+from unlearn_ray.pipeline.plan import Plan
+from unlearn_ray.pipeline.steps import Pretrain, Retrain, Step
+from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
+from unlearn_ray.pipeline.trial import evaluations
+from unlearn_ray.reporting.progress import Expected, SweepProgress
+
+
+def trials_of(study: str) -> str:
+    """The kind and the name of a study's trials."""
+    return f"trials of {study}"
+
+
+def seeds_of(study: str) -> str:
+    """The kind of one seed of a study's trials."""
+    return f"seeds of {study}"
+
+
+def reports_of(study: str) -> str:
+    """The kind and the name of a study's reporting runs."""
+    return f"reports of {study}"
+
+
+def training_of(step: Step, sweep: Sweep) -> str:
+    """The work that a training is one of."""
+    return f"{kind_of(step)} for {_purpose(step, sweep)}"
+
+
+def measuring_of(steps: Iterable[Step], sweep: Sweep) -> str:
+    """The work that the evaluations of one model are one of, which share a worker."""
+    steps = list(steps)
+    return f"{' and '.join(map(kind_of, steps))} for {_purpose(steps[0], sweep)}"
+
+
+def _purpose(step: Step, sweep: Sweep) -> str:
+    return "tuning" if step.seed in sweep.seeds.tuning else "reporting"
+
+
+def expect(progress: SweepProgress, plan: Plan) -> None:
+    """Have `progress` know everything that the plan lacks."""
+    sweep = plan.sweep
+    todo = {planned.step.key: planned.step for planned in plan.references if not planned.stored}
+    models: defaultdict[str, list[Step]] = defaultdict(list)
+    for step in todo.values():
+        if isinstance(step, Pretrain):
+            work = progress.works.setdefault(
+                training_of(step, sweep),
+                Expected(kind_of(step), "training", 0, starting="training"),
+            )
+            work.left += 1
+            work.after |= {
+                training_of(one, sweep) for one in step.inputs().values() if one.key in todo
+            }
+        else:
+            models[step.inputs()["model"].key].append(step)
+    trainings = frozenset(progress.works)
+    for steps in models.values():
+        parts = tuple(map(kind_of, steps))
+        name = measuring_of(steps, sweep)
+        work = progress.works.setdefault(
+            name, Expected(name, "trial", 0, parts=parts, starting="measuring")
+        )
+        work.left += 1
+        needed = (one for step in steps for one in step.inputs().values() if one.key in todo)
+        work.after |= {training_of(one, sweep) for one in needed} & trainings
+    references = frozenset(progress.works)
+    tuning = frozenset(name for name in references if name.endswith(" for tuning"))
+    for planned in plan.studies:
+        name = planned.study.name
+        progress.works[trials_of(name)] = Expected(
+            kind=trials_of(name), asks="trial", left=planned.left, after=tuning,
+            most=sweep.search.lag, starting="trial", warm=True,
+        )  # fmt: skip
+    for planned in plan.studies:
+        name = planned.study.name
+        progress.works[reports_of(name)] = Expected(
+            kind=reports_of(name), asks="trial",
+            left=0 if planned.reported and not planned.left else len(sweep.seeds.reporting),
+            after=references | {trials_of(name)}, starting="measuring",
+            parts=(seeds_of(name), *_measured_by_reports(sweep)),
+        )  # fmt: skip
+
+
+def _measured_by_reports(sweep: Sweep) -> list[str]:
+    """Kinds of what a report is measured by beside its trial's own objective.
+
+    They have been seen: the reference models are measured by the same.
+    """
+    seed = sweep.seeds.reporting[0]
+    retrained = Retrain(sweep.setting, seed)
+    return [kind_of(step) for step in evaluations(retrained, sweep.measurements)[1:]]
+
+
+def needs(resources: Resources) -> str:
+    """What a step waits for that finds no room: `a GPU`, `2 CPUs`."""
+    workers = resources.fewest_workers
+    amount, what = (resources.gpu, "GPU") if resources.gpu else (resources.cpu, "CPU")
+    total = workers * amount
+    return f"a {what}" if total <= 1 else f"{total:g} {what}s"
