@@ -32,7 +32,7 @@ from unlearn_ray.engine.training import new_model, train_from_scratch
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.models.resnet8 import ResNet8
 
-# Declares the operators that torchvision, and so lightly, wants.
+# Before lightly, which imports torchvision in its own way.
 import unlearn_ray.core.torchvision_import  # noqa: F401  # isort: skip
 
 ROUNDS = 7

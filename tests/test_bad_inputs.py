@@ -1,9 +1,9 @@
 """Whatever a person gets wrong is told in words, before anything is spent, and damages nothing.
 
 Every case is a call of one of the two commands against a store that holds a finished sweep: it
-must end with status 2, say what is wrong, why, and what to do, and leave every byte of the store
-as it was. No case may come as far as starting Ray. What can only go wrong while steps run is in
-`tests/test_run_time_failures.py`.
+must end with a status that says who can mend it, say what is wrong, why, and what to do, and leave
+every byte of the store as it was. No case may come as far as starting Ray. What can only go wrong
+while steps run is in `tests/test_run_time_failures.py`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from tests.tiny import SWEEP
 from tests.words import Words, coco_files
 from unlearn_ray import results, sweep
 from unlearn_ray.core import registry
+from unlearn_ray.core.errors import Exit
 from unlearn_ray.core.schema import schema
 from unlearn_ray.families.base import Family
 from unlearn_ray.storage.store import open_store
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
+# Which of them, `tests/test_surroundings.py` says.
+REFUSED = {Exit.BAD_INPUT, Exit.STORE, Exit.CLUSTER, Exit.MACHINE}
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def refused(place: Place, capfd: pytest.CaptureFixture[str]) -> Refused:
 
     def call(*arguments: str, command: Callable[..., int] = sweep.main) -> str:
         before = contents(place.store)
-        assert command(list(arguments)) == 2
+        assert command(list(arguments)) in REFUSED
         said = capfd.readouterr()
         assert said.out == ""
         assert said.err.startswith("error: ")
@@ -616,7 +619,8 @@ def test_a_corrupt_row(place: Place, refused: Refused) -> None:
         ("host.invalid:6379", "no Ray cluster answers"),
         ("http://127.0.0.1:8265", "no address of a Ray cluster; write auto, or host:port"),
         ("somewhere", "no address of a Ray cluster"),
-        ("", "no address of a Ray cluster"),
+        (".:6379", "no name of a host; write host:port"),
+        (f"{'a' * 300}:1", "no name of a host"),
     ],
 )
 def test_no_cluster(
@@ -653,6 +657,16 @@ def test_results(place: Place, refused: Refused) -> None:
     )
     for sql in ("DROP TABLE rows", "SELECT 1; SELECT 2", f"COPY rows TO '{store}/x.csv'"):
         assert "not one SELECT" in told(store, "query", sql)
+    for sql, given in {
+        "SELECT 1 AS a, 2 AS a": ("json",),
+        "SELECT '101'::BIT AS a": ("json",),
+        "SELECT DATE '290000-01-01' AS a": ("csv",),
+        "SELECT 1 AS b, 2 AS b": ("parquet", "--output", str(place.folder / "b.parquet")),
+    }.items():
+        said = told(store, "query", sql, "--format", *given)
+        assert f"--format {given[0]}: " in said
+        assert "; rename or cast that column in the query" in said
+    assert "not UTF-8 text" in told(store, "query", "SELECT '\udce9' FROM rows")
     assert "key zz: no record begins so" in told(store, "diff", "zz", keys[0])
     assert "several records begin so; give more digits" in told(store, "diff", "", keys[0])
     assert "--sweep tin: no rows of this sweep; did you mean tiny?" in told(

@@ -20,6 +20,7 @@ from tests.tiny import SWEEP, finish, run, run_references, runtime, tiny_sweep, 
 from unlearn_ray import results, sweep
 from unlearn_ray.core.errors import (
     CorruptObject,
+    Exit,
     MissingObject,
     NonFiniteLoss,
     StepFailed,
@@ -256,7 +257,7 @@ def test_nan_loss_of_a_reference(tmp_path: Path) -> None:
 # As a command, with Ray
 
 
-def told_by_a_run(folder: Path, store: Store) -> str:
+def told_by_a_run(folder: Path, store: Store, status: int = Exit.SOME_FAILED) -> str:
     """Run the sweep, which must fail in words; returns them."""
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     command = [sys.executable, "-m", "unlearn_ray.sweep", str(folder / "tiny.yaml")]
@@ -273,7 +274,7 @@ def told_by_a_run(folder: Path, store: Store) -> str:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 1, err
+    assert process.returncode == status, err
     assert "Traceback" not in err
     return err
 
@@ -304,7 +305,7 @@ def test_a_damaged_checkpoint_ends_the_sweep(
     checkpoint = interrupted(step, store)
     truncate(store, checkpoint)
     before = contents(store)
-    err = told_by_a_run(tmp_path, store)
+    err = told_by_a_run(tmp_path, store, Exit.STORE)
     assert f"error: checkpoint {checkpoint}: its bytes are not what was written" in err
     assert "; delete it and run again" in err
     assert before.items() <= contents(store).items()

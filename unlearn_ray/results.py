@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn_ray.core.errors import BadInput, UnlearnRayError, did_you_mean
+from unlearn_ray.core.boundary import reason_of, run_command
+from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, did_you_mean
 from unlearn_ray.core.words import counted
 from unlearn_ray.storage.store import Record, Store, open_store
 
@@ -74,7 +74,6 @@ columns of rows:
   the average gap), key_evaluate_<metric> of each other metric, created; rows with purpose tuning
   hold the metrics in the average gap alone
 
-exit status: 0 done, 2 bad input or a store that cannot be read, 130 interrupted
 """
 
 
@@ -168,8 +167,15 @@ class Output:
 
 def _query(store: Store, options: argparse.Namespace, output: Output) -> None:
     rows = _rows(store, options)
-    if rows is not None:
-        output.frame(query(rows, options.sql).to_pandas())
+    if rows is None:
+        return
+    answer = query(rows, options.sql)
+    try:
+        output.frame(answer.to_pandas())
+    except (ValueError, OverflowError, TypeError) as error:
+        # Two columns of one name, a date that Python lacks, a type that JSON lacks.
+        remedy = "rename or cast that column in the query, or choose another --format"
+        raise BadInput(f"--format {output.format}", reason_of(error), remedy) from error
 
 
 def query(rows: pa.Table, sql: str) -> pa.Table:
@@ -184,6 +190,8 @@ def query(rows: pa.Table, sql: str) -> pa.Table:
     """
     import duckdb
 
+    if not sql.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in sql):
+        raise BadInput(f"query {sql!r}", "not UTF-8 text", "write it in UTF-8")
     from unlearn_ray.reporting.views import VIEWS
 
     given, sql = sql, _quoted(sql)
@@ -326,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unlearn_ray.results",
         description="Read the rows and records of a store.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
     )
@@ -353,22 +361,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    return run_command(partial(_main, arguments), interrupted="")
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     output = Output(getattr(options, "format", "table"), getattr(options, "output", None))
-    try:
-        store = open_store(options.store)
-        store.check_readable()
-        options.run(store, options, output)
-        sys.stdout.flush()
-    except UnlearnRayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read has seen enough; what is left must not fail again while exiting.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    store = open_store(options.store)
+    store.check_readable()
+    options.run(store, options, output)
+    return Exit.DONE
 
 
 if __name__ == "__main__":

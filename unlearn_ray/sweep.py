@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 # What is imported here, --help waits for: PyTorch alone takes seconds.
-from unlearn_ray.core.errors import BadInput, StepFailed, StoreError, UnlearnRayError
+from unlearn_ray.core.boundary import one_line, run_command
+from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, TrialError
 from unlearn_ray.core.words import counted
 from unlearn_ray.reporting.status_command import status
 from unlearn_ray.reporting.words import shown_text
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from unlearn_ray.pipeline.plan import Plan
     from unlearn_ray.scheduling.driver import Tally
     from unlearn_ray.storage.store import Store
-
-DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _INTERRUPTED = "Interrupted; the same command goes on from here."
 
@@ -64,7 +63,10 @@ With sparsity: {method: omp, fraction: 0.95} (or imp, synflow) both reference mo
 zeros among the weights of their backbone, which no method moves. omp and imp train the dense
 model first, which a dense sweep shares; imp then trains once for every 20 % of what is left.
 
-exit status: 0 done, 1 a step or some trials failed, 2 bad input, 130 interrupted
+An error in the code of a step is never tried again: a trial's row says so, and of a reference step
+the plan; its traceback is kept in the store. Once the cause is mended, --retry-failed runs
+reference steps again. A worker that is lost is replaced, as often as resources.*.retries says.
+
 """
 
 
@@ -72,42 +74,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["status"]:
-        return _told(partial(status, given[1:]))
+        return run_command(partial(status, given[1:]), interrupted="")
+    return run_command(partial(_main, given), _INTERRUPTED)
+
+
+def _main(given: list[str]) -> int:
     plan_only = given[:1] == ["plan"]
     options = _parser().parse_args(given[1:] if plan_only else given)
     if options.list:
         from unlearn_ray.pipeline.describe import describe_parts
 
         print(describe_parts())
-        return DONE
+        return Exit.DONE
     if options.file is None:
         _parser().print_help(sys.stderr)
-        return BAD_INPUT
-    if plan_only:
-        return _told(partial(_show, options))
-    return _told(partial(_run, options), _INTERRUPTED)
-
-
-def _told(command: Callable[[], int], interrupted: str = "") -> int:
-    """The exit status of a command; an error is one line on stderr."""
-    try:
-        return command()
-    except UnlearnRayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT if isinstance(error, BadInput | StoreError) else SOME_FAILED
-    except KeyboardInterrupt:
-        if interrupted:
-            print(interrupted, file=sys.stderr)
-        return INTERRUPTED
+        return Exit.BAD_INPUT
+    return _show(options) if plan_only else _run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unlearn_ray.sweep",
         usage="%(prog)s [plan] FILE [--set KEY=VALUE] [--store URL] [--address ADDRESS]\n"
+        "           [--retry-failed]\n"
         "       %(prog)s status STORE [SWEEP] [--watch [SECONDS]] [--json]",
         description=__doc__,
-        epilog=_EPILOG,
+        epilog=_EPILOG + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the sweep, in YAML")
@@ -126,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="a running Ray cluster (auto, host:port); by default the one that RAY_ADDRESS "
         "names, or else one of this machine that ends with the sweep",
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="run reference steps again that failed, once their cause is mended",
     )
     parser.add_argument(
         "--list", action="store_true", help="list every part that a sweep file can name"
@@ -150,7 +147,7 @@ def _show(options: argparse.Namespace) -> int:
     print(plan_view(plan, store.url))
     for warning in _never_placed(plan, options.address):
         print(f"warning: {warning}", file=sys.stderr)
-    return DONE
+    return Exit.DONE
 
 
 def _never_placed(plan: Plan, address: str | None) -> list[BadInput]:
@@ -171,24 +168,46 @@ def _run(options: argparse.Namespace) -> int:
 
     out, err = Console(), Console(stderr=True)
     plan, store = _planned(options)
+    if options.retry_failed and plan.failed_references:
+        from unlearn_ray.pipeline.plan import make_plan
+
+        failed_steps = [planned.step for planned in plan.failed_references]
+        store.failures.forget((step.kind, step.key) for step in failed_steps)
+        plan = make_plan(plan.sweep, store)
     failed = sum(study.failed for study in plan.studies)
     ended = sum(min(study.ended, study.wanted) for study in plan.studies)
+    if plan.failed_references:
+        return _tell_failed(plan, store, out, [f"{p.failure}" for p in plan.failed_references])
     if plan.complete:
         steps, trials = counted(len(plan.references), "reference step"), counted(ended, "trial")
         _say(f"Nothing to train: all {steps} and {trials} of {plan.sweep.name} are in {store.url}.")
     else:
         _check_before_spending(plan, store, options.address)
         with _interruptible() as stop:
-            tally = _train(plan, store, options.address, err, stop)
+            try:
+                tally = _train(plan, store, options.address, err, stop)
+            except TrialError as error:
+                return _tell_failed(plan, store, out, [f"{error}"])
         if stop.is_set():
             _say(_INTERRUPTED)
-            return INTERRUPTED
+            return Exit.INTERRUPTED
         failed += tally.trials_failed
         ended = tally.trials_ended
     _print_table(plan, store, out, ended)
     url = shlex.quote(store.url)
     _say(f"Every row is in {store.url}; to ask it: python -m unlearn_ray.results {url} --help")
-    return SOME_FAILED if failed else DONE
+    return Exit.SOME_FAILED if failed else Exit.DONE
+
+
+def _tell_failed(plan: Plan, store: Store, out: Console, failures: list[str]) -> int:
+    """Reference steps failed, so that no study can go on: what there is, and what to do."""
+    from unlearn_ray.pipeline.plan import RETRY
+
+    more = f"; and {counted(len(failures) - 1, 'more reference step')}" if failures[1:] else ""
+    told = one_line(failures[0])
+    _say(f"error: {told}{more}; {RETRY}")
+    _print_table(plan, store, out, 0, failure=told)
+    return Exit.SOME_FAILED
 
 
 def _check_before_spending(plan: Plan, store: Store, address: str | None) -> None:
@@ -217,22 +236,20 @@ def _train(
     from unlearn_ray.reporting.progress_view import ending, shown
 
     progress = SweepProgress(plan.sweep.name, doing="starting Ray")
-    try:
-        # Ray prints warnings of the cluster to stdout, which is the table's.
-        with shown(progress, err), redirect_stdout(sys.stderr):
-            # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
-            from unlearn_ray.scheduling.driver import run_sweep
+    # Ray prints warnings of the cluster to stdout, which is the table's.
+    with shown(progress, err), redirect_stdout(sys.stderr):
+        # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
+        from unlearn_ray.scheduling.driver import run_sweep
 
-            tally = run_sweep(plan, store, address=address, progress=progress, stop=stop)
-    except StoreError as error:
-        # It could be used when the sweep started: a step failed, and no input was bad.
-        raise StepFailed(error.subject, error.reason, error.remedy) from error
+        tally = run_sweep(plan, store, address=address, progress=progress, stop=stop)
     if not stop.is_set():
         _say(ending(progress))
     return tally
 
 
-def _print_table(plan: Plan, store: Store, out: Console, ended: int) -> None:
+def _print_table(
+    plan: Plan, store: Store, out: Console, ended: int, failure: str | None = None
+) -> None:
     import pandas as pd
 
     from unlearn_ray.metrics.base import counted_columns
@@ -248,7 +265,11 @@ def _print_table(plan: Plan, store: Store, out: Console, ended: int) -> None:
         measured=[column for metric in plan.sweep.metrics for column in metric.columns],
     )
     wanted = sum(study.wanted for study in plan.studies)
-    if ended < wanted:
+    if failure is not None:
+        told = f"failed: {failure}"
+        lines = (line if line.seeds else replace(line, note=told) for line in table.lines)
+        table = replace(table, lines=tuple(lines))
+    elif ended < wanted:
         hours = plan.sweep.budget.hours
         note = (
             f"{wanted - ended} of {counted(wanted, 'trial')} not run; run the sweep again"

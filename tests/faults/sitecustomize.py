@@ -1,4 +1,4 @@
-"""Kills a sweep, or its workers, at a place that the environment names.
+"""Kills a sweep, or its workers, at a place that the environment names; or raises an error there.
 
 Python loads this file in every process that finds its folder on PYTHONPATH: the driver, which
 sets the variable of a fault, and its Ray workers, which inherit it.
@@ -9,8 +9,12 @@ DIE_RESET=FILE                kill -9 of the first trial process that takes a se
                               leaves FILE behind
 DIE_LAUNCHED=FILE             kill -9 of the first Ray Train worker whose work is launched; it
                               leaves FILE behind
+RAISE_IN=MODULE:CLASS.METHOD  each call of this method raises the next of RAISE (names in `ERRORS`,
+                              with commas, the last one again and again), and adds a line to the
+                              file RAISED; with RAISE_ON_RANK only on that worker of a group
 """
 
+import fcntl
 import importlib.abc
 import importlib.util
 import os
@@ -21,6 +25,7 @@ KIND = os.environ.get("DIE_BEFORE_RECORD_OF")
 METHOD = os.environ.get("DIE_UNLEARNING_BY")
 RESET = os.environ.get("DIE_RESET")
 LAUNCHED = os.environ.get("DIE_LAUNCHED")
+RAISE_IN = os.environ.get("RAISE_IN")
 # The first process of the tree is the driver, the leader of its process group.
 DRIVER = int(os.environ.setdefault("DIE_WITH_DRIVER", str(os.getpid())))
 
@@ -71,6 +76,53 @@ def kill_reset(module):
     module.Trial.reset_config = reset_or_die
 
 
+class CannotBeSent(Exception):
+    """What another process cannot make again from its arguments."""
+
+    def __init__(self, first, second):
+        super().__init__("only one argument")
+        self.lock = __import__("threading").Lock()
+
+
+class CannotBeTold(Exception):
+    """What fails when it is asked what it says."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+ERRORS = {
+    "lines": lambda: ValueError("of two\nlines\x1b]0;title\x07"),
+    "unsent": lambda: CannotBeSent(1, 2),
+    "untold": CannotBeTold,
+    "empty": AssertionError,
+    "exit": lambda: SystemExit(3),
+    "memory": lambda: MemoryError(),
+}
+
+
+def raise_in(module):
+    """Let a method raise an error."""
+    owner, name = RAISE_IN.partition(":")[2].split(".")
+    method = getattr(getattr(module, owner), name)
+
+    def raise_or_call(self, *args, **options):
+        from torch import distributed
+
+        wanted = os.environ.get("RAISE_ON_RANK")
+        if wanted is None or int(wanted) == distributed.get_rank():
+            names = os.environ["RAISE"].split(",")
+            with open(os.environ["RAISED"], "a+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                before = len(file.readlines())
+                file.write(f"{os.getpid()}\n")
+            raise ERRORS[names[min(before, len(names) - 1)]]()
+        return method(self, *args, **options)
+
+    setattr(getattr(module, owner), name, raise_or_call)
+
+
 def die_once(file):
     """Kill this process, unless another has left `file` behind."""
     if not os.path.exists(file):
@@ -109,5 +161,7 @@ if RESET:
     changes["unlearn_ray.scheduling.studies"] = kill_reset
 if LAUNCHED:
     changes["ray.train.v2._internal.execution.worker_group.worker"] = kill_launched
+if RAISE_IN:
+    changes[RAISE_IN.partition(":")[0]] = raise_in
 if changes:
     sys.meta_path.insert(0, Finder(changes))

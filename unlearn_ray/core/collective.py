@@ -19,9 +19,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
 
+from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import UnlearnRayError
 
 Value = TypeVar("Value")
+
+# What an error of a connection between workers names.
+_TRANSPORTS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 
 
 def world_size() -> int:
@@ -34,6 +38,14 @@ def world_size() -> int:
 def rank() -> int:
     """Which of the workers this is: 0 .. W - 1."""
     return distributed.get_rank() if world_size() > 1 else 0
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether this worker raised an error because another one of its group is gone."""
+    if world_size() == 1 or not isinstance(error, RuntimeError):
+        return False
+    told = reason_of(error)
+    return isinstance(error, distributed.DistError) or any(word in told for word in _TRANSPORTS)
 
 
 def rows_of(worker: int, count: int) -> slice:

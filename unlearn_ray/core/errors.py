@@ -1,8 +1,8 @@
-"""Every error that a user can meet, in one tree.
+"""Every error that a user can meet, in one tree, and the exit status that each ends with.
 
 A message says the value, the reason and the remedy. `BadInput` is what a person wrote or
-pointed at (exit status 2); `StoreError` is what a store could not do (also 2 when it is met
-before anything ran); `TrialError` ends one trial and lets the sweep go on.
+pointed at; `StoreError` is what a store could not do; `ClusterError` is Ray's, and `MachineError`
+what this machine denies a process. `TrialError` ends one trial and lets the sweep go on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,28 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What a command's exit status says."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    BAD_INPUT = 2
+    STORE = 3
+    CLUSTER = 4
+    MACHINE = 5
+    INTERNAL = 6
+    INTERRUPTED = 130
+
+
+# For --help.
+EXIT_STATUSES = """\
+exit status: 0 done; 1 a step or some trials failed; 2 bad input; 3 the store cannot be reached,
+read or written; 4 Ray did not start, does not answer or was lost; 5 this machine denies something
+(a folder, a permission, space, memory, a package); 6 an error of this program; 130 interrupted
+"""
 
 # Of known names; --list has them all.
 _KNOWN_SHOWN = 20
@@ -45,6 +67,18 @@ class ConfigError(BadInput):
 
 class DataError(BadInput):
     """A dataset, a forget set or a folder of images is missing or unusable."""
+
+
+class MachineError(UnlearnRayError):
+    """This machine denies the process something: a folder, a permission, space, memory."""
+
+
+class ClusterError(UnlearnRayError):
+    """Ray did not start, does not answer, or was lost."""
+
+
+class InternalError(UnlearnRayError):
+    """What nobody foresaw: an error of this program, or of a person's own code within it."""
 
 
 class StoreError(UnlearnRayError):
@@ -147,6 +181,31 @@ def without_secrets(text: str) -> str:
 _BEFORE_AT = re.compile(r"([A-Za-z][\w+.-]*:(?://)?)(?:\S*@|\S*%40)")
 _URL_OPTIONS = re.compile(r"(://[^\s?]*\?)(\S+)")
 _OPTION = re.compile(r"(?<![^&])((?!(?:endpoint|region)=)[^=&]*=)[^&]*?(?=[:;,.\"')\]}]*(?:&|$))")
+
+
+class ProgramError(TrialError):
+    """The code of a step raised an error; to run it again would only raise it again.
+
+    Attributes:
+        traceback: where, for whoever mends it.
+    """
+
+    traceback: str = ""
+
+
+_STATUSES: tuple[tuple[type[UnlearnRayError], Exit], ...] = (
+    (BadInput, Exit.BAD_INPUT),
+    (StoreError, Exit.STORE),
+    (ClusterError, Exit.CLUSTER),
+    (MachineError, Exit.MACHINE),
+    (InternalError, Exit.INTERNAL),
+)
+
+
+def exit_status(error: UnlearnRayError) -> Exit:
+    """What a command ends with that meets this error."""
+    kinds = (status for kind, status in _STATUSES if isinstance(error, kind))
+    return next(kinds, Exit.SOME_FAILED)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

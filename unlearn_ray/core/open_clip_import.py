@@ -1,4 +1,4 @@
-"""open_clip, behind a torchvision that can be imported.
+"""open_clip, behind a torchvision that fits torch or is imported without its operators.
 
 It takes seconds: import this module where towers or tokens are made, not where sweeps are planned.
 It downloads nothing; its tokenizer's vocabulary lies within the package.

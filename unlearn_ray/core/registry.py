@@ -8,13 +8,15 @@ in that folder is a new part, with no other edit.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, TypeVar, final
 
+from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.code import part_digest
-from unlearn_ray.core.errors import ConfigError, did_you_mean
+from unlearn_ray.core.errors import ConfigError, UnlearnRayError, did_you_mean
 from unlearn_ray.core.schema import field_values
 
 _REGISTERED: dict[str, dict[str, type[Part]]] = {}
@@ -104,12 +106,30 @@ def _check_fields(cls: type[Part]) -> None:
 
 
 def parts(contract: type[P]) -> dict[str, type[P]]:
-    """Every registered part of a contract by name, sorted; imports the contract's room."""
+    """Every registered part of a contract by name, sorted; imports the contract's room.
+
+    Raises:
+        ConfigError: a file in it cannot be imported.
+    """
     room = importlib.import_module(contract.room)
     for module in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{contract.room}.{module.name}")
+        _import(f"{contract.room}.{module.name}")
     known = _REGISTERED.get(contract.kind, {})
     return {name: known[name] for name in sorted(known)}  # type: ignore[misc]
+
+
+def _import(name: str) -> None:
+    """Import a module, which may be a person's own file."""
+    try:
+        importlib.import_module(name)
+    except UnlearnRayError:
+        raise
+    except Exception as error:
+        spec = importlib.util.find_spec(name)
+        where = name if spec is None else spec.origin
+        reason = f"cannot be imported: {reason_of(error)}"
+        remedy = "mend that file, install what it needs, or remove it"
+        raise ConfigError(f"{where}", reason, remedy) from error
 
 
 def find(contract: type[P], name: str) -> type[P]:

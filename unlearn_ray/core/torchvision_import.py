@@ -1,31 +1,86 @@
-"""torchvision, also where its compiled operators do not match torch.
+"""torchvision, which must fit torch: where it does not, that is said.
 
-The wheels of torchvision are linked against the CUDA build of torch. Beside a CPU build, its
-import fails while registering shapes for two detection operators whose library did not load.
-Nothing here uses those operators, so they are declared (not implemented) and the import runs.
+Its wheels are made for one release of torch, which their metadata name, and for one build of that
+(a version of CUDA, or none).
+
+- Beside another release nothing is sure: it is refused, with the remedy.
+- Beside another build of the same release, such as PyPI's torchvision beside a torch for CPUs, its
+  compiled operators (boxes, regions, codecs) cannot be loaded, and its start-up fails when it
+  describes them to torch. Nothing here uses them; models, datasets and transforms are Python, the
+  same in every build. So its modules are imported without that start-up, and a warning says so.
+  Whoever calls one of the operators is told by torchvision that it is not there.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import logging
 import sys
+from importlib.metadata import PackageNotFoundError, requires, version
 
 import torch
+from packaging.requirements import Requirement
+
+from unlearn_ray.core.boundary import reason_of
+from unlearn_ray.core.errors import MachineError
+
+# What its own start-up imports, beside the operators.
+_MODULES = ("extension", "models", "datasets", "ops", "transforms", "io", "utils")
+_REMEDY = (
+    "install both from one index, such as pip install torch torchvision --index-url "
+    "https://download.pytorch.org/whl/cpu"
+)
+_log = logging.getLogger(__name__)
+
+
+def check_release(torch_version: str, torchvision_version: str, needs: list[str]) -> None:
+    """Make sure that torchvision was made for this release of torch.
+
+    Args:
+        torch_version: as installed, with its build.
+        torchvision_version: likewise.
+        needs: what torchvision's metadata require.
+
+    Raises:
+        MachineError: it was made for another.
+    """
+    for need in map(Requirement, needs):
+        if need.name == "torch" and not need.specifier.contains(torch_version, prereleases=True):
+            reason = f"made for torch {need.specifier}, and this is torch {torch_version}"
+            raise MachineError(f"torchvision {torchvision_version}", reason, _REMEDY)
 
 
 def _import() -> None:
+    installed = version("torchvision")
+    check_release(torch.__version__, installed, requires("torchvision") or [])
     try:
-        import torchvision
+        importlib.import_module("torchvision")
     except RuntimeError as error:
         if "operator torchvision::" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            torch.library.define(
-                f"torchvision::{operator}",
-                "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-            )
-        import torchvision  # noqa: F401
+            # Another major version of CUDA, for one.
+            raise MachineError(f"torchvision {installed}", reason_of(error), _REMEDY) from error
+        _import_without_operators(installed)
 
 
-_import()
+def _import_without_operators(installed: str) -> None:
+    _log.warning(
+        "torchvision %s and torch %s are of different builds: without torchvision's compiled "
+        "operators, which nothing here uses; to have them, %s",
+        installed, torch.__version__, _REMEDY,
+    )  # fmt: skip
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    spec = importlib.util.find_spec("torchvision")
+    assert spec is not None, "its start-up has just failed"
+    package = importlib.util.module_from_spec(spec)
+    package.__version__ = installed  # type: ignore[attr-defined]
+    sys.modules["torchvision"] = package
+    for name in _MODULES:
+        importlib.import_module(f"torchvision.{name}")
+
+
+try:
+    _import()
+except PackageNotFoundError as error:
+    raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision") from error

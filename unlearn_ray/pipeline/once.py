@@ -17,11 +17,27 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from unlearn_ray.core.collective import on_first, world_size
-from unlearn_ray.core.errors import HeldElsewhere, LeaseLost, StepFailed, TrialError
+from unlearn_ray.core.boundary import (
+    is_machines,
+    is_out_of_memory,
+    is_rays,
+    reason_of,
+    traceback_of,
+    translated,
+)
+from unlearn_ray.core.collective import lost_another, on_first, world_size
+from unlearn_ray.core.errors import (
+    HeldElsewhere,
+    LeaseLost,
+    ProgramError,
+    StepFailed,
+    TrialError,
+    UnlearnRayError,
+)
 from unlearn_ray.pipeline.runtime import Produced, Runtime
 from unlearn_ray.pipeline.steps import Step
-from unlearn_ray.storage.store import FileEntry, Lease, Record, Store, Work
+from unlearn_ray.storage.step_failures import failure_name
+from unlearn_ray.storage.store import Failure, FileEntry, Lease, Record, Store, Work
 
 POLL_SECONDS = 0.5
 
@@ -86,11 +102,40 @@ def run_here(step: Step, runtime: Runtime, name: str = "") -> Uploaded:
         step: its inputs are in the store.
         runtime: of this process.
         name: what others are told of; the step's own if not given.
+
+    Raises:
+        ProgramError: on the worker whose code raised an error.
+        MachineError: on the worker whose machine denied something.
     """
     started = time.monotonic()
     with runtime.running(step.key, name or f"{step}"):
-        produced = step.run(runtime)
+        produced = _produced(step, runtime)
         return on_first(lambda: _upload(step, produced, runtime.store, started))
+
+
+def _produced(step: Step, runtime: Runtime) -> Produced:
+    try:
+        return step.run(runtime)
+    except UnlearnRayError:
+        raise
+    except (Exception, SystemExit) as error:
+        # Another worker's end is Ray's to mend, and so is this process's own.
+        leaves = isinstance(error, SystemExit) and runtime.must_end()
+        if leaves or lost_another(error) or is_rays(error):
+            raise
+        if is_machines(error) and (denied := translated(error)):
+            raise denied from error
+        raise program_error(step, error) from error
+
+
+def program_error(step: Step, error: BaseException) -> ProgramError:
+    """What the code of a step raised, as the error that ends it; it can be sent anywhere."""
+    remedy = f"its traceback is in the store: {failure_name(step.kind, step.key)}"
+    if is_out_of_memory(error):
+        remedy = f"lower the batch size, or ask for more of a machine; {remedy}"
+    told = ProgramError(f"{step}", reason_of(error), remedy)
+    told.traceback = traceback_of(error)
+    return told
 
 
 def _upload(step: Step, produced: Produced, store: Store, started: float) -> Uploaded:
@@ -176,11 +221,28 @@ def _run_leased(
         record = store.record(step.kind, step.key)
         try:
             done = Done(record, ran=False) if record else _run(step, store, execute, account, lease)
-        except TrialError:
-            lease.finish()  # to try again would only fail again
+        except TrialError as error:
+            # To try again would only fail again. A trial's row says so, too.
+            if isinstance(error, ProgramError) or not account.row:
+                store.failures.write(_failure(step, error, account))
+            lease.finish()
             raise
         lease.finish()
         return done
+
+
+def _failure(step: Step, error: TrialError, account: Account) -> Failure:
+    return Failure(
+        kind=step.kind,
+        key=step.key,
+        step=f"{step}",
+        sweep=account.sweep,
+        reason=f"{error}",
+        traceback=error.traceback if isinstance(error, ProgramError) else "",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=socket.gethostname(),
+        versions=versions(),
+    )
 
 
 def _run(

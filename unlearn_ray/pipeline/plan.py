@@ -27,13 +27,17 @@ from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import evaluations, measured_keys
 from unlearn_ray.storage.store import Store
 
+# What a person does about a reference step that failed.
+RETRY = "mend the cause, then run the sweep with --retry-failed"
+
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step, and whether the store holds its record."""
+    """A step, whether the store holds its record, and why it cannot be run, if it failed."""
 
     step: Step
     stored: bool
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class PlannedStudy:
         reports_failed: of these rows, how many say so.
         changed: whose code or data differs from that of a study that the store holds, where
             nothing else does.
+        blocked: whether a reference step failed, so that nothing can run.
     """
 
     study: Study
@@ -60,6 +65,7 @@ class PlannedStudy:
     reported: bool
     reports_failed: int
     changed: tuple[Change, ...] = ()
+    blocked: bool = False
 
     @property
     def ended(self) -> int:
@@ -74,7 +80,7 @@ class PlannedStudy:
     @property
     def left(self) -> int:
         """Trials that are still to be run."""
-        return 0 if self.halted else max(0, self.wanted - self.ended)
+        return 0 if self.halted or self.blocked else max(0, self.wanted - self.ended)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,11 @@ class Plan:
     reference_rows: bool
     forgotten: Forgotten
     spending: Spending
+
+    @property
+    def failed_references(self) -> list[PlannedStep]:
+        """Reference steps that failed, and are not run again by themselves."""
+        return [planned for planned in self.references if planned.failure is not None]
 
     @property
     def asks(self) -> dict[str, Resources]:
@@ -180,7 +191,10 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     def planned(steps: list[Step]) -> list[PlannedStep]:
         return [PlannedStep(step, step.key in stored[step.kind]) for step in steps]
 
-    references = [step for seed in seeds for step in planned(reference_steps(sweep, seed))]
+    references = _with_failures(
+        [step for seed in seeds for step in planned(reference_steps(sweep, seed))], store
+    )
+    blocked = any(each.failure is not None for each in references)
     spending = _spending(sweep, store, references, rows)
     halted = sweep.budget.spent(spending.total)
     studies = []
@@ -188,9 +202,12 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         key = study_key(sweep, study)
         past = past_trials(rows, sweep, study)
         changed = () if past else changes(sweep, study, store)
-        made = PlannedStudy(study, key, past, sweep.trials(study), halted, [], False, 0, changed)
+        made = PlannedStudy(
+            study, key, past, sweep.trials(study), halted, [], False, 0, changed, blocked
+        )
         best = winner(past)
-        reports = planned(report_steps(sweep, study, best)) if best and not made.left else []
+        ended = best and not made.left and not blocked
+        reports = planned(report_steps(sweep, study, best)) if ended and best else []
         wanted_rows = {
             row_name(key, sweep.name, "reporting", best.number, best.point, seed): Unlearn(
                 sweep.setting, seed, study.at(best.point)
@@ -218,6 +235,17 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         forgotten=taken,
         spending=spending,
     )
+
+
+def _with_failures(references: Sequence[PlannedStep], store: Store) -> list[PlannedStep]:
+    missing = [(each.step.kind, each.step.key) for each in references if not each.stored]
+    failures = store.failures.read(missing)
+    return [
+        replace(each, failure=failures[each.step.key].reason)
+        if not each.stored and each.step.key in failures
+        else each
+        for each in references
+    ]
 
 
 def _spending(

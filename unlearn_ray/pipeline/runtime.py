@@ -104,6 +104,7 @@ class Runtime:
         on_progress: told the step's key, its name and how far it is; answers whether to save a
             checkpoint now, and what it raises stops the step.
         around: of a step's key and name; what it makes is open while the step runs.
+        must_end: whether this process was told to end.
     """
 
     store: Store
@@ -112,6 +113,7 @@ class Runtime:
     on_progress: Callable[[str, str, Progress], bool] | None = None
     around: Callable[[str, str], AbstractContextManager[None]] | None = None
     _running: tuple[str, str] | None = None
+    must_end: Callable[[], bool] = lambda: False
     _data: _Recent[ResidentData] = field(default_factory=lambda: _Recent(2))
     _weights: _Recent[dict[str, Tensor]] = field(default_factory=lambda: _Recent(8))
     _evidence: _Recent[ModelEvidence] = field(default_factory=lambda: _Recent(8))

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Any
@@ -64,9 +64,10 @@ class StudyStatus:
 
 @dataclass(frozen=True)
 class Failure:
-    """Failed trials of one study that failed alike but for numbers in the reason.
+    """Failed trials of one study that failed alike but for numbers in the reason; or one step.
 
     Attributes:
+        method: the study's name, or the reference step's.
         count: of trials and seeds.
         newest: when the last one failed, ISO 8601.
         reason: of the last one.
@@ -164,7 +165,19 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
     by_sweep: defaultdict[str, list[_Row]] = defaultdict(list)
     for row in store.read_rows(*prefixes, columns=_COLUMNS).to_pylist():
         by_sweep[row["sweep"]].append(row)
-    return [_status(one, records, by_sweep[one.name], active) for one in wanted]
+    found = [_status(one, records, by_sweep[one.name], active) for one in wanted]
+    return [
+        _with_failed_steps(status, one, store) for status, one in zip(found, wanted, strict=True)
+    ]
+
+
+def _with_failed_steps(status: SweepStatus, manifest: Manifest, store: Store) -> SweepStatus:
+    """Reference steps that failed come first: nothing runs before they do."""
+    if all(done == total for done, total in status.references.values()):
+        return status
+    failed = store.failures.read((step.kind, step.key) for step in manifest.references)
+    steps = (Failure(one.step, 1, one.created, one.reason) for one in failed.values())
+    return replace(status, failures=(*steps, *status.failures))
 
 
 def _status(

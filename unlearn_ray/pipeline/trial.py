@@ -414,6 +414,29 @@ def reference_row(
     return reference_row_name(sweep, method, seed), written
 
 
+def failed_reference_row(sweep: Sweep, step: Step, failure: str) -> tuple[str, dict[str, Scalar]]:
+    """The name and the row of a reference model that could not be trained or evaluated.
+
+    A name of its own: should the step be run again and succeed, that row stands beside it.
+    """
+    model = step.model if isinstance(step, Evaluate) else step
+    method = RETRAIN if isinstance(model, Retrain) else ORIGINAL
+    written = row(
+        Subject(
+            sweep=sweep.name, study="", purpose="reference", method=method, trial=-1, seed=step.seed
+        ),
+        sweep.setting,
+        sweep.metrics,
+        state="failed",
+        failure=failure,
+        seconds=Seconds(),
+        hours=Hours(),
+        keys=Keys(),
+        origin=Origin(None, frozenset(), socket.gethostname(), versions(), _now()),
+    )
+    return f"{reference_row_name(sweep, method, step.seed)}-failed", written
+
+
 def _origin(trained: Record, others: Iterable[Record]) -> Origin:
     """Where and when the record's step ran, the same in every row that tells of it.
 

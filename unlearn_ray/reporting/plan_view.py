@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.errors import listed, shown
 from unlearn_ray.pipeline.forgotten import Forgotten
-from unlearn_ray.pipeline.plan import Plan, PlannedStep, PlannedStudy
+from unlearn_ray.pipeline.plan import RETRY, Plan, PlannedStep, PlannedStudy
 from unlearn_ray.pipeline.steps import Evaluate
 
 # Most evaluations of one study that are listed.
@@ -39,6 +40,9 @@ def plan_view(plan: Plan, store: str) -> str:
 def _to_run(plan: Plan) -> str:
     if plan.complete:
         return "Nothing is left to run."
+    if failed := len(plan.failed_references):
+        what = "reference step" if failed == 1 else "reference steps"
+        return f"Nothing can run: {failed} {what} failed; {RETRY}."
     steps = sum(not planned.stored for planned in plan.references)
     trials = sum(planned.left for planned in plan.studies)
     measured = sum(len(_missing(planned)) for planned in plan.studies)
@@ -111,6 +115,8 @@ def _budget(plan: Plan) -> list[str]:
 
 
 def _state(planned: PlannedStep) -> str:
+    if planned.failure is not None:
+        return f"failed: {one_line(planned.failure)}"
     return "in the store" if planned.stored else "to run"
 
 
@@ -129,6 +135,8 @@ def _study(planned: PlannedStudy) -> str:
 
 
 def _report(planned: PlannedStudy, seeds: int) -> str:
+    if planned.blocked:
+        return f"{planned.study.name}: a reference step failed"
     if planned.left:
         return f"{planned.study.name}: after its study"
     if planned.reported:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+from unlearn_ray.core.errors import EXIT_STATUSES
+
 _DESCRIPTION = """\
 Say how far the sweeps on a store are: reference steps, trials and why some failed, what runs
 now and where, throughput and time left, accelerator hours and budget. It reads the store alone,
@@ -25,7 +27,6 @@ examples:
 A step runs while somebody holds its lease and writes a heartbeat. Whether it is late is told by
 the clocks of both machines at first; with --watch it is observed, and clocks do not matter.
 
-exit status: 0 done, 2 bad input or a store that cannot be read, 130 interrupted
 """
 
 
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unlearn_ray.sweep status",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
+        epilog=_EPILOG + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

@@ -23,8 +23,9 @@ def winners(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def references(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per reference model and seed."""
-    return rows[rows["purpose"] == "reference"].reset_index(drop=True)
+    """One row per reference model and seed that is complete."""
+    complete = (rows["purpose"] == "reference") & (rows["state"] == "complete")
+    return rows[complete].reset_index(drop=True)
 
 
 VIEWS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {

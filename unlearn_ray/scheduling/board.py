@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 import ray
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from unlearn_ray.core.errors import StopRequested, WorkerLeaving
 from unlearn_ray.engine.loop import Progress
@@ -85,6 +86,10 @@ class Board:
         self._forget(key)
         self._delivered[key] = outcome
 
+    def has_outcome(self, key: str) -> bool:
+        """Whether something was left under `key` that nobody has collected."""
+        return key in self._delivered
+
     def collect(self, key: str) -> Any:
         """What was left under `key`, once."""
         return self._delivered.pop(key, None)
@@ -157,8 +162,11 @@ class BoardReporter:
             # Not ray.get: a task that waits in it lends its CPUs to another.
             sent = self.board.tell.remote(key, Told(name, progress), self.nodes)
             wish = sent.future().result(timeout=5)
-        except TimeoutError:
+        except (TimeoutError, ActorUnavailableError):
             return False
+        except RayActorError as error:
+            reason = "the sweep that it belongs to is gone"
+            raise StopRequested(name, reason, "run it again to go on") from error
         if wish is Wish.STOP:
             raise StopRequested(name, "the sweep is being stopped", "run it again to go on")
         if wish is Wish.LEAVE:

@@ -8,13 +8,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import ray
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
-from unlearn_ray.core.errors import BadInput
-from unlearn_ray.scheduling.environment import named, starts_own_cluster
+from unlearn_ray.core.boundary import is_out_of_memory, reason_of
+from unlearn_ray.core.errors import ClusterError
+from unlearn_ray.scheduling.environment import named, ray_folder, starts_own_cluster
 
 # One OpenMP thread per worker: on a shared CPU a second one makes small networks 4 to 15 times
 # slower, because idle threads spin. PyTorch's own threads are the sweep file's to set.
@@ -31,25 +32,75 @@ def cluster(address: str | None) -> Iterator[None]:
             cluster of this machine alone that ends with the sweep.
 
     Raises:
-        BadInput: nothing answers at `address`.
+        ClusterError: nothing answers at `address`, or Ray did not start in its time.
+        MachineError: this machine denies Ray what it needs.
     """
-    own = starts_own_cluster(address)
-    try:
-        with _own_signal_handlers():
-            ray.init(
-                address="local" if own else address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": _worker_environment()},
-                **({"include_dashboard": False} if own else {}),
-            )
-    except ConnectionError as error:
-        remedy = "start one (ray start --head), or set RAY_AUTH_MODE=token if it wants a token"
-        raise BadInput(named(address)[0], f"no Ray cluster answers ({error})", remedy) from error
+    if starts_own_cluster(address):
+        _start()
+    else:
+        _join(address)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start() -> None:
+    """Start a cluster of this machine alone.
+
+    Ray waits 30 s for its processes, which is too little under load. By the second try what they
+    read lies in memory; what fails twice will not do at a third.
+    """
+    try:
+        _init("local", include_dashboard=False)
+    except Exception as first:
+        with suppress(Exception):
+            ray.shutdown()
+        if _denied(first):
+            raise
+        try:
+            _init("local", include_dashboard=False)
+        except Exception as second:
+            raise _not_started(second) from second
+
+
+def _join(address: str | None) -> None:
+    subject = named(address)[0]
+    try:
+        _init(address)
+    except ConnectionError as error:
+        remedy = "start one (ray start --head), or set RAY_AUTH_MODE=token if it wants a token"
+        reason = f"no Ray cluster answers ({reason_of(error)})"
+        raise ClusterError(subject, reason, remedy) from error
+    except Exception as error:
+        remedy = "check that it runs, with the same versions of Ray and Python as here"
+        raise ClusterError(subject, f"cannot be joined ({reason_of(error)})", remedy) from error
+
+
+def _init(address: str | None, **options: bool) -> None:
+    with _own_signal_handlers():
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            runtime_env={"env_vars": _worker_environment()},
+            **options,
+        )
+
+
+def _denied(error: Exception) -> bool:
+    """Whether the machine has said why, such as that a folder is full."""
+    waited = isinstance(error, ConnectionError | TimeoutError)
+    return is_out_of_memory(error) or (isinstance(error, OSError) and not waited)
+
+
+def _not_started(error: Exception) -> ClusterError:
+    logs = ray_folder() / "session_latest" / "logs"
+    return ClusterError(
+        "Ray on this machine",
+        f"did not start, twice ({reason_of(error)}; its logs are in {logs})",
+        "run again when the machine is less busy, or give --address of a cluster that runs",
+    )
 
 
 def _worker_environment() -> dict[str, str]:

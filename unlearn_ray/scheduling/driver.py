@@ -19,11 +19,21 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from unlearn_ray.core.errors import BadInput, HeldElsewhere, StoreError, WorkerLeaving, WorkersLost
+from unlearn_ray.core.boundary import reason_of
+from unlearn_ray.core.errors import (
+    BadInput,
+    HeldElsewhere,
+    ProgramError,
+    StoreError,
+    TrialError,
+    UnlearnRayError,
+    WorkerLeaving,
+    WorkersLost,
+)
 from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
 from unlearn_ray.pipeline.once import Account, Done, ensure, may_run, run_here
-from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
+from unlearn_ray.pipeline.plan import RETRY, Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.study import PastTrial, Row, past_trials, point_key, winner
@@ -32,6 +42,7 @@ from unlearn_ray.pipeline.trial import (
     Scored,
     TrialSeed,
     evaluations,
+    failed_reference_row,
     lost_row,
     reference_row,
     score,
@@ -285,12 +296,16 @@ class _Driver:
             board=self.board,
         )
         account = Account(self.sweep.name, self.sweep.resources.training.accelerators)
+        self._check_not_failed([step])
         self.progress.ask(step.key, training_of(step, self.sweep), f"{step}", [step.key])
         try:
             done = ensure(step, self.store, execute, account, give_up=lambda: True)
         except HeldElsewhere as error:
             self.progress.put_off(step.key)
             raise Later from error
+        except TrialError as error:
+            self._write_failed(step, error)
+            raise
         self._note_done(step, done)
         self._end_item(step.key, [(step, done)])
 
@@ -298,6 +313,7 @@ class _Driver:
         resources = self.sweep.resources.trial
         task = _run_steps.options(**_task_options(resources))
         account = Account(self.sweep.name, resources.accelerators)
+        self._check_not_failed(steps)
         name = f"evaluate {steps[0].inputs()['model']}"
         item = measuring_of(steps, self.sweep)
         self.progress.ask(name, item, name, [step.key for step in steps])
@@ -309,6 +325,9 @@ class _Driver:
         except HeldElsewhere as error:
             self.progress.put_off(name)
             raise Later from error
+        except TrialError as error:
+            self._write_failed(steps[0], error)
+            raise
         for step, each in zip(steps, done, strict=True):
             self._note_done(step, each)
         self._end_item(name, list(zip(steps, done, strict=True)))
@@ -329,6 +348,14 @@ class _Driver:
         if not may_run(step, self.store, account):
             self.progress.put_off(item)
             raise Later
+
+    def _check_not_failed(self, steps: list[Step]) -> None:
+        """What failed for another driver would fail here, too."""
+        for failure in self.store.failures.read((step.kind, step.key) for step in steps).values():
+            raise TrialError(failure.step, failure.reason, RETRY)
+
+    def _write_failed(self, step: Step, error: TrialError) -> None:
+        self.store.write_row(*failed_reference_row(self.sweep, step, f"{error}"))
 
     def _write_references(self, seed: int) -> None:
         def record(step: Step) -> Any:
@@ -522,7 +549,7 @@ class _Driver:
         except HeldElsewhere as error:
             self.progress.put_off(what)
             raise Later from error
-        except WorkersLost as error:
+        except (WorkersLost, ProgramError) as error:
             failure = error.reason
             self.store.write_row(trial.row_name, lost_row(trial, failure))
         else:
@@ -556,7 +583,14 @@ def _fetch(reference: Any, what: str) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
+        cause = error.cause
+        if isinstance(cause, UnlearnRayError):
+            raise cause from error
+        # Not of a step, which would say so itself.
+        reason = f"its worker failed: {reason_of(cause)}"
+        failed = ProgramError(what, reason, "see the cluster's logs")
+        failed.traceback = f"{error}"
+        raise failed from error
     except ray.exceptions.RayError as error:
-        first = str(error).strip().splitlines()[0]
-        raise WorkersLost(what, f"its worker was lost: {first}", "run the sweep again") from error
+        reason = f"its worker was lost: {reason_of(error)}"
+        raise WorkersLost(what, reason, "run the sweep again") from error

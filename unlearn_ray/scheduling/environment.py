@@ -6,11 +6,13 @@ import os
 import re
 import secrets
 import socket
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
-from unlearn_ray.core.errors import BadInput
+from unlearn_ray.core.errors import BadInput, ClusterError, MachineError
 from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.sweep_schema import Resources
 
@@ -43,32 +45,49 @@ _DRIVER_ENVIRONMENT = {
 # What listens at an address may be no head: Ray would try it for 10 minutes (20 times 30 s).
 _JOINING_ENVIRONMENT = {"RAY_NUM_REDIS_GET_RETRIES": "3", "RAY_py_gcs_connect_timeout_s": "10"}
 _CONNECT_SECONDS = 10
+# Ray's sockets are called so beneath its folder, and the system bounds a socket's whole path.
+_SOCKET = "session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+_LONGEST_SOCKET_PATH = 107
+_SMALLEST_ROOM = 1 << 20
 
 
 def starts_own_cluster(address: str | None) -> bool:
     """Whether a sweep with this --address runs on a cluster of its own, on this machine."""
-    return address is None and "RAY_ADDRESS" not in os.environ
+    return address is None and not os.environ.get("RAY_ADDRESS")
 
 
 def named(address: str | None) -> tuple[str, str | None]:
     """The option or variable that says which cluster to join, and its address.
 
-    RAY_ADDRESS says it where --address is not given or is `auto`.
+    RAY_ADDRESS says it where --address is not given or is `auto`. Ray takes an empty one as unset.
     """
-    if address in (None, "auto") and "RAY_ADDRESS" in os.environ:
-        address = os.environ["RAY_ADDRESS"]
-        return f"RAY_ADDRESS = {address}", address
+    told = os.environ.get("RAY_ADDRESS")
+    if address in (None, "auto") and told:
+        return f"RAY_ADDRESS = {told}", told
     return f"--address {address}", address
+
+
+def ray_folder() -> Path:
+    """Where Ray keeps the sockets and logs of a cluster that it starts on this machine."""
+    return Path(os.environ.get(_folder_variable()) or "/tmp") / "ray"  # noqa: S108
+
+
+def _folder_variable() -> str:
+    return "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
 
 
 def prepare(address: str | None) -> None:
     """Set what Ray is to find in the environment; what a person has set stays.
 
     Raises:
-        BadInput: nothing listens at the address of the cluster that is to be joined.
+        BadInput: no address of a cluster.
+        ClusterError: nothing listens at the address of the cluster that is to be joined.
+        MachineError: Ray could not start here, for want of a folder.
     """
     own = starts_own_cluster(address)
-    if not own:
+    if own:
+        _check_folders()
+    else:
         _check_listens(*named(address))
     for name, value in (_DRIVER_ENVIRONMENT | ({} if own else _JOINING_ENVIRONMENT)).items():
         os.environ.setdefault(name, value)
@@ -105,7 +124,39 @@ def _check_listens(subject: str, address: str | None) -> None:
         raise BadInput(subject, "no address of a Ray cluster", remedy)
     try:
         socket.create_connection((parts[1], int(parts[2])), _CONNECT_SECONDS).close()
+    except UnicodeError as error:
+        raise BadInput(
+            subject, "no name of a host", "write host:port of the cluster's head"
+        ) from error
     except (OSError, OverflowError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         remedy = "start one there: ray start --head"
-        raise BadInput(subject, f"no Ray cluster answers ({reason})", remedy) from error
+        raise ClusterError(subject, f"no Ray cluster answers ({reason})", remedy) from error
+
+
+def _check_folders() -> None:
+    """Ray itself would say of some of these nothing but that it timed out."""
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        if os.environ.get(name) == "":
+            del os.environ[name]  # Ray would take it for the working folder
+    variable, folder = _folder_variable(), ray_folder()
+    try:
+        # Not Ray's own folder, which it opens to all users.
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder if folder.exists() else folder.parent) as file:
+            file.write(bytes(_SMALLEST_ROOM))
+    except OSError as error:
+        reason = f"Ray cannot write into it ({os.strerror(error.errno or 0)})"
+        raise MachineError(
+            f"temporary folder {folder.parent}",
+            reason,
+            f"set {variable} to a short path that this user may write",
+        ) from error
+    path = folder.absolute() / _SOCKET
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        room = _LONGEST_SOCKET_PATH - len(f"/ray/{_SOCKET}")
+        raise MachineError(
+            f"temporary folder {folder.parent}",
+            f"its path is too long for Ray's sockets (AF_UNIX): at most {room} bytes",
+            "set RAY_TMPDIR to a shorter one, such as /tmp",
+        )

@@ -19,7 +19,7 @@ from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.result import TRAINING_ITERATION
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from unlearn_ray.core.errors import BadInput, StepFailed
+from unlearn_ray.core.errors import BadInput, StepFailed, UnlearnRayError
 from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.pipeline.loggers.mlflow import MLflow
 from unlearn_ray.pipeline.loggers.tensorboard import TensorBoard
@@ -75,16 +75,15 @@ class _Told(LoggerCallback):  # type: ignore[misc]
 
     name: str
 
-    def failures(self) -> tuple[type[Exception], ...]:
-        """What the logger raises where it cannot write."""
-        raise NotImplementedError
-
     @contextmanager
     def _named(self) -> Iterator[None]:
+        """Whatever a logger's package raises ends the sweep: in its own words, and by name."""
         try:
             yield
-        except self.failures() as error:
-            told = (str(error) or repr(error)).splitlines()[0]
+        except UnlearnRayError:
+            raise
+        except Exception as error:
+            told = (str(error).strip() or repr(error)).splitlines()[0]
             remedy = "mend that, or leave the logger out, and run the sweep again"
             raise StepFailed(f"log = {self.name}", told, remedy) from error
 
@@ -122,10 +121,6 @@ class _EventFiles(_Told, TBXLoggerCallback):  # type: ignore[misc]
         super().__init__()
         self._folder = folder.absolute()
 
-    def failures(self) -> tuple[type[Exception], ...]:
-        """No space, no permission."""
-        return (OSError,)
-
     def setup(self, *arguments: Any, **options: Any) -> None:
         """Make the folder."""
         with self._named():
@@ -144,19 +139,9 @@ class _EventFiles(_Told, TBXLoggerCallback):  # type: ignore[misc]
 class _MLflowRuns(_Told, MLflowLoggerCallback):  # type: ignore[misc]
     name = "mlflow"
 
-    def failures(self) -> tuple[type[Exception], ...]:
-        """All of MLflow's."""
-        from mlflow.exceptions import MlflowException
-
-        return (MlflowException,)
-
 
 class _WandbRuns(_Told, WandbLoggerCallback):  # type: ignore[misc]
     name = "wandb"
-
-    def failures(self) -> tuple[type[Exception], ...]:
-        """There is no key."""
-        return (ValueError,)
 
     def log_trial_start(self, trial: Any) -> None:
         """Open the trial's run in a process beside the driver."""

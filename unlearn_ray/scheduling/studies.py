@@ -7,6 +7,7 @@ trial of another.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 from ray import tune
 from ray.tune.execution import class_cache
 
+from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving, WorkersLost
 from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.once import Uploaded
@@ -41,6 +43,8 @@ from unlearn_ray.scheduling.search import (
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import Workplace
+
+_log = logging.getLogger(__name__)
 
 # Tune would hand the driver's AWS keys to its trials in a runtime environment, and Ray writes
 # those to its logs. Every node has its own.
@@ -101,6 +105,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         except UnlearnRayError as error:
             # No row says so: once the store or the data are mended, the trial is run again.
             return self._result(last=True, done=True, failure=str(error), again=True)
+        except Exception as error:
+            # Tune would start the trial again, as if its worker had been lost.
+            _log.exception("trial %s", self.trial["trial"])
+            failure = f"its worker failed: {reason_of(error)}"
+            return self._result(last=True, done=True, failure=failure, untold=True)
         self.hours += (scored.accelerator_hours,)
         if scored.average_gap is None:
             return self._result(last=True, done=True, failure=scored.failure)

@@ -13,8 +13,16 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
-from unlearn_ray.core.collective import gather_objects, on_every, rank
-from unlearn_ray.core.errors import StepFailed, UnlearnRayError, WorkerLeaving, WorkersLost
+from unlearn_ray.core.boundary import one_line
+from unlearn_ray.core.collective import gather_objects, on_every, rank, world_size
+from unlearn_ray.core.errors import (
+    MachineError,
+    ProgramError,
+    StepFailed,
+    UnlearnRayError,
+    WorkerLeaving,
+    WorkersLost,
+)
 from unlearn_ray.pipeline.once import Uploaded, run_here
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_schema import Resources
@@ -35,21 +43,24 @@ def run_under_ray_train(
         WorkersLost: they were lost more often than they may be.
     """
     left = resources.retries
+    lost: WorkersLost | None = None
     while True:
         try:
             _fit(step, workplace, resources, board)
         except ControllerError as error:
             # Of a worker that dies while its work is launched, Ray Train makes its own failure.
-            if not isinstance(error.controller_failure, RayActorError) or left == 0:
-                raise _failed(step, error) from error
-            left -= 1
+            if isinstance(error.controller_failure, RayActorError) and left > 0:
+                left -= 1
+                continue
+            lost = _failed(step, error)
         except TrainingFailedError as error:
-            raise _failed(step, error) from error
-        else:
-            break
+            lost = _failed(step, error)
+        break
     outcome = ray.get(board.collect.remote(step.key))
     if isinstance(outcome, UnlearnRayError):
         raise outcome
+    if lost is not None:
+        raise lost
     if outcome is None:
         raise StepFailed(f"{step}", "its workers left nothing", "see the cluster's logs")
     assert isinstance(outcome, Uploaded)
@@ -73,7 +84,7 @@ def _fit(step: Step, workplace: Workplace, resources: Resources, board: Any) -> 
 
 
 def _failed(step: Step, error: TrainingFailedError) -> WorkersLost:
-    told = " ".join(str(error).split()).partition(". ")[0][:200]
+    told = one_line(str(error)).partition(". ")[0][:200]
     return WorkersLost(
         f"{step}", f"its workers failed: {told}", "see the cluster's logs; run again"
     )
@@ -114,15 +125,23 @@ def _work(config: dict[str, Any]) -> None:
     if rank() > 0:
         # Worker 0 asks the board all along, and hears of its own notice by itself.
         threading.Thread(target=_pass_on, args=(step.key, board), daemon=True).start()
+    if ray.get(board.has_outcome.remote(step.key)):
+        return  # a worker's code ended the step; Ray Train has started the group again
     try:
         with notice.at_work():
             runtime = on_every(lambda: config["workplace"].runtime(board, nodes))
             outcome: Any = run_here(step, runtime)
     except WorkerLeaving:
         raise  # Ray Train starts the workers again, where there is room for them
+    except (ProgramError, MachineError) as error:
+        # Trying again would only fail again. The others may wait for this worker, which may not
+        # be the first: they end with it.
+        ray.get(board.deliver.remote(step.key, error))
+        if world_size() > 1:
+            raise
+        return
     except UnlearnRayError as error:
-        # Trying again would only fail again; the error is the step's outcome. All workers are
-        # here: `core.collective` has them fail together.
+        # As before; and all workers are here: `core.collective` has them fail together.
         outcome = error
     if ray.train.get_context().get_world_rank() == 0:
         ray.get(board.deliver.remote(step.key, outcome))

@@ -14,6 +14,7 @@ from unlearn_ray.core.registry import Part
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.pipeline.runtime import Runtime
 from unlearn_ray.pipeline.sweep_schema import Sweep
+from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import BoardReporter
 from unlearn_ray.storage.store import open_store
 
@@ -57,6 +58,7 @@ class Workplace:
                 store=store,
                 compute=Compute.detect(self.threads),
                 checkpoint_seconds=self.checkpoint_seconds,
+                must_end=notice.given,
             )
         runtime = _RUNTIMES[self]
         reporter = BoardReporter(board, nodes or [here()])

@@ -23,6 +23,7 @@ from unlearn_ray.storage.leases import Holder, Lease, Leases, Work
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.objects import ObjectStore, read_present
 from unlearn_ray.storage.records import FileEntry, Record, from_bytes, record_name, to_bytes
+from unlearn_ray.storage.step_failures import Failure, Failures
 from unlearn_ray.storage.tensors import pack_tensors, unpack_tensors
 from unlearn_ray.storage.urls import objects_at
 
@@ -35,6 +36,7 @@ __all__ = [
     "DRIVER",
     "Claim",
     "Claims",
+    "Failure",
     "FileEntry",
     "Holder",
     "Lease",
@@ -77,6 +79,7 @@ class Store:
     Attributes:
         objects: the bytes beneath.
         lease_seconds: how long the holder of a lease may be silent.
+        failures: of steps whose own code ended them.
     """
 
     def __init__(self, objects: ObjectStore, lease_seconds: float) -> None:
@@ -84,6 +87,7 @@ class Store:
         self.lease_seconds = lease_seconds
         self._leases = Leases(objects, lease_seconds)
         self._checkpointed: set[str] = set()
+        self.failures = Failures(objects)
 
     def __reduce__(self) -> tuple[type[Store], tuple[ObjectStore, float]]:
         return Store, (self.objects, self.lease_seconds)
