@@ -123,7 +123,7 @@ class ToySamples:
         return self.parts[part][1]
 
     def blocks(
-        self, part: PartName, size: int = 256, limit: int | None = None
+        self, part: PartName, size: int | list[int] = 256, limit: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.parts[part]
         yield from zip(images[:limit].split(size), labels[:limit].split(size), strict=True)

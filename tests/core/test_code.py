@@ -118,7 +118,7 @@ def test_names_and_places_of_modules_count() -> None:
 
 def test_a_part_of_the_package_has_no_code() -> None:
     assert Finetune.code == ""
-    assert Finetune.code_identity() == {"name": "finetune", "revision": 1}
+    assert Finetune.code_identity() == {"name": "finetune", "revision": Finetune.revision}
 
 
 def test_an_edited_part_has_another_code(project: Project) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import copy
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -63,10 +65,18 @@ def weights(model: nn.Module) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_equals_naive_sgd(schedule) -> None:
+# Of 37 samples, batches of 8 leave 5 over, and batches of 9 leave 1.
+@pytest.mark.parametrize(
+    ("last_batch", "size", "ends"),
+    [
+        ("drop", 8, [8, 16, 24, 32]), ("keep", 8, [8, 16, 24, 32, 37]), (None, 18, [18, 37]),
+        ("drop", 9, [9, 18, 27, 36]), ("keep", 9, [9, 18, 27, 37]), ("drop", 50, [37]),
+    ],
+)  # fmt: skip
+def test_equals_naive_sgd(schedule, last_batch, size, ends) -> None:
     recipe = Recipe(
-        epochs=3, batch_size=8, learning_rate=0.05, momentum=0.9, weight_decay=0.01,
-        schedule=schedule,
+        epochs=3, batch_size=size, learning_rate=0.05, momentum=0.9, weight_decay=0.01,
+        schedule=schedule, last_batch=last_batch,
     )  # fmt: skip
     model, inputs, targets = problem(torch.float64)
     w = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
@@ -75,14 +85,14 @@ def test_equals_naive_sgd(schedule) -> None:
     for epoch in range(3):
         rate = 0.05 if schedule == "constant" else 0.025 * (1 + math.cos(math.pi * epoch / 3))
         order = torch.randperm(COUNT, generator=seeded("order", 5, epoch)).tolist()
-        for start in range(0, COUNT - COUNT % 8, 8):
+        for start, end in pairwise([0, *ends]):
             noise = 0.01 * float(torch.randn(1, generator=seeded("iteration", 5, number)))
             gradient = [0.0] * 6
-            for row in order[start : start + 8]:
+            for row in order[start:end]:
                 x = [float(v) + noise for v in inputs[row]] + [1.0]
                 error = sum(a * b for a, b in zip(w, x, strict=True)) - float(targets[row])
                 for i in range(6):
-                    gradient[i] += 2 * error * x[i] / 8
+                    gradient[i] += 2 * error * x[i] / (end - start)
             for i in range(6):
                 gradient[i] += 0.01 * w[i]
                 velocity[i] = gradient[i] if number == 0 else 0.9 * velocity[i] + gradient[i]
@@ -92,7 +102,7 @@ def test_equals_naive_sgd(schedule) -> None:
         model, recipe, count=COUNT, seed=5, loss=squared_error(model, inputs, targets),
         compute=COMPUTE,
     )  # fmt: skip
-    assert report.iterations == number == 12
+    assert report.iterations == number == 3 * len(ends)
     found = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
     assert found == pytest.approx(w, abs=1e-7)
 
@@ -101,7 +111,7 @@ def test_equals_naive_adamw() -> None:
     """The bias is not decayed."""
     recipe = Recipe(
         optimizer="adamw", epochs=2, batch_size=9, learning_rate=0.05, weight_decay=0.3,
-        schedule="constant",
+        schedule="constant", last_batch="drop",
     )  # fmt: skip
     model, inputs, targets = problem(torch.float64)
     w = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
@@ -136,7 +146,7 @@ def test_equals_naive_adamw() -> None:
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 8, 13])
 def test_a_resumed_run_ends_with_the_same_bits(stop_after, optimizer) -> None:
     recipe = Recipe(
-        optimizer=optimizer, epochs=4, batch_size=9, learning_rate=0.05, warmup_epochs=2
+        optimizer=optimizer, epochs=4, batch_size=11, learning_rate=0.05, warmup_epochs=2
     )
     model, inputs, targets = problem()
     interrupted = copy.deepcopy(model)
@@ -182,7 +192,7 @@ def test_progress_is_the_share_of_iterations_done() -> None:
     for _ in range(2):
         with contextlib.suppress(KeyboardInterrupt):
             optimise(
-                model, Recipe(epochs=3, batch_size=12), count=COUNT, seed=1, loss=loss,
+                model, Recipe(epochs=3, batch_size=15), count=COUNT, seed=1, loss=loss,
                 compute=COMPUTE, checkpoints=memory, repeats=2,
             )  # fmt: skip
     assert told.pop(5) is math.nan
@@ -206,7 +216,7 @@ def test_warm_up_rises_in_a_line_before_the_schedule() -> None:
 
 
 def test_a_finished_run_is_not_run_again() -> None:
-    recipe = Recipe(epochs=2, batch_size=10, learning_rate=0.05)
+    recipe = Recipe(epochs=2, batch_size=15, learning_rate=0.05)
     memory = Memory(seconds_between=1e9)
     model, inputs, targets = problem()
     optimise(
@@ -274,7 +284,19 @@ def test_weights_that_overflow_at_the_last_update_are_an_error() -> None:
         )  # fmt: skip
 
 
-def test_a_small_set_is_one_batch() -> None:
-    assert Recipe(batch_size=512).layout(100) == (100, 1)
-    assert Recipe(batch_size=30).layout(100) == (30, 3)
-    assert Recipe(batch_size=30).layout(0) == (0, 0)
+@pytest.mark.parametrize("count", [0, 1, 2, 29, 30, 31, 59, 60, 61, 62, 100, 500])
+@pytest.mark.parametrize("size", [1, 2, 30, 512])
+@pytest.mark.parametrize("last_batch", ["keep", "drop"])
+def test_batches_of_an_epoch(count: int, size: int, last_batch: Literal["keep", "drop"]) -> None:
+    layout = Recipe(batch_size=size).layout(count, last_batch)
+    assert Recipe(batch_size=size, last_batch=last_batch).layout(count, "drop") == layout
+    shown = [[*range(count)[layout.rows(number)]] for number in range(layout.batches)]
+    batches = [[*range(count)[begin : begin + size]] for begin in range(0, count, size)]
+    if last_batch == "drop" and count > size:
+        batches = [batch for batch in batches if len(batch) == size]
+    elif len(batches) > 1 and size > 1 and len(batches[-1]) == 1:
+        alone = batches.pop()
+        batches[-1] += alone
+    assert shown == batches
+    assert layout.shown == sum(map(len, batches))
+    assert layout.batch == (len(batches[0]) if len(batches) > 1 else min(size, count))

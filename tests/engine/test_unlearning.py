@@ -81,7 +81,8 @@ class Busy(Method):
         return phases[number] if number < len(phases) else None
 
     def noise_loss(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
-        return -nn.functional.cross_entropy(model(task.state.noise), batch.labels[:4])
+        noise = task.state.noise[: batch.size]
+        return -nn.functional.cross_entropy(model(noise), batch.labels)
 
     def both_losses(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
         retain, validation = (task.family.criterion(model, each) for each in batch.beside)
@@ -137,14 +138,14 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def test_phases_follow_each_other() -> None:
-    # 10 forget samples: 2 batches of 4, each twice, in each of 2 epochs.
+    # 10 forget samples: 2 batches of 4 and one of 2, each twice, in each of 2 epochs.
     report, weights = run(Busy(epochs=2))
-    assert report.iterations == 4 + 8 + 4 + 5
+    assert report.iterations == 6 + 12 + 6 + 5
     assert not same(weights, new_model(1).state_dict())
     assert report.seconds > 0
 
 
-@pytest.mark.parametrize("stopped_at", range(1, 22))
+@pytest.mark.parametrize("stopped_at", range(1, 30))
 def test_a_restart_at_any_iteration_changes_nothing(
     stopped_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,8 +162,8 @@ def test_a_restart_at_any_iteration_changes_nothing(
 
 
 def test_a_phase_ends_when_it_is_told_to() -> None:
-    assert run(Busy(epochs=5, stop_after=8))[0].iterations == 4 + 8 + 4 + 5
-    assert run(Busy(epochs=5))[0].iterations == 4 + 20 + 4 + 5
+    assert run(Busy(epochs=5, stop_after=12))[0].iterations == 6 + 12 + 6 + 5
+    assert run(Busy(epochs=5))[0].iterations == 6 + 30 + 6 + 5
 
 
 def test_every_iteration_sees_another_batch_beside() -> None:
@@ -258,7 +259,7 @@ def test_an_opponent_is_updated_right_before_the_model_on_the_same_batch() -> No
         own -= 0.5 * (own - other)
     assert report.iterations == 5
     assert events[-1][1] == pytest.approx([own, other])
-    # 22 retain samples are 3 batches of 6: the fifth update is in the second epoch.
+    # 22 retain samples are 3 batches of 6 and one of 4: the fifth update is in the second epoch.
     names, batches = zip(*events[:-1], strict=True)
     assert names == ("other", "own") * 5
     assert batches[::2] == batches[1::2]

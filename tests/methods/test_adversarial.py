@@ -346,14 +346,14 @@ class TestPhases:
         assert (recipe.optimizer, recipe.learning_rate, recipe.weight_decay) == ("adam", 1e-3, 0)
         assert (recipe.epochs, recipe.batch_size, first.iterations) == (2, 5, None)
         assert (second.trains_on, second.beside) == ("retain", ("forget", "validation"))
-        # 12 retain samples are 2 batches of 5.
-        assert (second.iterations, second.module) == (6, None)
+        # 12 retain samples are 2 batches of 5 and one of 2.
+        assert (second.iterations, second.module) == (9, None)
         assert (second.recipe.learning_rate, second.recipe.momentum) == (0.01, 0.9)
         assert isinstance(second.opponent.module, Attacker)
         assert second.opponent.recipe == recipe
 
     @pytest.mark.parametrize(
-        ("limit", "iterations"), [(4, [4, 2]), (6, [6]), (30, [6]), (0, [6])]
+        ("limit", "iterations"), [(4, [4, 5]), (9, [9]), (30, [9]), (0, [9])]
     )  # fmt: skip
     def test_classes(self, limit: int, iterations: list[int]) -> None:
         method = Adversarial(epochs=3, batch_size=5, class_iterations=limit)
@@ -361,7 +361,7 @@ class TestPhases:
         assert [phase.iterations for phase in found] == iterations
         rates = {0: [0.01], 4: [0.02, 0.01]}.get(limit, [0.02])
         assert [phase.recipe.learning_rate for phase in found] == rates
-        assert (found[-1].opponent is None) == (limit < 6)
+        assert (found[-1].opponent is None) == (limit < 9)
 
     def test_none(self) -> None:
         assert self.phases(Adversarial(epochs=0), small_task()) == []
@@ -381,7 +381,7 @@ def test_published_settings() -> None:
     assert (method.attack_weight, method.twins_weight, method.off_diagonal) == (0.9, 1e-3, 5e-3)
     assert (method.draws, method.scale, method.attacker_learning_rate) == (10, 1e-3, 1e-3)
     # 1000 updates, on 45,000 images.
-    assert replace(method, epochs=1).layout(45_000)[1] * method.pretraining_epochs == 1050
+    assert replace(method, epochs=1).layout(45_000).batches * method.pretraining_epochs == 1056
     assert method.others() == ("validation",)
     reason = Adversarial.unsupported(SimCLR(), Random())
     assert reason == "adversarial needs a classifier; simclr has none"
@@ -435,14 +435,14 @@ class TestRuns:
             assert left.same_as(original())
             assert left.report.iterations == 0
 
-    # 12 updates of the attacker, 4 in turn, 6 of fine-tuning; a phase's end tells once more.
-    @pytest.mark.parametrize("stopped_at", [3, 12, 13, 14, 16, 18, 19, 22])
+    # 12 updates of the attacker, 4 in turn, 8 of fine-tuning; a phase's end tells once more.
+    @pytest.mark.parametrize("stopped_at", [3, 12, 13, 14, 16, 18, 19, 24])
     def test_a_restart_changes_nothing(
         self, stopped_at: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
         expected = undisturbed()
-        assert expected.report.iterations == 12 + 4 + 6
+        assert expected.report.iterations == 12 + 4 + 8
         kept = Kept()
         with pytest.raises(StopRequested):
             run(QUICK, CLASS, kept, stop_at_report(stopped_at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.methods.exact import prepared, small_model, small_task
-from tests.methods.problem import CLASS, original, run
+from tests.methods.problem import CLASS, LABELS, original, run
 from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.schema import schema
 from unlearn_ray.data.forget_sets.classes import Classes
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.simclr import SimCLR
@@ -76,47 +78,41 @@ def shown(model: nn.Module, method: Unsir, batch: Batch, task: Task) -> tuple[fl
     return loss, torch.cat(images)
 
 
-@pytest.mark.parametrize(("size", "noisy"), [(10, 6), (9, 5), (3, 2), (1, 1)])
-def test_impair_loss(size: int, noisy: int) -> None:
-    """2 * 3 noise images of each of 2 classes and 4 retain images of each of 2: 12 of 20."""
-    task, model, batch = task_of(SMALL), small_model(), batch_of(size)
-    loss, images = shown(model, SMALL, batch, task)
-    first = size - noisy
-    assert torch.equal(images[:first], batch.views[0][:first])
+def mixed(size: int, added: list[int]) -> Batch:
+    return replace(batch_of(size), added=torch.tensor(added, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("size", "added"), [(4, [23, 0, 7, 6, 12]), (3, []), (0, [1, 1]), (1, [5])]
+)
+def test_impair_loss(size: int, added: list[int]) -> None:
+    """Added images 0 to 23 are 4 times each of 3 noise images of either class."""
+    method = replace(SMALL, noise_batches=4)
+    task, model, batch = task_of(method), small_model(), mixed(size, added)
+    loss, images = shown(model, method, batch, task)
+    assert torch.equal(images[:size], batch.views[0])
+    assert torch.equal(images[size:], task.state.images[[number % 6 for number in added]])
+    labels = [*batch.labels.tolist(), *([0, 0, 0, 3, 3, 3][number % 6] for number in added)]
     expected = [
-        cross_entropy(model, image, label)
-        for image, label in zip(images[:first], batch.labels.tolist(), strict=False)
+        cross_entropy(model, image, label) for image, label in zip(images, labels, strict=True)
     ]
-    for image in images[first:]:
-        (row,) = [row for row, noise in enumerate(task.state.images) if torch.equal(image, noise)]
-        expected.append(cross_entropy(model, image, [0, 0, 0, 3, 3, 3][row]))
-    assert len(expected) == size
-    assert loss == pytest.approx(sum(expected) / size)
+    assert loss == pytest.approx(sum(expected) / (size + len(added)))
 
 
 @pytest.mark.parametrize("workers", [2, 3, 10])
-def test_workers_see_the_rows_of_one_batch(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, model = task_of(SMALL), small_model()
-    _, expected = shown(model, SMALL, batch_of(10), task)
+@pytest.mark.parametrize("size", [0, 4, 10])
+def test_workers_see_the_rows_of_one_batch(
+    size: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, model, batch = task_of(SMALL), small_model(), mixed(size, list(range(10 - size)))
+    _, expected = shown(model, SMALL, batch, task)
     seen = []
     for worker in range(workers):
         rows = slice(10 * worker // workers, 10 * (worker + 1) // workers)
-        whole = batch_of(10)
-        mine = replace(whole, views=(_Rows(whole.views[0], rows),))
         monkeypatch.setattr(unsir, "own_rows", lambda count, rows=rows: rows)
         monkeypatch.setattr(unsir, "gather_rows", lambda own, count: own.new_zeros(count, 4))
-        seen.append(shown(model, SMALL, mine, task)[1])
+        seen.append(shown(model, SMALL, batch, task)[1])
     assert torch.equal(torch.cat(seen), expected)
-
-
-class _Rows:
-    """The view of a worker that is asked for its own rows."""
-
-    def __init__(self, images: Tensor, rows: slice) -> None:
-        self.images, self.rows = images, rows
-
-    def __getitem__(self, _: object) -> Tensor:
-        return self.images[self.rows]
 
 
 def test_phases() -> None:
@@ -130,10 +126,11 @@ def test_phases() -> None:
     assert noise.recipe.batch_size == task.forget_size
     assert (noise.recipe.optimizer, noise.recipe.learning_rate) == ("adam", 0.1)
     assert noise.recipe.weight_decay == 0
-    for phase, rate, limit in ((impair, 0.02, 8 + 12), (repair, 0.01, 8)):
+    for phase, rate, added in ((impair, 0.02, 12), (repair, 0.01, 0)):
         recipe = phase.recipe
         assert (recipe.optimizer, recipe.learning_rate, recipe.epochs) == ("adam", rate, 2)
-        assert (phase.trains_on, phase.retain_limit, phase.module) == ("retain", limit, None)
+        assert (phase.trains_on, phase.retain_per_class, phase.module) == ("retain", 4, None)
+        assert (phase.added, recipe.last_batch) == (added, "keep")
         assert (phase.training, recipe.batch_size, recipe.weight_decay) == (True, 7, 0)
     batch = batch_of(6)
     expected = [
@@ -141,6 +138,49 @@ def test_phases() -> None:
         for image, label in zip(batch.views[0], batch.labels.tolist(), strict=True)
     ]
     assert repair.loss(batch).item() == pytest.approx(sum(expected) / 6)
+
+
+# Of 4 classes one is forgotten; 40 retain samples are of each other one.
+@pytest.mark.parametrize(
+    ("per_class", "noise_size", "noise_batches", "batch_size"),
+    [(1000, 256, 20, 256), (40, 5, 1, 25), (7, 3, 2, 4), (1, 1, 60, 62), (13, 2, 3, 1000)],
+)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_an_epoch_shows_what_is_promised(
+    per_class: int, noise_size: int, noise_batches: int, batch_size: int, epochs: int
+) -> None:
+    seen: list[tuple[list[int], list[int]]] = []
+
+    @schema
+    class Counting(Unsir):
+        """Notes the images of every batch."""
+
+        def loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
+            assert batch.added is not None
+            seen.append((batch.ids.tolist(), (batch.added % noise_size).tolist()))
+            return Unsir.loss(self, model, batch, task)
+
+    method = Counting(
+        samples_per_class=per_class, noise_size=noise_size, noise_batches=noise_batches,
+        batch_size=batch_size, noise_steps=1, epochs=epochs, learning_rate=1e-3,
+    )  # fmt: skip
+    report = run(method, CLASS).report
+    retained = [
+        int(each)
+        for label in (0, 2, 3)
+        for each in [sample for sample in CLASS.retain if LABELS[sample] == label][:per_class]
+    ]
+    total = len(retained) + noise_size * noise_batches
+    updates, left = divmod(total, batch_size)
+    updates += left > 1
+    assert len(seen) == epochs * updates
+    for epoch in range(epochs):
+        shown = seen[epoch * updates : (epoch + 1) * updates]
+        assert sorted(id_ for ids, _ in shown for id_ in ids) == sorted(retained)
+        noise = Counter(number for _, numbers in shown for number in numbers)
+        assert noise == Counter([*range(noise_size)] * noise_batches)
+    repairs = -(-len(retained) // batch_size) - (len(retained) % batch_size == 1)
+    assert report.iterations == 1 + epochs * (updates + repairs)
 
 
 def test_noise_raises_the_error() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.tiny import SWEEP, finish, runtime, tiny_sweep, trial
 from unlearn_ray import results
+from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.running import Observer
@@ -58,7 +59,7 @@ def test_the_key_of_a_study_holds_its_own_name(sweep: Sweep) -> None:
     assert len({study_key(sweep, study) for study in (strong, again, plain)}) == 3
     named, unnamed = study_identity(sweep, strong), study_identity(sweep, plain)
     assert (named["name"], unnamed["name"]) == ("strong", None)
-    assert named["method"] == unnamed["method"] == {"name": "finetune", "revision": 1}
+    assert named["method"] == unnamed["method"] == Finetune.code_identity()
 
 
 def test_rows_stand_under_the_names_and_say_the_method(place: Path, sweep: Sweep) -> None:
@@ -119,8 +120,10 @@ def test_the_table_has_a_line_for_each_in_the_files_order(
     out = capfd.readouterr().out
     shown = [line.split()[0].rstrip("*") for line in out.splitlines()[5:10]]
     assert shown == ["retrain", "original", *NAMES]
-    assert "\nstrong (finetune, trial 0): batch_size=128, epochs=1, learning_rate=0.5" in out
-    assert "\nfinetune (trial 0): batch_size=128, epochs=1, learning_rate=0.01" in out
+    for name, rate in (("strong (finetune, trial 0)", "0.5"), ("finetune (trial 0)", "0.01")):
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{name}: ")]
+        assert ": batch_size=128, epochs=1, " in line
+        assert f"learning_rate={rate}, " in line
 
 
 def test_results_tell_the_studies_apart(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

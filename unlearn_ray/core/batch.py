@@ -37,6 +37,8 @@ class Batch:
         texts: tokens of one of each image's captions, drawn whenever the image is seen, (B, L);
             None where the family reads no captions.
         beside: the batches of other sets that this iteration sees.
+        added: which of the images that the method adds to the epoch (`Phase.added`) are in the
+            batch, by their numbers, (A,); None where it adds none.
         progress: share of the run's iterations done before this one, in [0, 1); of a method
             with several phases, each is a run.
     """
@@ -49,10 +51,11 @@ class Batch:
     texts: Int64[Tensor, "batch length"] | None = None
     beside: tuple[Batch, ...] = ()
     progress: float = 0.0
+    added: Int64[Tensor, " added"] | None = None
 
     @property
     def size(self) -> int:
-        """Number of images of the whole batch."""
+        """Number of images of the whole batch, without those that the method adds."""
         return self.labels.shape[0]
 
     @property

@@ -6,13 +6,17 @@ then averaged. For the average to be the gradient of that loss, the gradient of 
 passed on W times: a parameter's gradient through the rows is a sum over workers, while a
 penalty on the parameter itself has the same gradient on every worker, which averaging keeps.
 
+A batch of fewer rows than workers is computed whole by all of them: no worker is left without a
+row, and each gradient is already that of the loss.
+
 One process alone, with or without `torch.distributed`, is a single worker; nothing here costs
 it anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
@@ -49,14 +53,41 @@ def lost_another(error: BaseException) -> bool:
 
 
 def rows_of(worker: int, count: int) -> slice:
-    """The consecutive rows, of `count`, that a worker computes; sizes differ by at most one."""
+    """The consecutive rows, of `count`, that a worker computes; sizes differ by at most one.
+
+    Of fewer rows than workers, every worker computes all.
+    """
     workers = world_size()
+    if count < workers:
+        return slice(0, count)
     return slice(count * worker // workers, count * (worker + 1) // workers)
 
 
 def own_rows(count: int) -> slice:
     """The rows, of `count`, that this worker computes."""
     return rows_of(rank(), count)
+
+
+_together: list[int] = []
+
+
+@contextmanager
+def sharing(count: int) -> Iterator[None]:
+    """Tell layers that look at a whole batch how many rows all workers' own are together.
+
+    Own rows alone do not say: of batches of 6 and of 7, one of two workers has 3.
+    """
+    _together.append(count)
+    try:
+        yield
+    finally:
+        _together.pop()
+
+
+def rows_together() -> int:
+    """What the innermost `sharing` says."""
+    assert _together, "nobody said how many rows the whole batch has"
+    return _together[-1]
 
 
 def gather_rows(rows: Float[Tensor, "own ..."], count: int) -> Float[Tensor, "count ..."]:
@@ -75,6 +106,11 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, count: int) -> Tensor:
         ctx.count = count
+        if count < world_size():
+            # All have computed the same, but for roundings.
+            gathered = rows.clone()
+            distributed.broadcast(gathered, 0)
+            return gathered
         # Adding zeros is exact, and does with slices of different sizes.
         gathered = rows.new_zeros(count, *rows.shape[1:])
         gathered[own_rows(count)] = rows
@@ -83,6 +119,8 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        if ctx.count < world_size():
+            return gradient, None
         return gradient[own_rows(ctx.count)] * world_size(), None
 
 

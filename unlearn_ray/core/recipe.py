@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from unlearn_ray.core.schema import (
@@ -15,6 +16,27 @@ from unlearn_ray.core.schema import (
 )
 
 Optimizer = Literal["sgd", "adam", "adamw", "lars"]
+LastBatch = Literal["keep", "drop"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an epoch deals samples out to batches.
+
+    Attributes:
+        batch: samples of every batch but perhaps the last.
+        batches: how many there are.
+        shown: samples that an epoch shows.
+    """
+
+    batch: int
+    batches: int
+    shown: int
+
+    def rows(self, number: int) -> slice:
+        """The places, in the epoch's order, of the samples of batch `number` (0-based)."""
+        begin = number * self.batch
+        return slice(begin, self.shown if number == self.batches - 1 else begin + self.batch)
 
 
 @schema
@@ -38,6 +60,12 @@ class Recipe:
         warmup_epochs: so many epochs come first in which the rate rises from 0 in a line: each
             has the mean of its part of it, (epoch + 1/2) / warmup_epochs of the full rate. The
             schedule then runs over the remaining epochs.
+        last_batch: what becomes of the samples of an epoch that do not fill a batch: "keep" makes
+            them a batch of their own, whose mean is over itself, and "drop" leaves them out, others
+            in each epoch. null is what the code behind the family does: supervised training keeps
+            them, the contrastive families and those of two networks drop them. A single sample
+            that is kept joins the batch before, since it has no batch statistics; a set smaller
+            than one batch is one batch either way.
     """
 
     optimizer: Optimizer = "sgd"
@@ -50,14 +78,22 @@ class Recipe:
     warmup_epochs: NonNegativeInt = 0
     trust: PositiveFloat = 0.001
     clip_trust: bool = False
+    last_batch: LastBatch | None = None
 
-    def layout(self, count: int) -> tuple[int, int]:
-        """Images per batch and batches per epoch of `count`; the last, partial batch is dropped.
+    def layout(self, count: int, usual: LastBatch = "keep") -> Layout:
+        """The batches of an epoch over `count` samples.
 
-        A set smaller than one batch is one batch.
+        Args:
+            count: of the set.
+            usual: what `last_batch` is where it is null (`Family.last_batch`).
         """
+        if count == 0:
+            return Layout(0, 0, 0)
         batch = min(self.batch_size, count)
-        return batch, count // batch if batch else 0
+        full, left = divmod(count, batch)
+        if (self.last_batch or usual) == "drop":
+            return Layout(batch, full, full * batch)
+        return Layout(batch, full + (left > 1), count)
 
     def learning_rate_at(self, epoch: int) -> float:
         """The learning rate during `epoch` (0-based)."""

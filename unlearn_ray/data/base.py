@@ -159,6 +159,14 @@ class ForgetSet(Part):
         """
         raise NotImplementedError
 
+    def size(self, trained_on: int) -> int | None:
+        """Number of samples to forget; None if only the data, or a seed, can tell.
+
+        Args:
+            trained_on: samples that the original is trained on.
+        """
+        return None
+
     def named_ids(self) -> Int64[np.ndarray, " k"] | None:
         """The ids that a person named one by one; None if the forget set follows a rule."""
         return None

@@ -58,6 +58,17 @@ def never_trained(
     return int(np.isin(named, validation_ids(train_size, validation, seed)).sum())
 
 
+def forget_size(
+    forget_set: ForgetSet, train_size: int, validation: int | float, seed: int
+) -> int | None:
+    """How many samples are forgotten under this seed; None if only the data can tell."""
+    trained_on = train_size - validation_size(validation, train_size)
+    named = forget_set.named_ids()
+    if named is None:
+        return forget_set.size(trained_on)
+    return len(named) - never_trained(forget_set, train_size, validation, seed)
+
+
 def split(
     labels: Int64[np.ndarray, " train"],
     validation: int | float,

@@ -10,8 +10,6 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.collective import world_size
-from unlearn_ray.core.errors import BadInput
 from unlearn_ray.data.augmentation import Augmentation
 from unlearn_ray.data.view_parameters import ViewParameters
 from unlearn_ray.engine.loop import Iteration, seeded
@@ -43,6 +41,7 @@ class Batches:
         data: the dataset on the device.
         ids: of the samples, int64.
         is_forget: which of them belong to the forget set.
+        added: how many images of its own a method adds to an epoch: rows from `len` on.
     """
 
     def __init__(
@@ -51,19 +50,27 @@ class Batches:
         data: ResidentData,
         ids: Int64[np.ndarray, " n"],
         is_forget: np.ndarray,
+        added: int = 0,
     ) -> None:
         self._family = family
         self._data = data
         device = data.train_images.device
         self._ids = torch.from_numpy(np.ascontiguousarray(ids)).to(device)
         self._is_forget = torch.from_numpy(is_forget).to(device)
+        self.added = added
 
     def __len__(self) -> int:
         return self._ids.shape[0]
 
     def at(self, iteration: Iteration) -> Batch:
         """The batch of an iteration."""
-        rows = iteration.rows.to(self._ids.device, non_blocking=True)
+        rows, device = iteration.rows, self._ids.device
+        added = None
+        if self.added:
+            is_added = rows >= len(self)
+            added = (rows[is_added] - len(self)).to(device, non_blocking=True)
+            rows = rows[~is_added]
+        rows = rows.to(device, non_blocking=True)
         ids = self._ids[rows]
         images = self._data.train_images[ids]
         views = tuple(self._view(images, iteration) for _ in range(self._family.views))
@@ -76,6 +83,7 @@ class Batches:
             ids=ids,
             texts=None if texts is None else texts.drawn(ids, iteration.generator),
             progress=iteration.progress,
+            added=added,
         )
 
     def _view(self, images: Tensor, iteration: Iteration) -> _View:
@@ -87,35 +95,34 @@ class Batches:
 class Beside:
     """Batches of another set, a new one for every iteration, in shuffled passes of their own.
 
+    As in the codes that read such batches each is full: what a pass leaves over, others each
+    time, is no batch. So each image is as likely as any other.
+
     Args:
         batches: of that set.
         size: of a batch; a smaller set is one batch.
         seed: of the order.
         number: which of the sets beside a phase's own this is; each has its own order.
-
-    Raises:
-        BadInput: several workers would see batches of two sizes.
     """
 
     def __init__(self, batches: Batches, size: int, seed: int, number: int) -> None:
         self._batches = batches
         self._size = min(size, len(batches))
-        if self._size < size and world_size() > 1:
-            raise BadInput(
-                f"batch_size = {size}",
-                f"the other set has only {self._size} samples, and several workers share a batch",
-                f"set batch_size to {self._size} or less, or workers to 1",
-            )
         self._words = ("beside", seed, number) if number else ("beside", seed)
         self._pass = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
-    def of(self, iteration: Iteration) -> Batch:
-        """The batch that an iteration sees beside its own."""
+    def of(self, iteration: Iteration, most: int | None = None) -> Batch:
+        """The batch that an iteration sees beside its own.
+
+        Args:
+            iteration: with its number and its generator.
+            most: how many images it has at most; the size of all if not given.
+        """
         number, position = divmod(iteration.number, len(self._batches) // self._size)
         if number != self._pass:
             generator = seeded(*self._words, number)
             self._order = torch.randperm(len(self._batches), generator=generator)
             self._pass = number
         rows = self._order[position * self._size : (position + 1) * self._size]
-        return self._batches.at(replace(iteration, rows=rows))
+        return self._batches.at(replace(iteration, rows=rows[:most]))

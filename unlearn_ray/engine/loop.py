@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.collective import average, on_first, world_size
 from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import LastBatch, Layout, Recipe
 from unlearn_ray.engine.compute import Compute, Stopwatch
 from unlearn_ray.engine.lars import LARS
 from unlearn_ray.engine.moments import Moments
@@ -144,6 +145,7 @@ def optimise(
     until: Callable[[], bool] | None = None,
     kept: nn.Module | None = None,
     stopwatch: Stopwatch | None = None,
+    last_batch: LastBatch = "keep",
 ) -> Report:
     """Descend on `loss` over `recipe.epochs` passes of `count` samples.
 
@@ -166,6 +168,7 @@ def optimise(
         kept: what a checkpoint holds beside the optimizer's state; `module` if not given, and
             else a module that has `module` within.
         stopwatch: goes on counting; a new one if not given.
+        last_batch: what becomes of samples that fill no batch, where the recipe leaves it open.
 
     Raises:
         NonFiniteLoss: the loss or a weight became NaN or infinite.
@@ -176,7 +179,8 @@ def optimise(
         if opponent is None
         else [opponent, Player(module, recipe, loss)]
     )
-    run = _Run(players, count, seed, watch, compute, repeats, iterations, kept or module)
+    layout = recipe.layout(count, last_batch)
+    run = _Run(players, layout, count, seed, watch, compute, repeats, iterations, kept or module)
     if checkpoints is not None:
         run.resume(checkpoints)
     try:
@@ -208,8 +212,7 @@ def _descend(
         order = torch.randperm(run.count, generator=seeded("order", run.seed, epoch))
         run.set_learning_rates(epoch)
         for number in range(position, min(run.per_epoch, position + run.total - run.done)):
-            begin = number // run.repeats * run.batch
-            rows = order[begin : begin + run.batch]
+            rows = order[run.layout.rows(number // run.repeats)]
             generator = seeded("iteration", run.seed, run.done)
             iteration = Iteration(epoch, run.done, rows, generator, run.done / run.total)
             run.update(iteration, after_update)
@@ -240,6 +243,7 @@ class _Run:
     def __init__(
         self,
         players: list[Player],
+        layout: Layout,
         count: int,
         seed: int,
         stopwatch: Stopwatch,
@@ -254,11 +258,10 @@ class _Run:
         self.count = count
         self.seed = seed
         self.compute = compute
-        recipe = players[-1].recipe
-        self.batch, batches = recipe.layout(count)
-        self.per_epoch = batches * repeats
-        self.epochs = recipe.epochs if iterations is None else 0
-        self.total = self.per_epoch * recipe.epochs
+        self.layout = layout
+        self.per_epoch = layout.batches * repeats
+        self.epochs = players[-1].recipe.epochs if iterations is None else 0
+        self.total = self.per_epoch * players[-1].recipe.epochs
         if iterations is not None and self.per_epoch:
             self.total = iterations
         self.done = 0
@@ -284,7 +287,7 @@ class _Run:
         iteration: Iteration,
         after_update: Callable[[], None] | None,
     ) -> None:
-        with self.stopwatch.running():
+        with self.stopwatch.running(), self._compiled_or_not(iteration):
             for player, parameters, optimizer in zip(
                 self.players, self.parameters, self.optimizers, strict=True
             ):
@@ -304,6 +307,12 @@ class _Run:
         # Asking a GPU would make it wait at every iteration; it is asked once an epoch.
         if not self.compute.on_gpu:
             self.check_loss()
+
+    def _compiled_or_not(self, iteration: Iteration) -> AbstractContextManager[object]:
+        """An encoder compiled for one more size, or for all, would cost more than it saves."""
+        if self.compute.on_gpu and len(iteration.rows) != self.layout.batch:
+            return cast(AbstractContextManager[object], torch.compiler.set_stance("force_eager"))
+        return nullcontext()
 
     def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
         """One message per update.

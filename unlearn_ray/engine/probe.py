@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import LastBatch, Recipe
 from unlearn_ray.core.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.loop import Iteration, Progress, optimise
@@ -40,6 +40,7 @@ class Probe(Recipe):
     epochs: NonNegativeInt = 100
     learning_rate: PositiveFloat = 1.0
     weight_decay: NonNegativeFloat = 0.0
+    last_batch: LastBatch | None = "drop"
     features: Literal["cached", "augmented"] = "cached"
 
 

@@ -77,7 +77,7 @@ class TaskSamples:
         return self._data.train_labels[self._ids[part]]
 
     def blocks(
-        self, part: PartName, size: int = 256, limit: int | None = None
+        self, part: PartName, size: int | list[int] = 256, limit: int | None = None
     ) -> Iterator[tuple[Float[Tensor, "block 3 height width"], Int[Tensor, " block"]]]:
         """Test-time images and classes, block by block."""
         for ids in torch.split(self._ids[part][:limit], size):

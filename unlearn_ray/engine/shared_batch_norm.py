@@ -7,6 +7,8 @@ groups.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -17,58 +19,49 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from unlearn_ray.core.collective import average, gather_rows, rank, rows_of, world_size
+from unlearn_ray.core.collective import (
+    average,
+    gather_rows,
+    rank,
+    rows_of,
+    rows_together,
+    world_size,
+)
 from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d, group_sizes, move_statistics
 
 
-def share_batch_norm(module: nn.Module, batch_size: int) -> None:
+def share_batch_norm(module: nn.Module) -> None:
     """Replace every batch norm layer inside `module`; weights and statistics stay the same ones.
-
-    Called again, it sets another batch size.
 
     Args:
         module: its state dict keeps its names.
-        batch_size: images of the whole batch, of which each worker passes its own rows.
     """
     for name, child in module.named_children():
         if isinstance(child, SharedBatchNorm):
-            child.expect(batch_size)
-        elif isinstance(child, _BatchNorm):
-            setattr(module, name, SharedBatchNorm(child, batch_size))
+            continue
+        if isinstance(child, _BatchNorm):
+            setattr(module, name, SharedBatchNorm(child))
         else:
-            share_batch_norm(child, batch_size)
+            share_batch_norm(child)
 
 
 class SharedBatchNorm(_BatchNorm):
     """A `BatchNorm1d`, `BatchNorm2d` or `SplitBatchNorm2d` over all workers' rows.
 
-    In training it is called by every worker at once, with its own rows. In evaluation it is
-    plain batch norm.
+    In training it is called by every worker at once, with its own rows of as many as `sharing`
+    says. In evaluation it is plain batch norm.
 
     Args:
         layer: what it takes weights and statistics over from.
-        batch_size: images of the whole batch.
     """
 
-    def __init__(self, layer: _BatchNorm, batch_size: int) -> None:
+    def __init__(self, layer: _BatchNorm) -> None:
         super().__init__(layer.num_features, layer.eps, layer.momentum)
         self.weight, self.bias = layer.weight, layer.bias
         self.running_mean, self.running_var = layer.running_mean, layer.running_var
         self.num_batches_tracked = layer.num_batches_tracked
         self.train(layer.training)
         self.groups = layer.groups if isinstance(layer, SplitBatchNorm2d) else 1
-        self.expect(batch_size)
-
-    def expect(self, batch_size: int) -> None:
-        """From now on, batches have this size."""
-        self.sizes = group_sizes(batch_size, max(1, min(self.groups, batch_size // 2)))
-        self.pieces = _pieces(self.sizes, batch_size)
-        # Only then no worker needs to know what the others' images look like.
-        self.groups_are_whole = all(
-            piece in (0, size)
-            for pieces in self.pieces
-            for piece, size in zip(pieces, self.sizes, strict=True)
-        )
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
         assert input.dim() in (2, 4)
@@ -77,26 +70,27 @@ class SharedBatchNorm(_BatchNorm):
         """Normalised rows, in the memory layout of `images`."""
         if not self.training:
             return super().forward(images)
-        assert images.shape[0] == sum(self.pieces[rank()]), "not this worker's rows of a batch"
-        if self.groups_are_whole:
-            normalised, mean, variance = self._by_own_groups(images)
+        dealt = _dealt(rows_together(), self.groups, world_size())
+        assert images.shape[0] == sum(dealt.pieces[rank()]), "not this worker's rows of a batch"
+        if dealt.whole:
+            normalised, mean, variance = self._by_own_groups(images, dealt)
         else:
             normalised, means, variances = _Normalise.apply(  # type: ignore[no-untyped-call]
-                images, self.weight, self.bias, self.pieces, self.eps
+                images, self.weight, self.bias, dealt.pieces, self.eps
             )
             pixels = images[0, 0].numel()
             unbiased = [
                 variance * (size * pixels / (size * pixels - 1))
-                for variance, size in zip(variances, self.sizes, strict=True)
+                for variance, size in zip(variances, dealt.sizes, strict=True)
             ]
             mean, variance = means.mean(dim=0), torch.stack(unbiased).mean(dim=0)
         assert self.momentum is not None
         move_statistics(self, self.momentum, mean, variance)
         return normalised
 
-    def _by_own_groups(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_own_groups(self, images: Tensor, dealt: _Dealt) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised rows, and the mean over all workers' groups of mean and variance."""
-        own = [rows for rows in self.pieces[rank()] if rows]
+        own = [rows for rows in dealt.pieces[rank()] if rows]
         statistics = self.weight.new_zeros(2, len(own), self.num_features)
         normalised = [
             # With momentum 1 the running statistics become this group's own.
@@ -105,21 +99,43 @@ class SharedBatchNorm(_BatchNorm):
             )
             for chunk, mean, variance in zip(images.split_with_sizes(own), *statistics, strict=True)
         ]
-        mean, variance = statistics.sum(dim=1) * (world_size() / len(self.sizes))
+        computed = sum(rows > 0 for pieces in dealt.pieces for rows in pieces)
+        mean, variance = statistics.sum(dim=1) * (world_size() / computed)
         average([mean, variance])
         return torch.cat(normalised), mean, variance
 
 
-def _pieces(sizes: list[int], count: int) -> list[list[int]]:
-    """How many rows of each group each worker has."""
+@dataclass(frozen=True)
+class _Dealt:
+    """How a batch's groups lie on the workers.
+
+    Attributes:
+        sizes: of the groups.
+        pieces: how many rows of each group each worker has.
+        whole: whether no group lies on several; only then no worker needs to know what the
+            others' images look like.
+    """
+
+    sizes: list[int]
+    pieces: list[list[int]]
+    whole: bool
+
+
+@cache
+def _dealt(count: int, groups: int, workers: int) -> _Dealt:
+    sizes = group_sizes(count, max(1, min(groups, count // 2)))
     ends = [0]
     for size in sizes:
         ends.append(ends[-1] + size)
-    workers = [rows_of(worker, count) for worker in range(world_size())]
-    return [
-        [max(0, min(end, rows.stop) - max(begin, rows.start)) for begin, end in pairwise(ends)]
-        for rows in workers
+    rows = [rows_of(worker, count) for worker in range(workers)]
+    pieces = [
+        [max(0, min(end, own.stop) - max(begin, own.start)) for begin, end in pairwise(ends)]
+        for own in rows
     ]
+    whole = all(
+        piece in (0, size) for own in pieces for piece, size in zip(own, sizes, strict=True)
+    )
+    return _Dealt(sizes, pieces, whole)
 
 
 class _Normalise(torch.autograd.Function):

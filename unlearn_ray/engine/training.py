@@ -7,16 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Int64
-from torch import nn
+from torch import Tensor, nn
 
-from unlearn_ray.core.collective import world_size
-from unlearn_ray.core.errors import BadInput
+from unlearn_ray.core.collective import sharing, world_size
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import Layout, Recipe
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.engine.batches import Batches
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Checkpoints, Progress, Report, optimise
+from unlearn_ray.engine.loop import Checkpoints, Iteration, Progress, Report, optimise
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import share_batch_norm
 from unlearn_ray.engine.sparsity import Masks, apply_masks, keeper
@@ -71,37 +70,33 @@ def train_from_scratch(
     """
     never = np.zeros(len(ids), dtype=bool)
     batches = Batches(family, data, ids, never)
-    ready(model, recipe, len(ids), compute)
+    ready(model, recipe.epochs, recipe.layout(len(ids), family.last_batch), compute)
     apply_masks(model)
     model.train()
+
+    def loss(iteration: Iteration) -> Tensor:
+        batch = batches.at(iteration)
+        with sharing(batch.size):
+            return family.criterion(model, batch)
+
     report = optimise(
         model,
         recipe,
         count=len(ids),
         seed=seed,
-        loss=lambda iteration: family.criterion(model, batches.at(iteration)),
+        loss=loss,
         compute=compute,
         checkpoints=checkpoints,
         on_progress=on_progress,
         after_update=keeper(model),
+        last_batch=family.last_batch,
     )
     model.eval()
     return report
 
 
-def ready(model: nn.Module, recipe: Recipe, count: int, compute: Compute) -> None:
-    """Move a model to the device and ready it for training on `count` samples an epoch.
-
-    Raises:
-        BadInput: there are more workers than images in a batch.
-    """
-    batch, per_epoch = recipe.layout(count)
-    if 0 < batch < world_size():
-        raise BadInput(
-            f"workers = {world_size()}",
-            f"a batch of {batch} images cannot be shared by more workers than it has images",
-            f"set workers to {batch} or fewer",
-        )
+def ready(model: nn.Module, epochs: int, layout: Layout, compute: Compute) -> None:
+    """Move a model to the device and ready it for so many epochs of a layout."""
     if world_size() > 1:
-        share_batch_norm(model, batch)
-    compute.place(model, per_epoch * recipe.epochs)
+        share_batch_norm(model)
+    compute.place(model, layout.batches * epochs)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.collective import on_first, world_size
+from unlearn_ray.core.collective import on_first, sharing
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.data.base import Dataset, Split
 from unlearn_ray.engine.batches import Batches, Beside
@@ -27,7 +28,6 @@ from unlearn_ray.engine.loop import (
 )
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.samples import TaskSamples
-from unlearn_ray.engine.shared_batch_norm import share_batch_norm
 from unlearn_ray.engine.sparsity import apply_masks, keeper
 from unlearn_ray.engine.training import ready
 from unlearn_ray.families.base import Family
@@ -164,19 +164,22 @@ class _Unlearning:
     ) -> Report:
         batches = self._batches(phase)
         seed = stable_seed("phase", self.seed, number) if number else self.seed
-        size, _ = phase.recipe.layout(len(batches))
-        ready(self.model, phase.recipe, len(batches), self.compute)
+        count = len(batches) + batches.added
+        layout = phase.recipe.layout(count, self.task.family.last_batch)
+        ready(self.model, phase.recipe.epochs, layout, self.compute)
+        size = layout.batch if phase.joined else phase.recipe.batch_size
         beside = [
             Beside(self._of(source, phase), size, seed, number)
             for number, source in enumerate(phase.beside)
         ]
-        if phase.joined and world_size() > 1:
-            share_batch_norm(self.model, (1 + len(beside)) * size)
 
         def of_batch(loss: Callable[[Batch], Tensor]) -> Callable[[Iteration], Tensor]:
             def of_iteration(iteration: Iteration) -> Tensor:
-                others = tuple(each.of(iteration) for each in beside)
-                return loss(replace(batches.at(iteration), beside=others))
+                own = len(iteration.rows)
+                others = tuple(each.of(iteration, own if phase.joined else None) for each in beside)
+                together = own + sum(other.size for other in others) if phase.joined else own
+                with sharing(together):
+                    return loss(replace(batches.at(iteration), beside=others))
 
             return of_iteration
 
@@ -189,7 +192,7 @@ class _Unlearning:
         report = optimise(
             self.model if phase.module is None else phase.module,
             phase.recipe,
-            count=len(batches),
+            count=count,
             seed=seed,
             loss=of_batch(phase.loss),
             compute=self.compute,
@@ -202,28 +205,41 @@ class _Unlearning:
             until=phase.until,
             kept=kept,
             stopwatch=self.stopwatch,
+            last_batch=self.task.family.last_batch,
         )
         self.model.eval()
         return report
 
     def _batches(self, phase: Phase) -> Batches:
         if phase.trains_on != "all":
-            return self._of(phase.trains_on, phase)
-        retain = self.split.retain[: phase.retain_limit]
-        return self._made(np.concatenate([retain, self.split.forget]))
+            return self._of(phase.trains_on, phase, phase.added)
+        ids = np.concatenate([self._retain(phase), self.split.forget])
+        return self._made(ids, phase.added)
 
-    def _of(self, source: Source, phase: Phase) -> Batches:
+    def _of(self, source: Source, phase: Phase, added: int = 0) -> Batches:
         if isinstance(source, Dataset):
             assert self.other_data is not None
             data = self.other_data(source)
             every = np.arange(data.train_labels.shape[0])
             return Batches(self.task.family, data, every, np.zeros(len(every), dtype=bool))
         if source == "retain":
-            return self._made(self.split.retain[: phase.retain_limit])
-        return self._made(self.split.forget if source == "forget" else self.split.validation)
+            return self._made(self._retain(phase), added)
+        ids = self.split.forget if source == "forget" else self.split.validation
+        return self._made(ids, added)
 
-    def _made(self, ids: Int64[np.ndarray, " n"]) -> Batches:
-        return Batches(self.task.family, self.data, ids, np.isin(ids, self.split.forget))
+    def _retain(self, phase: Phase) -> Int64[np.ndarray, " n"]:
+        retain = self.split.retain[: phase.retain_limit]
+        if phase.retain_per_class is None:
+            return retain
+        labels = self.data.train_labels[torch.from_numpy(retain)].cpu().numpy()
+        by_class = np.argsort(labels, kind="stable")
+        begins = np.searchsorted(labels[by_class], labels[by_class])
+        taken = np.arange(len(retain)) - begins < phase.retain_per_class
+        return retain[np.sort(by_class[taken])]
+
+    def _made(self, ids: Int64[np.ndarray, " n"], added: int) -> Batches:
+        forget = np.isin(ids, self.split.forget)
+        return Batches(self.task.family, self.data, ids, forget, added)
 
 
 def _masked(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.augmentation import Augmentation, contrastive_views
@@ -115,6 +116,9 @@ class Family(Part):
     Class attributes:
         views: how many augmentations of every image a batch has.
         contrastive: whether its criterion is InfoNCE; see `ContrastiveFamily`.
+        last_batch: what the code behind it does with the samples of an epoch that do not fill a
+            batch; see `Recipe.last_batch`.
+        needs_two: why a batch needs two images at least; empty if it does not.
         reads_captions: whether it learns from captions (`Batch.texts`): its dataset must have
             them, and it embeds images and captions in one space.
 
@@ -126,6 +130,8 @@ class Family(Part):
     room: ClassVar[str] = "unlearn_ray.families"
     views: ClassVar[int]
     contrastive: ClassVar[bool] = False
+    last_batch: ClassVar[LastBatch] = "keep"
+    needs_two: ClassVar[str] = ""
     reads_captions: ClassVar[bool] = False
 
     augmentation: Augmentation = contrastive_views()
@@ -202,6 +208,7 @@ class ContrastiveFamily(Family):
     """A family whose criterion is InfoNCE, exposed in pieces."""
 
     contrastive: ClassVar[bool] = True
+    last_batch: ClassVar[LastBatch] = "drop"
 
     def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
         """The pieces of InfoNCE of a batch, with gradients.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, UnitInterval, schema
 from unlearn_ray.families.base import AnchorLosses, Family
@@ -89,6 +90,10 @@ class BYOL(Family):
     """
 
     views: ClassVar[int] = 2
+    last_batch: ClassVar[LastBatch] = "drop"
+    needs_two: ClassVar[str] = (
+        "its heads normalise vectors by the statistics of the batch, and one has none"
+    )
 
     hidden_size: PositiveInt = 4096
     projection_size: PositiveInt = 256

@@ -105,6 +105,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
 
     views: ClassVar[int] = 1
     reads_captions: ClassVar[bool] = True
+    needs_two: ClassVar[str] = "InfoNCE of one pair alone is 0, whatever the weights are"
 
     embedding_size: PositiveInt = 512
     context_length: PositiveInt = 77

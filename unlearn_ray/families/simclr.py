@@ -64,6 +64,9 @@ class SimCLR(ContrastiveFamily):
     """
 
     views: ClassVar[int] = 2
+    needs_two: ClassVar[str] = (
+        "its head normalises vectors by the statistics of the batch, and one has none"
+    )
 
     temperature: PositiveFloat = 0.5
     projection_size: PositiveInt = 128

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
+
+# As in torch's `normalize`.
+TINY = 1e-12
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
@@ -16,8 +18,18 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
 
 def unit_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Rows scaled to length 1, in float32 at least."""
-    return functional.normalize(precise(features), dim=1)
+    """Rows scaled to length 1, in float32 at least.
+
+    A row of no length, TINY at most, has no direction: it becomes 0 and gets no gradient, where
+    torch's `normalize` multiplies the gradient by 1 / TINY.
+    """
+    rows = precise(features)
+    with torch.no_grad():
+        short = torch.linalg.vector_norm(rows, dim=1, keepdim=True) <= TINY
+    # Filled before the norm, whose second derivative at 0 is NaN.
+    filled = rows.masked_fill(short, 1.0)
+    lengths: Tensor = torch.linalg.vector_norm(filled, dim=1, keepdim=True)
+    return (filled / lengths).masked_fill(short, 0.0)
 
 
 def crossed_cosines(

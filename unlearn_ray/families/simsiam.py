@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.families.base import AnchorLosses, Family
@@ -79,6 +80,10 @@ class SimSiam(Family):
     """
 
     views: ClassVar[int] = 2
+    last_batch: ClassVar[LastBatch] = "drop"
+    needs_two: ClassVar[str] = (
+        "its heads normalise vectors by the statistics of the batch, and one has none"
+    )
 
     projection_size: PositiveInt = 2048
     projection_layers: PositiveInt = 2

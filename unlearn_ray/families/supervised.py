@@ -6,7 +6,7 @@ features pass a head d-d-e, are brought to unit length, and the classifier sits 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -67,6 +67,8 @@ class Supervised(ClassifierFamily):
             paper: 128 at 32 pixels, 256 or 512 for Mini-ImageNet); null puts the classifier on
             the backbone's features, which are then normalised wherever embeddings are asked for.
     """
+
+    revision: ClassVar[int] = 2
 
     embedding_size: PositiveInt | None = None
     augmentation: Augmentation = Augmentation()

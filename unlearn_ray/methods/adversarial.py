@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -25,6 +27,8 @@ from unlearn_ray.methods.attacker import Attacker, Pair, membership_loss
 from unlearn_ray.methods.base import (
     ClassifierMethod,
     Opponent,
+    OwnBatches,
+    PartName,
     Phase,
     Source,
     Task,
@@ -69,9 +73,12 @@ class Adversarial(ClassifierMethod):
         pretraining_epochs: of the attacker, on retain and forget set.
     """
 
+    revision: ClassVar[int] = 2
+
     epochs: NonNegativeInt = 3
     batch_size: PositiveInt = 256
     learning_rate: PositiveFloat = 0.01
+    last_batch: LastBatch | None = "keep"
     class_learning_rate: PositiveFloat = 0.02
     class_iterations: NonNegativeInt = 30
     attack_weight: NonNegativeFloat = 0.9
@@ -87,6 +94,11 @@ class Adversarial(ClassifierMethod):
         """Who is no member."""
         return ("validation",)
 
+    def own_batches(self) -> OwnBatches:
+        """All three sets are normalised each by its own statistics."""
+        parts: tuple[PartName, ...] = ("retain", "forget", "validation")
+        return tuple((part, self.batch_size) for part in parts) if self.epochs else ()
+
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The attacker."""
         with seeded_globally(task.samples.generator("attacker"), torch.device("cpu")):
@@ -100,7 +112,8 @@ class Adversarial(ClassifierMethod):
             epochs=self.pretraining_epochs, schedule="constant",
         )  # fmt: skip
         turns, recipe = _Turns(self, model, task), self
-        updates, rest = self.epochs * self.layout(task.retain_size)[1], 0
+        layout = self.layout(task.retain_size, task.family.last_batch)
+        updates, rest = self.epochs * layout.batches, 0
         if set(task.samples.labels("forget").tolist()) <= set(task.samples.forgotten_classes):
             recipe = replace(self, learning_rate=self.class_learning_rate)
             rest = max(0, updates - self.class_iterations)

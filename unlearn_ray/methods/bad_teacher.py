@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.recipe import Optimizer
+from unlearn_ray.core.recipe import LastBatch, Optimizer
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -46,6 +46,7 @@ class BadTeacher(ClassifierMethod):
         temperature: what divides logits.
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[TrainsOn] = "all"
 
     optimizer: Optimizer = "adam"
@@ -53,6 +54,7 @@ class BadTeacher(ClassifierMethod):
     batch_size: PositiveInt = 256
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
+    last_batch: LastBatch | None = "keep"
     retain_fraction: UnitInterval = 0.3
     temperature: PositiveFloat = 1.0
 

@@ -29,6 +29,7 @@ from unlearn_ray.families.base import ClassFamily, ClassifierFamily, Family, Pro
 TrainsOn = Literal["retain", "forget", "all"]
 PartName = Literal["retain", "forget", "validation"]
 Source = PartName | Dataset
+OwnBatches = tuple[tuple[TrainsOn | PartName, int], ...]
 
 
 class Samples(Protocol):
@@ -62,13 +63,13 @@ class Samples(Protocol):
         ...
 
     def blocks(
-        self, part: PartName, size: int = 256, limit: int | None = None
+        self, part: PartName, size: int | list[int] = 256, limit: int | None = None
     ) -> Iterator[tuple[Float[Tensor, "block 3 height width"], Int[Tensor, " block"]]]:
         """Normalised images and classes, block by block.
 
         Args:
             part: of the dataset.
-            size: of a block; the last may be smaller.
+            size: of a block; the last may be smaller. Or the sizes of all.
             limit: how many samples at most: the first in the seed's permuted order.
         """
         ...
@@ -132,12 +133,16 @@ class Phase:
         trains_on: the samples of an epoch; "all" is one shuffled pass over retain and forget
             set together, so that a batch holds both in their proportion.
         loss: what one iteration descends on.
-        beside: other sets that every iteration sees a batch of (`Batch.beside`), of the same
-            size, in shuffled passes of their own; of another dataset, its training images.
-        joined: whether all pass the model as one (`Batch.joined`): batch norm sees them together.
+        beside: other sets that every iteration sees a full batch of (`Batch.beside`), in shuffled
+            passes of their own; of another dataset, its training images.
+        joined: whether all pass the model as one (`Batch.joined`): batch norm sees them together,
+            and no batch beside is larger than the one that it is joined to.
+        added: how many images of its own the method adds to an epoch: they are shuffled among the
+            samples, and a batch says which of them are in it (`Batch.added`).
         iterations: how many updates it takes, instead of the recipe's epochs.
         repeats: how many iterations in a row see the same batch (each with a new one beside).
-        retain_limit: use only the first retain samples in the seed's permuted order.
+        retain_limit, retain_per_class: use only the first retain samples, of all or of each class,
+            in the seed's permuted order.
         module: what is optimised; the model if None. It is a part of the model or the state.
         opponent: another network that is trained in turn.
         training: whether the model is in training mode (batch statistics, dropout).
@@ -151,9 +156,11 @@ class Phase:
     loss: Callable[[Batch], Float[Tensor, ""]]
     beside: tuple[Source, ...] = ()
     joined: bool = False
+    added: int = 0
     iterations: int | None = None
     repeats: int = 1
     retain_limit: int | None = None
+    retain_per_class: int | None = None
     module: nn.Module | None = None
     opponent: Opponent | None = None
     training: bool = True
@@ -165,6 +172,9 @@ class Phase:
 @schema
 class Method(Recipe, Part):
     """Contract of a method. Defaults of its recipe: MUC's unlearning runs (appendix A.2).
+
+    Its `last_batch` is what its own code does; where that has none, or is one for many families,
+    it is null, as the family's.
 
     A method whose epochs are 0, or whose edit has the strength 0, leaves the model bit for bit.
 
@@ -191,6 +201,14 @@ class Method(Recipe, Part):
         A sweep whose validation set is empty, or whose images have another size, is refused.
         """
         return ()
+
+    def own_batches(self) -> OwnBatches:
+        """The sets that the model is trained on in batches of their own, and their batch sizes.
+
+        Planning asks whether the smallest of these batches is one that the model can be trained
+        on; a phase that leaves the model in eval mode, or joins sets, has none.
+        """
+        return ((self.trains_on, self.batch_size),) if self.epochs else ()
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """What the method keeps beside the model, as parameters and buffers of a module.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -39,12 +40,14 @@ class BoundaryExpanding(ClassifierMethod):
     The learning rate is worth searching in [1e-5, 1e-3]; the paper takes SGD or Adam at 1e-5.
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[TrainsOn] = "forget"
 
     batch_size: PositiveInt = 64
     learning_rate: PositiveFloat = 1e-5
     weight_decay: NonNegativeFloat = 0.0
     epochs: NonNegativeInt = 10
+    last_batch: LastBatch | None = "keep"
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """Nothing beside the model, which gets one class more."""

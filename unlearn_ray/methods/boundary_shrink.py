@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -50,12 +51,14 @@ class BoundaryShrink(ClassifierMethod):
             among all (its code).
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[TrainsOn] = "forget"
 
     batch_size: PositiveInt = 64
     learning_rate: PositiveFloat = 1e-5
     weight_decay: NonNegativeFloat = 0.0
     epochs: NonNegativeInt = 10
+    last_batch: LastBatch | None = "keep"
     epsilon: UnitInterval = 0.1
     incorrect: bool = False
 

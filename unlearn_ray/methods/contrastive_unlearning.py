@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -27,7 +28,7 @@ from unlearn_ray.core.schema import (
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.families.base import ClassFamily, ClassifierFamily, Family
 from unlearn_ray.families.similarity import full_precision, precise, unit_rows
-from unlearn_ray.methods.base import Method, Phase, Task, TrainsOn, class_family
+from unlearn_ray.methods.base import Method, OwnBatches, Phase, Task, TrainsOn, class_family
 from unlearn_ray.methods.contrast import RetainQueue, is_forgotten, push_and_pull
 
 
@@ -85,11 +86,13 @@ class ContrastiveUnlearning(Method):
         queue_momentum: of "queue": how much of the slow copy stays at each update.
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[TrainsOn] = "forget"
 
     epochs: NonNegativeInt = 30
     batch_size: PositiveInt = 128
     learning_rate: PositiveFloat = 1e-3
+    last_batch: LastBatch | None = "keep"
     lambda_ul: NonNegativeFloat = 3.0
     lambda_ce: NonNegativeFloat = 1.0
     omega: PositiveInt = 4
@@ -106,6 +109,10 @@ class ContrastiveUnlearning(Method):
         if isinstance(family, ClassifierFamily) or forget_set.whole_classes:
             return None
         return f"{cls.name} forgets whole classes of {family.name}; {forget_set.name} does not"
+
+    def own_batches(self) -> OwnBatches:
+        """None: a forget batch passes together with a retain batch."""
+        return ()
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The filled queue, if there is one."""

@@ -25,6 +25,7 @@ class Finetune(Method):
     MUC (appendix A.2): 10 epochs, learning rate searched in [0.003, 0.03].
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[Literal["retain", "forget", "all"]] = "retain"
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:

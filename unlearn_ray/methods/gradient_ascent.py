@@ -26,6 +26,7 @@ class GradientAscent(Method):
     (appendix A.2) takes 5 epochs and searches [1e-6, 1e-4].
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[Literal["retain", "forget", "all"]] = "forget"
 
     epochs: NonNegativeInt = 5

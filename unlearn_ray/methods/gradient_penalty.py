@@ -6,7 +6,7 @@ Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from unlearn_ray.core.schema import NonNegativeFloat, schema
 from unlearn_ray.data.base import Dataset
 from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.families.similarity import full_precision, precise
-from unlearn_ray.methods.base import Method, Phase, Source, Task, TrainsOn
+from unlearn_ray.methods.base import Method, OwnBatches, Phase, Source, Task, TrainsOn
 from unlearn_ray.methods.shared import twice_differentiable
 
 # A square root has no derivative at zero, where dead features and flat outputs are.
@@ -67,6 +67,8 @@ class GradientPenalty(Method):
         criterion_on: the members that the criterion is of; "all" and "forget" are other readings.
     """
 
+    revision: ClassVar[int] = 2
+
     alpha: NonNegativeFloat = 1.0
     beta: NonNegativeFloat = 1.0
     gamma: NonNegativeFloat = 0.0
@@ -78,6 +80,10 @@ class GradientPenalty(Method):
     def others(self) -> tuple[Source, ...]:
         """The non-members, if there is anything to interpolate."""
         return (self.non_members,) if self.beta and self.interpolation == "uniform" else ()
+
+    def own_batches(self) -> OwnBatches:
+        """The criterion's: the other terms see the model in eval mode."""
+        return ((self.criterion_on, self.batch_size),) if self.epochs and self.alpha else ()
 
     def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
         """One phase; none if all weights are 0."""

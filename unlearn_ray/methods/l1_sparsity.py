@@ -32,6 +32,7 @@ class L1Sparsity(Method):
         coefficient_schedule: "constant" (MUC) or "linear" (Jia et al.).
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[Literal["retain", "forget", "all"]] = "retain"
 
     coefficient: NonNegativeFloat = 1e-4

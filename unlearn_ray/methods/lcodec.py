@@ -6,7 +6,7 @@ Mehta et al., "Deep Unlearning via Randomized Conditionally Independent Hessians
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from unlearn_ray.core.schema import (
     UnitInterval,
     schema,
 )
+from unlearn_ray.families.split_batch_norm import group_sizes
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.codec import Rows, foci, observed
 from unlearn_ray.methods.shared import (
@@ -55,7 +56,8 @@ class LCODEC(OneShot):
 
     Attributes:
         strength: of the step; the paper's is 1.
-        removals: groups that the forget set is split into.
+        removals: groups that the forget set is split into, whose sizes differ by one at most; of
+            fewer samples, each is a group.
         images: of a group, that are copied.
         perturbations: noisy copies of them.
         deviation: of the noise of copies, on normalised images.
@@ -67,6 +69,8 @@ class LCODEC(OneShot):
         epsilon, delta: of Gaussian noise on S of deviation sqrt(2 ln(1.25 / delta)) * m^2 /
             (2 n^2 damping^3 epsilon); null adds none. The authors' 0.1 drowns S unless m << n.
     """
+
+    revision: ClassVar[int] = 2
 
     strength: NonNegativeFloat = 1.0
     removals: PositiveInt = 10
@@ -89,8 +93,8 @@ class LCODEC(OneShot):
         classes = range(task.samples.num_classes)
         kept = tuple(each for each in classes if each not in task.samples.forgotten_classes)
         best = accuracy(model, task.samples, "validation", kept)
-        group = math.ceil(task.forget_size / self.removals)
-        for images, labels in task.samples.blocks("forget", group):
+        groups = group_sizes(task.forget_size, min(self.removals, task.forget_size))
+        for images, labels in task.samples.blocks("forget", groups):
             rows = self.select(model, images, labels, generator)
             before = rows.values()
             after = before + self.step(model, task, images, labels, rows)

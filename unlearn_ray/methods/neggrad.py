@@ -28,6 +28,7 @@ class NegGrad(Method):
     assigns the signs in another order than the anchors'; here each anchor has its own image's.
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[Literal["retain", "forget", "all"]] = "all"
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:

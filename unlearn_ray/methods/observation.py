@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.collective import gather_rows, own_rows
+from unlearn_ray.core.collective import gather_rows, own_rows, sharing
 from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.families.base import ClassifierFamily
 from unlearn_ray.families.similarity import full_precision, precise
@@ -50,7 +50,7 @@ def observe(
         images = batch.views[0][own]
         step = scale / images.new_tensor(family.augmentation.std)[:, None, None]
         shape = (count, *images.shape[1:])
-        with by_batch_statistics(model), full_precision(images):
+        with by_batch_statistics(model), sharing(count), full_precision(images):
             features = family.represent(model, images)
             logits = family.classify(model, features)
             changes = torch.zeros_like(logits)

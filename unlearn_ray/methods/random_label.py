@@ -7,7 +7,7 @@ Machine Learning", AAAI 2021; as in the code of Fan et al., "SalUn", ICLR 2024.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, PositiveInt, schema
 from unlearn_ray.families.similarity import precise
-from unlearn_ray.methods.base import ClassifierMethod, Phase, Task, classifier_family
+from unlearn_ray.methods.base import ClassifierMethod, OwnBatches, Phase, Task, classifier_family
 from unlearn_ray.methods.shared import one_epoch
 
 
@@ -41,12 +42,23 @@ class RandomLabel(ClassifierMethod):
         never_own: whether the label drawn is never the image's own.
     """
 
+    revision: ClassVar[int] = 2
+
     batch_size: PositiveInt = 256
     learning_rate: PositiveFloat = 0.013
     epochs: NonNegativeInt = 10
+    last_batch: LastBatch | None = "keep"
     passes: Literal["apart", "mixed"] = "apart"
     redrawn: bool = False
     never_own: bool = False
+
+    def own_batches(self) -> OwnBatches:
+        """Over each set, or over both together."""
+        if self.epochs == 0:
+            return ()
+        if self.passes == "mixed":
+            return (("all", self.batch_size),)
+        return (("forget", self.batch_size), ("retain", self.batch_size))
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The labels drawn, by the id of the sample."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from torch.nn import functional
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import on_first
 from unlearn_ray.core.errors import TrialError
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import LastBatch, Recipe
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -26,7 +27,14 @@ from unlearn_ray.core.schema import (
     schema,
 )
 from unlearn_ray.families.similarity import precise
-from unlearn_ray.methods.base import ClassifierMethod, PartName, Phase, Task, classifier_family
+from unlearn_ray.methods.base import (
+    ClassifierMethod,
+    OwnBatches,
+    PartName,
+    Phase,
+    Task,
+    classifier_family,
+)
 from unlearn_ray.methods.shared import accuracy, divergence, frozen_copy, one_epoch
 
 
@@ -56,9 +64,12 @@ class SCRUB(ClassifierMethod):
         rewind: whether to return to the best epoch; needs validation samples.
     """
 
+    revision: ClassVar[int] = 2
+
     epochs: NonNegativeInt = 3
     batch_size: PositiveInt = 128
     learning_rate: PositiveFloat = 5e-4
+    last_batch: LastBatch | None = "keep"
     alpha: NonNegativeFloat = 0.001
     gamma: NonNegativeFloat = 0.99
     temperature: PositiveFloat = 4.0
@@ -67,6 +78,13 @@ class SCRUB(ClassifierMethod):
     lr_decay_epochs: tuple[PositiveInt, ...] = (3, 5, 9)
     lr_decay_rate: PositiveFloat = 0.1
     rewind: bool = False
+
+    def own_batches(self) -> OwnBatches:
+        """Over each set, with a batch size of its own."""
+        if self.epochs == 0:
+            return ()
+        retain: OwnBatches = (("retain", self.batch_size),)
+        return (*retain, ("forget", self.forget_batch_size)) if self.msteps else retain
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The teacher, and room for what every epoch leaves; TrialError if none can be chosen."""

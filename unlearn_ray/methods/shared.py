@@ -121,6 +121,7 @@ def one_epoch(recipe: Recipe, epoch: int) -> Recipe:
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         schedule="constant",
+        last_batch=recipe.last_batch,
     )
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
-from unlearn_ray.core.recipe import Optimizer, Recipe
+from unlearn_ray.core.recipe import LastBatch, Optimizer, Recipe
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -41,22 +41,23 @@ class Unsir(ClassifierMethod):
     Impair: w descends on the cross-entropy of retain images mixed with noise labelled c. Repair:
     w descends on that of retain images alone.
 
-    As in the notebook an impair epoch has samples_per_class images of each retained class and
-    noise_batches * noise_size noise images of each forgotten one, here in the same proportion in
-    every batch. Retain images are the first of the seed's permuted order: of a class, about as
-    many. The notebook keeps the original in training mode and labels all noise class 0; neither
-    is in the paper. Worth searching: both learning rates in [1e-4, 0.02].
+    As in the notebook an impair epoch is one shuffled pass over samples_per_class images of each
+    retained class, or all there are, and noise_batches times each of the noise_size noise images
+    of each forgotten one. The notebook keeps the original in training mode and labels all noise
+    class 0; neither is in the paper. Worth searching: both learning rates in [1e-4, 0.02].
 
     Attributes:
         epochs: of impair and of repair, each.
         repair_learning_rate: of repair; `learning_rate` is of impair.
-        samples_per_class: retain images per class and epoch.
+        samples_per_class: retain images per class and epoch, the first in the seed's permuted
+            order.
         noise_size: noise images per forgotten class.
         noise_batches: how often an impair epoch shows each of them.
         noise_steps, noise_learning_rate: of the noise's updates, by Adam.
         noise_penalty: weight of the squared length of noise images.
     """
 
+    revision: ClassVar[int] = 2
     trains_on: ClassVar[TrainsOn] = "retain"
 
     optimizer: Optimizer = "adam"
@@ -64,6 +65,7 @@ class Unsir(ClassifierMethod):
     batch_size: PositiveInt = 256
     learning_rate: PositiveFloat = 0.02
     weight_decay: NonNegativeFloat = 0.0
+    last_batch: LastBatch | None = "keep"
     repair_learning_rate: PositiveFloat = 0.01
     samples_per_class: PositiveInt = 1000
     noise_size: PositiveInt = 256
@@ -90,7 +92,6 @@ class Unsir(ClassifierMethod):
         """Noise, impair, repair."""
         if self.epochs == 0 or number > 2:
             return None
-        retained, shown = self._proportion(task)
         if number == 0:
             noise = partial(self.noise_loss, model, task=task)
             # Its one batch, of all forget images, is not looked at but repeated.
@@ -103,10 +104,13 @@ class Unsir(ClassifierMethod):
             )
         if number == 1:
             impair = partial(self.loss, model, task=task)
-            return Phase(self, "retain", impair, retain_limit=retained + shown)
+            shown = self.noise_batches * self.noise_size * len(task.samples.forgotten_classes)
+            return Phase(
+                self, "retain", impair, retain_per_class=self.samples_per_class, added=shown
+            )
         repair = partial(task.family.criterion, model)
         milder = replace(self, learning_rate=self.repair_learning_rate)
-        return Phase(milder, "retain", repair, retain_limit=retained)
+        return Phase(milder, "retain", repair, retain_per_class=self.samples_per_class)
 
     def noise_loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """Of all classes' noise: the sum of what each would descend on alone."""
@@ -119,25 +123,21 @@ class Unsir(ClassifierMethod):
             return (self.noise_penalty * length - error) * (count / self.noise_size)
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """Cross-entropy of a retain batch whose last rows give way to noise."""
+        """Cross-entropy of retain images and noise."""
+        assert batch.added is not None
         noise = cast(_Noise, task.state)
-        retained, shown = self._proportion(task)
-        first = batch.size - round(batch.size * shown / (retained + shown))
-        drawn = torch.randint(len(noise.labels), (batch.size - first,), generator=batch.generator)
-        drawn = drawn.to(batch.labels.device)
-        own = own_rows(batch.size)
-        begin, end = max(own.start, first), max(own.stop, first)
-        rows = noise.images.detach()[drawn[begin - first : end - first]]
-        images = torch.cat([batch.view(0)[: begin - own.start], rows])
-        labels = torch.cat([batch.labels[:first], noise.labels[drawn]])
-        logits = gather_rows(model(images), batch.size)
+        drawn = batch.added % len(noise.labels)
+        count = batch.size + len(drawn)
+        own = own_rows(count)
+        retain = slice(min(own.start, batch.size), min(own.stop, batch.size))
+        rest = slice(max(own.start - batch.size, 0), max(own.stop - batch.size, 0))
+        images = [noise.images.detach()[drawn[rest]]]
+        if retain.start < retain.stop:
+            images.insert(0, batch.views[0][retain])
+        logits = gather_rows(model(torch.cat(images)), count)
         with full_precision(logits):
+            labels = torch.cat([batch.labels, noise.labels[drawn]])
             return functional.cross_entropy(precise(logits), labels)
-
-    def _proportion(self, task: Task) -> tuple[int, int]:
-        forgotten = len(task.samples.forgotten_classes)
-        wanted = self.samples_per_class * (task.samples.num_classes - forgotten)
-        return min(wanted, task.retain_size), self.noise_batches * self.noise_size * forgotten
 
 
 class _Noise(nn.Module):

@@ -8,6 +8,7 @@ from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset
 from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.splits import split
+from unlearn_ray.pipeline.batch_check import check_study, check_training, counts_of
 from unlearn_ray.pipeline.sweep_schema import Sweep
 
 
@@ -19,6 +20,7 @@ def check_data(sweep: Sweep) -> None:
     Raises:
         DataError: images are missing or unreadable, captions or prompts are empty or too long
             (all of them are told of at once), or a seed has nothing to forget or retain.
+        ConfigError: a model would be trained on one image at a time, and cannot be.
     """
     setting = sweep.setting
     data = loaded.load(setting.dataset, cache_folder())
@@ -32,4 +34,10 @@ def check_data(sweep: Sweep) -> None:
         # A caption that many images have is read once.
         setting.family.tokenise(list(dict.fromkeys(chain(*chain(*captions)))))
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
-        split(data.train_labels, setting.validation, setting.forget_set, seed)
+        parts = split(data.train_labels, setting.validation, setting.forget_set, seed)
+        forget, retain = len(parts.forget), len(parts.retain)
+        counts = counts_of(forget + retain, forget, len(parts.validation))
+        where = (counts, setting.family, setting.model, data.train_images.shape[1])
+        check_training(setting.training, *where)
+        for study in sweep.studies:
+            check_study(study, *where)

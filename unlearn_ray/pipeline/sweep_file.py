@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mean, listed
 from unlearn_ray.core.registry import Part, parts
 from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
-from unlearn_ray.data.splits import validation_size
+from unlearn_ray.data.splits import forget_size, validation_size
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
+from unlearn_ray.pipeline.batch_check import check_study, check_training, counts_of
 from unlearn_ray.pipeline.fields import (
     class_problem,
     field_nodes,
@@ -320,6 +321,29 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
             _check_others(study, read["dataset"], size, info, read.get("family"))
     except (DataError, ConfigError) as error:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None
+    if {"model", "family", "forget_set"} <= read.keys():
+        _check_batches(read, nodes, info, size)
+
+
+def _check_batches(
+    read: dict[str, Any], nodes: dict[str, Value], info: DatasetInfo, validation: int
+) -> None:
+    """Whatever the seed is."""
+    seeds = read.get("seeds", Seeds())
+    asked = read["forget_set"], info.train_size, validation
+    sizes = {forget_size(*asked, seed) for seed in (*seeds.tuning, *seeds.reporting)}
+    at = nodes["forget_set"]
+    try:
+        for size in sizes:
+            counts = counts_of(info.train_size - validation, size, validation)
+            where = (counts, read["family"], read["model"], info.image_size)
+            at = nodes.get("training", nodes["forget_set"])
+            check_training(read.get("training", Setting.training), *where)
+            for study in read.get("methods", ()):
+                at = nodes["methods"].content[study.name]
+                check_study(study, *where)
+    except ConfigError as error:
+        raise at.error(f"{error.subject}: {error.reason}", error.remedy, show=False) from None
 
 
 def _check_others(

@@ -47,13 +47,16 @@ def _fields(method: type[Method]) -> Iterator[str]:
         rows = [["field", "takes", "default", "meaning"]]
         for name in own:
             takes = in_words(field_type(known[name]))
-            default = default_of(known[name])
-            shown = "null" if default is None else str(default)
-            shown = "required" if known[name].is_required() else shown
+            shown = "required" if known[name].is_required() else _shown(default_of(known[name]))
             rows.append([f"`{name}`", takes, shown, meanings.get(name, "")])
         yield markdown_grid(rows)
-    usual = [f"`{name}` {default_of(known[name])}" for name in known if name in recipe]
+    usual = [f"`{name}` {_shown(default_of(known[name]))}" for name in known if name in recipe]
     yield f"Recipe: {', '.join(usual)}."
+
+
+def _shown(default: object) -> str:
+    """As YAML has it."""
+    return "null" if default is None else str(default)
 
 
 def attributes(part: type[Part]) -> dict[str, str]:
