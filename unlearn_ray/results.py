@@ -1,4 +1,4 @@
-"""`python -m unlearn_ray.results STORE`: query, best, compare, diff, compact."""
+"""`python -m unlearn_ray.results STORE`: query, best, compare, diff, compact, clean."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.boundary import reason_of, run_command
 from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, did_you_mean
+from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.core.words import counted
+from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.storage.store import Record, Store, open_store
 
 if TYPE_CHECKING:
@@ -47,6 +50,9 @@ examples:
     python -m unlearn_ray.results ./store diff 3fa9 81c0
   merge many small row files into one
     python -m unlearn_ray.results ./store compact
+  what killed processes left: how much it is, and away with it
+    python -m unlearn_ray.results ./store clean --dry-run
+    python -m unlearn_ray.results ./store clean
 
 tables of query:
   winners     one line per study: its best trial, over the reporting seeds it was not chosen on
@@ -148,7 +154,7 @@ class Output:
 
     def _text(self, text: str, *, append: bool = False) -> None:
         if self.path is None:
-            sys.stdout.write(text)
+            sys.stdout.write(printable_lines(text) if sys.stdout.isatty() else text)
         else:
             self._bytes(text.encode(), append=append)
 
@@ -252,7 +258,7 @@ def _rows(store: Store, options: argparse.Namespace) -> pa.Table | None:
     """The rows, of one sweep if one is asked for; says so if there are none."""
     import pyarrow.compute as pc
 
-    rows = store.read_rows()
+    rows = read_rows(store)
     if rows.num_rows == 0:
         _say(f"{options.store} holds no rows yet; run python -m unlearn_ray.sweep FILE first")
         return None
@@ -318,6 +324,32 @@ def _compact(store: Store, options: argparse.Namespace, output: Output) -> None:
     _say(f"{counted(count, 'row file')} merged" if count else "nothing to merge")
 
 
+def _clean(store: Store, options: argparse.Namespace, output: Output) -> None:
+    found = store.clean(timedelta(hours=options.hours), remove=not options.dry_run)
+    counts = [
+        (len(found.artifacts), "file", "of artifacts that no record names"),
+        (len(found.checkpoints), "checkpoint", "of complete steps"),
+        (len(found.probes), "probe", "of the store"),
+    ]
+    listed = ", ".join(
+        f"{count} {what}{'' if count == 1 else 's'} {of}" for count, what, of in counts if count
+    )
+    if listed:
+        would = "would remove" if options.dry_run else "removed"
+        _say(f"{would} {listed}: {found.size / 1e6:,.1f} MB ({found.size:,} bytes)")
+    else:
+        _say(f"nothing is left that is older than {options.hours:g} h")
+    if found.held:
+        _say(f"{found.held} unfinished steps are held by running processes: theirs stays")
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 1 <= hours <= 24 * 36500:
+        raise argparse.ArgumentTypeError(f"{text} is no age in hours; write 24, or no less than 1")
+    return hours
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -356,6 +388,14 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("first", metavar="KEY", help="a key, or how it begins")
     diff.add_argument("second", metavar="KEY")
     command("compact", _compact, "merge small row files into one")
+    clean = command(
+        "clean", _clean, "remove what killed processes left and nobody needs; safe beside sweeps"
+    )
+    clean.add_argument("--dry-run", action="store_true", help="only say how much it is")
+    clean.add_argument(
+        "--hours", type=_hours, default=24.0, metavar="HOURS",
+        help="what is younger stays (24)",
+    )  # fmt: skip
     return parser
 
 

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 # What is imported here, --help waits for: PyTorch alone takes seconds.
 from unlearn_ray.core.boundary import one_line, run_command
 from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, TrialError
+from unlearn_ray.core.printable import printable
 from unlearn_ray.core.words import counted
 from unlearn_ray.reporting.status_command import status
-from unlearn_ray.reporting.words import shown_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -290,7 +290,7 @@ def _say_meanwhile(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(shown_text(text), file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

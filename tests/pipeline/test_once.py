@@ -179,6 +179,36 @@ def test_a_record_says_what_the_step_cost(tmp_path: Path) -> None:
     assert record.accelerator_hours == pytest.approx(attempts * 3 * 2.0 / 3600)
 
 
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 1.4])
+def test_a_lease_of_any_length_is_taken_over(tmp_path: Path, seconds: float) -> None:
+    """Whoever waits looks every half second, however short the lease is."""
+    url, step = str(tmp_path), Number(None, 0)
+    silent = open_store(url, lease_seconds=seconds).lease(step.key, Work("number"))
+    assert silent is not None
+    silent._end.set()  # its heartbeat stops, as that of a process that stands still
+    silent._thread.join()
+    store = open_store(url, lease_seconds=seconds)
+    waiting = time.monotonic()
+
+    def give_up() -> bool:
+        return time.monotonic() - waiting > 60
+
+    done = ensure(step, store, lambda s: upload(s, store, "next"), ACCOUNT, give_up=give_up)
+    assert done.ran
+
+
+def test_what_can_only_fail_leaves_no_checkpoint(tmp_path: Path) -> None:
+    store, step = open_store(str(tmp_path)), Number(None, 0)
+
+    def fail(_: Step) -> Uploaded:
+        open_store(str(tmp_path)).save_checkpoint(step.key, 5, b"half done")  # of its workers
+        raise TrialError("number", "failed", "change it")
+
+    with pytest.raises(TrialError):
+        ensure(step, store, fail, ACCOUNT)
+    assert store.objects.names("") == []
+
+
 def test_inputs_that_were_seen_are_not_asked_for(tmp_path: Path) -> None:
     store, step = open_store(str(tmp_path)), Successor(None, 0)
     before = Number(None, 0)

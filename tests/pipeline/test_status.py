@@ -18,7 +18,7 @@ import pytest
 from tests.results.rows import one_row
 from tests.s3_server import S3Server
 from tests.tiny import tiny_sweep
-from unlearn_ray.core.errors import BadInput, CorruptObject
+from unlearn_ray.core.errors import BadInput
 from unlearn_ray.pipeline.manifest import Manifest, NamedStep, NamedStudy, announce, manifests
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.running import Observer, activity
@@ -368,11 +368,43 @@ def test_a_sweep_that_is_none(store: Store) -> None:
         sweep_statuses(store, "smal", Observer())
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"name": "small"}'])
-def test_a_damaged_manifest(store: Store, data: bytes) -> None:
-    store.write_sweep("small", data)
-    with pytest.raises(CorruptObject, match=r"sweeps/small.json.*delete it"):
-        manifests(store)
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"name": "small"}', b"[" * 100_000])
+def test_what_is_damaged_is_told_of_and_the_rest_is_said(
+    store: Store, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(store)
+    for step in MANIFEST.references[:2]:
+        assert store.complete(record(step.kind, step.key))
+    hold(store, "k1")
+    put(store, "finetune", 0, 1.0)
+    put(store, "finetune", 1, 1.0)
+    sound = status(store)
+    assert (sound.references["retrain"], sound.running[0].step) == ((1, 1), "unlearn by neggrad"
+        " (seed 0), trial 4")  # fmt: skip
+    damaged = (
+        *("sweeps/other.json", "records/retrain/b.json", "leases/k1.000002.json"),
+        "rows/finetune-s1/small/tuning-000007-x-0.parquet",
+    )
+    for name in damaged:
+        store.objects.write(name, data)
+    # And a row that could be one by its types, but says nothing.
+    store.write_row("finetune-s1/small/tuning-000008-x-0", {"sweep": "small", "trial": 8})
+    with caplog.at_level("WARNING"):
+        found = status(store)
+    for name in (*damaged, "row finetune-s1/small/tuning-000008-x-0"):
+        assert caplog.text.count(name) == 1
+    assert found.references == {**sound.references, "retrain": (0, 1)}
+    assert found.running == ()
+    assert found.studies == sound.studies
+    with caplog.at_level("WARNING"):
+        status(store)
+    assert caplog.text.count("sweeps/other.json") == 1
+
+
+def test_a_copy_of_a_manifest_is_no_sweep(store: Store) -> None:
+    begin(store)
+    store.objects.write("sweeps/small.conflict-1.json", store.objects.read("sweeps/small.json"))
+    assert set(manifests(store)) == {"small"}
 
 
 def test_on_s3(s3_server: S3Server) -> None:

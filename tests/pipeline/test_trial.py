@@ -103,7 +103,7 @@ def test_a_row_says_what_every_step_behind_it_was_made_on(sweep: Sweep, store: s
     here = runtime(store)
     known = here.record
     here.record = lambda step: (  # type: ignore[method-assign, assignment]
-        replace(retrained, result={**retrained.result, "machine": elsewhere})
+        replace(retrained, result={**retrained.result, **elsewhere})
         if step.key == retrained.key
         else known(step)
     )

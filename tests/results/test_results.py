@@ -293,9 +293,60 @@ def test_bad_input_is_told(store: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert "add --output FILE" in refused(capsys, store, "best", "--format", "parquet")
     missing = tmp_path / "no" / "folder"
     assert f"--output {missing}" in refused(capsys, store, "best", "--output", str(missing))
+
+
+def test_a_damaged_row_is_told_of_and_the_others_are_shown(
+    store: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    count = "SELECT count(*) AS n FROM rows"
+    before = int(printed(capsys, store, "query", count, "--format", "csv").split()[1])
     damaged = next((tmp_path / "store").rglob("row000*"))
     damaged.write_bytes(damaged.read_bytes()[:100])
-    assert "no readable Parquet file" in refused(capsys, store, "compare")
+    for command in ("compare", "best", "compact"):
+        caplog.clear()
+        assert main([store, command]) == 0
+        assert f"{damaged.name} of {store}: no readable Parquet file" in caplog.text
+        assert "delete that object and run the sweep again" in caplog.text
+    capsys.readouterr()
+    assert int(printed(capsys, store, "query", count, "--format", "csv").split()[1]) == before - 1
+    assert damaged.exists()
+
+
+ATTACK = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil\r\n\u2028"
+
+
+def test_what_rows_say_is_not_obeyed_by_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path / "attacked")
+    opened = open_store(url)
+    for number, row in enumerate(small_sweep()):
+        attacked = {
+            **row, "sweep": f"small{ATTACK}", "method": f"{row['method']}{ATTACK}",
+            "host": ATTACK, "model": f"resnet8{ATTACK}",
+        }  # fmt: skip
+        opened.write_row(f"s/{number}", attacked)
+    opened.write_row("s/x", {**row, "state": "failed", "failure": ATTACK, "average_gap": None})
+    shown = [
+        printed(capsys, url, command, "--format", kind)
+        for command in ("compare", "best")
+        for kind in ("table", "markdown")
+    ]
+    shown.append(printed(capsys, url, "query", "SELECT * FROM rows"))
+    monkeypatch.setenv("TERM", "dumb")  # rich writes no escapes of its own
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    shown += [
+        printed(capsys, url, "query", f"SELECT {column} FROM rows", "--format", kind)
+        for column in ("sweep", "failure")
+        for kind in ("table", "csv", "json")
+    ]
+    for text in shown:
+        assert not set(text) & set("\x1b\x07\x9b\u202e\r\u2028"), text
+    assert any("\\x1b]0;title" in text for text in shown)
+    refused(capsys, url, "compare", "--sweep", f"smal{ATTACK}")
 
 
 def test_parquet_keeps_whole_numbers_whole(store: str, tmp_path: Path) -> None:

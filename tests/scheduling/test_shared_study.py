@@ -8,10 +8,12 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.scheduling.simulation import Driver, Ran, alone, history, simulated, together
+from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.pipeline.study import PastTrial, winner
 from unlearn_ray.pipeline.sweep_schema import Search, Sweep
 from unlearn_ray.storage.store import Store, open_store
@@ -237,3 +239,28 @@ def _key(sweep: Sweep) -> str:
     from unlearn_ray.pipeline.study import study_key
 
     return study_key(sweep, sweep.studies[0])
+
+
+def test_damaged_claims_change_nothing(
+    store_url: str, sweep: Sweep, expected: list[PastTrial]
+) -> None:
+    store = open_store(store_url)
+    claims = store.claims(_key(sweep))
+    for trial in expected[:6]:
+        claims.take(trial.number, trial.point, "driver-gone", sweep.name)
+        name = f"claims/{_key(sweep)}/{trial.number:06d}.000001.json"
+        store.objects.write(name, [b"", b"{", b"[" * 10_000][trial.number % 3])
+    together([Driver(sweep, store_url, Ran(), seed=seed) for seed in range(2)])
+    assert history(sweep, store) == expected
+    check_one_point_each(store)
+
+
+@pytest.mark.parametrize("point", [{}, {"other": 1.0}, {"learning_rate": "fast"}])
+def test_a_claim_of_another_hand_is_named(
+    point: dict[str, Any], tmp_path: Path, sweep: Sweep
+) -> None:
+    url = str(tmp_path / "store")
+    open_store(url).claims(_key(sweep)).take(3, point, "driver-gone", sweep.name)
+    remedy = rf"when nothing runs on this store, delete claims/{_key(sweep)}/000003\.\*"
+    with pytest.raises(CorruptObject, match=rf"claim 1 of trial 3 of .*{remedy}"):
+        Driver(sweep, url, Ran()).run()

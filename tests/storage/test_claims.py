@@ -9,9 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.storage.processes import ProcessIdentity
 from unlearn_ray.storage.store import Claim, Store, Work, open_store
 
@@ -93,16 +90,6 @@ def test_a_driver_has_ended_when_it_says_so_or_is_silent(store: Store) -> None:
     ended.finish()
     assert watcher.driver_has_ended(ended.key)
     assert watcher.driver_has_ended("driver-never")
-
-
-def test_a_damaged_claim_is_named(store: Store) -> None:
-    store.claims("study").take(7, POINT, "driver", "sweep")
-    (name,) = store.objects.names("claims/")
-    for data in (b"", b"{", b"[]", b'{"point": 3}'):
-        store.objects.write(name, data)
-        with pytest.raises(CorruptObject, match=r"claims/study/000007\.000001\.json.*claim"):
-            store.claims("study").newest()
-        assert store.claims("study").newest([1]) == {}
 
 
 def test_free_says_whether_another_process_may_take_a_lease(store: Store) -> None:

@@ -257,7 +257,7 @@ class Vanishing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.objects, name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         if name.startswith("rows-compacted/"):
             raise MissingObject(name, "it is gone", "read it later")
         return self.objects.read(name)

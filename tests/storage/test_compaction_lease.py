@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -56,7 +57,10 @@ def test_a_dead_machine_holds_up_nobody_for_ever(local_store: Store) -> None:
 
 
 def test_a_failed_merging_gives_the_lease_back(local_store: Store) -> None:
-    local_store.objects.write("rows/a.parquet", b"")
-    with pytest.raises(StoreError, match=r"a\.parquet"):
+    local_store.write_row("a", {"x": 1})
+    compacted = Path(local_store.url) / "rows-compacted"
+    compacted.write_bytes(b"a file where the folder should be")
+    with pytest.raises(StoreError, match="rows-compacted"):
         local_store.compact()
     assert local_store.objects.names("leases/") == []
+    assert local_store.objects.names("rows/") == ["rows/a.parquet"]

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 from tests.storage.test_store import RECORD
-from unlearn_ray.core.errors import CorruptObject, LeaseLost
+from unlearn_ray.core.errors import LeaseLost
 from unlearn_ray.storage.leases import Lease
 from unlearn_ray.storage.store import Store, Work, open_store
 
 # Seconds: of leases whose holders are meant to be silent.
 SHORT = 0.8
+TIME = "2026-01-01T00:00:00+00:00"
 WORK = Work("unlearn", "unlearn by neggrad (seed 0), trial 4", "tiny")
 
 _HOLDER = """
@@ -78,7 +79,7 @@ def poll(store: Store, seconds: float) -> tuple[Lease | None, float]:
 def foreign_holder(**changes: Any) -> bytes:
     process = {"host": "elsewhere", "pid": 1, "machine": "another boot", "started": "1"}
     work = {"kind": "unlearn", "name": "", "sweep": ""}
-    body = {"work": work, "process": process, "since": "2026-01-01T00:00:00+00:00", "token": "t"}
+    body = {"work": work, "process": process, "since": TIME, "seen": TIME, "token": "t"}
     return json.dumps({**body, "lease_seconds": 0.5, "counter": 0, **changes}).encode()
 
 
@@ -91,7 +92,7 @@ def test_one_holder_at_a_time(store_url: str) -> None:
         holder = second.holders()["step"]
         assert str(holder.process.pid) in str(holder)
         assert (holder.work, holder.released) == (WORK, False)
-        with second.lease("step/below", WORK), second.lease("other", WORK):  # type: ignore[union-attr]
+        with second.lease("step-below", WORK), second.lease("other", WORK):  # type: ignore[union-attr]
             pass
     assert second.holders()["step"].released
     again = second.lease("step", WORK)
@@ -326,12 +327,6 @@ def test_a_holder_without_heartbeat_goes_on_until_it_is_replaced(
     (tmp_path / "store" / "leases").rename(tmp_path / "gone")
     (tmp_path / "store" / "leases").write_bytes(b"")
     lease.release()  # cannot be told to the store, and is no error
-
-
-def test_a_damaged_lease(local_store: Store) -> None:
-    local_store.objects.write("leases/step.000001.json", b"{")
-    with pytest.raises(CorruptObject, match=r"leases/step.000001.json.*delete"):
-        local_store.lease("step", WORK)
 
 
 def test_a_step_that_is_run_once_costs_a_put_and_a_delete(local_store: Store) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import logging
 import math
+import re
 import tempfile
 from typing import Any
 
@@ -10,13 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unlearn_ray.core.errors import CorruptObject
+from tests.storage.strangers import is_there, put_stranger
+from unlearn_ray.storage.row_tables import types_of
 from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.storage.tables import Scalar
 
 SCALARS = st.one_of(
     st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(), st.none()
 )
-ROWS = st.dictionaries(st.text(min_size=1).filter(lambda name: name != "row"), SCALARS, max_size=8)
+# Columns that rows of trials have keep their types.
+_NAMES = st.text(min_size=1).filter(lambda name: types_of(name, ()) is None)
+ROWS = st.dictionaries(_NAMES, SCALARS, max_size=8)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -122,7 +128,7 @@ def test_rows_of_before_had_no_version(local_store: Store) -> None:
     small = _parquet({"row": ["a"], "x": [1]})
     local_store.objects.write("rows/a.parquet", small)
     local_store.objects.write(
-        "rows-compacted/0.parquet", _parquet({"row": ["b", "c"], "x": [2, 3]})
+        f"rows-compacted/{0:032x}.parquet", _parquet({"row": ["b", "c"], "x": [2, 3]})
     )
     local_store.extend_row("a", {"y": 1})
     local_store.extend_row("b", {"y": 2})
@@ -136,32 +142,88 @@ def test_rows_of_before_had_no_version(local_store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "garbage", "altered", "empty", "another table", "number"]
+    "damage",
+    ["truncated", "garbage", "altered", "empty", "another table", "number", "text for a number"],
 )
-def test_a_damaged_row_is_named(store: Store, damage: str) -> None:
-    store.write_row("sweep/good", {"x": 1})
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_damaged_row_is_named_and_left_out(
+    store: Store, damage: str, merged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     store.write_row("sweep/bad", {"x": 123456.789, "name": "value" * 20})
-    name = "rows/sweep/bad.parquet"
+    if merged:
+        assert store.compact() == 1
+    store.write_row("sweep/good", {"x": 1})
+    (name,) = (n for n in store.objects.names("rows") if n != "rows/sweep/good.parquet")
     data = store.objects.read(name)
     position = data.index(b"value") + 2
-    store.objects.write(
-        name,
-        {
-            "truncated": data[: len(data) // 2],
-            "garbage": b"x" * 500,
-            "altered": data[:position] + b"?" + data[position + 1 :],
-            "empty": b"",
-            "another table": _parquet({"x": [1]}),
-            "number": _parquet({"row": [1]}),
-        }[damage],
-    )
-    remedy = "delete that object and run the sweep again"
-    with pytest.raises(CorruptObject, match=f"{name} of .*{remedy}"):
-        store.read_rows()
-    with pytest.raises(CorruptObject, match=name):
-        store.compact()
+    broken = {
+        "truncated": data[: len(data) // 2],
+        "garbage": b"x" * 500,
+        "altered": data[:position] + b"?" + data[position + 1 :],
+        "empty": b"",
+        "another table": _parquet({"x": [1]}),
+        "number": _parquet({"row": [1]}),
+        "text for a number": _parquet({"row": ["sweep/bad"], "trial": ["first"]}),
+    }[damage]
+    store.objects.write(name, broken)
+    with caplog.at_level(logging.WARNING):
+        assert store.read_rows()["row"].to_pylist() == ["sweep/good"]
+    assert re.search(f"{name} of .*delete that object and run the sweep again", caplog.text)
+    assert len(caplog.records) == 1
+    store.extend_row("sweep/good", {"y": 2})
+    assert store.row("sweep/bad") is None
+    assert store.rows(["sweep/bad", "sweep/good"]) == {"sweep/good": {"row": "sweep/good", "x": 1}}
+    assert store.compact() == 2
+    assert len(caplog.records) == 1  # it has been said
+    assert store.objects.read(name) == broken
     store.objects.delete(name)
-    assert store.read_rows()["row"].to_pylist() == ["sweep/good"]
+    assert store.read_rows().to_pylist() == [{"row": "sweep/good", "x": 1, "y": 2}]
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        *("rows/", "rows/sweep/", "rows_$folder$", "rows/.DS_Store", "rows/sweep/Thumbs.db"),
+        *("rows/desktop.ini", "rows/sweep/._a.parquet", "rows/sweep/a.parquet~", "rows/#a#"),
+        *("rows/sweep/a.parquet.tmp", "rows/sweep/a.parquet.4f1c.partial", "rows/old/notes.txt"),
+        *("rows-compacted/", "rows-compacted/desktop.ini", "rows-compacted/old/x.parquet"),
+    ],
+)
+def test_what_is_no_file_of_rows_is_left_alone(
+    store: Store, stranger: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_stranger(store, stranger, b"no rows")
+    with caplog.at_level(logging.WARNING):
+        for number in range(3):
+            store.write_row(f"sweep/{number}", {"x": number})
+            assert store.read_rows()["x"].to_pylist() == list(range(number + 1))
+            store.extend_row(f"sweep/{number}", {"y": 1})
+            store.compact()
+    assert caplog.records == []
+    assert is_there(store, stranger)
+
+
+def test_integers_beyond_64_bits_and_broken_text_are_kept(store: Store) -> None:
+    huge = 12345678901234567890123
+    row: dict[str, Scalar] = {"hp_n": huge, "hp_m": -(2**63) - 1, "failure": "no \udc80 name"}
+    assert store.write_row("sweep/a", row)
+    store.write_row("sweep/b", {"hp_n": 3, "hp_m": 2**63 - 1})
+    store.extend_row("sweep/b", {"hp_o": 2**64, "nan": float("nan")})
+    files = store.objects.names("rows/")
+    store.extend_row("sweep/b", {"hp_o": 2**64, "nan": float("nan")}, ["hp_o", "nan"])
+    assert store.objects.names("rows/") == files  # it says so already
+    for _ in range(2):
+        found = store.row("sweep/a") or {}
+        assert {name: value for name, value in found.items() if value is not None} == {
+            "hp_n": f"{huge}",
+            "hp_m": f"{-(2**63) - 1}",
+            "failure": "no \\udc80 name",
+        }
+        table = {row["row"]: row for row in store.read_rows().to_pylist()}
+        assert table["sweep/a"]["hp_n"] == f"{huge}"
+        assert table["sweep/b"]["hp_n"] == "3"
+        assert table["sweep/b"]["hp_o"] == f"{2**64}"
+        store.compact()
 
 
 def test_one_row_is_read_by_its_name(store: Store) -> None:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable
 from enum import IntEnum
 
+from unlearn_ray.core.printable import printable
+
 
 class Exit(IntEnum):
     """What a command's exit status says."""
@@ -54,7 +56,8 @@ class UnlearnRayError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.reason}; {self.remedy}"
+        # One line, whatever the file, store or server said that is quoted in it.
+        return printable(f"{self.subject}: {self.reason}; {self.remedy}")
 
 
 class BadInput(UnlearnRayError):

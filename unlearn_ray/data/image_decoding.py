@@ -24,7 +24,6 @@ from unlearn_ray.data.image_colours import (
     shown,
     transparent_level,
 )
-from unlearn_ray.data.problems import shown_name
 
 Box = tuple[float, float, float, float]
 
@@ -199,12 +198,12 @@ def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        raise DataError(shown_name(str(path)), error.reason, error.remedy) from error
+        raise DataError(str(path), error.reason, error.remedy) from error
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         count = f"{int(pixels.group()):,}" if pixels else "too many"
         reason = f"has {count} pixels, which are more than can be decoded"
-        raise DataError(shown_name(str(path)), reason, _SMALLER) from error
+        raise DataError(str(path), reason, _SMALLER) from error
     except DataError:
         raise
     except Exception as error:
@@ -212,4 +211,4 @@ def _errors_of(path: Path) -> Iterator[None]:
         said = str(error).partition("\n")[0][:100]
         reason = f"cannot be read as an image: {type(error).__name__}"
         reason += f" ({said})" if said.isprintable() and said else ""
-        raise DataError(shown_name(str(path)), reason, _REPAIR) from error
+        raise DataError(str(path), reason, _REPAIR) from error

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 
 from unlearn_ray.core.errors import DataError, listed, shown
 from unlearn_ray.data.base import Resize
-from unlearn_ray.data.problems import Problems, shown_name
+from unlearn_ray.data.problems import Problems
 from unlearn_ray.data.threads import Memory, in_threads
 
 T = TypeVar("T")
@@ -217,7 +217,7 @@ def _kind(mode: int) -> str:
 
 
 def _error(path: str, reason: str, remedy: str) -> DataError:
-    return DataError(shown_name(path), reason, remedy)
+    return DataError(path, reason, remedy)
 
 
 def fingerprint(digests: Iterable[tuple[str, str, str]]) -> str:

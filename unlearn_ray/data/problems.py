@@ -7,22 +7,6 @@ from unlearn_ray.core.errors import DataError
 _SHOWN = 5
 
 
-def shown_name(path: str) -> str:
-    """A path on one line, whatever its characters are.
-
-    >>> print(shown_name("a/\\udcff\\n.png"))
-    a/\\xff\\x0a.png
-    """
-    return "".join(c if c.isprintable() else _escaped(c) for c in path)
-
-
-def _escaped(character: str) -> str:
-    data = character.encode("utf-8", "surrogatepass")
-    if "\udc80" <= character <= "\udcff":
-        data = character.encode("utf-8", "surrogateescape")
-    return "".join(f"\\x{byte:02x}" for byte in data)
-
-
 class Problems:
     """Errors of many files, made into one.
 

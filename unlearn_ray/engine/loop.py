@@ -394,10 +394,14 @@ class _Run:
             done = int(metadata["iteration"])
             self.stopwatch.seconds = float(metadata["seconds"])
             self.loss = torch.tensor(float(metadata["loss"]), device=self.compute.device)
-        except (RuntimeError, KeyError, ValueError) as error:
+            self._restore_optimizers(tensors)
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
             raise CorruptObject(
                 "checkpoint", f"does not fit this model: {error}", "delete it and run again"
             ) from error
+        self.done = done
+
+    def _restore_optimizers(self, tensors: dict[str, Tensor]) -> None:
         optimized = self._optimized()
         for name, value in tensors.items():
             where, _, rest = name.partition("/")
@@ -407,7 +411,6 @@ class _Run:
                 like = parameter if value.shape == parameter.shape else value
                 buffer = torch.empty_like(like, dtype=value.dtype, device=parameter.device)
                 entries[parameter][entry] = buffer.copy_(value)
-        self.done = done
 
 
 def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -7,37 +7,36 @@ file. A sweep that is started again replaces it; a plan writes none.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 
-from pydantic import TypeAdapter, ValidationError
-
-from unlearn_ray.core.errors import CorruptObject
+from unlearn_ray.core.schema import PositiveFloat
 from unlearn_ray.pipeline.plan import Plan
 from unlearn_ray.pipeline.similar import remember
 from unlearn_ray.storage.processes import ProcessIdentity
 from unlearn_ray.storage.store import Store
+from unlearn_ray.storage.stored import Count, Schema, Time, Word, stored
 
 
-@dataclass(frozen=True)
+@stored
 class NamedStep:
     """A reference step: what it is, its key, and its name for people."""
 
-    kind: str
-    key: str
+    kind: Word
+    key: Word
     name: str
 
 
-@dataclass(frozen=True)
+@stored
 class NamedStudy:
     """A study: its name (`method` of its rows), its key, and how many trials it is to have."""
 
     method: str
-    key: str
-    wanted: int
+    key: Word
+    wanted: Count
 
 
-@dataclass(frozen=True)
+@stored
 class Manifest:
     """A sweep as it was last started.
 
@@ -51,17 +50,21 @@ class Manifest:
         budget_hours: accelerator hours that it may spend; None is no limit.
     """
 
-    name: str
-    started: str
+    name: Word
+    started: Time
     driver: ProcessIdentity
     references: tuple[NamedStep, ...]
     studies: tuple[NamedStudy, ...]
-    tuning: tuple[int, ...]
-    reporting: tuple[int, ...]
-    budget_hours: float | None
+    tuning: tuple[Count, ...]
+    reporting: tuple[Count, ...]
+    budget_hours: PositiveFloat | None
 
 
-_ADAPTER = TypeAdapter(Manifest)
+_SCHEMA: Schema[Manifest] = Schema(
+    Manifest,
+    "manifest of a sweep",
+    "delete that object; the sweep writes it anew when it is started again",
+)
 
 
 def announce(plan: Plan, store: Store) -> None:
@@ -86,10 +89,14 @@ def announce(plan: Plan, store: Store) -> None:
 def manifests(store: Store) -> dict[str, Manifest]:
     """The sweeps that ran on a store, by name, the last started first.
 
-    Raises:
-        CorruptObject: a manifest cannot be read.
+    A manifest that is damaged is told of, and left out.
     """
-    found = {name: _parsed(name, data, store) for name, data in store.sweeps().items()}
+    # One under another sweep's name is a copy.
+    found = {
+        name: manifest
+        for name, manifest in store.sweeps(_SCHEMA.parse).items()
+        if manifest.name == name
+    }
     return dict(sorted(found.items(), key=lambda item: item[1].started, reverse=True))
 
 
@@ -99,14 +106,3 @@ def orders(store: Store) -> dict[str, tuple[str, ...]]:
         name: tuple(study.method for study in manifest.studies)
         for name, manifest in manifests(store).items()
     }
-
-
-def _parsed(name: str, data: bytes, store: Store) -> Manifest:
-    try:
-        return _ADAPTER.validate_json(data)
-    except ValidationError as error:
-        raise CorruptObject(
-            f"object sweeps/{name}.json of {store.url}",
-            "is no manifest of a sweep",
-            "delete it; the sweep writes it anew when it is started again",
-        ) from error

@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -31,6 +32,7 @@ from unlearn_ray.core.errors import (
     LeaseLost,
     ProgramError,
     StepFailed,
+    StoreError,
     TrialError,
     UnlearnRayError,
 )
@@ -222,9 +224,11 @@ def _run_leased(
         try:
             done = Done(record, ran=False) if record else _run(step, store, execute, account, lease)
         except TrialError as error:
-            # To try again would only fail again. A trial's row says so, too.
+            # To try again would only fail again, and what it left is of no use. A trial's row
+            # says so, too.
             if isinstance(error, ProgramError) or not account.row:
                 store.failures.write(_failure(step, error, account))
+            store.clear_checkpoints(step.key)
             lease.finish()
             raise
         lease.finish()
@@ -253,7 +257,11 @@ def _run(
     lease: Lease,
 ) -> Done:
     uploaded = execute(step)
-    lease.check()
+    try:
+        lease.check()
+    except LeaseLost:
+        _remove(uploaded, store)
+        raise
     record = Record(
         kind=step.kind,
         key=step.key,
@@ -278,4 +286,12 @@ def _run(
         return Done(record, ran=True)
     written = store.record(step.kind, step.key)
     assert written is not None, "a record that could not be created exists"
+    if written.files != uploaded.files:
+        _remove(uploaded, store)
     return Done(written, ran=False)
+
+
+def _remove(uploaded: Uploaded, store: Store) -> None:
+    """Remove what another process has made as well; what stays, `Store.clean` finds."""
+    with suppress(StoreError):
+        store.remove_artifact(uploaded.files)

@@ -13,6 +13,7 @@ from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.similar import Change, changes
 from unlearn_ray.pipeline.spending import Spending, spent_by
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
+from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.pipeline.study import (
     PastTrial,
     Row,
@@ -162,7 +163,7 @@ def sweep_rows(sweep: Sweep, store: Store) -> list[Row]:
     """The rows of a sweep's studies and of its reference models."""
     prefixes = [f"{study_key(sweep, study)}/" for study in sweep.studies]
     prefixes.append(references_folder(sweep))
-    return list(store.read_rows(*prefixes).to_pylist())
+    return list(read_rows(store, *prefixes).to_pylist())
 
 
 def make_plan(sweep: Sweep, store: Store) -> Plan:

@@ -7,13 +7,13 @@ of it without those, so that one listing finds the studies that a change has lef
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from unlearn_ray.core.keys import canonical, content_key
 from unlearn_ray.core.words import counted
+from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.pipeline.study import study_identity
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 from unlearn_ray.storage.store import Store
@@ -59,10 +59,10 @@ def changes(sweep: Sweep, study: Study, store: Store) -> tuple[Change, ...]:
     """
     identity = study_identity(sweep, study)
     found: list[tuple[Change, ...]] = []
-    for key, data in store.studies(_likeness(identity)).items():
+    for key, stored in store.studies(_likeness(identity)).items():
         trials = _trials(key, store)
         if key != content_key(identity) and trials:
-            then = dict(_parts(json.loads(data), ""))
+            then = dict(_parts(stored, ""))
             found.append(
                 tuple(
                     Change(part["name"], aspects, trials, key)
@@ -74,7 +74,7 @@ def changes(sweep: Sweep, study: Study, store: Store) -> tuple[Change, ...]:
 
 
 def _trials(study: str, store: Store) -> int:
-    rows = store.read_rows(f"{study}/", columns=("trial", "purpose")).to_pylist()
+    rows = read_rows(store, f"{study}/", columns=("trial", "purpose")).to_pylist()
     return len({row["trial"] for row in rows if row["purpose"] == "tuning"})
 
 

@@ -15,6 +15,7 @@ from unlearn_ray.core.errors import BadInput, did_you_mean
 from unlearn_ray.pipeline.manifest import Manifest, NamedStudy, manifests
 from unlearn_ray.pipeline.rows import HOURS
 from unlearn_ray.pipeline.running import Activity, Observer, Running, activity
+from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.pipeline.time_left import Span
 from unlearn_ray.storage.store import Record, Store
 
@@ -149,7 +150,7 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
 
     Raises:
         BadInput: there is no sweep, or none of this name.
-        StoreError: the store cannot be read, or an object in it is damaged.
+        StoreError: the store cannot be read.
     """
     known = manifests(store)
     if not known:
@@ -163,7 +164,7 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
     records = store.read_records((s.kind, s.key) for one in wanted for s in one.references)
     prefixes = [f"{study.key}/{one.name}/" for one in wanted for study in one.studies]
     by_sweep: defaultdict[str, list[_Row]] = defaultdict(list)
-    for row in store.read_rows(*prefixes, columns=_COLUMNS).to_pylist():
+    for row in read_rows(store, *prefixes, columns=_COLUMNS).to_pylist():
         by_sweep[row["sweep"]].append(row)
     found = [_status(one, records, by_sweep[one.name], active) for one in wanted]
     return [

@@ -88,7 +88,7 @@ def _training_result(report: Report, recipe: Recipe, runtime: Runtime) -> dict[s
         "iterations": report.iterations,
         "epochs": recipe.epochs,
         "loss": None if report.iterations == 0 else report.loss,
-        "machine": runtime.compute.machine.facts(),
+        **runtime.compute.machine.facts(),
     }
 
 
@@ -301,7 +301,7 @@ class Evaluate(Step):
         result = {
             "values": values,
             "seconds": time.perf_counter() - started,
-            "machine": runtime.compute.machine.facts(),
+            **runtime.compute.machine.facts(),
         }
         return Produced({ARRAYS: pack_tensors(arrays)} if arrays else {}, result)
 

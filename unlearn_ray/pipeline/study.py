@@ -7,7 +7,6 @@ different points are never taken for one trial, whatever number they carry.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.pipeline.rows import Purpose
 from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Unlearn
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
+from unlearn_ray.storage.stored import json_value
 
 REFERENCES = "references"
 STEPS = (Pretrain, Retrain, Unlearn, Evaluate)
@@ -149,7 +149,7 @@ def past_trial(number: int, rows: Mapping[int, Row], sweep: Sweep, study: Study)
     """
     first = next(iter(rows.values()))
     try:
-        values = json.loads(first["hyperparameters"])
+        values = json_value(first["hyperparameters"])
         point = {name: values[name] for name in study.space}
     except (TypeError, ValueError, KeyError) as error:
         raise CorruptObject(

@@ -300,7 +300,7 @@ class References:
 def _values(evaluated: Iterable[Record]) -> dict[str, float]:
     values: dict[str, float] = {}
     for record in evaluated:
-        values |= record.result["values"]
+        values |= record.told("values", dict[str, float])
     return values
 
 
@@ -325,9 +325,9 @@ def _complete_row(
         values=_values(evaluated),
         reference=_values(references.evaluated),
         seconds=Seconds(
-            unlearning=unlearned.result["compute_seconds"],
-            retraining=retrained.result["compute_seconds"],
-            evaluation=sum(record.result["seconds"] for record in evaluated),
+            unlearning=unlearned.told("compute_seconds", float),
+            retraining=retrained.told("compute_seconds", float),
+            evaluation=sum(record.told("seconds", float) for record in evaluated),
         ),
         hours=hours,
         keys=Keys(
@@ -399,8 +399,8 @@ def reference_row(
         values=_values(evaluated),
         reference=_values(reference),
         seconds=Seconds(
-            retraining=record(retrained).result["compute_seconds"],
-            evaluation=sum(each.result["seconds"] for each in evaluated),
+            retraining=record(retrained).told("compute_seconds", float),
+            evaluation=sum(each.told("seconds", float) for each in evaluated),
         ),
         hours=Hours(),
         keys=Keys(
@@ -447,7 +447,9 @@ def _origin(trained: Record, others: Iterable[Record]) -> Origin:
 
 
 def _machine(record: Record) -> Machine:
-    return Machine(**record.result["machine"])
+    return Machine(
+        record.told("device", str), record.told("threads", int), record.told("kernels", str)
+    )
 
 
 def _now() -> str:

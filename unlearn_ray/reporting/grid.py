@@ -1,4 +1,7 @@
-"""Grids of text, a header and rows: aligned, as Markdown, and for terminals."""
+"""Grids of text, a header and rows: aligned, as Markdown, and for terminals.
+
+Cells may hold what a store says: nothing of it reaches a terminal that it would obey.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from unlearn_ray.core.printable import printable, printable_lines
+
 Grid = list[list[str]]
 
 
 def aligned(grid: Grid) -> str:
     """Columns padded to their widest cell, without trailing spaces."""
+    grid = [list(map(printable, row)) for row in grid]
     widths = [max(cell_len(row[i]) for row in grid) for i in range(len(grid[0]))]
     lines = [
         "  ".join(cell + " " * (w - cell_len(cell)) for cell, w in zip(row, widths, strict=True))
@@ -24,7 +30,7 @@ def aligned(grid: Grid) -> str:
 
 def markdown_grid(grid: Grid) -> str:
     """A GitHub table."""
-    head, *rows = ([cell.replace("|", "\\|") for cell in row] for row in grid)
+    head, *rows = ([printable(cell).replace("|", "\\|") for cell in row] for row in grid)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -63,6 +69,7 @@ def rich_grid(grid: Grid, bold: str | None = None, width: int = 100) -> Renderab
     No name or number is broken: columns that do not fit are a table of their own, below. Only a
     cell that is wider than all is folded.
     """
+    grid = [list(map(printable_lines, row)) for row in grid]
     # An edge of one character on each side; between columns, a divider with padding around it.
     return Group(*(_rich_table(part, bold) for part in blocks(grid, width - 2, between=3)))
 
@@ -75,5 +82,6 @@ def _rich_table(grid: Grid, bold: str | None) -> Table:
         justify: JustifyMethod = "left" if i == 0 else "right"
         table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=fits)
     for row in grid[1:]:
-        table.add_row(*map(Text, row), style="bold" if bold and row[0] == f"{bold}*" else None)
+        style = "bold" if bold and row[0] == f"{bold}*" else None
+        table.add_row(*map(Text, row), style=style)
     return table

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 
 from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.errors import listed, shown
+from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.pipeline.forgotten import Forgotten
 from unlearn_ray.pipeline.plan import RETRY, Plan, PlannedStep, PlannedStudy
 from unlearn_ray.pipeline.steps import Evaluate
@@ -34,7 +35,7 @@ def plan_view(plan: Plan, store: str) -> str:
     for planned in plan.studies:
         lines += [f"  {_report(planned, len(reporting))}", *_to_measure(planned)]
     lines += _budget(plan)
-    return "\n".join([*lines, "", _to_run(plan)])
+    return printable_lines("\n".join([*lines, "", _to_run(plan)]))
 
 
 def _to_run(plan: Plan) -> str:

@@ -11,9 +11,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from unlearn_ray.core.printable import printable
 from unlearn_ray.core.words import counted
 from unlearn_ray.reporting.progress import Item, StudyProgress, SweepProgress
-from unlearn_ray.reporting.words import duration, shown_text, time_left
+from unlearn_ray.reporting.words import duration, time_left
 
 REFRESH_SECONDS = 0.5
 # Without a terminal, a line that nothing happened for comes once a minute at first, and at most
@@ -85,7 +86,7 @@ def _print_notes(progress: SweepProgress, console: Console) -> None:
 
 
 def _print(text: str, console: Console) -> None:
-    console.print(Text(shown_text(text)), soft_wrap=True)
+    console.print(Text(printable(text)), soft_wrap=True)
 
 
 def line(progress: SweepProgress) -> str:
@@ -197,7 +198,7 @@ def view(progress: SweepProgress, width: int, height: int) -> RenderableType:
         running = _first(running, max(0, room - len(waiting)), "steps run")
         lines = [*head, *running, *waiting[: max(0, room - len(running))], *studies]
     lines = lines[: max(1, height - 1)]
-    return Group(*(Text(_fitted(shown_text(text), width), no_wrap=True) for text in lines))
+    return Group(*(Text(_fitted(printable(text), width), no_wrap=True) for text in lines))
 
 
 def _first(lines: list[str], most: int, things: str, head: int = 0) -> list[str]:
@@ -227,7 +228,7 @@ def _table(studies: dict[str, StudyProgress], width: int) -> list[str]:
         ("stopped", [str(one.stopped) for one in studies.values()]),
         ("reported", [f"{one.reported}/{one.to_report}" for one in studies.values()]),
     ]
-    names = [shown_text(name) for name in studies]
+    names = [printable(name) for name in studies]
     wanted = max(cell_len(name) for name in ("study", *names))
     least = min(wanted, 12)
     kept: list[list[str]] = []

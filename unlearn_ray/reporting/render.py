@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from unlearn_ray.core.printable import printable
 from unlearn_ray.pipeline.rows import RETRAIN
 from unlearn_ray.reporting.grid import Grid, aligned, blocks, markdown_grid, rich_grid
 from unlearn_ray.reporting.table import Cell, Comparison, Line
@@ -68,7 +69,8 @@ def title(comparison: Comparison) -> str:
     read = f"mean ± std over seeds {seeds}" if len(comparison.seeds) > 1 else f"seed {seeds}"
     if not comparison.seeds:
         read = "no row on a reporting seed yet"
-    return f"{comparison.sweep}: {comparison.problem}\n{read} (gap to {RETRAIN})"
+    about = printable(f"{comparison.sweep}: {comparison.problem}")
+    return f"{about}\n{read} (gap to {RETRAIN})"
 
 
 def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
@@ -126,7 +128,7 @@ def _paragraphs(comparison: Comparison) -> list[str]:
     notes = [f"{line.method}: {line.note}" for line in comparison.lines if line.note]
     notes += comparison.notes
     parts = [("Hyperparameters of each study's best trial", winners), ("Notes", notes)]
-    return ["\n".join([head, *lines]) for head, lines in parts if lines]
+    return ["\n".join([head, *map(printable, lines)]) for head, lines in parts if lines]
 
 
 def _winner(line: Line) -> str:

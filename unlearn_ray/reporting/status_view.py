@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.pipeline.running import Running
 from unlearn_ray.pipeline.status import SweepStatus
 from unlearn_ray.reporting.grid import Grid, aligned, rich_grid
@@ -23,7 +24,7 @@ _Block = str | Grid
 def plain_status(statuses: Sequence[SweepStatus], store: str) -> str:
     """Aligned text, for logs and files."""
     parts = [
-        block if isinstance(block, str) else aligned(block)
+        printable_lines(block) if isinstance(block, str) else aligned(block)
         for status in statuses
         for block in _blocks(status, store)
     ]
@@ -34,7 +35,7 @@ def rich_status(statuses: Sequence[SweepStatus], store: str) -> RenderableType:
     """Tables for a terminal."""
     return Group(
         *(
-            Text(f"{block}\n") if isinstance(block, str) else rich_grid(block)
+            Text(f"{printable_lines(block)}\n") if isinstance(block, str) else rich_grid(block)
             for status in statuses
             for block in _blocks(status, store)
         )

@@ -28,6 +28,7 @@ from unlearn_ray.core.registry import parts
 from unlearn_ray.metrics.base import Metric, counted_columns
 from unlearn_ray.pipeline.rows import MADE_ON_SEPARATOR, ORIGINAL, RETRAIN
 from unlearn_ray.reporting.ranking import best_trials, scored_trials
+from unlearn_ray.storage.stored import json_value
 
 MACHINES_SHOWN = 4
 _MINUTES_FROM = 120.0
@@ -320,6 +321,15 @@ def _winning_rows(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept).sort_values(["method", "seed"]) if kept else reporting
 
 
+def _values(text: object) -> dict[str, Any] | None:
+    """A row's hyperparameters; None where they cannot be read."""
+    try:
+        values = json_value(str(text))
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
+
+
 def _method_line(
     method: str,
     trials: pd.DataFrame,
@@ -333,7 +343,7 @@ def _method_line(
     if not len(rows):
         return Line(method=method, note=_why_no_rows(trials[trials["method"] == method]))
     trial = int(rows["trial"].iloc[0])
-    hyperparameters = json.loads(rows["hyperparameters"].iloc[0])
+    hyperparameters = _values(rows["hyperparameters"].iloc[0])
     note = ""
     if len(complete) < len(seeds):
         failures = rows.loc[rows["state"] != "complete", "failure"].dropna()

@@ -1,4 +1,4 @@
-"""Words of a report: counted things, and seconds, and text that a terminal may be shown."""
+"""Words of a report: seconds, and ranges of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ if TYPE_CHECKING:
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
 _SECONDS = {"s": 1, "min": _MINUTE, "h": _HOUR, "days": _DAY}
-
-
-def shown_text(text: str) -> str:
-    """`text` in one line, with what would act on a terminal (escapes, carriage returns) as `?`."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def duration(seconds: float) -> str:

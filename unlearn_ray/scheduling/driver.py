@@ -36,6 +36,7 @@ from unlearn_ray.pipeline.once import Account, Done, ensure, may_run, run_here
 from unlearn_ray.pipeline.plan import RETRY, Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
+from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.pipeline.study import PastTrial, Row, past_trials, point_key, winner
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
 from unlearn_ray.pipeline.trial import (
@@ -519,7 +520,7 @@ class _Driver:
     # Winners on the reporting seeds
 
     def _add_reports(self, planned: PlannedStudy) -> None:
-        rows = self.store.read_rows(f"{planned.key}/").to_pylist()
+        rows = read_rows(self.store, f"{planned.key}/").to_pylist()
         best = winner(past_trials(rows, self.sweep, planned.study))
         if best is None:
             self.progress.note(f"{planned.study.name}: no trial was completed; nothing to report")

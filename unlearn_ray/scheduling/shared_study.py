@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.core.keys import canonical
 from unlearn_ray.pipeline.rows import HOURS
 from unlearn_ray.pipeline.study import PastTrial, Row, mean, past_trial, row_name, study_key
@@ -185,12 +186,27 @@ class SharedStudy:
 
     def _learn(self, claims: Mapping[int, Claim]) -> None:
         for number, claim in claims.items():
+            self._check_point(number, claim)
             self._claims[number] = claim
             mine = self._points.setdefault(number, claim.point)
             if canonical(mine) != canonical(claim.point):
                 # Another kind of machine suggested it, or another version of the sampler.
                 self._points[number] = claim.point
                 self._start_over()
+
+    def _check_point(self, number: int, claim: Claim) -> None:
+        """Make sure that a claimed point is one of this study's."""
+        try:
+            fits = claim.point.keys() == self._study.space.keys()
+            self._study.at(dict(claim.point))
+        except (ValueError, TypeError):
+            fits = False
+        if not fits:
+            raise CorruptObject(
+                f"claim {claim.generation} of trial {number} of {self.name}",
+                "its point is none of this study's",
+                f"when nothing runs on this store, delete claims/{self._key}/{number:06d}.*",
+            )
 
     def _start_over(self) -> None:
         """Have the sampler asked anew, in the light of points that others have claimed."""

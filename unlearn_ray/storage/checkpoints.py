@@ -10,7 +10,8 @@ from unlearn_ray.core.errors import CorruptObject, MissingObject
 from unlearn_ray.storage.objects import ObjectStore
 
 _log = logging.getLogger(__name__)
-_NAME = re.compile(r"(\d{9,})-([0-9a-f]{16})\.safetensors")
+FOLDER = "checkpoints/"
+_NAME = re.compile(r"([0-9]{9,18})-([0-9a-f]{16})\.safetensors")
 
 
 def save(objects: ObjectStore, key: str, iteration: int, data: bytes) -> None:
@@ -34,6 +35,8 @@ def latest(objects: ObjectStore, key: str) -> tuple[int, bytes] | None:
             data = objects.read(name)
         except MissingObject:
             continue  # its writer has a newer one by now
+        except CorruptObject:
+            data = b""  # no regular file, say
         if _digest(data) == digest:
             return iteration, data
         damaged = damaged or name
@@ -53,8 +56,14 @@ def clear(objects: ObjectStore, key: str) -> None:
         objects.delete(name)
 
 
+def key_in(name: str) -> str | None:
+    """The key of the step whose checkpoint is called so; None where it is no checkpoint's name."""
+    key, _, file = name.removeprefix(FOLDER).rpartition("/")
+    return key if _NAME.fullmatch(file) else None
+
+
 def _folder(key: str) -> str:
-    return f"checkpoints/{key}/"
+    return f"{FOLDER}{key}/"
 
 
 def _digest(data: bytes) -> str:

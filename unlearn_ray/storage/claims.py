@@ -8,24 +8,28 @@ heartbeat keeps alive; when that has ended, or is silent, another may claim the 
 
 Claims only save double work: that a trial has one point is the doing of create-if-absent, that a
 row has one truth that of rows. Two drivers that both believe to run a trial write equal rows.
+So a claim that is damaged ends nothing: it counts as given back, with the point of an older one;
+where there is none, whoever comes claims the next generation with the point that it suggests.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 
-from unlearn_ray.core.errors import CorruptObject
-from unlearn_ray.storage.objects import ObjectStore, read_present
+from unlearn_ray.storage.objects import ObjectStore
+from unlearn_ray.storage.stored import Count, Reader, Schema, Word, stored
 
 _PREFIX = "claims/"
+_NAME = re.compile(r"([0-9]{6,9})\.([0-9]{6,9})\.json")
 
 
-@dataclass(frozen=True)
+@stored
 class Claim:
     """A trial's point, and who runs the trial.
 
@@ -37,12 +41,14 @@ class Claim:
     """
 
     point: dict[str, Any]
-    driver: str
-    sweep: str
-    generation: int
+    driver: Word | Annotated[str, Field(max_length=0)]
+    sweep: Word
+    generation: Count
 
 
-_ADAPTER = TypeAdapter(Claim)
+_SCHEMA: Schema[Claim] = Schema(
+    Claim, "claim of a trial", "the trial is claimed anew; delete that object to hear no more of it"
+)
 
 
 class Claims:
@@ -51,10 +57,12 @@ class Claims:
     Args:
         objects: of the store.
         study: its key.
+        reader: of the store.
     """
 
-    def __init__(self, objects: ObjectStore, study: str) -> None:
+    def __init__(self, objects: ObjectStore, study: str, reader: Reader) -> None:
         self._objects = objects
+        self._reader = reader
         self._folder = f"{_PREFIX}{study}/"
 
     def newest(self, among: Iterable[int] | None = None) -> dict[int, Claim]:
@@ -62,50 +70,50 @@ class Claims:
 
         Args:
             among: numbers of the trials that are asked for; all if not given.
-
-        Raises:
-            CorruptObject: a claim cannot be read.
         """
         return self._newest(self._folder, among)
 
     def newest_of(self, number: int) -> Claim | None:
-        """The last claim of one trial; None if nobody has claimed it.
-
-        Raises:
-            CorruptObject: it cannot be read.
-        """
-        return self._newest(f"{self._folder}{number:06d}.", [number]).get(number)
+        """The last claim of one trial; None if nobody has claimed it, as far as can be read."""
+        return self._newest(self._prefix(number), [number]).get(number)
 
     def _newest(self, prefix: str, among: Iterable[int] | None) -> dict[int, Claim]:
-        latest: dict[int, int] = {}
-        for name in self._objects.names(prefix):
-            number, _, generation = name[len(self._folder) :].removesuffix(".json").partition(".")
-            if number.isdecimal() and generation.isdecimal():
-                latest[int(number)] = max(latest.get(int(number), 0), int(generation))
-        wanted = latest.keys() if among is None else latest.keys() & set(among)
-        names = {self._name(number, latest[number]): number for number in sorted(wanted)}
-        found = read_present(self._objects, names)
-        return {names[name]: _parsed(name, data) for name, data in found.items()}
+        present = self._generations(prefix)
+        wanted = sorted(present if among is None else present.keys() & set(among))
+        newest = {self._name(number, max(present[number])): number for number in wanted}
+        sound, damaged = self._reader.sorted_out(newest, self._parsed)
+        found = {newest[name]: claim for name, claim in sound.items()}
+        for number in sorted(newest[name] for name in damaged):
+            older = [self._name(number, each) for each in sorted(present[number])]
+            for claim in self._reader.parsed(older, self._parsed).values():
+                found[number] = _given_back(claim, max(present[number]))
+        return found
 
     def take(self, number: int, point: Mapping[str, Any], driver: str, sweep: str) -> Claim:
         """Claim a trial that nobody has claimed; whoever was quicker has it, with its point."""
-        mine = Claim(dict(point), driver, sweep, 1)
-        name = self._name(number, 1)
-        if self._objects.create(name, _to_bytes(mine)):
-            return mine
-        claim = self.newest_of(number)
-        assert claim is not None, "a claim that could not be created exists"
-        return claim
+        generation = 1
+        while True:
+            mine = Claim(dict(point), driver, sweep, generation)
+            if self._objects.create(self._name(number, generation), _to_bytes(mine)):
+                return mine
+            claim = self.newest_of(number)
+            if claim is not None:
+                return claim
+            # None of them can be read.
+            generation = max(self._generations(self._prefix(number)).get(number, {0})) + 1
 
     def later(self, claims: Mapping[int, Claim]) -> dict[int, Claim]:
         """Claims that came right after these, by number; one request for each."""
         names = {self._name(n, claim.generation + 1): n for n, claim in claims.items()}
-        found = read_present(self._objects, names)
-        return {names[name]: _parsed(name, data) for name, data in found.items()}
+        sound, damaged = self._reader.sorted_out(names, self._parsed)
+        found = {names[name]: claim for name, claim in sound.items()}
+        for number in (names[name] for name in damaged):
+            found[number] = _given_back(claims[number], claims[number].generation + 1)
+        return found
 
     def give_back(self, number: int, claim: Claim) -> None:
         """Leave a trial to whoever comes; its point stays."""
-        left = Claim(claim.point, "", claim.sweep, claim.generation + 1)
+        left = _given_back(claim, claim.generation + 1)
         self._objects.create(self._name(number, left.generation), _to_bytes(left))
 
     def take_over(self, number: int, claim: Claim, driver: str, sweep: str) -> bool:
@@ -113,20 +121,34 @@ class Claims:
         mine = Claim(claim.point, driver, sweep, claim.generation + 1)
         return self._objects.create(self._name(number, mine.generation), _to_bytes(mine))
 
+    def _generations(self, prefix: str) -> dict[int, set[int]]:
+        found: dict[int, set[int]] = {}
+        for name in self._objects.names(prefix):
+            match = _NAME.fullmatch(name[len(self._folder) :])
+            if match is not None and name == self._name(int(match[1]), int(match[2])):
+                found.setdefault(int(match[1]), set()).add(int(match[2]))
+        return found
+
+    def _parsed(self, name: str, data: bytes) -> Claim:
+        claim = _SCHEMA.parse(name, data)
+        if not name.endswith(_ending(claim.generation)):
+            raise _SCHEMA.corrupt(name, f"it is one of generation {claim.generation}")
+        return claim
+
+    def _prefix(self, number: int) -> str:
+        return f"{self._folder}{number:06d}."
+
     def _name(self, number: int, generation: int) -> str:
-        return f"{self._folder}{number:06d}.{generation:06d}.json"
+        return f"{self._folder}{number:06d}{_ending(generation)}"
+
+
+def _ending(generation: int) -> str:
+    return f".{generation:06d}.json"
+
+
+def _given_back(claim: Claim, generation: int) -> Claim:
+    return Claim(claim.point, "", claim.sweep, generation)
 
 
 def _to_bytes(claim: Claim) -> bytes:
     return json.dumps(asdict(claim), sort_keys=True).encode()
-
-
-def _parsed(name: str, data: bytes) -> Claim:
-    try:
-        return _ADAPTER.validate_json(data)
-    except ValidationError as error:
-        raise CorruptObject(
-            f"object {name}",
-            "is no claim of a trial",
-            "when nothing runs on this store, delete that object",
-        ) from error

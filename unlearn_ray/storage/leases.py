@@ -5,7 +5,9 @@ lease until it gives it back or a higher generation exists. The holder rewrites 
 counter every quarter of `lease_seconds`. Clocks of machines may differ, so nobody compares
 times: an observer takes over when it has itself seen the counter stand still for `lease_seconds`
 of its own clock, or at once when the holder was a process of this machine that is dead. Whoever
-has not looked for half that time begins anew: the store may have been away, for the holder too.
+has not looked for half that time, and for seconds, begins anew: the store may have been away, for
+the holder too. An object that is damaged, or of another version, is taken for a silent holder: if
+there is one, its next heartbeat writes over it.
 What was stopped or killed leaves its object behind, whose counter says how long it ran.
 
 Once the outcome of a step is final (its record is written, or it can have none), its leases mean
@@ -27,27 +29,41 @@ has one record is the doing of create-if-absent. Hence what deletion lets happen
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from unlearn_ray.core.errors import CorruptObject, LeaseLost, MissingObject, StoreError
-from unlearn_ray.storage.objects import ObjectStore, read_present
+from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.processes import ProcessIdentity
+from unlearn_ray.storage.stored import (
+    MOST_BYTES,
+    Count,
+    Reader,
+    Schema,
+    Seconds,
+    Time,
+    Word,
+    stored,
+)
 
 _log = logging.getLogger(__name__)
 _PREFIX = "leases/"
+_NAME = re.compile(r"leases/([A-Za-z0-9_-]+)\.([0-9]{6,9})\.json")
 _BEATS_PER_LEASE = 4
 _LOOKS_PER_LEASE = 40
+# A step that is waited for is looked at every half second, and a slow store answers in another.
+_OFTEN_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
+@stored
 class Work:
     """What a lease is for.
 
@@ -57,12 +73,12 @@ class Work:
         sweep: that runs it.
     """
 
-    kind: str
+    kind: Word
     name: str = ""
     sweep: str = ""
 
 
-@dataclass(frozen=True)
+@stored
 class Holder:
     """Who holds, or held, a lease.
 
@@ -72,18 +88,18 @@ class Holder:
         since: when it took the lease, ISO 8601 in UTC by its own clock.
         token: of this taking, random.
         lease_seconds: how long its counter must stand still before another may take over.
-        counter: of its heartbeat.
         seen: when it wrote its last heartbeat, likewise by its own clock; for people alone.
+        counter: of its heartbeat.
         released: whether it gave the lease back.
     """
 
     work: Work
     process: ProcessIdentity
-    since: str
+    since: Time
     token: str
-    lease_seconds: float
-    counter: int = 0
-    seen: str = ""
+    lease_seconds: Seconds
+    seen: Time
+    counter: Count = 0
     released: bool = False
 
     def __str__(self) -> str:
@@ -91,15 +107,20 @@ class Holder:
 
     def is_old(self, age: timedelta) -> bool:
         """Whether its last heartbeat was so long ago, by the clocks of both machines."""
-        try:
-            return datetime.now(UTC) - datetime.fromisoformat(self.seen) > age
-        except ValueError:
-            return False  # it does not say
+        return datetime.now(UTC) - datetime.fromisoformat(self.seen) > age
 
     @property
     def seconds(self) -> float:
         """How long it has held the lease at least, by its heartbeats."""
         return self.counter * self.lease_seconds / _BEATS_PER_LEASE
+
+
+_SCHEMA: Schema[Holder] = Schema(
+    Holder,
+    "lease",
+    "whoever waits for it takes over after a while; to wait no more, delete that object when"
+    " nothing runs on this store",
+)
 
 
 @dataclass(frozen=True)
@@ -113,9 +134,10 @@ class _Sighting:
 class Leases:
     """Takes leases and watches those of others; one per store and process."""
 
-    def __init__(self, objects: ObjectStore, seconds: float) -> None:
+    def __init__(self, objects: ObjectStore, seconds: float, reader: Reader) -> None:
         self._objects = objects
         self._seconds = seconds
+        self._reader = reader
         self._seen: dict[str, _Sighting] = {}
 
     def take(self, key: str, work: Work) -> Lease | None:
@@ -125,7 +147,7 @@ class Leases:
             lease = self._create(key, 1, work)
             if lease is not None:
                 return lease
-        generation = max(self._generations(key).get(key, {0}))
+        generation = max(self._of(key), default=0)
         if generation:
             try:
                 holder = self._read(key, generation)
@@ -153,7 +175,7 @@ class Leases:
         would have to watch it first. Call again to go on watching, more often than twice in the
         lease's time.
         """
-        generation = max(self._generations(key).get(key, {0}))
+        generation = max(self._of(key), default=0)
         try:
             holder = self._read(key, generation) if generation else None
         except MissingObject:
@@ -175,7 +197,7 @@ class Leases:
         before: Holder | None = None
         while (lease := self.take(key, work)) is None:
             seen = self._seen.get(key)
-            if seen is not None and before is not None and seen.holder != before:
+            if seen is not None and before is not None and not _is_same_sign(seen.holder, before):
                 return None
             before = seen.holder if seen is not None else None
             time.sleep(self._seconds / _LOOKS_PER_LEASE)
@@ -183,19 +205,23 @@ class Leases:
 
     def newest(self) -> dict[str, Holder]:
         """Who took each lease last, by key; those whose objects are damaged are left out."""
-        latest = {key: max(several) for key, several in self._generations().items()}
-        names = {_name(key, generation): key for key, generation in latest.items()}
-        found = {}
-        for name, data in read_present(self._objects, names).items():
-            try:
-                found[names[name]] = _from_bytes(names[name], latest[names[name]], data)
-            except CorruptObject as error:
-                _log.warning("%s", error)
-        return found
+        newest = {_name(key, max(several)): key for key, several in self._generations("").items()}
+        found = self._reader.parsed(newest, _SCHEMA.parse)
+        return {newest[name]: holder for name, holder in found.items()}
+
+    def is_left(self, key: str, age: float) -> bool:
+        """Whether nobody holds a lease, or a holder that is dead or was silent for so long."""
+        holder = self._newest_of(key)
+        return (
+            holder is None
+            or holder.released
+            or holder.process.is_dead()
+            or holder.is_old(timedelta(seconds=age))
+        )
 
     def remove(self, key: str) -> None:
         """Delete every generation of a lease."""
-        for generation in self._generations(key).get(key, ()):
+        for generation in self._of(key):
             self._objects.delete(_name(key, generation))
 
     def _create(self, key: str, generation: int, work: Work) -> Lease | None:
@@ -213,17 +239,46 @@ class Leases:
         self._seen.pop(key, None)
         return Lease(self._objects, key, generation, mine, started)
 
-    def _generations(self, key: str = "") -> dict[str, set[int]]:
-        """The generations that there are, by key; `key` is what the keys start with."""
+    def _generations(self, prefix: str) -> dict[str, set[int]]:
+        """The generations that there are, by key; of names that start so behind the folder's."""
         found: dict[str, set[int]] = {}
-        for name in self._objects.names(_PREFIX + key):
-            known, _, number = name.removeprefix(_PREFIX).removesuffix(".json").rpartition(".")
-            if number.isdecimal():
-                found.setdefault(known, set()).add(int(number))
+        for name in self._objects.names(_PREFIX + prefix):
+            match = _NAME.fullmatch(name)
+            if match is not None and name == _name(match[1], int(match[2])):
+                found.setdefault(match[1], set()).add(int(match[2]))
         return found
 
+    def _newest_of(self, key: str) -> Holder | None:
+        """Who took a lease last; None while there is none."""
+        generation = max(self._of(key), default=0)
+        try:
+            return self._read(key, generation) if generation else None
+        except MissingObject:
+            return None
+
+    def _of(self, key: str) -> set[int]:
+        return self._generations(f"{key}.").get(key, set())
+
     def _read(self, key: str, generation: int) -> Holder:
-        return _from_bytes(key, generation, self._objects.read(_name(key, generation)))
+        name = _name(key, generation)
+        data = b""
+        try:
+            data = self._objects.read(name, MOST_BYTES)
+            return _SCHEMA.parse(name, data)
+        except CorruptObject as error:
+            self._reader.note([error])
+            return self._nobody(data)
+
+    def _nobody(self, data: bytes) -> Holder:
+        """Who holds a damaged lease: nobody who is heard of, unless it changes."""
+        return Holder(
+            work=Work("unknown"),
+            process=ProcessIdentity("an unknown machine", 1, "", ""),
+            since=_now(),
+            token=hashlib.sha256(data).hexdigest(),
+            lease_seconds=self._seconds,
+            seen=_now(),
+        )
 
     def _may_take_over(self, key: str, generation: int, holder: Holder) -> bool:
         if holder.released or holder.process.is_dead():
@@ -233,9 +288,10 @@ class Leases:
         silence = max(self._seconds, holder.lease_seconds)
         if (
             seen is None
-            or (seen.generation, seen.holder) != (generation, holder)
+            or seen.generation != generation
+            or not _is_same_sign(seen.holder, holder)
             # The store may have been away, for the holder as well: that is no silence of its.
-            or now - seen.looked_at > silence / 2
+            or now - seen.looked_at > max(silence / 2, _OFTEN_SECONDS)
         ):
             self._seen[key] = _Sighting(generation, holder, at=now, looked_at=now)
             return False
@@ -286,19 +342,21 @@ class Lease:
         if not (silent or self._was_silent):
             return
         try:
-            data = self._objects.read(_name(self.key, self.generation + 1))
+            name = _name(self.key, self.generation + 1)
+            holder = f"{_SCHEMA.parse(name, self._objects.read(name, MOST_BYTES))}"
         except MissingObject:
             return
-        holder = _from_bytes(self.key, self.generation + 1, data)
+        except CorruptObject as error:
+            holder = f"another ({error.subject}: {error.reason})"
         remedy = "this process stops the step; the other one, or the next run, completes it"
         raise LeaseLost(f"lease of {self.key}", f"taken over by {holder}", remedy)
 
     def earlier_seconds(self) -> float:
         """How long earlier holders ran the step; costs the first holder no request."""
-        names = {_name(self.key, older): older for older in range(1, self.generation)}
+        names = [_name(self.key, older) for older in range(1, self.generation)]
         try:
-            present = read_present(self._objects, names)
-            return sum(_from_bytes(self.key, names[n], d).seconds for n, d in present.items())
+            found = Reader(self._objects).parsed(names, _SCHEMA.parse)
+            return sum(holder.seconds for holder in found.values())
         except StoreError as error:
             # Not worth failing a step that is done.
             _log.warning("lease of %s: how long others held it is not known (%s)", self.key, error)
@@ -360,14 +418,10 @@ def _to_bytes(holder: Holder) -> bytes:
     return json.dumps(asdict(holder)).encode()
 
 
-def _from_bytes(key: str, generation: int, data: bytes) -> Holder:
-    try:
-        body: dict[str, Any] = json.loads(data)
-        nested = {"process": ProcessIdentity(**body["process"]), "work": Work(**body["work"])}
-        return Holder(**{**body, **nested})
-    except (ValueError, TypeError, KeyError) as error:
-        raise CorruptObject(
-            f"object {_name(key, generation)}",
-            f"no lease: {type(error).__name__}",
-            "when nothing runs on this store, delete that object",
-        ) from error
+def _is_same_sign(before: Holder, now: Holder) -> bool:
+    """Whether two looks saw the same heartbeat of the same holder."""
+    return (before.token, before.counter, before.released) == (
+        now.token,
+        now.counter,
+        now.released,
+    )

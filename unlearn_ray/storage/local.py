@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,28 +14,34 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unlearn_ray.core.errors import (
+    CorruptObject,
     MissingObject,
     StoreDenied,
     StoreError,
     StoreFull,
     StoreUnreachable,
 )
-from unlearn_ray.storage.objects import check_name
+from unlearn_ray.storage.folders import Folders, create, move
+from unlearn_ray.storage.objects import Entry, check_name
 
 # Parts with a leading dot are no object names, so nothing in here is ever listed.
 _UNFINISHED = ".unfinished"
-_LEFTOVER_SECONDS = 24 * 3600.0
 
 
 class LocalFolder:
     """An `ObjectStore` in a folder, which the first write makes.
 
     An object is written into a file of `.unfinished/`, flushed to the disk, and then moved to
-    its name. What a killed writer left there is removed once it is a day old.
+    its name; then the folder is flushed, too, so that of two objects the disk never holds the
+    later one alone. Nothing is read or written through a link that leads out of the folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().absolute()
+        self._folders = Folders(self.folder)
+
+    def __reduce__(self) -> tuple[type[LocalFolder], tuple[Path]]:
+        return LocalFolder, (self.folder,)
 
     @property
     def url(self) -> str:
@@ -48,88 +55,138 @@ class LocalFolder:
                 f"store {self.folder}", "no such folder", "check the path, or run a sweep into it"
             )
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """See `ObjectStore.read`."""
-        with self._reading(name) as path:
-            return path.read_bytes()
+        with self._reading(name) as file:
+            size = os.fstat(file.fileno()).st_size
+            if most is not None and size > most:
+                raise self._corrupt(name, f"{size} bytes are more than any such object has")
+            return file.read()
 
     def write(self, name: str, data: bytes) -> None:
         """See `ObjectStore.write`."""
         with self._writing(name) as (unfinished, file, path):
             file.write(data)
             _finish(file)
-            unfinished.replace(path)
+            move(file, unfinished, path)
 
     def create(self, name: str, data: bytes) -> bool:
         """See `ObjectStore.create`."""
         with self._writing(name) as (unfinished, file, path):
             file.write(data)
             _finish(file)
-            try:
-                path.hardlink_to(unfinished)
-            except FileExistsError:
-                return False
-        return True
+            return create(unfinished, path)
 
     def delete(self, name: str) -> None:
         """See `ObjectStore.delete`."""
-        check_name(name)
-        with _translated(f"{self.folder / name}"):
-            (self.folder / name).unlink(missing_ok=True)
+        path = self._path(name)
+        with _translated(f"{path}"), suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
 
     def names(self, prefix: str) -> list[str]:
         """See `ObjectStore.names`."""
-        top = self.folder / prefix.rpartition("/")[0]
+        return sorted(name for name, _ in self._files(prefix))
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """See `ObjectStore.entries`."""
         found = []
-        with _translated(f"{top}"):
-            for folder, folders, files in os.walk(top, onerror=_unless_gone):
-                folders[:] = [each for each in folders if not each.startswith(".")]
-                where = Path(folder).relative_to(self.folder)
-                found += [(where / each).as_posix() for each in files if each[0] != "."]
-        return sorted(name for name in found if name.startswith(prefix))
+        for name, path in self._files(prefix):
+            with _translated(f"{path}"), suppress(FileNotFoundError):
+                status = path.stat(follow_symlinks=False)
+                found.append(Entry(name, status.st_size, status.st_mtime))
+        return sorted(found, key=lambda entry: entry.name)
 
     def upload(self, name: str, path: Path) -> None:
         """See `ObjectStore.upload`."""
         with path.open("rb") as source, self._writing(name) as (unfinished, file, target):
             shutil.copyfileobj(source, file, 1 << 20)
             _finish(file)
-            unfinished.replace(target)
+            move(file, unfinished, target)
 
     def download(self, name: str, path: Path) -> None:
         """See `ObjectStore.download`."""
-        with self._reading(name) as source, source.open("rb") as file, finished_file(path) as copy:
+        with self._reading(name) as file, finished_file(path) as copy:
             shutil.copyfileobj(file, copy, 1 << 20)
 
-    def remove_leftovers(self) -> None:
-        """Remove what killed writers left unfinished at least a day ago."""
+    def remove_unfinished(self, age: float) -> int:
+        """See `ObjectStore.remove_unfinished`."""
+        removed = 0
         folder = self.folder / _UNFINISHED
         for path in folder.iterdir() if folder.is_dir() else ():
-            with _translated(f"{path}"), suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+            with _translated(f"{path}"), suppress(FileNotFoundError, IsADirectoryError):
+                status = path.stat(follow_symlinks=False)
+                if time.time() - status.st_mtime > age:
                     path.unlink()
+                    removed += status.st_size
+        return removed
 
-    @contextmanager
-    def _reading(self, name: str) -> Iterator[Path]:
+    def _files(self, prefix: str) -> Iterator[tuple[str, Path]]:
+        where = prefix.rpartition("/")[0]
+        top = self._path(where) if where else self.folder
+        self._check_inside(where, top)
+        with _translated(f"{top}"):
+            for folder, folders, files in os.walk(top, onerror=_unless_gone):
+                folders[:] = [each for each in folders if not each.startswith(".")]
+                inside = Path(folder).relative_to(self.folder)
+                for each in files:
+                    name = (inside / each).as_posix()
+                    if not each.startswith(".") and name.startswith(prefix):
+                        yield name, Path(folder) / each
+
+    def _path(self, name: str) -> Path:
+        """Where an object lies, or would."""
         check_name(name)
         path = self.folder / name
+        self._check_inside(name, path.parent)
+        return path
+
+    def _check_inside(self, name: str, folder: Path) -> None:
+        """Refuse links that lead out of the store; its folder itself may be one."""
+        real = os.path.realpath(folder)
+        if real != str(folder) and not Path(real).is_relative_to(self.folder.resolve()):
+            raise self._corrupt(name, "a symbolic link leads out of the store")
+
+    def _corrupt(self, name: str, reason: str) -> CorruptObject:
+        return CorruptObject(
+            f"object {name} of {self.folder}", reason, "delete it from there, or move it away"
+        )
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[BinaryIO]:
+        path = self._path(name)
         with _translated(f"{path}"):
             try:
-                yield path
-            except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-                raise MissingObject(
-                    f"object {name}",
-                    f"not in the store {self.folder}",
-                    "check that this is the store it was written to",
-                ) from error
+                # Whoever opens a pipe waits for a writer, unless he says that he does not.
+                number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise self._missing(name) from error
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+                    raise self._corrupt(name, "it is no regular file") from None
+                raise
+            kind = os.fstat(number).st_mode
+            if not stat.S_ISREG(kind):
+                os.close(number)
+                if stat.S_ISDIR(kind):
+                    raise self._missing(name)
+                raise self._corrupt(name, "it is no regular file")
+            with os.fdopen(number, "rb") as file:
+                yield file
+
+    def _missing(self, name: str) -> MissingObject:
+        return MissingObject(
+            f"object {name}",
+            f"not in the store {self.folder}",
+            "check that this is the store it was written to",
+        )
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[tuple[Path, BinaryIO, Path]]:
-        check_name(name)
-        path = self.folder / name
+        path = self._path(name)
         with _translated(f"{path}"):
             unfinished = self.folder / _UNFINISHED / uuid.uuid4().hex
-            unfinished.parent.mkdir(parents=True, exist_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.make(unfinished.parent)
+            self._folders.make(path.parent)
             try:
                 with unfinished.open("xb") as file:
                     yield unfinished, file, path
@@ -175,6 +232,8 @@ def _translated(subject: str) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "allow this user to read and write there, or choose another store"
             raise StoreDenied(subject, reason, remedy) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise StoreError(subject[:200], reason, "shorten what it is named for") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
             remedy = "choose a folder as the store, not a file"
             raise StoreUnreachable(subject, reason, remedy) from error

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from unlearn_ray.core.errors import MissingObject
+from unlearn_ray.core.errors import CorruptObject
 
+# Requests of one listing at a time.
 THREADS = 16
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object in a listing.
+
+    Attributes:
+        name: of the object.
+        size: in bytes.
+        written: when, in seconds since 1970 by the store's own clock.
+    """
+
+    name: str
+    size: int
+    written: float
 
 
 class ObjectStore(Protocol):
@@ -31,11 +46,16 @@ class ObjectStore(Protocol):
             StoreUnreachable: there is no such folder or bucket.
         """
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """The bytes of an object.
+
+        Args:
+            name: of the object.
+            most: bytes that it may have.
 
         Raises:
             MissingObject: there is none of this name.
+            CorruptObject: it is larger, or what bears its name is no object.
         """
 
     def write(self, name: str, data: bytes) -> None:
@@ -48,7 +68,20 @@ class ObjectStore(Protocol):
         """Remove an object, if it is there."""
 
     def names(self, prefix: str) -> list[str]:
-        """Names that start with `prefix` (any text, not only a folder), sorted."""
+        """Names that start with `prefix` (any text, not only a folder), sorted.
+
+        What can be no object's name is left out: folder markers, hidden files.
+        """
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """The same, with sizes and times."""
+
+    def remove_unfinished(self, age: float) -> int:
+        """Remove what killed writers left that is no object yet, and so old in seconds.
+
+        Returns:
+            How many bytes; 0 where the store does not say.
+        """
 
     def upload(self, name: str, path: Path) -> None:
         """Create or replace an object with a file's content, streamed."""
@@ -61,24 +94,20 @@ class ObjectStore(Protocol):
         """
 
 
-def read_present(objects: ObjectStore, names: Iterable[str]) -> dict[str, bytes]:
-    """The bytes of those objects that are still there, by name; many are read at a time."""
-
-    def read(name: str) -> tuple[str, bytes | None]:
-        try:
-            return name, objects.read(name)
-        except MissingObject:
-            return name, None
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return {name: data for name, data in pool.map(read, names) if data is not None}
+def is_name(name: str) -> bool:
+    """Whether objects can be called so: a relative path without empty and hidden parts."""
+    return all(part and not part.startswith(".") and "\0" not in part for part in name.split("/"))
 
 
 def check_name(name: str) -> None:
     """Refuse names that are no relative path, which would lie elsewhere in a local folder.
 
     Raises:
-        ValueError: `name` is absolute, has an empty part, or a part that starts with a dot.
+        CorruptObject: objects cannot be called `name`: something in the store says so.
     """
-    if any(not part or part.startswith(".") for part in name.split("/")):
-        raise ValueError(f"{name!r} is no object name: an empty part, or one with a leading dot")
+    if not is_name(name):
+        raise CorruptObject(
+            f"object {name[:200]!r}",
+            "no object can be called so: an empty part, or one with a leading dot",
+            "something in the store is damaged: delete what names it",
+        )

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from unlearn_ray.storage.stored import stored
 
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True)
+@stored
 class ProcessIdentity:
     """A process, told apart from a later one with the same number.
 
@@ -24,7 +28,7 @@ class ProcessIdentity:
     """
 
     host: str
-    pid: int
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
     machine: str
     started: str
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+import re
+from dataclasses import asdict
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from unlearn_ray.core.errors import CorruptObject
+from unlearn_ray.storage.objects import is_name
+from unlearn_ray.storage.stored import Count, Schema, Seconds, Time, Word, stored
+
+_FOLDER = "records"
+Value = TypeVar("Value")
+_KEY = re.compile(r"[0-9a-f]{16}")
 
 
-@dataclass(frozen=True)
+@stored
 class FileEntry:
     """One uploaded file: its object's name, its size in bytes, its SHA-256 in hex."""
 
     name: str
-    size: int
-    sha256: str
+    size: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-@dataclass(frozen=True)
+@stored
 class Record:
     """A completed step.
 
@@ -41,34 +47,67 @@ class Record:
         earlier_seconds: wall time of earlier attempts, which were stopped or killed.
     """
 
-    kind: str
-    key: str
+    kind: Word
+    key: Word
     config: dict[str, Any]
-    inputs: dict[str, str]
+    inputs: dict[str, Word]
     files: dict[str, FileEntry]
     result: dict[str, Any]
-    seconds: float
-    created: str
+    seconds: Seconds
+    created: Time
     versions: dict[str, str]
     host: str
     sweep: str
     row: str
-    workers: int
-    accelerators: float
-    earlier_seconds: float
+    workers: Count
+    accelerators: Seconds
+    earlier_seconds: Seconds
 
     @property
     def accelerator_hours(self) -> float:
         """Wall hours of all attempts, times workers, times accelerators of each."""
         return (self.seconds + self.earlier_seconds) / 3600 * self.workers * self.accelerators
 
+    def told(self, name: str, kind: type[Value]) -> Value:
+        """A value of its result.
 
-_ADAPTER = TypeAdapter(Record)
+        Raises:
+            CorruptObject: there is none, or it is no `kind`.
+        """
+        where = record_name(self.kind, self.key)
+        if name not in self.result:
+            raise _SCHEMA.corrupt(where, f"result.{name}: there is none")
+        try:
+            return TypeAdapter(kind).validate_python(self.result[name], strict=True)
+        except ValidationError:
+            raise _SCHEMA.corrupt(where, f"result.{name}: it is no {kind}") from None
+
+
+_SCHEMA: Schema[Record] = Schema(
+    Record, "record", "delete that object and run again: the step is run anew"
+)
 
 
 def record_name(kind: str, key: str) -> str:
     """The object that holds a record."""
-    return f"records/{kind}/{key}.json"
+    return f"{_FOLDER}/{kind}/{key}.json"
+
+
+def key_in(name: str) -> str | None:
+    """The key of the record that is called so; None where it is no record's name.
+
+    >>> key_in("records/pretrain/0123456789abcdef.json")
+    '0123456789abcdef'
+    >>> key_in("records/pretrain/0123456789abcdef (1).json")
+    """
+    kind, _, file = name.removeprefix(f"{_FOLDER}/").partition("/")
+    key = file.removesuffix(".json")
+    return key if _KEY.fullmatch(key) and name == record_name(kind, key) else None
+
+
+def artifact_folder(kind: str, key: str) -> str:
+    """Where the uploads of a step lie, each in a folder of its own."""
+    return f"artifacts/{kind}/{key}/"
 
 
 def to_bytes(record: Record) -> bytes:
@@ -82,15 +121,11 @@ def from_bytes(kind: str, key: str, data: bytes) -> Record:
     Raises:
         CorruptObject: it is not.
     """
-    try:
-        record = _ADAPTER.validate_python(json.loads(data))
-    except (ValueError, ValidationError) as error:
-        raise _corrupt(kind, key, f"no record: {type(error).__name__}") from error
+    name = record_name(kind, key)
+    record = _SCHEMA.parse(name, data)
     if (record.kind, record.key) != (kind, key):
-        raise _corrupt(kind, key, f"it is the record of {record.kind} {record.key}")
+        raise _SCHEMA.corrupt(name, f"it is the one of {record.kind} {record.key}")
+    for entry in record.files.values():
+        if not is_name(entry.name) or not entry.name.startswith(artifact_folder(kind, key)):
+            raise _SCHEMA.corrupt(name, f"{entry.name[:200]!r} is no file of this step's")
     return record
-
-
-def _corrupt(kind: str, key: str, reason: str) -> CorruptObject:
-    remedy = "delete that object and run again: the step is run anew"
-    return CorruptObject(f"object {record_name(kind, key)}", reason, remedy)

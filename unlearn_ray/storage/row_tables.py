@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Container, Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,28 @@ NAME = "row"
 VERSION = "row version"
 # Which file a row was read from; in memory alone.
 SOURCE = "row source"
+_TEXT, _INTEGER = frozenset({pa.string()}), frozenset({pa.int64()})
+_NUMBER = frozenset({pa.float64(), pa.int64()})
+_TYPES = {
+    NAME: _TEXT,
+    VERSION: _INTEGER,
+    **dict.fromkeys(("sweep", "study", "purpose", "method", "state"), _TEXT),
+    **dict.fromkeys(("point", "failure", "created", "hyperparameters"), _TEXT),
+    **dict.fromkeys(("trial", "seed"), _INTEGER),
+    **dict.fromkeys(("average_gap_percentage", "tug_of_war"), _NUMBER),
+}
+_NUMBERS = re.compile(r"(?!hp_|key_).*_(gap|retrained|seconds)|accelerator_hours_.*", re.DOTALL)
+
+
+def types_of(column: str, columns: Container[str]) -> frozenset[pa.DataType] | None:
+    """The types that a column may have beside `columns`; None where it may have any.
+
+    One file of another hand must not make text of a column that all others fill with numbers.
+    """
+    if column in _TYPES:
+        return _TYPES[column]
+    # What has a gap was measured.
+    return _NUMBER if _NUMBERS.fullmatch(column) or f"{column}_gap" in columns else None
 
 
 def to_bytes(table: pa.Table) -> bytes:
@@ -42,9 +65,16 @@ def from_bytes(data: bytes, subject: str, columns: Sequence[str] | None = None) 
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         table = file.read(wanted, use_threads=False)
         table.validate(full=True)
-        for column, kind in ((NAME, pa.string()), (VERSION, pa.int64())):
-            if column in table.column_names and table.schema.field(column).type != kind:
-                raise ValueError(f"column {column} is no {kind}")
+        present = set(file.schema_arrow.names)
+        for column in table.schema:
+            types = types_of(column.name, present)
+            if types is not None and column.type not in types | {pa.null()}:
+                raise ValueError(f"column {column.name} is {column.type}")
+        if len(set(table.column_names)) < len(table.column_names):
+            raise ValueError("two columns of one name")
+        for column in {NAME, VERSION} & set(table.column_names):
+            if table[column].null_count:
+                raise ValueError(f"column {column} has gaps")
         if NAME not in table.column_names:
             raise ValueError(f"no column {NAME}")
     except (pa.ArrowException, OSError, ValueError) as error:

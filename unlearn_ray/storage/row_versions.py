@@ -15,6 +15,7 @@ every older one. Of what there is of a row
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,9 @@ SMALL = "rows/"
 COMPACTED = "rows-compacted/"
 SUFFIX = ".parquet"
 _ANY_VERSION = 2**62
+_FILE = re.compile(
+    rf"{SMALL}.*(\{SUFFIX}|~[0-9]{{6,18}}( .*)?)|{COMPACTED}[0-9a-f]{{32}}\{SUFFIX}", re.DOTALL
+)
 
 _Row = dict[str, Any]
 
@@ -42,6 +46,15 @@ def object_name(row: str, version: int = 1) -> str:
     ('rows/a.parquet', 'rows/a~000002')
     """
     return f"{SMALL}{row}{SUFFIX}" if version == 1 else f"{SMALL}{row}~{version:06d}"
+
+
+def is_rows_file(name: str) -> bool:
+    """Whether a file of this name may hold rows; a sync tool's copy of one may, too.
+
+    >>> [is_rows_file(name) for name in ("rows/a.parquet", "rows/a~000002", "rows/desktop.ini")]
+    [True, True, False]
+    """
+    return _FILE.fullmatch(name) is not None
 
 
 def row_of(name: str) -> str:

@@ -24,9 +24,10 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
+from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.storage.failures import Failure, Patience, Request
 from unlearn_ray.storage.local import finished_file
-from unlearn_ray.storage.objects import check_name
+from unlearn_ray.storage.objects import Entry, check_name, is_name
 from unlearn_ray.storage.outages import Outages
 from unlearn_ray.storage.s3_errors import FOREIGN, failure, genuine, is_missing, status
 from unlearn_ray.storage.s3_keys import Connection, Keys, Opened
@@ -94,10 +95,10 @@ class S3Bucket:
 
         self._ask("", list_one)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """See `ObjectStore.read`."""
         key = self._key(name)
-        return self._ask(name, lambda client: self._read(client, key))
+        return self._ask(name, lambda client: self._read(client, key, name, most))
 
     def write(self, name: str, data: bytes) -> None:
         """See `ObjectStore.write`; a large object goes up in parts, side by side."""
@@ -159,19 +160,42 @@ class S3Bucket:
 
     def names(self, prefix: str) -> list[str]:
         """See `ObjectStore.names`."""
+        return [entry.name for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """See `ObjectStore.entries`."""
         top = self._key("")
 
-        def listed(client: Any) -> list[str]:
+        def listed(client: Any) -> list[Entry]:
             pages = client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=top + prefix
             )
             return [
-                entry["Key"][len(top) :]
+                Entry(each["Key"][len(top) :], each["Size"], each["LastModified"].timestamp())
                 for page in pages
-                for entry in genuine(page, "IsTruncated").get("Contents", ())
+                for each in genuine(page, "IsTruncated").get("Contents", ())
             ]
 
-        return sorted(self._ask("", listed))
+        found = (entry for entry in self._ask("", listed) if is_name(entry.name))
+        return sorted(found, key=lambda entry: entry.name)
+
+    def remove_unfinished(self, age: float) -> int:
+        """See `ObjectStore.remove_unfinished`: uploads in parts that were never completed."""
+        top = self._key("")
+
+        def abort(client: Any) -> None:
+            pages = client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=top
+            )
+            for page in pages:
+                for each in page.get("Uploads", ()):
+                    if time.time() - each["Initiated"].timestamp() > age:
+                        client.abort_multipart_upload(
+                            Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"]
+                        )
+
+        self._ask("", abort)
+        return 0
 
     def upload(self, name: str, path: Path) -> None:
         """See `ObjectStore.upload`."""
@@ -198,10 +222,18 @@ class S3Bucket:
             check_name(name)
         return f"{self.prefix}/{name}" if self.prefix else name
 
-    def _read(self, client: Any, key: str) -> bytes:
+    def _read(self, client: Any, key: str, name: str, most: int | None) -> bytes:
         for attempt in range(1, _READS + 1):
             try:
                 answer = genuine(client.get_object(Bucket=self.bucket, Key=key), "ETag")
+                size = answer["ContentLength"]
+                if most is not None and size > most:
+                    answer["Body"].close()
+                    raise CorruptObject(
+                        f"object {name} of {self.url}",
+                        f"{size} bytes are more than any such object has",
+                        "delete it from there, or move it away",
+                    )
                 data: bytes = answer["Body"].read()
                 return data
             except _BROKEN_BODY:

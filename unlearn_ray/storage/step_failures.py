@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from pydantic import TypeAdapter, ValidationError
-
-from unlearn_ray.core.errors import CorruptObject
-from unlearn_ray.storage.objects import ObjectStore, read_present
+from unlearn_ray.storage.objects import ObjectStore
+from unlearn_ray.storage.stored import Reader, Schema, Time, Word, stored
 
 _FOLDER = "failures/"
 
 
-@dataclass(frozen=True)
+@stored
 class Failure:
     """A step whose own code ended it.
 
@@ -29,18 +27,20 @@ class Failure:
         versions: of the packages that it ran on.
     """
 
-    kind: str
-    key: str
+    kind: Word
+    key: Word
     step: str
     sweep: str
     reason: str
     traceback: str
-    created: str
+    created: Time
     host: str
     versions: dict[str, str]
 
 
-_ADAPTER = TypeAdapter(Failure)
+_SCHEMA: Schema[Failure] = Schema(
+    Failure, "failure of a step", "delete that object: the step is run again"
+)
 
 
 def failure_name(kind: str, key: str) -> str:
@@ -51,8 +51,9 @@ def failure_name(kind: str, key: str) -> str:
 class Failures:
     """The failures of a store."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, reader: Reader) -> None:
         self._objects = objects
+        self._reader = reader
 
     def write(self, failure: Failure) -> None:
         """Keep one; a newer one of the same step takes its place."""
@@ -62,13 +63,12 @@ class Failures:
     def read(self, steps: Iterable[tuple[str, str]]) -> dict[str, Failure]:
         """Those of these steps (kind, key), by key; one request, and one for each that failed.
 
-        Raises:
-            CorruptObject: one cannot be parsed.
+        One that is damaged is told of, and counts as none.
         """
         wanted = {failure_name(kind, key) for kind, key in steps}
         there = wanted & set(self._objects.names(_FOLDER)) if wanted else ()
-        found = read_present(self._objects, sorted(there))
-        return {failure.key: failure for failure in map(_parsed, found, found.values())}
+        found = self._reader.parsed(sorted(there), _parsed)
+        return {failure.key: failure for failure in found.values()}
 
     def forget(self, steps: Iterable[tuple[str, str]]) -> None:
         """Let these steps be run again."""
@@ -77,12 +77,7 @@ class Failures:
 
 
 def _parsed(name: str, data: bytes) -> Failure:
-    try:
-        failure: Failure = _ADAPTER.validate_python(json.loads(data))
-    except (ValueError, ValidationError, RecursionError) as error:
-        reason = f"no failure of a step: {type(error).__name__}"
-        remedy = "delete that object: the step is run again"
-        raise CorruptObject(f"object {name}", reason, remedy) from error
+    failure = _SCHEMA.parse(name, data)
     if failure_name(failure.kind, failure.key) != name:
-        raise CorruptObject(f"object {name}", "it is of another step", "delete that object")
+        raise _SCHEMA.corrupt(name, "it is of another step")
     return failure

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.errors import (
     CorruptObject,
@@ -17,13 +19,24 @@ from unlearn_ray.core.errors import (
     StoreUnreachable,
     listed,
 )
+from unlearn_ray.core.keys import content_key
 from unlearn_ray.storage import checkpoints
 from unlearn_ray.storage.claims import Claim, Claims
 from unlearn_ray.storage.leases import Holder, Lease, Leases, Work
+from unlearn_ray.storage.leftovers import PROBES, Cleaner, Leftovers
 from unlearn_ray.storage.local import LocalFolder
-from unlearn_ray.storage.objects import ObjectStore, read_present
-from unlearn_ray.storage.records import FileEntry, Record, from_bytes, record_name, to_bytes
+from unlearn_ray.storage.objects import ObjectStore
+from unlearn_ray.storage.records import (
+    FileEntry,
+    Record,
+    artifact_folder,
+    from_bytes,
+    key_in,
+    record_name,
+    to_bytes,
+)
 from unlearn_ray.storage.step_failures import Failure, Failures
+from unlearn_ray.storage.stored import MOST_BYTES, Parsed, Reader, json_value
 from unlearn_ray.storage.tensors import pack_tensors, unpack_tensors
 from unlearn_ray.storage.urls import objects_at
 
@@ -53,6 +66,9 @@ LEASE_SECONDS = 30.0
 DRIVER = "driver"
 _IDENTITY = "identity"
 _DAY = timedelta(days=1)
+# A manifest's object; a study's; a sync tool's copy of one is called otherwise.
+_SWEEP = re.compile(r"sweeps/([A-Za-z0-9][A-Za-z0-9._-]*)\.json")
+_STUDY = re.compile(r"studies/[0-9a-f]{16}/([0-9a-f]{16})\.json")
 _COMPACTION = "compaction"
 
 
@@ -85,9 +101,10 @@ class Store:
     def __init__(self, objects: ObjectStore, lease_seconds: float) -> None:
         self.objects = objects
         self.lease_seconds = lease_seconds
-        self._leases = Leases(objects, lease_seconds)
+        self._reader = Reader(objects)
+        self._leases = Leases(objects, lease_seconds, self._reader)
         self._checkpointed: set[str] = set()
-        self.failures = Failures(objects)
+        self.failures = Failures(objects, self._reader)
 
     def __reduce__(self) -> tuple[type[Store], tuple[ObjectStore, float]]:
         return Store, (self.objects, self.lease_seconds)
@@ -112,7 +129,7 @@ class Store:
             StoreUnreachable, StoreDenied, StoreFull: what is wrong with it.
             StoreError: it does not hold to create-if-absent, which leases stand on.
         """
-        name, data = f"probes/{uuid.uuid4().hex}", b"can this store be written?"
+        name, data = f"{PROBES}{uuid.uuid4().hex}", b"can this store be written?"
         created = self.objects.create(name, data)
         again = self.objects.create(name, data)
         intact = self.objects.read(name) == data
@@ -130,20 +147,39 @@ class Store:
         And leases of drivers that have ended; one of another machine once it is silent for a day.
         """
         holders = self.holders()
-        leased = {record_name(one.work.kind, key): key for key, one in holders.items()}
-        for name in read_present(self.objects, leased):
-            self.clear_checkpoints(leased[name])
-            self._leases.remove(leased[name])
+        for key in self.read_records((one.work.kind, key) for key, one in holders.items()):
+            self.clear_checkpoints(key)
+            self._leases.remove(key)
         for key, holder in holders.items():
             if holder.work.kind == DRIVER and (holder.process.is_dead() or holder.is_old(_DAY)):
                 self._leases.remove(key)
         if isinstance(self.objects, LocalFolder):
-            self.objects.remove_leftovers()
+            self.objects.remove_unfinished(_DAY.total_seconds())
+
+    def clean(self, age: timedelta = _DAY, *, remove: bool) -> Leftovers:
+        """What killed processes left that nobody will want again; safe while sweeps run.
+
+        Artifacts that no record names and no living process works on, and checkpoints of steps
+        that are complete. Waits for leases whose holders are silent.
+
+        Args:
+            age: what is younger stays.
+            remove: whether to remove it.
+        """
+        cleaner = Cleaner(self.objects, self._leases, self._reader, age.total_seconds())
+        return cleaner.clean(remove=remove)
 
     def identify(self) -> str:
         """The random name that this store keeps for life, made on the first call."""
         self.objects.create(_IDENTITY, uuid.uuid4().hex.encode())
-        return self.objects.read(_IDENTITY).decode()
+        return self._identity()
+
+    def _identity(self) -> str:
+        data = self.objects.read(_IDENTITY, MOST_BYTES)
+        if re.fullmatch(rb"[0-9a-f]{32}", data) is None:
+            remedy = "when nothing runs on this store, delete that object: it is written anew"
+            raise CorruptObject(f"object {_IDENTITY} of {self.url}", "no store's name", remedy)
+        return data.decode()
 
     def check_identity(self, identity: str) -> None:
         """Make sure that this is the store that another machine calls by the same URL.
@@ -152,7 +188,7 @@ class Store:
             StoreUnreachable: it is not: a folder of that name is this machine's own.
         """
         try:
-            same = self.objects.read(_IDENTITY).decode() == identity
+            same = self._identity() == identity
         except MissingObject:
             same = False
         if not same:
@@ -168,10 +204,10 @@ class Store:
         """The record of a step; None until it is complete.
 
         Raises:
-            CorruptObject: it cannot be parsed.
+            CorruptObject: it is no record, or another step's.
         """
         try:
-            data = self.objects.read(record_name(kind, key))
+            data = self.objects.read(record_name(kind, key), MOST_BYTES)
         except MissingObject:
             return None
         return from_bytes(kind, key, data)
@@ -183,18 +219,16 @@ class Store:
     def read_records(self, steps: Iterable[tuple[str, str]]) -> dict[str, Record]:
         """The records of those steps (kind, key) that are complete, by key; side by side.
 
-        Raises:
-            CorruptObject: one cannot be parsed.
+        One that is damaged is told of, and left out.
         """
         names = {record_name(kind, key): (kind, key) for kind, key in steps}
-        found = read_present(self.objects, names)
-        return {names[name][1]: from_bytes(*names[name], data) for name, data in found.items()}
+        found = self._reader.parsed(names, lambda name, data: from_bytes(*names[name], data))
+        return {names[name][1]: record for name, record in found.items()}
 
     def records(self, kind: str) -> list[str]:
         """Keys of the completed steps of a kind."""
-        prefix = f"records/{kind}/"
-        names = self.objects.names(prefix)
-        return [name.removeprefix(prefix).removesuffix(".json") for name in names]
+        keys = map(key_in, self.objects.names(f"records/{kind}/"))
+        return [key for key in keys if key is not None]
 
     # artifacts
 
@@ -203,13 +237,23 @@ class Store:
 
         Every upload goes to a place of its own, so that two of one step never mix.
         """
-        folder = f"artifacts/{kind}/{key}/{uuid.uuid4().hex[:16]}"
-        entries = {}
-        for file, data in files.items():
-            entry = FileEntry(f"{folder}/{file}", len(data), hashlib.sha256(data).hexdigest())
-            self.objects.write(entry.name, data)
-            entries[file] = entry
+        folder = f"{artifact_folder(kind, key)}{uuid.uuid4().hex[:16]}"
+        entries: dict[str, FileEntry] = {}
+        try:
+            for file, data in files.items():
+                entry = FileEntry(f"{folder}/{file}", len(data), hashlib.sha256(data).hexdigest())
+                self.objects.write(entry.name, data)
+                entries[file] = entry
+        except StoreError:
+            with suppress(StoreError):  # `clean` finds what stays
+                self.remove_artifact(entries)
+            raise
         return entries
+
+    def remove_artifact(self, files: Mapping[str, FileEntry]) -> None:
+        """Remove an upload that no record names."""
+        for entry in files.values():
+            self.objects.delete(entry.name)
 
     def read_artifact(self, record: Record, file: str) -> bytes:
         """One file of a completed step's output, verified.
@@ -272,7 +316,7 @@ class Store:
 
     def claims(self, study: str) -> Claims:
         """Who runs each trial of a study, and each trial's point."""
-        return Claims(self.objects, study)
+        return Claims(self.objects, study, self._reader)
 
     def holders(self) -> dict[str, Holder]:
         """Who took each lease last, by key; a step may have been completed since."""
@@ -310,11 +354,14 @@ class Store:
         """Write or replace what a sweep says of itself when it starts."""
         self.objects.write(f"sweeps/{name}.json", data)
 
-    def sweeps(self) -> dict[str, bytes]:
-        """What every sweep that ran on this store said of itself, by name."""
-        names = self.objects.names("sweeps/")
-        found = read_present(self.objects, names)
-        return {n.removeprefix("sweeps/").removesuffix(".json"): data for n, data in found.items()}
+    def sweeps(self, parse: Callable[[str, bytes], Parsed]) -> dict[str, Parsed]:
+        """What every sweep that ran on this store said of itself, by name.
+
+        Args:
+            parse: of an object's name and bytes; raises CorruptObject. Such are told of and left
+                out.
+        """
+        return self._listed("sweeps/", _SWEEP, parse)
 
     # studies
 
@@ -328,11 +375,18 @@ class Store:
         """
         self.objects.create(f"studies/{likeness}/{key}.json", data)
 
-    def studies(self, likeness: str) -> dict[str, bytes]:
+    def studies(self, likeness: str) -> dict[str, Any]:
         """The identities of the studies of a likeness, by key."""
-        prefix = f"studies/{likeness}/"
-        found = read_present(self.objects, self.objects.names(prefix))
-        return {n.removeprefix(prefix).removesuffix(".json"): data for n, data in found.items()}
+        return self._listed(f"studies/{likeness}/", _STUDY, _identity_of_a_study)
+
+    def _listed(
+        self, prefix: str, pattern: re.Pattern[str], parse: Callable[[str, bytes], Parsed]
+    ) -> dict[str, Parsed]:
+        """What the objects say that have such names, by what the pattern's group is in them."""
+        matches = map(pattern.fullmatch, self.objects.names(prefix))
+        names = {match[0]: match[1] for match in matches if match is not None}
+        found = self._reader.parsed(names, parse)
+        return {names[name]: parsed for name, parsed in found.items()}
 
     # rows
 
@@ -340,7 +394,11 @@ class Store:
     def _rows(self) -> Rows:
         from unlearn_ray.storage.tables import Rows  # pyarrow: only for those who use rows
 
-        return Rows(self.objects)
+        return Rows(self.objects, self._reader)
+
+    def note(self, errors: Iterable[StoreError]) -> None:
+        """Say what is wrong with objects, unless it was said before."""
+        self._reader.note(errors)
 
     def write_row(self, name: str, row: Mapping[str, Scalar]) -> bool:
         """Write one row of the result table, for good; one request.
@@ -372,9 +430,6 @@ class Store:
         Args:
             prefixes: only rows whose name starts with one of these.
             columns: only these, where they are, which is quicker.
-
-        Raises:
-            CorruptObject: a file of rows cannot be read.
         """
         return self._rows.read(prefixes or ("",), columns)
 
@@ -397,9 +452,6 @@ class Store:
 
         Returns:
             None if another process merges rows, and these may have stayed as they were.
-
-        Raises:
-            CorruptObject: a file of rows cannot be read.
         """
         lease = self._leases.await_end(_COMPACTION, Work(_COMPACTION))
         if lease is None:
@@ -408,3 +460,16 @@ class Store:
             return self._rows.compact(names)
         finally:
             lease.finish()
+
+
+def _identity_of_a_study(name: str, data: bytes) -> Any:
+    """A study's identity, which its key is made of."""
+    try:
+        identity = json_value(data)
+        intact = content_key(identity) == name.rpartition("/")[2].removesuffix(".json")
+    except (ValueError, TypeError):
+        intact = False
+    if not intact:
+        remedy = "delete that object; a sweep writes it anew"
+        raise CorruptObject(f"object {name}", "it is not what was written", remedy)
+    return identity

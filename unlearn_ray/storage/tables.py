@@ -29,6 +29,9 @@ Whatever others do meanwhile, and whoever stands still or dies where, no row is 
   replaced nor the new one: compacted files are listed again, until there is none that is new.
 
 That one compacts at a time (`Store.compact` has a lease for it) only saves work.
+
+A file that cannot be read is named, left where it is, and left out: by readers, who go on with the
+other rows, and by compactors.
 """
 
 from __future__ import annotations
@@ -42,10 +45,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unlearn_ray.core.errors import MissingObject, StoreError
-from unlearn_ray.storage.objects import THREADS, ObjectStore, read_present
+from unlearn_ray.core.errors import CorruptObject, MissingObject, StoreError
+from unlearn_ray.storage.objects import THREADS, ObjectStore
 from unlearn_ray.storage.row_tables import NAME, SOURCE, VERSION, from_bytes, to_bytes
-from unlearn_ray.storage.row_versions import COMPACTED, SMALL, SUFFIX, Pile, object_name, row_of
+from unlearn_ray.storage.row_versions import (
+    COMPACTED,
+    SMALL,
+    SUFFIX,
+    Pile,
+    is_rows_file,
+    object_name,
+    row_of,
+)
+from unlearn_ray.storage.stored import Reader
 
 Scalar = bool | int | float | str | None
 
@@ -55,13 +67,23 @@ _ALL = ("",)
 # Small files in memory at a time; a table takes 20 KB even for one row, so few of those.
 _READ_AT_A_TIME = 2000
 _PARSED_AT_A_TIME = 250
+_INTEGERS = range(-(2**63), 2**63)
+
+# Of each file that is there its table; None where that cannot be read.
+_Found = dict[str, "pa.Table | None"]
 
 
 class Rows:
-    """The rows of a store."""
+    """The rows of a store.
 
-    def __init__(self, objects: ObjectStore) -> None:
+    Args:
+        objects: of the store.
+        reader: of the store, which says what cannot be read; one of its own if not given.
+    """
+
+    def __init__(self, objects: ObjectStore, reader: Reader | None = None) -> None:
         self._objects = objects
+        self._reader = reader or Reader(objects)
         # Of compacted files: whoever asks for one row after the other reads each file once.
         self._names: dict[str, pa.ChunkedArray] = {}
 
@@ -95,6 +117,7 @@ class Rows:
             ValueError: a column has a name that rows need themselves.
         """
         _check(columns)
+        columns = _storable(columns)
         for attempt in range(_ATTEMPTS):
             time.sleep(attempt * _ATTEMPT_SECONDS)
             row, compacted = self._find(name)
@@ -108,7 +131,7 @@ class Rows:
                 column: value
                 for column, value in columns.items()
                 if value is not None
-                and (row.get(column) is None or (column in anew and row[column] != value))
+                and (row.get(column) is None or (column in anew and _differ(row[column], value)))
             }
             if not lacking:
                 return
@@ -116,7 +139,7 @@ class Rows:
             data = _file(name, version, lacking)
             if not self._objects.create(object_name(name, version), data):
                 continue
-            if compacted >= set(self._objects.names(COMPACTED)):
+            if compacted >= set(self._names_of(COMPACTED)):
                 return  # no other addition of this version was merged before
         raise StoreError(f"row {name}", "others add to it again and again", "try it later")
 
@@ -133,8 +156,8 @@ class Rows:
         One request for each and two for all, unless rows were compacted since the last time.
         """
         pile = Pile(tuple(names))
-        self._add_small(pile, read_present(self._objects, map(object_name, names)))
-        pile.add(self._compacted(lambda files: self._tables_with(names, files)))
+        self._add_small(pile, self._reader.present(map(object_name, names)))
+        pile.add(_sound(self._compacted(lambda files: self._tables_with(names, files))))
         rows = {row[NAME]: row for row in pile.merged()[0].drop([VERSION]).to_pylist()}
         return {name: rows[name] for name in names if name in rows}
 
@@ -147,15 +170,12 @@ class Rows:
         Args:
             prefixes: any texts.
             columns: only these, where they are, beside `row`; all if none is named.
-
-        Raises:
-            CorruptObject: a file cannot be read.
         """
         pile = Pile(prefixes)
-        names = {name for prefix in prefixes for name in self._objects.names(SMALL + prefix)}
+        names = {name for prefix in prefixes for name in self._names_of(SMALL + prefix)}
         for block in _blocks(sorted(names), _READ_AT_A_TIME):
-            self._add_small(pile, read_present(self._objects, block), columns or None)
-        pile.add(self._compacted(lambda names: self._tables(names, columns or None)))
+            self._add_small(pile, self._reader.present(block), columns or None)
+        pile.add(_sound(self._compacted(lambda names: self._tables(names, columns or None))))
         return pile.merged()[0].drop([VERSION])
 
     def compact(self, names: Iterable[str] | None = None) -> int:
@@ -165,11 +185,8 @@ class Rows:
 
         Args:
             names: of the rows; all if not given.
-
-        Raises:
-            CorruptObject: a file cannot be read.
         """
-        small = self._objects.names(SMALL)
+        small = self._names_of(SMALL)
         if names is not None:
             wanted = set(names)
             small = [name for name in small if row_of(name) in wanted]
@@ -178,15 +195,15 @@ class Rows:
         return sum(self._compact(block) for block in blocks)
 
     def _compact(self, names: Sequence[str]) -> int:
-        small = read_present(self._objects, names)
-        if not small and len(self._objects.names(COMPACTED)) < 2:
+        small = self._reader.present(names)
+        if not small and len(self._names_of(COMPACTED)) < 2:
             return 0
         pile = Pile()
-        self._add_small(pile, small)
-        compacted = self._compacted(self._tables)
+        read = self._add_small(pile, small)
+        compacted = _sound(self._compacted(self._tables))
         pile.add(compacted)
         table, waiting = pile.merged()
-        done = [name for name in small if name not in waiting]
+        done = [name for name in read if name not in waiting]
         if not done and len(compacted) < 2:
             return 0
         self._objects.write(f"{COMPACTED}{uuid.uuid4().hex}{SUFFIX}", to_bytes(table))
@@ -197,40 +214,41 @@ class Rows:
     def _find(self, name: str) -> tuple[dict[str, Any] | None, set[str]]:
         """The row `name` with its version, and the compacted files that were looked at."""
         pile = Pile((name,))
-        self._add_small(pile, read_present(self._objects, self._objects.names(SMALL + name)))
+        self._add_small(pile, self._reader.present(self._names_of(SMALL + name)))
         compacted = self._compacted(lambda files: self._tables_with([name], files))
         for gone in [file for file in list(self._names) if file not in compacted]:
             self._names.pop(gone, None)
-        pile.add(compacted)
+        pile.add(_sound(compacted))
         table = pile.merged()[0]
         rows = table.filter(pc.equal(table[NAME], name)).to_pylist()
         return rows[0] if rows else None, set(compacted)
 
-    def _compacted(
-        self, read: Callable[[Sequence[str]], Mapping[str, pa.Table]]
-    ) -> dict[str, pa.Table]:
+    def _names_of(self, prefix: str) -> list[str]:
+        return list(filter(is_rows_file, self._objects.names(prefix)))
+
+    def _compacted(self, read: Callable[[Sequence[str]], _Found]) -> _Found:
         """What `read` gives of every compacted file, by object name."""
-        found: dict[str, pa.Table] = {}
+        found: _Found = {}
         for attempt in range(_ATTEMPTS):
             time.sleep(attempt * _ATTEMPT_SECONDS)
-            names = self._objects.names(COMPACTED)
+            names = self._names_of(COMPACTED)
             found |= read([name for name in names if name not in found])
             # A file that was gone was replaced by one that is new here.
-            if found.keys() >= set(self._objects.names(COMPACTED)):
+            if found.keys() >= set(self._names_of(COMPACTED)):
                 return found
         raise StoreError("rows", "they are being compacted again and again", "read them later")
 
-    def _tables(
-        self, names: Sequence[str], columns: Sequence[str] | None = None
-    ) -> dict[str, pa.Table]:
+    def _tables(self, names: Sequence[str], columns: Sequence[str] | None = None) -> _Found:
         """The tables of those files that are there, by object name."""
-        files = read_present(self._objects, names)
-        return {name: self._table(name, data, columns) for name, data in files.items()}
+        sound, damaged = self._reader.sorted_out(
+            names, lambda name, data: self._table(name, data, columns), most=None
+        )
+        return {**sound, **dict.fromkeys(damaged)}
 
-    def _tables_with(self, rows: Collection[str], files: Sequence[str]) -> dict[str, pa.Table]:
+    def _tables_with(self, rows: Collection[str], files: Sequence[str]) -> _Found:
         """The same, unread and empty where a file is known to hold none of these rows."""
         empty = pa.table({NAME: pa.nulls(0, pa.string())})
-        without = {}
+        without: _Found = {}
         for file in files:
             names = self._names.get(file)
             if (
@@ -239,14 +257,26 @@ class Rows:
             ):
                 without[file] = empty
         tables = self._tables([file for file in files if file not in without])
-        self._names.update((file, table[NAME]) for file, table in tables.items())
+        self._names.update((file, table[NAME]) for file, table in _sound(tables).items())
         return without | tables
 
     def _add_small(
         self, pile: Pile, files: Mapping[str, bytes], columns: Sequence[str] | None = None
-    ) -> None:
+    ) -> list[str]:
+        """Add those that can be read; returns their names."""
+        added: list[str] = []
+        damaged: list[CorruptObject] = []
         for names in _blocks(list(files), _PARSED_AT_A_TIME):
-            pile.add({name: self._table(name, files[name], columns) for name in names})
+            tables = {}
+            for name in names:
+                try:
+                    tables[name] = self._table(name, files[name], columns)
+                except CorruptObject as error:
+                    damaged.append(error)
+            pile.add(tables)
+            added += tables
+        self._reader.note(damaged)
+        return added
 
     def _table(self, name: str, data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         return from_bytes(data, f"object {name} of {self._objects.url}", columns)
@@ -258,8 +288,29 @@ def _check(columns: Mapping[str, Scalar]) -> None:
             raise ValueError(f"no column can be called {column!r}: rows need it themselves")
 
 
+def _sound(found: _Found) -> dict[str, pa.Table]:
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def _differ(one: Scalar, other: Scalar) -> bool:
+    both_nan = one != one and other != other
+    return one != other and not both_nan
+
+
+def _storable(row: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """A row whose values a table can hold: a huge integer as text, text in valid Unicode."""
+    return {column: _storable_value(value) for column, value in row.items()}
+
+
+def _storable_value(value: Scalar) -> Scalar:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return str(value) if isinstance(value, int) and value not in _INTEGERS else value
+
+
 def _file(name: str, version: int, row: Mapping[str, Scalar]) -> bytes:
-    return to_bytes(pa.table({c: [v] for c, v in {NAME: name, VERSION: version, **row}.items()}))
+    columns = {NAME: name, VERSION: version, **_storable(row)}
+    return to_bytes(pa.table({column: [value] for column, value in columns.items()}))
 
 
 def _blocks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from unlearn_ray.core.errors import CorruptObject
+from unlearn_ray.storage.stored import json_value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,12 +43,15 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         tensors = safetensors.torch.load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        header = json_value(data[8 : 8 + int.from_bytes(data[:8], "little")])
         text = header.get("__metadata__", {}).get(_METADATA, "{}")
-        return tensors, json.loads(text)
+        metadata = json_value(text)
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata is no mapping")
+        return tensors, metadata
     except (SafetensorError, ValueError, KeyError) as error:
         raise CorruptObject(
             f"tensors in {len(data)} bytes",
-            f"no complete safetensors ({error})",
+            f"no complete safetensors ({str(error)[:200]})",
             "delete the object and run again",
         ) from error

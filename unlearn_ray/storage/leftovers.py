@@ -1,0 +1,184 @@
+"""What killed processes left in a store, and what of it nobody will want again.
+
+A process that is killed between an upload and its record, or that loses its lease meanwhile, leaves
+an artifact which no record names. Nothing is removed that is younger than a given age, by the
+store's own clock, nor
+
+- what a record names;
+- what may be named by a record that cannot be read;
+- anything of a step without a record while somebody holds its lease. It is removed under that
+  lease: so nobody runs the step meanwhile, and whoever held the lease and stood still is told so
+  before it writes its record.
+
+Checkpoints of steps without a record stay: the next run of the step goes on from them.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from unlearn_ray.core.errors import StoreDenied
+from unlearn_ray.storage import checkpoints
+from unlearn_ray.storage.leases import Leases, Work
+from unlearn_ray.storage.objects import THREADS, Entry, ObjectStore
+from unlearn_ray.storage.records import from_bytes, key_in, record_name
+from unlearn_ray.storage.stored import Reader
+
+PROBES = "probes/"
+# What no lease protects is being written, unless it is so old.
+_LEAST_SECONDS = 3600.0
+_PROBE = re.compile(r"probes/[0-9a-f]{32}")
+_UPLOAD = re.compile(r"artifacts/([A-Za-z0-9_-]+)/([0-9a-f]{16})/[0-9a-f]{16}/")
+
+_Step = tuple[str, str]
+
+
+@dataclass
+class Leftovers:
+    """What was removed, or would be.
+
+    Attributes:
+        artifacts: files of uploads that no record names.
+        checkpoints: of steps that are complete.
+        probes: objects that only tried whether the store can be written.
+        held: steps whose uploads stay since somebody holds their lease.
+    """
+
+    artifacts: list[Entry] = field(default_factory=list)
+    checkpoints: list[Entry] = field(default_factory=list)
+    probes: list[Entry] = field(default_factory=list)
+    held: int = 0
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(entry.size for entry in (*self.artifacts, *self.checkpoints, *self.probes))
+
+
+class Cleaner:
+    """Finds and removes leftovers.
+
+    Args:
+        objects, leases: of the store.
+        reader: of its records.
+        age: in seconds; what is younger stays.
+    """
+
+    def __init__(self, objects: ObjectStore, leases: Leases, reader: Reader, age: float) -> None:
+        self._objects = objects
+        self._leases = leases
+        self._reader = reader
+        self._age = age
+        self._careful = max(age, _LEAST_SECONDS)
+
+    def clean(self, *, remove: bool) -> Leftovers:
+        """Say what is left, and remove it if so asked."""
+        now = self._now()
+        found = Leftovers(
+            checkpoints=self._old(now, self._of_complete_steps()),
+            probes=self._old(
+                now,
+                filter(lambda e: _PROBE.fullmatch(e.name), self._objects.entries(PROBES)),
+                self._careful,
+            ),
+        )
+        if remove:
+            self._delete([*found.checkpoints, *found.probes])
+            # Often these credentials may not ask for it, and all the rest goes on.
+            with suppress(StoreDenied):
+                self._objects.remove_unfinished(self._careful)
+        uploads = self._old_uploads(now)
+        named, unreadable = self._named(uploads)
+        unfinished: list[tuple[_Step, list[Entry]]] = []
+        for step, of_step in uploads.items():
+            if step in unreadable:
+                continue
+            if step not in named:
+                unfinished.append((step, [entry for upload in of_step for entry in upload]))
+                continue
+            for upload in of_step:
+                if not named[step] & {entry.name for entry in upload}:
+                    found.artifacts += upload
+        if remove:
+            self._delete(found.artifacts)
+        act = self._remove_unfinished if remove else self._is_free
+        with ThreadPoolExecutor(THREADS) as pool:
+            for (_, files), done in zip(unfinished, pool.map(act, unfinished), strict=True):
+                found.artifacts += files if done else []
+                found.held += not done
+        return found
+
+    def _now(self) -> float:
+        """The store's time: what it says of an object that is written now."""
+        name = f"{PROBES}{uuid.uuid4().hex}"
+        self._objects.write(name, b"what time is it?")
+        (probe,) = self._objects.entries(name)
+        self._objects.delete(name)
+        return probe.written
+
+    def _old(self, now: float, entries: Iterable[Entry], age: float | None = None) -> list[Entry]:
+        age = self._age if age is None else age
+        return [entry for entry in entries if now - entry.written >= age]
+
+    def _of_complete_steps(self) -> list[Entry]:
+        complete = {key_in(name) for name in self._objects.names("records/")}
+        return [
+            entry
+            for entry in self._objects.entries(checkpoints.FOLDER)
+            if checkpoints.key_in(entry.name) in complete - {None}
+        ]
+
+    def _old_uploads(self, now: float) -> dict[_Step, list[list[Entry]]]:
+        """The uploads of each step of which every file is old."""
+        uploads: defaultdict[str, list[Entry]] = defaultdict(list)
+        for entry in self._objects.entries("artifacts/"):
+            match = _UPLOAD.match(entry.name)
+            if match is not None:
+                uploads[match[0]].append(entry)
+        by_step: defaultdict[_Step, list[list[Entry]]] = defaultdict(list)
+        for folder, upload in uploads.items():
+            match = _UPLOAD.match(folder)
+            assert match is not None
+            if len(self._old(now, upload)) == len(upload):
+                by_step[match[1], match[2]].append(upload)
+        return by_step
+
+    def _named(self, steps: Iterable[_Step]) -> tuple[dict[_Step, set[str]], set[_Step]]:
+        """What the records of steps name; and the steps whose record cannot be read."""
+        names = {record_name(*step): step for step in steps}
+        sound, damaged = self._reader.sorted_out(
+            names, lambda name, data: from_bytes(*names[name], data)
+        )
+        named = {
+            names[name]: {entry.name for entry in record.files.values()}
+            for name, record in sound.items()
+        }
+        return named, {names[name] for name in damaged}
+
+    def _is_free(self, unfinished: tuple[_Step, list[Entry]]) -> bool:
+        (_, key), _ = unfinished
+        return self._leases.is_left(key, self._careful)
+
+    def _remove_unfinished(self, unfinished: tuple[_Step, list[Entry]]) -> bool:
+        step, files = unfinished
+        lease = self._leases.await_end(step[1], Work(step[0], f"removal of what {step[1]} left"))
+        if lease is None:
+            return False
+        # Given back, not deleted: a holder that stood still must find it.
+        with lease:
+            named, unreadable = self._named([step])
+            if step in unreadable:
+                return False
+            # It may have been completed just now.
+            self._delete([entry for entry in files if entry.name not in named.get(step, ())])
+        return True
+
+    def _delete(self, entries: Sequence[Entry]) -> None:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self._objects.delete, [entry.name for entry in entries]))
