@@ -246,9 +246,9 @@ def test_ids_that_no_model_was_trained_on(place: Place, refused: Refused) -> Non
 
 def test_no_sweep_file(place: Place, refused: Refused) -> None:
     assert "tinny.yaml: no such file; did you mean" in refused(str(place.folder / "tinny.yaml"))
-    assert f"{place.folder}: is a directory" in refused(str(place.folder))
+    assert f"{place.folder}: cannot be read: is a folder" in refused(str(place.folder))
     place.file.write_bytes(b"name: a\nmodel: \xff\xfe\x00")
-    assert "tiny.yaml:2: not UTF-8 text; save it as UTF-8" in refused(str(place.file))
+    assert "tiny.yaml:2: not UTF-8 text: byte 0xff; save it as UTF-8" in refused(str(place.file))
     place.write("")
     assert "tiny.yaml: empty; give at least dataset" in refused("plan", str(place.file))
 

@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +57,19 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ray job submit" in capsys.readouterr().out
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"unlearn_ray {version('unlearn_ray')}\n"
+
+
 def test_list_names_every_part_once(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, "--list").splitlines()
     headings = [line for line in lines if line and not line.startswith(" ")]
-    *kinds, last = headings
+    sweep, *kinds, last = headings
+    assert sweep.startswith("sweep ")
     assert kinds == ["dataset", "forget set", "model", "family", "method", "metric", "logger"]
-    listed = lines[: lines.index(last)]
+    listed = lines[lines.index(kinds[0]) : lines.index(last)]
     named = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
     assert named == [name for contract in CONTRACTS for name in parts(contract)]
     assert all(len(line) < 200 for line in lines)
@@ -114,7 +122,7 @@ def test_a_plan_knows_what_is_in_the_store(
     shutil.copytree(finished_sweep / "store", store)
     finished = printed(capsys, "plan", file, "--store", store)
     assert finished.count("in the store\n") == 8  # seven steps and the winner's report
-    assert "  finetune: 1 trials over nothing; in the store 1 complete; 0 to run" in finished
+    assert "  finetune: 1 trial, nothing searched; in the store 1 complete; 0 to run" in finished
     assert finished.endswith("Nothing is left to run.\n")
 
     more = printed(capsys, "plan", file, "--store", store, "--set", "seeds.reporting=[1, 2]")

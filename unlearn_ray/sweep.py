@@ -3,7 +3,7 @@
 python -m unlearn_ray.sweep FILE          run what the store does not hold yet, print the table
 python -m unlearn_ray.sweep plan FILE     say what would run, and run nothing
 python -m unlearn_ray.sweep status STORE  say how far the sweeps on a store are, from any machine
-python -m unlearn_ray.sweep --list        every dataset, model, family, method and metric
+python -m unlearn_ray.sweep --list        every field, dataset, model, family, method and metric
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -125,9 +126,19 @@ def _parser() -> argparse.ArgumentParser:
         help="run reference steps again that failed, once their cause is mended",
     )
     parser.add_argument(
-        "--list", action="store_true", help="list every part that a sweep file can name"
+        "--list",
+        action="store_true",
+        help="list every field of a sweep file, and every part that it can name",
     )
+    parser.add_argument("--version", action="version", version=f"unlearn_ray {_version()}")
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("unlearn_ray")
+    except PackageNotFoundError:
+        return "that is not installed"  # run from its source
 
 
 def _planned(options: argparse.Namespace) -> tuple[Plan, Store]:

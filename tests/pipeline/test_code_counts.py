@@ -82,7 +82,7 @@ def test_an_edit_of_the_code_runs_it_again(tmp_path: Path) -> None:
     home.edit("return self.retain_weight * retain -", "return 2 * self.retain_weight * retain -")
     told = home.run("plan")
     assert "    code of weighted_neggrad changed since 1 stored trial\n" in told
-    assert "weighted_neggrad: 1 trials over nothing; 1 to run" in told
+    assert "weighted_neggrad: 1 trial, nothing searched; 1 to run" in told
     assert "To run: 0 of 7 reference steps, 1 trials." in told
 
     home.run("run")

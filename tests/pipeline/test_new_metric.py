@@ -69,7 +69,7 @@ def test_the_plan_names_evaluations_and_no_trial(sweep: Sweep, store: Store) -> 
         "evaluate forget_count of unlearn by finetune (seed 1)",
     ]
     view = plan_view(plan, store.url)
-    assert "finetune: 1 trials over nothing; in the store 1 complete; 0 to run" in view
+    assert "finetune: 1 trial, nothing searched; in the store 1 complete; 0 to run" in view
     assert f"    evaluate forget_count of unlearn by finetune (seed 1)  {missing[2].key}" in view
     assert "To run: 2 of 9 reference steps, 0 trials, 1 evaluations of best trials." in view
 

@@ -99,9 +99,9 @@ def test_plan_and_status_name_every_study(place: Path, sweep: Sweep, tmp_path: P
     finished = plan_view(make_plan(sweep, store), "here")
     fresh = plan_view(make_plan(sweep, open_store(str(tmp_path / "empty"))), "here")
     for name in NAMES:
-        assert f"  {name}: 1 trials over nothing; in the store 1 complete; 0 to run" in finished
+        assert f"  {name}: 1 trial, nothing searched; in the store 1 complete; 0 to run" in finished
         assert f"  {name}: in the store" in finished
-        assert f"  {name}: 1 trials over nothing; 1 to run" in fresh
+        assert f"  {name}: 1 trial, nothing searched; 1 to run" in fresh
     assert "3 trials" in fresh
     announce(make_plan(sweep, store), store)
     (status,) = sweep_statuses(store, "tiny", Observer())

@@ -17,21 +17,33 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from tests.words import coco_files
-from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.core.errors import ConfigError, listed
 from unlearn_ray.core.keys import content_key, plain
+from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import parts
 from unlearn_ray.data.base import Dataset
+from unlearn_ray.engine.probe import Probe
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.describe import describe_parts
-from unlearn_ray.pipeline.fields import label
+from unlearn_ray.pipeline.fields import label, schema_fields
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.ranges import read_range
 from unlearn_ray.pipeline.rows import counted_columns
+from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.sweep_file import TABLE_1, load_sweep
-from unlearn_ray.pipeline.sweep_schema import Range, Sweep
-from unlearn_ray.pipeline.yaml_tree import ConfigErrors, Value, override, read_tree
+from unlearn_ray.pipeline.sweep_schema import (
+    Budget,
+    Range,
+    Resources,
+    ResourcesByStep,
+    Search,
+    Seeds,
+    Sweep,
+)
+from unlearn_ray.pipeline.yaml_file import override, read_tree
+from unlearn_ray.pipeline.yaml_tree import ConfigErrors, Value
 from unlearn_ray.storage.store import open_store
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -255,7 +267,7 @@ BAD = {
     "quoted number": (
         "    epochs: 5",
         "    epochs: '5'",
-        "13: methods.finetune.epochs = 5",
+        '13: methods.finetune.epochs = "5"',
         "must be a valid integer",
         "give a whole number >= 0",
     ),
@@ -599,8 +611,8 @@ BAD = {
         "name: small",
         "name: very small",
         "1: name = very small",
-        "string should match pattern",
-        "give text",
+        "a sweep's name has only letters from a to z, digits",
+        "choose another name",
     ),
     "a missing field": (
         "dataset: digits\n",
@@ -656,7 +668,7 @@ BAD = {
         "  my.own: {epochs: 1}",
         "20: methods.my.own = {epochs: 1}",
         "unknown method",
-        f"known are {', '.join(parts(Method))}; a study of your own name is "
+        f"known are {listed(parts(Method), 20)}; a study of your own name is "
         "my.own: {method: {field: value}}",
     ),
     "a name of one's own with nothing": (
@@ -725,7 +737,7 @@ BAD = {
     "a tag": (
         "{trials: 6}",
         "{trials: !!python/name:os.system 6}",
-        "21: search.trials = 6",
+        '21: search.trials = "6"',
         "unknown tag",
         "write it without the tag",
     ),
@@ -778,7 +790,7 @@ def test_bad_input_is_told_with_line_field_reason_and_remedy(case: str, write: W
         ("- 1\n- 2\n", ":1", "a sweep file is a mapping of fields"),
         ("just words\n", ":1", "a sweep file is a mapping of fields"),
         ("a: 1\n---\nb: 2\n", ":2:1", "not YAML"),
-        ("a: \x00\n", "", "not YAML"),
+        ("a: 1\nb: \x00\n", ":2", "a NUL character"),
         ("? [a]\n: 1\n", ":1", "a field without a name"),
     ],
 )
@@ -794,7 +806,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, write: Write) -> None:
     near = write(GOOD)
     with pytest.raises(ConfigError, match=rf"no such file; did you mean {near}\?"):
         load_sweep(near.with_name("xx.yaml"))
-    with pytest.raises(ConfigError, match="is a directory"):
+    with pytest.raises(ConfigError, match="is a folder"):
         load_sweep(tmp_path)
     near.write_bytes(b"name: a\nstore: \xff\n")
     with pytest.raises(ConfigError, match=r"x.yaml:2: not UTF-8 text"):
@@ -1080,7 +1092,39 @@ def test_the_list_shows_every_part_with_its_fields() -> None:
         assert f"\n  {name} " in text
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
+whole = st.integers(1 - 2**63, 2**63 - 1)
+SCALAR = re.compile(r"^ *([a-z_]+): .* = (.*)$", re.MULTILINE)
+
+
+def test_the_list_shows_every_field_of_a_sweep() -> None:
+    text = describe_parts()
+    sweep = text[: text.index("\ndataset\n")].splitlines()
+    for cls in (Sweep, Setting, Search, Seeds, ResourcesByStep, Resources, Budget, Recipe, Probe):
+        for name in schema_fields(cls):
+            if name not in ("setting", "studies"):
+                assert any(line.strip().startswith(f"{name}:") for line in sweep), name
+    assert "  methods: {method: {field: value}}" in text
+    assert "    tuning: list of whole number >= 0 and < 4294967296 = [0, 1, 2]" in sweep
+    assert "    hours: number > 0 or null = null" in sweep
+    assert "  sparsity: {method, fraction} or null = null" in sweep
+
+
+def test_the_list_writes_defaults_as_a_sweep_file_does() -> None:
+    text = describe_parts()
+    assert "      epsilon: number >= 0 or null = null" in text
+    assert "      through_sensitivity: true or false = true" in text
+    assert '      templates: list of text = ["a photo of a {}."]' in text
+    found = SCALAR.findall(text)
+    assert len(found) > 300
+    for name, default in found:
+        if default != "that of the file":
+            read = override(Value({}, "x", ""), f"{name}={default}").plain[name]
+            assert not isinstance(read, str) or read == default, (name, default)
+    for word in ("None", "True", "False"):
+        assert word not in [default for _, default in found]
+
+
+scalars = st.none() | st.booleans() | whole | st.floats(allow_nan=False)
 finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6)
 
 

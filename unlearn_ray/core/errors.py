@@ -38,6 +38,9 @@ read or written; 4 Ray did not start, does not answer or was lost; 5 this machin
 # Of known names; --list has them all.
 _KNOWN_SHOWN = 20
 
+# Characters of a message, and of each of its parts where these are more.
+_LONGEST, _PARTS = 590, (170, 210, 210)
+
 
 class UnlearnRayError(Exception):
     """Root of the tree.
@@ -57,7 +60,11 @@ class UnlearnRayError(Exception):
 
     def __str__(self) -> str:
         # One line, whatever the file, store or server said that is quoted in it.
-        return printable(f"{self.subject}: {self.reason}; {self.remedy}")
+        parts = [printable(part) for part in (self.subject, self.reason, self.remedy)]
+        if sum(map(len, parts)) > _LONGEST:
+            parts = [shortened(part, most) for part, most in zip(parts, _PARTS, strict=True)]
+        subject, reason, remedy = parts
+        return f"{subject}: {reason}; {remedy}"
 
 
 class BadInput(UnlearnRayError):
@@ -155,6 +162,18 @@ def shown(text: str, most: int = 80) -> str:
 def shown_path(path: object) -> str:
     """A path likewise, which is longer than a name."""
     return shown(str(path), 400)
+
+
+def shortened(text: str, most: int) -> str:
+    """`text` without its middle, where it is longer: its ends tell most.
+
+    >>> shortened("0123456789", 7)
+    '01...89'
+    """
+    if len(text) <= most:
+        return text
+    kept = most - 3
+    return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
 
 
 def listed(items: Iterable[object], most: int = 5) -> str:

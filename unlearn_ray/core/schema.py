@@ -17,8 +17,14 @@ T = TypeVar("T")
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+# No dataset that a machine holds has more images, and nothing else is counted as far.
+LARGEST_COUNT = 10_000_000
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+# Each is built, one after the other, while a sweep is planned.
+Layers = Annotated[int, Field(gt=0, le=1000)]
+# NumPy's RandomState, which permutes the samples as MUC's code does, takes no more than 32 bits.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from unlearn_ray.core.schema import NonNegativeFloat, NonNegativeInt, UnitInterval, schema
+from unlearn_ray.core.schema import NonNegativeFloat, UnitInterval, schema
 from unlearn_ray.data.rendering import render, scale_and_offset, work_at_once, work_in_groups
 from unlearn_ray.data.rotation import rotated
 from unlearn_ray.data.view_parameters import (
@@ -52,7 +52,7 @@ class Augmentation:
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     crop_scale: tuple[float, float] | None = None
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    padding: NonNegativeInt = 0
+    padding: Annotated[int, Field(ge=0, le=1024)] = 0
     flip: UnitInterval = 0.0
     jitter: UnitInterval = 0.0
     brightness: NonNegativeFloat = 0.0

@@ -19,7 +19,7 @@ from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
 from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.registry import register
-from unlearn_ray.core.schema import PositiveFloat, PositiveInt, field_values, schema
+from unlearn_ray.core.schema import Layers, PositiveFloat, PositiveInt, field_values, schema
 from unlearn_ray.data.augmentation import Augmentation
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.families.base import ClassFamily, ContrastiveFamily, InfoNCE, Prompts, Scores
@@ -111,7 +111,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
     context_length: PositiveInt = 77
     text_width: PositiveInt = 512
     text_heads: PositiveInt = 8
-    text_layers: PositiveInt = 12
+    text_layers: Layers = 12
     activation: Activation = "gelu"
     temperature: PositiveFloat = 0.07
     truncate: bool = False

@@ -15,7 +15,7 @@ from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
-from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.core.schema import Layers, PositiveInt, schema
 from unlearn_ray.families.base import AnchorLosses, Family
 from unlearn_ray.families.heads import hidden_layers
 from unlearn_ray.families.similarity import crossed_cosines
@@ -86,7 +86,7 @@ class SimSiam(Family):
     )
 
     projection_size: PositiveInt = 2048
-    projection_layers: PositiveInt = 2
+    projection_layers: Layers = 2
     bottleneck_size: PositiveInt = 512
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:

@@ -75,7 +75,7 @@ class LCODEC(OneShot):
     strength: NonNegativeFloat = 1.0
     removals: PositiveInt = 10
     images: PositiveInt = 10
-    perturbations: Annotated[int, Field(ge=2)] = 1000
+    perturbations: Annotated[int, Field(ge=2, le=100_000)] = 1000
     deviation: PositiveFloat = 0.1
     rows: PositiveInt = 10
     samples: PositiveInt = 200

@@ -34,7 +34,7 @@ class CosineAttack(ThresholdAttack):
     stored_only: ClassVar[frozenset[str]] = tail_columns("cosine_attack")
     by_class: ClassVar[bool] = False
 
-    views: Annotated[int, Field(ge=2)] = 10
+    views: Annotated[int, Field(ge=2, le=1000)] = 10
 
     def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
         """Mean cosine over pairs of views."""

@@ -41,7 +41,7 @@ class EMIAEfficacy(Metric):
     in_average_gap: ClassVar[bool] = True
     by_default: ClassVar[bool] = True
 
-    views: Annotated[int, Field(ge=2)] = 10
+    views: Annotated[int, Field(ge=2, le=1000)] = 10
     members: PositiveInt = 10_000
 
     def measure(self, evidence: Evidence) -> Measurement:

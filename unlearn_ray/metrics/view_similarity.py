@@ -34,7 +34,7 @@ class ViewSimilarity(Metric):
         "view_similarity_test": "View similarity, test",
     }
 
-    views: Annotated[int, Field(ge=2)] = 10
+    views: Annotated[int, Field(ge=2, le=1000)] = 10
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Both means.

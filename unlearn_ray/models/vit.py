@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.registry import register
-from unlearn_ray.core.schema import PositiveInt, UnitInterval, schema
+from unlearn_ray.core.schema import Layers, PositiveInt, UnitInterval, schema
 from unlearn_ray.models.base import Model
 
 
@@ -53,7 +53,7 @@ class ViT(Model):
     synaptic_flow: ClassVar[bool] = False
 
     patch: PositiveInt = 32
-    layers: PositiveInt = 12
+    layers: Layers = 12
     heads: PositiveInt = 12
     width: PositiveInt = 768
     dropout: UnitInterval = 0.0

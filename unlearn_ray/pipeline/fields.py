@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 
 from unlearn_ray.core.errors import ConfigError, did_you_mean, listed, shown
 from unlearn_ray.core.registry import Part, find, parts
-from unlearn_ray.core.schema import field_values
+from unlearn_ray.core.schema import LARGEST_COUNT, field_values
 from unlearn_ray.pipeline.sweep_schema import RANGE_KINDS
-from unlearn_ray.pipeline.yaml_tree import Problems, Value
+from unlearn_ray.pipeline.yaml_tree import Problems, Value, in_yaml
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Part)
@@ -80,7 +80,7 @@ def _bounds(metadata: tuple[Any, ...]) -> list[str]:
             words += [
                 f"{sign} {getattr(constraint, name)}"
                 for name, sign in _SIGNS.items()
-                if getattr(constraint, name, None) is not None
+                if getattr(constraint, name, None) not in (None, LARGEST_COUNT)
             ]
     return words
 
@@ -236,9 +236,10 @@ def problem(value: Value, error: ValidationError, remedy: str) -> ConfigError:
         if detail["type"] == "dataclass_type":
             continue  # a value was meant; the remedy names the fields as the other form
         reason = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        reason = reason.replace("Input should be", "must be")
+        reason = reason.replace("Input should be", "must be").replace("be None", "be null")
         reasons.append(reason[:1].lower() + reason[1:])
-    return value.error(" or ".join(dict.fromkeys(reasons)), remedy)
+    told = " or ".join(dict.fromkeys(reasons)) or "the field takes another kind of value"
+    return value.error(told, remedy)
 
 
 def class_problem(value: Value, error: ValidationError, cls: type) -> ConfigError:
@@ -292,17 +293,21 @@ def label(part: Part) -> str:
     return f"{part.name}({', '.join(words)})" if words else part.name
 
 
+def as_written(value: object) -> str:
+    """A field's value as a sweep file says it; a part in a few words."""
+    return label(value) if isinstance(value, Part) else in_yaml(value)
+
+
 def _differences(instance: object, path: str) -> list[str]:
     words: list[str] = []
     for name, value in field_values(instance).items():
         default = _default(type(instance), name)
         if is_dataclass(value) and type(value) is type(default):
             words += [
-                f"{path}{name}.{inner}={getattr(value, inner)}"
+                f"{path}{name}.{inner}={as_written(getattr(value, inner))}"
                 for inner, usual in field_values(default).items()
                 if getattr(value, inner) != usual
             ]
         elif value != default:
-            shown = label(value) if isinstance(value, Part) else value
-            words.append(f"{path}{name}={shown}")
+            words.append(f"{path}{name}={as_written(value)}")
     return words

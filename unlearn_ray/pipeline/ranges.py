@@ -12,6 +12,9 @@ from unlearn_ray.pipeline.fields import in_words, validated
 from unlearn_ray.pipeline.sweep_schema import RANGE_KINDS, Range, RangeKind
 from unlearn_ray.pipeline.yaml_tree import Problems, Value
 
+# Each is tried while a sweep is planned.
+_MOST_CHOICES = 1000
+
 
 def read_range(value: Value, hint: Any) -> Range:
     """A range from `{kind: [low, high]}` or `{choice: [a, b, ...]}`.
@@ -42,6 +45,8 @@ def read_range(value: Value, hint: Any) -> Range:
 def _choices(value: Value, hint: Any) -> tuple[Any, ...]:
     if not isinstance(value.content, list) or not value.content:
         raise value.error("no choices", "list at least two, as in {choice: [a, b]}")
+    if len(value.content) > _MOST_CHOICES:
+        raise value.error(f"more than {_MOST_CHOICES:,} choices", "use a range of numbers")
     problems = Problems()
     choices: list[Any] = []
     for item in value.content:
@@ -70,6 +75,8 @@ def _ends(value: Value, kind: str, hint: Any) -> tuple[float, float]:
     if low >= high:
         remedy = "put the lower end first" if low > high else "write the value itself"
         raise value.error(f"empty range: {ends[0].plain} is not below {ends[1].plain}", remedy)
+    if not math.isfinite(high - low):
+        raise value.error("a range wider than the numbers of 64 bits", "search less far")
     if kind == "log_uniform" and low <= 0:
         raise value.error("a logarithmic range reaches zero", "begin above 0, or use uniform")
     problems = Problems()

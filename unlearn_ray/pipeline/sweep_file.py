@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mean, listed
+from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mean, listed, shown
 from unlearn_ray.core.registry import Part, parts
 from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
 from unlearn_ray.data.splits import forget_size, validation_size
@@ -36,12 +36,15 @@ from unlearn_ray.pipeline.fields import (
     schema_fields,
 )
 from unlearn_ray.pipeline.loggers.base import Logger
+from unlearn_ray.pipeline.model_size import check_images, check_size
 from unlearn_ray.pipeline.needs import lacks
 from unlearn_ray.pipeline.ranges import read_range
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.setting import Setting
-from unlearn_ray.pipeline.sweep_schema import Range, Seeds, Study, Sweep
-from unlearn_ray.pipeline.yaml_tree import Problems, Value, override, read_tree
+from unlearn_ray.pipeline.sweep_schema import LONGEST_NAME, Range, Seeds, Study, Sweep
+from unlearn_ray.pipeline.yaml_file import override, read_tree
+from unlearn_ray.pipeline.yaml_nodes import text_fault
+from unlearn_ray.pipeline.yaml_tree import Problems, Value
 
 # The columns of MUC's Table 1, in its order; further metrics stand behind them.
 TABLE_1 = (
@@ -81,11 +84,17 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = No
     for assignment in overrides:
         tree = override(tree, assignment)
     if store is not None:
-        given = Value(store, f"--store {store!r}", "store", override=True)
+        # An URL may hold a password.
+        given = Value(store, "--store URL", "store", override=True)
+        if (fault := text_fault(store)) is not None:
+            raise given.error(f"the text {fault}", "name a folder, or s3://bucket/prefix")
         tree = Value({**field_nodes(tree), "store": given}, tree.where, tree.path)
-    nodes = {"name": Value(path.stem, str(path), "name"), **field_nodes(tree)}
+    nodes = field_nodes(tree)
     problems = Problems()
     read: dict[str, Any] = {}
+    if "name" not in nodes:
+        with problems:
+            read["name"] = _name_of(path)
     for name, value in nodes.items():
         with problems:
             read[name] = _read(value, name)
@@ -110,6 +119,8 @@ def default_metrics() -> tuple[Metric, ...]:
 
 def _read(value: Value, name: str) -> Any:
     """The value of one field of the file."""
+    if name == "name":
+        return _name(value)
     if name == "methods":
         return _studies(value)
     if name == "metrics":
@@ -120,6 +131,27 @@ def _read(value: Value, name: str) -> Any:
     known = [*schema_fields(Setting), "methods", *_SWEEP]
     known_field(value, name, dict.fromkeys(known))
     return read_field(value, cls, name)
+
+
+def _name(value: Value) -> Any:
+    try:
+        return read_field(value, Sweep, "name")
+    except ConfigError as error:
+        raise value.error(error.reason, "choose another name") from None
+
+
+def _name_of(path: Path) -> Any:
+    """A sweep without a name has that of its file."""
+    stem = Value(path.stem, "", "")
+    try:
+        return read_field(stem, Sweep, "name")
+    except ConfigError as error:
+        raise ConfigError(
+            str(path),
+            f"the sweep has no name, and its file's, {shown(path.stem)}, cannot be one: "
+            f"{error.reason}",
+            "add `name: ...` to the file",
+        ) from None
 
 
 def _metrics(value: Value) -> tuple[Metric, ...]:
@@ -190,6 +222,9 @@ def _entry(value: Value, name: str) -> Study:
             "a study's name has only letters, digits, `_`, `-` and `.`, the last two not in front",
             "choose another name",
         )
+    if len(name) > LONGEST_NAME:
+        reason = f"a study's name has {LONGEST_NAME} characters at most"
+        raise value.error(reason, "choose a shorter name")
     cls, inner = read_choice(value, Method)
     return _study(inner, cls, name)
 
@@ -300,6 +335,7 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
     at = nodes["dataset"]
     try:
         info = read["dataset"].info()
+        check_images(info)
         if "validation" in nodes and "validation" not in read:
             return
         at = nodes.get("validation", at)
@@ -313,6 +349,7 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
             if "family" in read:
                 at = nodes["family"]
                 read["family"].check(read["model"], info)
+                check_size(read["model"], read["family"], info)
         for metric in read.get("metrics", ()):
             at = nodes.get("metrics", nodes["dataset"])
             metric.check(info)

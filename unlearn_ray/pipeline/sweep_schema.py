@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from unlearn_ray.core.schema import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    schema,
-)
+from unlearn_ray.core.schema import PositiveFloat, Seed, schema
 from unlearn_ray.core.words import counted
 from unlearn_ray.methods.base import Method, Source
 from unlearn_ray.metrics.base import Metric, counted_metrics
@@ -26,6 +21,11 @@ RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
 RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
 
 DEFAULT_WINDOW = 4
+
+# A study keeps the numbers of its trials in memory, and each trial models all before it.
+Trials = Annotated[int, Field(gt=0, le=100_000)]
+# A group is asked of the cluster worker by worker.
+WorkerCount = Annotated[int, Field(gt=0, le=10_000)]
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class Search:
             or 4 where that is left to the cluster.
     """
 
-    trials: PositiveInt = 20
-    seed: NonNegativeInt = 0
-    startup: PositiveInt = 5
+    trials: Trials = 20
+    seed: Seed = 0
+    startup: Trials = 5
     keep: Annotated[float, Field(gt=0, le=100)] = 50.0
-    concurrent: PositiveInt | None = None
-    window: PositiveInt | None = None
+    concurrent: Trials | None = None
+    window: Trials | None = None
 
     @property
     def lag(self) -> int:
@@ -123,26 +123,51 @@ class Search:
         return self.window or self.concurrent or DEFAULT_WINDOW
 
 
+# Both reference models are planned under every seed.
+SeedList = Annotated[tuple[Seed, ...], Field(max_length=1000)]
+
+
 @schema
 class Seeds:
     """Tuning seeds score trials; only reporting seeds stand in the final table."""
 
-    tuning: tuple[NonNegativeInt, ...] = (0, 1, 2)
-    reporting: tuple[NonNegativeInt, ...] = (3, 4, 5, 6, 7)
+    tuning: SeedList = (0, 1, 2)
+    reporting: SeedList = (3, 4, 5, 6, 7)
 
 
 @schema
 class Workers:
     """An elastic group: as many workers as the cluster has room for, between both ends."""
 
-    min: PositiveInt
-    max: PositiveInt
+    min: WorkerCount
+    max: WorkerCount
 
     @model_validator(mode="after")
     def _in_order(self) -> Workers:
         if self.min > self.max:
             raise ValueError(f"min = {self.min} is more than max = {self.max}")
         return self
+
+
+def _countable(quantity: float) -> float:
+    # Ray counts in units of 1/10000; what is less it takes for none, or refuses.
+    units = quantity * 10_000
+    if abs(units - round(units)) > 1e-6 or (quantity and not round(units)):
+        raise ValueError("must be a multiple of 0.0001, in which Ray counts")
+    return quantity
+
+
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus % 1:
+        raise ValueError("more than one gpu must be a whole number of them")
+    return gpus
+
+
+# Of one worker, which is on one machine.
+Cpus = Annotated[float, Field(gt=0, le=10_000), AfterValidator(_countable)]
+Gpus = Annotated[
+    float, Field(ge=0, le=1000), AfterValidator(_countable), AfterValidator(_whole_above_one)
+]
 
 
 @schema
@@ -152,17 +177,18 @@ class Resources:
     Attributes:
         workers: Ray Train workers that share one model's training; `{min: 1, max: 4}` goes on
             with fewer when nodes are lost, and with more when they come.
-        cpu, gpu: of each worker; `gpu: 0.25` packs four on one device (with one worker each).
+        cpu, gpu: of each worker, in steps of 0.0001; `gpu: 0.25` packs four on one device (with
+            one worker each), and more than one must be whole.
         threads: OpenMP threads of each worker.
         retries: how often a lost worker or node is made up for before the step or trial counts
             as failed; a node that was drained first does not count for training.
     """
 
-    workers: PositiveInt | Workers = 1
-    cpu: PositiveFloat = 1.0
-    gpu: NonNegativeFloat = 0.0
-    threads: PositiveInt = 1
-    retries: NonNegativeInt = 3
+    workers: WorkerCount | Workers = 1
+    cpu: Cpus = 1.0
+    gpu: Gpus = 0.0
+    threads: Annotated[int, Field(gt=0, le=10_000)] = 1
+    retries: Annotated[int, Field(ge=0, le=1000)] = 3
 
     @model_validator(mode="after")
     def _one_device_each(self) -> Resources:
@@ -229,7 +255,23 @@ class Budget:
         return self.hours is not None and hours >= self.hours
 
 
-SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# A file system's names have 255 bytes at most, and S3's keys 1,024 with all folders above.
+LONGEST_NAME = 100
+
+
+def _fit_for_a_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "a sweep's name has only letters from a to z, digits, `.`, `_` and `-`, the last three "
+            "not in front"
+        )
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a sweep's name has {LONGEST_NAME} characters at most")
+    return name
+
+
+SweepName = Annotated[str, AfterValidator(_fit_for_a_name)]
 
 
 @schema
@@ -237,7 +279,7 @@ class Sweep:
     """One sweep file, validated.
 
     Attributes:
-        name: of the sweep, in every row: letters, digits, `.`, `_` and `-`.
+        name: of the sweep, in every row: letters, digits, `.`, `_` and `-`; 100 at most.
         metrics: what the models of the result table are measured by, in its order.
         store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
         checkpoint_minutes: how often training saves what it needs to resume.
@@ -253,7 +295,7 @@ class Sweep:
     resources: ResourcesByStep = ResourcesByStep()
     budget: Budget = Budget()
     store: Annotated[str, Field(min_length=1)] = "./store"
-    checkpoint_minutes: PositiveFloat = 10.0
+    checkpoint_minutes: Annotated[float, Field(gt=0, le=1_000_000)] = 10.0
     log: tuple[Logger, ...] = ()
 
     @property

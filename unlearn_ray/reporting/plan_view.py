@@ -128,9 +128,11 @@ def _listed(seeds: tuple[int, ...]) -> str:
 def _study(planned: PlannedStudy) -> str:
     states = Counter(trial.state for trial in planned.past)
     ended = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    searched = ", ".join(planned.study.space) or "nothing"
+    searched = ", ".join(planned.study.space)
+    over = f" over {searched}" if searched else ", nothing searched"
+    trials = f"{planned.wanted} trial{'' if planned.wanted == 1 else 's'}{over}"
     return (
-        f"{planned.study.name}: {planned.wanted} trials over {searched};"
+        f"{planned.study.name}: {trials};"
         f" {f'in the store {ended}; ' if ended else ''}{planned.left} to run"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from unlearn_ray.core.printable import printable
 from unlearn_ray.pipeline.rows import RETRAIN
+from unlearn_ray.pipeline.yaml_tree import in_yaml
 from unlearn_ray.reporting.grid import Grid, aligned, blocks, markdown_grid, rich_grid
 from unlearn_ray.reporting.table import Cell, Comparison, Line
 
@@ -139,13 +139,10 @@ def _winner(line: Line) -> str:
 
 def hyperparameters(values: Mapping[str, Any]) -> str:
     """`name=value, ...`, as a sweep file has them; floats with four significant digits."""
-    return ", ".join(f"{name}={_as_in_a_file(value)}" for name, value in values.items())
-
-
-def _as_in_a_file(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={in_yaml(value)}"
+        for name, value in values.items()
+    )
 
 
 def _cells(line: Line, names: Sequence[str]) -> list[Cell | None]:
