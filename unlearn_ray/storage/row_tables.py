@@ -18,6 +18,8 @@ VERSION = "row version"
 SOURCE = "row source"
 _TEXT, _INTEGER = frozenset({pa.string()}), frozenset({pa.int64()})
 _NUMBER = frozenset({pa.float64(), pa.int64()})
+# What a value of a row can be; no lists, whoever has written them.
+ANY = _TEXT | _NUMBER | {pa.bool_()}
 _TYPES = {
     NAME: _TEXT,
     VERSION: _INTEGER,
@@ -29,15 +31,15 @@ _TYPES = {
 _NUMBERS = re.compile(r"(?!hp_|key_).*_(gap|retrained|seconds)|accelerator_hours_.*", re.DOTALL)
 
 
-def types_of(column: str, columns: Container[str]) -> frozenset[pa.DataType] | None:
-    """The types that a column may have beside `columns`; None where it may have any.
+def types_of(column: str, columns: Container[str]) -> frozenset[pa.DataType]:
+    """The types that a column may have beside `columns`.
 
     One file of another hand must not make text of a column that all others fill with numbers.
     """
     if column in _TYPES:
         return _TYPES[column]
     # What has a gap was measured.
-    return _NUMBER if _NUMBERS.fullmatch(column) or f"{column}_gap" in columns else None
+    return _NUMBER if _NUMBERS.fullmatch(column) or f"{column}_gap" in columns else ANY
 
 
 def to_bytes(table: pa.Table) -> bytes:
@@ -67,8 +69,7 @@ def from_bytes(data: bytes, subject: str, columns: Sequence[str] | None = None) 
         table.validate(full=True)
         present = set(file.schema_arrow.names)
         for column in table.schema:
-            types = types_of(column.name, present)
-            if types is not None and column.type not in types | {pa.null()}:
+            if column.type not in types_of(column.name, present) | {pa.null()}:
                 raise ValueError(f"column {column.name} is {column.type}")
         if len(set(table.column_names)) < len(table.column_names):
             raise ValueError("two columns of one name")
