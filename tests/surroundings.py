@@ -11,6 +11,7 @@ import importlib.abc
 import io
 import json
 import os
+import pkgutil
 import resource
 import shutil
 import signal
@@ -23,13 +24,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import unlearn_ray
+
 NOBODY = 54321  # has no entry in passwd
 SECONDS = 60
 # By the commands, once they run; Python's own may lie where other users cannot read.
 IMPORTED = (
     *("html", "duckdb", "pandas", "pyarrow.parquet", "rich.console", "rich.live"),
-    *("unlearn_ray.sweep", "unlearn_ray.results", "unlearn_ray.reporting.ranking"),
-    *("unlearn_ray.reporting.render", "unlearn_ray.reporting.table"),
+    *(
+        module.name
+        for module in pkgutil.walk_packages(unlearn_ray.__path__, "unlearn_ray.")
+        if not module.name.startswith("unlearn_ray.scheduling.")
+        and not module.name.startswith("unlearn_ray.pipeline.loggers.")
+    ),
+    "unlearn_ray.scheduling.environment",
 )
 
 

@@ -664,7 +664,7 @@ def test_results(place: Place, refused: Refused) -> None:
     assert not Path(f"{store}s").exists()
     assert "unknown scheme http" in told("http://host/store", "best")
     assert "query 'SELEC 1'" in told(store, "query", "SELEC 1")
-    assert 'list the columns with query "DESCRIBE rows"' in told(
+    assert 'list the columns with query "DESCRIBE winners"' in told(
         store, "query", "SELECT methd FROM rows"
     )
     for sql in ("DROP TABLE rows", "SELECT 1; SELECT 2", f"COPY rows TO '{store}/x.csv'"):

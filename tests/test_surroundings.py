@@ -39,6 +39,7 @@ RESULTS_COMMANDS: dict[str, list[str]] = {
     "compare": [],
     "diff": ["KEY", "OTHER"],
     "compact": [],
+    "clean": ["--dry-run"],
 }
 Cases = dict[str, tuple[str, list[str]]]
 DONE = {Exit.DONE}

@@ -17,13 +17,13 @@ from unlearn_ray.core.boundary import reason_of, run_command
 from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, did_you_mean
 from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.stored_rows import read_rows
-from unlearn_ray.storage.store import Record, Store, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from rich.console import RenderableType
+
+    from unlearn_ray.storage.store import Record, Store
 
 KINDS = ("pretrain", "retrain", "unlearn", "evaluate")
 _REFERENCES = b"references"
@@ -92,6 +92,8 @@ def load(store: str) -> pd.DataFrame:
     Raises:
         StoreError: the store cannot be reached or read.
     """
+    from unlearn_ray.storage.store import open_store
+
     frame: pd.DataFrame = open_store(store).read_rows().to_pandas()
     return frame
 
@@ -258,6 +260,8 @@ def _rows(store: Store, options: argparse.Namespace) -> pa.Table | None:
     """The rows, of one sweep if one is asked for; says so if there are none."""
     import pyarrow.compute as pc
 
+    from unlearn_ray.pipeline.stored_rows import read_rows
+
     rows = read_rows(store)
     if rows.num_rows == 0:
         _say(f"{options.store} holds no rows yet; run python -m unlearn_ray.sweep FILE first")
@@ -407,6 +411,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     output = Output(getattr(options, "format", "table"), getattr(options, "output", None))
+    from unlearn_ray.storage.store import open_store
+
     store = open_store(options.store)
     store.check_readable()
     options.run(store, options, output)

@@ -11,6 +11,7 @@ import pytest
 
 from unlearn_ray.core import registry
 from unlearn_ray.core.modules import locate
+from unlearn_ray.methods.base import Method
 
 METHOD = '''\
 """A method of one's own."""
@@ -70,6 +71,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty project; what it registers is forgotten after the test."""
     folder = tmp_path / "project"
     folder.mkdir()
+    # What a test imports of this package must not register in a registry that is forgotten.
+    registry.parts(Method)
     monkeypatch.setattr(registry, "_REGISTERED", {})
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(str(folder))

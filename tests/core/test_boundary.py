@@ -52,7 +52,11 @@ CASES: dict[str, tuple[BaseException, Exit, str]] = {
     "machine": (MachineError("a", "b", "c"), Exit.MACHINE, r"a: b; c"),
     "a step": (StepFailed("a", "b", "c"), Exit.SOME_FAILED, r"a: b; c"),
     "code of a step": (ProgramError("a", "b", "c"), Exit.SOME_FAILED, r"a: b; c"),
-    "lines, escapes": (BadInput("a\r\nb", "\x1b]0;t\x07", "c"), Exit.BAD_INPUT, r"a b: \\x1b]0;t"),
+    "lines, escapes": (
+        BadInput("a\r\nb", "\x1b]0;t\x07", "c"),
+        Exit.BAD_INPUT,
+        r"a\\r\\nb: \\x1b]0;t",
+    ),
     "Ray's": (OfRay("lost\nin lines"), Exit.CLUSTER, r"Ray: OfRay: lost in lines; see its logs"),
     "memory": (MemoryError(), Exit.MACHINE, r"memory: there is not enough \(MemoryError\); "),
     "PyTorch's memory": (
@@ -61,7 +65,7 @@ CASES: dict[str, tuple[BaseException, Exit, str]] = {
         r"memory: there is not enough",
     ),
     "full": (FULL, Exit.MACHINE, r"/a/b: No space left on device; free space there"),
-    "denied": (DENIED, Exit.MACHINE, r"/a/b \\x1b\[2J: Permission denied; allow this user"),
+    "denied": (DENIED, Exit.MACHINE, r"/a/b\\n\\x1b\[2J: Permission denied; allow this user"),
     "files": (of_system(errno.EMFILE), Exit.MACHINE, r"Too many open files; raise .*ulimit -n"),
     "a long socket": (
         OSError("AF_UNIX path length cannot exceed 107 bytes: /tmp/x"),
@@ -137,7 +141,7 @@ def test_several_errors_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> N
         raise Several("", "", "")
 
     assert run_command(command) == Exit.BAD_INPUT
-    assert capsys.readouterr().err == "error: a : b; c\nd: e; f\n"
+    assert capsys.readouterr().err == "error: a\\n: b; c\nd: e; f\n"
 
 
 def test_what_is_nested_too_deeply() -> None:

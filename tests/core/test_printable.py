@@ -24,7 +24,7 @@ from unlearn_ray.reporting.grid import aligned, markdown_grid, rich_grid
         ("a\tb\r\nc\x00", r"a\tb\r\nc\x00"),
         ("user\u202etxt.exe", r"user\u202etxt.exe"),
         ("\u2066\u200f\ufeff\u2028", r"\u2066\u200f\ufeff\u2028"),
-        ("\udcff", r"\udcff"),
+        ("\udcff", r"\xff"),
     ],
 )
 def test_what_a_terminal_obeys_is_written_out(text: str, shown: str) -> None:

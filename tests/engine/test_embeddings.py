@@ -254,7 +254,7 @@ def test_embeddings_that_are_not_numbers_end_the_trial(tower: str) -> None:
 
 def test_a_prompt_that_the_family_refuses() -> None:
     long = ("an unusually long name of a class that nobody chose",)
-    with pytest.raises(DataError, match="the context length is 9"):
+    with pytest.raises(DataError, match="longer than the context of 9 tokens"):
         watch(prompts=(*PROMPTS[:2], long))
 
 

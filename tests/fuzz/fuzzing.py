@@ -30,7 +30,7 @@ I = TypeVar("I")  # noqa: E741
 CPU_SECONDS, SECONDS, MEGABYTES = 10.0, 60.0, 600
 _MINIMISING_SECONDS = 4.0
 _MOST_KINDS = 25
-LONGEST_LINE, _MOST_LINES = 600, 21
+LONGEST_LINE, _MOST_LINES = 1600, 21
 SECRET = "geheim"
 
 _PACKAGE = str(Path(__file__).parents[2] / "unlearn_ray")

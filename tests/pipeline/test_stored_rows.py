@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Store:
         {"study": 3},
         {"test_accuracy": "high"},
         {"test_accuracy_gap": "wide"},
-        {"unlearning_seconds": "long"},
+        {"unlearning_compute_seconds": "long"},
         {"accelerator_hours_unlearn": "many"},
     ],
 )

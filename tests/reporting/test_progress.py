@@ -242,7 +242,9 @@ def test_plain_lines_say_what_happens_and_notes_once() -> None:
         progress.note("failed: finetune trial 3: loss is \x1b[31mNaN\r\x07")
     lines = stream.getvalue().splitlines()
     assert lines.count("done: pretrain (seed 1) [not markup]") == 1
-    assert lines[-1] == "failed: finetune trial 3: loss is ?[31mNaN??"  # even at the very end
+    assert (
+        lines[-1] == "failed: finetune trial 3: loss is \\x1b[31mNaN\\r\\x07"
+    )  # even at the very end
     text = next(line for line in lines if line.startswith("tiny: 0 s so far"))
     for told in (
         "; reference steps 1/4, 3 more were in the store",

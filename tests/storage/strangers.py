@@ -33,7 +33,9 @@ def put_stranger(store: Store, name: str, data: bytes = b"of somebody else") -> 
     objects = store.objects
     if isinstance(objects, S3Bucket):
         data = b"" if name.endswith("/") else data
-        objects.client.put_object(Bucket=objects.bucket, Key=f"{objects.prefix}/{name}", Body=data)
+        objects._connection.opened().client.put_object(
+            Bucket=objects.bucket, Key=f"{objects.prefix}/{name}", Body=data
+        )
         return
     assert isinstance(objects, LocalFolder)
     path = objects.folder / name
@@ -47,7 +49,7 @@ def is_there(store: Store, name: str) -> bool:
     """Whether it is still there."""
     objects = store.objects
     if isinstance(objects, S3Bucket):
-        found = objects.client.list_objects_v2(
+        found = objects._connection.opened().client.list_objects_v2(
             Bucket=objects.bucket, Prefix=f"{objects.prefix}/{name}"
         )
         return f"{objects.prefix}/{name}" in [each["Key"] for each in found.get("Contents", ())]

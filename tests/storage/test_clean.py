@@ -91,13 +91,13 @@ def test_unfinished_files_and_uploads_go(store: Store) -> None:
     objects = store.objects
     if isinstance(objects, S3Bucket):
         key = f"{objects.prefix}/artifacts/x"
-        objects.client.create_multipart_upload(Bucket=objects.bucket, Key=key)
+        objects._connection.opened().client.create_multipart_upload(Bucket=objects.bucket, Key=key)
         store.clean(NOW, remove=True)
-        listed = objects.client.list_multipart_uploads(Bucket=objects.bucket)
+        listed = objects._connection.opened().client.list_multipart_uploads(Bucket=objects.bucket)
         assert [each["Key"] for each in listed.get("Uploads", ())] == [key]  # it may go on
         time.sleep(1.1)  # the server counts in seconds
         objects.remove_unfinished(0.0)
-        listed = objects.client.list_multipart_uploads(Bucket=objects.bucket)
+        listed = objects._connection.opened().client.list_multipart_uploads(Bucket=objects.bucket)
         assert listed.get("Uploads", []) == []
     else:
         assert isinstance(objects, LocalFolder)

@@ -41,7 +41,7 @@ def say(**what):
     print(json.dumps(what), flush=True)
 
 store = open_store(sys.argv[1], lease_seconds=float(sys.argv[2]))
-store.objects.client.meta.events.register(
+store.objects._connection.opened().client.meta.events.register(
     "before-send.s3", lambda request, **_: signed.append(request.headers["X-Amz-Date"])
 )
 signed = []
