@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -227,3 +228,15 @@ def test_any_text_is_a_store_or_one_line_without_secrets(url: str) -> None:
             assert url.count(SECRET) > 1 or SECRET not in said
     else:
         assert open_store(store.url).url == store.url
+
+
+@pytest.mark.parametrize("part", ["a", "a:", "://", "a@", "?", "x://?a=:", "&a=:", "1."])
+def test_a_long_text_is_looked_through_at_once(part: str) -> None:
+    text = "s3://b?secret=" + part * (300_000 // len(part)) + "x"
+    began = time.process_time()
+    assert "***" in without_secrets(text)
+    assert time.process_time() - began < 2.0
+
+
+def test_what_stands_before_a_url_hides_no_option() -> None:
+    assert without_secrets("why?s3://b?secret=x;") == "why?s3://b?secret=***;"

@@ -38,10 +38,8 @@ read or written; 4 Ray did not start, does not answer or was lost; 5 this machin
 # Of known names; --list has them all.
 _KNOWN_SHOWN = 20
 
-# Characters of a message, and of each of its parts where these are more.
-_LONGEST, _PARTS = 1500, (300, 900, 300)
-# Of a text whose secrets are looked for with care; of a longer one, whole words go.
-_SEARCHED = 4000
+# Characters of a message's parts where all together are more; what one leaves, another may take.
+_PARTS = (300, 900, 300)
 
 
 class UnlearnRayError(Exception):
@@ -62,10 +60,7 @@ class UnlearnRayError(Exception):
 
     def __str__(self) -> str:
         # One line, whatever the file, store or server said that is quoted in it.
-        parts = [printable(part) for part in (self.subject, self.reason, self.remedy)]
-        if sum(map(len, parts)) > _LONGEST:
-            parts = [shortened(part, most) for part, most in zip(parts, _PARTS, strict=True)]
-        subject, reason, remedy = parts
+        subject, reason, remedy = _fitted(map(printable, (self.subject, self.reason, self.remedy)))
         return f"{subject}: {reason}; {remedy}"
 
 
@@ -178,6 +173,17 @@ def shortened(text: str, most: int) -> str:
     return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
 
 
+def _fitted(parts: Iterable[str]) -> list[str]:
+    """Subject, reason and remedy without the middle of those that are too long."""
+    fitted = [*parts]
+    spare = sum(max(0, most - len(part)) for part, most in zip(fitted, _PARTS, strict=True))
+    for number in (2, 1, 0):
+        more = min(spare, max(0, len(fitted[number]) - _PARTS[number]))
+        fitted[number] = shortened(fitted[number], _PARTS[number] + more)
+        spare -= more
+    return fitted
+
+
 def listed(items: Iterable[object], most: int = 5) -> str:
     """The first few of a list, and how many more there are.
 
@@ -198,17 +204,32 @@ def without_secrets(text: str) -> str:
     >>> without_secrets("--set stor=s3://KEY:SEC/RET@bucket?secret=x: unknown field")
     '--set stor=s3://***@bucket?secret=***: unknown field'
     """
-    if len(text) > _SEARCHED:  # the patterns take quadratic time
-        words = text.split(" ")
-        text = " ".join("***" if re.search(r"@|%40|://", word) else word for word in words)
-        return shortened(text, _SEARCHED)
-    text = _BEFORE_AT.sub(r"\1***@", text)
-    return _URL_OPTIONS.sub(lambda found: found[1] + _OPTION.sub(r"\1***", found[2]), text)
+    return _WORDS.sub(lambda found: _without_secrets(found[0]), text)
 
 
-_BEFORE_AT = re.compile(r"([A-Za-z][\w+.-]*:(?://)?)(?:\S*@|\S*%40)")
-_URL_OPTIONS = re.compile(r"(://[^\s?]*\?)(\S+)")
-_OPTION = re.compile(r"(?<![^&])((?!(?:endpoint|region)=)[^=&]*=)[^&]*?(?=[:;,.\"')\]}]*(?:&|$))")
+def _without_secrets(word: str) -> str:
+    """The same of a text without blanks; in time that grows with its length alone."""
+    scheme = _SCHEME.search(word)
+    last = max(word.rfind("@"), word.rfind("%40"))
+    if scheme is not None and last >= scheme.end():
+        word = f"{word[: scheme.end()]}***@{word[last:].removeprefix('@').removeprefix('%40')}"
+    begin = word.find("?", max(0, word.find("://"))) + 1
+    if "://" not in word or begin == 0:
+        return word
+    return word[:begin] + "&".join(map(_without_value, word[begin:].split("&")))
+
+
+def _without_value(option: str) -> str:
+    name, equals, value = option.partition("=")
+    if not equals or name in ("endpoint", "region"):
+        return option
+    # What stands behind a URL in a message.
+    return f"{name}=***{value[len(value.rstrip(_PUNCTUATION)) :]}"
+
+
+_WORDS = re.compile(r"\S+")
+_SCHEME = re.compile(r"(?<![\w+.-])[\w+.-]+:(?://)?")
+_PUNCTUATION = ":;,.\"')]}"
 
 
 class ProgramError(TrialError):
