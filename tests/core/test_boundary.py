@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from unlearn_ray.core.boundary import is_machines, run_command, translated
+from unlearn_ray.core.boundary import is_machines, run_command, traceback_of, translated
 from unlearn_ray.core.errors import (
     EXIT_STATUSES,
     BadInput,
     ClusterError,
+    ConfigError,
     CorruptObject,
     Exit,
     MachineError,
@@ -22,6 +23,7 @@ from unlearn_ray.core.errors import (
     UnlearnRayError,
     exit_status,
 )
+from unlearn_ray.pipeline.yaml_tree import ConfigErrors
 
 
 class NoWords(Exception):
@@ -93,7 +95,11 @@ CASES: dict[str, tuple[BaseException, Exit, str]] = {
     "unforeseen": (ZeroDivisionError("x\ny"), Exit.INTERNAL, r"unexpected ZeroDivisionError: x y"),
     "nothing to say": (AssertionError(), Exit.INTERNAL, r"unexpected AssertionError: raised at"),
     "no words": (NoWords(), Exit.INTERNAL, r"unexpected NoWords: raised at"),
-    "long": (ValueError("x" * 10_000), Exit.INTERNAL, r"unexpected ValueError: x+…: raised at"),
+    "long": (
+        ValueError("x" * 10_000),
+        Exit.INTERNAL,
+        r"unexpected ValueError: x+…: raised at",
+    ),
     "overflow": (OverflowError("int too large"), Exit.INTERNAL, r"unexpected OverflowError"),
 }
 
@@ -134,11 +140,8 @@ def test_no_traceback_can_be_kept(
 
 
 def test_several_errors_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    class Several(BadInput):
-        errors = (BadInput("a\n", "b", "c"), BadInput("d", "e", "f"))
-
     def command() -> int:
-        raise Several("", "", "")
+        raise ConfigErrors([ConfigError("a\n", "b", "c"), ConfigError("d", "e", "f")])
 
     assert run_command(command) == Exit.BAD_INPUT
     assert capsys.readouterr().err == "error: a\\n: b; c\nd: e; f\n"
@@ -165,3 +168,27 @@ def test_what_passes_is_the_machines() -> None:
     assert is_machines(FULL)
     assert not is_machines(of_system(errno.ENOENT, "x"))
     assert not is_machines(ValueError())
+
+
+def test_a_thousand_errors_are_told_as_the_first_few(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        raise ConfigErrors([ConfigError(f"a\n{number}", "b", "c") for number in range(1000)])
+
+    assert run_command(command) == Exit.BAD_INPUT
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == r"error: a\n0: b; c"
+    assert last == "and 980 more; mend these first"
+
+
+def test_a_long_subject_costs_no_remedy() -> None:
+    reason, remedy = "r" * 1000, "mend /tmp/unlearn_ray-error-abcdefgh.txt"
+    told = str(BadInput("s" * 2000, reason, remedy))
+    assert reason in told
+    assert told.endswith(remedy)
+    assert len(told) < 1510
+
+
+def test_a_traceback_can_be_kept_in_json() -> None:
+    error = ValueError("no image: \udcff.png")
+    traceback_of(error).encode("utf-8")
+    assert r"\udcff.png" in traceback_of(error)

@@ -24,6 +24,7 @@ from unlearn_ray.core.errors import (
     UnlearnRayError,
     exit_status,
 )
+from unlearn_ray.core.printable import printable
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LONGEST_REASON = 400
@@ -139,16 +140,14 @@ def reason_of(error: BaseException) -> str:
 
 def one_line(text: str) -> str:
     """A text without line breaks, and with control characters written out."""
-    joined = " ".join(text.split())
-    return "".join(
-        letter if letter.isprintable() or letter == " " else ascii(letter)[1:-1]
-        for letter in joined
-    )
+    return printable(" ".join(text.split()))
 
 
 def traceback_of(error: BaseException) -> str:
     """The traceback, at most so long; of a longer one the end."""
+    # A file's name that is not UTF-8 may stand in it, which JSON cannot hold.
     text = "".join(traceback.format_exception(error))
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _LONGEST_TRACEBACK else f"…{text[-_LONGEST_TRACEBACK:]}"
 
 
@@ -248,8 +247,8 @@ def _flush() -> None:
 
 
 def _told(error: UnlearnRayError) -> int:
-    several = getattr(error, "errors", None) or [error]
-    _say("error: " + "\n".join(one_line(str(each)) for each in several))
+    # Of several errors each is a line.
+    _say("error: " + "\n".join(map(one_line, str(error).split("\n"))))
     _drop_output()
     return exit_status(error)
 
