@@ -269,6 +269,8 @@ def _print_table(
     from unlearn_ray.reporting.table import comparison
 
     rows = [row for row in sweep_rows(plan.sweep, store) if row["sweep"] == plan.sweep.name]
+    if not rows:
+        return  # what failed was run by another sweep
     table = comparison(
         pd.DataFrame(rows),
         methods=[study.name for study in plan.sweep.studies],

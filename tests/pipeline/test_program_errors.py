@@ -13,15 +13,16 @@ import pytest
 
 from tests.tiny import SWEEP, finish, run, runtime, tiny_sweep, trial
 from unlearn_ray import results, sweep
+from unlearn_ray.core.boundary import traceback_of
 from unlearn_ray.core.errors import Exit, MachineError, ProgramError, TrialError
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.steps import Pretrain
+from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.trial import failed_reference_row, score
 from unlearn_ray.storage.step_failures import failure_name
-from unlearn_ray.storage.store import Work, open_store
+from unlearn_ray.storage.store import Failure, Work, open_store
 
 
 def raising(error: BaseException) -> Any:
@@ -150,3 +151,43 @@ def test_a_damaged_failure_is_named(
         plan = make_plan(tiny, store)
     assert re.search(f"{name}: no failure of a step: .*; delete that", caplog.text)
     assert not plan.failed_references  # the step is run again
+
+
+def failed(step: Step, sweep: str = "other") -> Failure:
+    """What a driver leaves of a step whose code raised an error."""
+    return Failure(
+        kind=step.kind,
+        key=step.key,
+        step=f"{step}",
+        sweep=sweep,
+        reason=str(ProgramError(f"{step}", "no image \udcff.png", "mend it")),
+        traceback=traceback_of(ValueError("no image \udcff.png")),
+        created="2026-01-01T00:00:00+00:00",
+        host="here",
+        versions={},
+    )
+
+
+def test_a_failure_of_another_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny, store = tiny_sweep(tmp_path), open_store(str(tmp_path / "store"))
+    store.failures.write(failed(Pretrain(tiny.setting, 0)))
+    given = [str(tmp_path / "tiny.yaml"), "--store", store.url]
+    assert sweep.main(given) == Exit.SOME_FAILED
+    told = capsys.readouterr()
+    said = r"pretrain (seed 0): no image \xff.png; mend it"
+    assert told.err == f"error: {said}; mend the cause, then run the sweep with --retry-failed\n"
+    assert told.out == ""
+
+
+def test_a_step_that_is_complete_has_not_failed(
+    finished_sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished_sweep / "store", tmp_path / "store")
+    tiny, store = tiny_sweep(tmp_path), open_store(str(tmp_path / "store"))
+    announce(make_plan(tiny, store), store)
+    done, gone = Pretrain(tiny.setting, 0), Pretrain(tiny.setting, 1)
+    store.objects.delete(f"records/pretrain/{gone.key}.json")
+    store.failures.write(failed(done))
+    assert store.failures.read([("pretrain", done.key)])
+    assert sweep.main(["status", store.url]) == Exit.DONE
+    assert "Failures" not in capsys.readouterr().out

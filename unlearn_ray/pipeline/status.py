@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from unlearn_ray.core.errors import BadInput, did_you_mean
-from unlearn_ray.pipeline.manifest import Manifest, NamedStudy, manifests
+from unlearn_ray.pipeline.manifest import Manifest, NamedStep, NamedStudy, manifests
 from unlearn_ray.pipeline.rows import HOURS
 from unlearn_ray.pipeline.running import Activity, Observer, Running, activity
 from unlearn_ray.pipeline.stored_rows import read_rows
@@ -167,16 +167,18 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
     for row in read_rows(store, *prefixes, columns=_COLUMNS).to_pylist():
         by_sweep[row["sweep"]].append(row)
     found = [_status(one, records, by_sweep[one.name], active) for one in wanted]
+    missing = [[s for s in one.references if s.key not in records] for one in wanted]
     return [
-        _with_failed_steps(status, one, store) for status, one in zip(found, wanted, strict=True)
+        _with_failed_steps(status, steps, store)
+        for status, steps in zip(found, missing, strict=True)
     ]
 
 
-def _with_failed_steps(status: SweepStatus, manifest: Manifest, store: Store) -> SweepStatus:
+def _with_failed_steps(
+    status: SweepStatus, missing: Iterable[NamedStep], store: Store
+) -> SweepStatus:
     """Reference steps that failed come first: nothing runs before they do."""
-    if all(done == total for done, total in status.references.values()):
-        return status
-    failed = store.failures.read((step.kind, step.key) for step in manifest.references)
+    failed = store.failures.read((step.kind, step.key) for step in missing)
     steps = (Failure(one.step, 1, one.created, one.reason) for one in failed.values())
     return replace(status, failures=(*steps, *status.failures))
 

@@ -33,7 +33,7 @@ from unlearn_ray.core.errors import (
 from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
 from unlearn_ray.pipeline.once import Account, Done, ensure, may_run, run_here
-from unlearn_ray.pipeline.plan import RETRY, Plan, PlannedStudy, reference_steps, sweep_rows
+from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.stored_rows import read_rows
@@ -75,6 +75,7 @@ from unlearn_ray.storage.store import Store
 STUDIES = "studies"
 # Each training keeps a controller of Ray Train and a thread beside the driver.
 MOST_TRAININGS = 32
+_WATCHER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,10 @@ class _Driver:
             self.jobs.run(self.stop.is_set)
         finally:
             ended.set()
-            watcher.join()
             if self.stop.is_set():
                 self._stop_steps()
+            # It may still read what earlier runs took, from a store that does not answer.
+            watcher.join(_WATCHER_SECONDS)
             self.lease.finish()
         trials = sum(min(one.ended, one.wanted) for one in self.progress.studies.values())
         return Tally(self.trials_failed, trials)
@@ -234,6 +236,10 @@ class _Driver:
                 self.progress.took(seeds_of(name), seeds)
 
     def _show_plan(self) -> None:
+        with self.progress.lock:  # the view looks on
+            self._expect()
+
+    def _expect(self) -> None:
         self.progress.steps = sum(not planned.stored for planned in self.plan.references)
         self.progress.stored = len(self.plan.references) - self.progress.steps
         expect(self.progress, self.plan)
@@ -352,8 +358,12 @@ class _Driver:
 
     def _check_not_failed(self, steps: list[Step]) -> None:
         """What failed for another driver would fail here, too."""
-        for failure in self.store.failures.read((step.kind, step.key) for step in steps).values():
-            raise TrialError(failure.step, failure.reason, RETRY)
+        failures = self.store.failures.read((step.kind, step.key) for step in steps)
+        for failure in failures.values():
+            # Whoever lost its lease may have failed at what another one completed.
+            if self.store.record(failure.kind, failure.key) is None:
+                reason = failure.reason.removeprefix(f"{failure.step}: ")
+                raise TrialError(failure.step, reason, "it failed for another driver")
 
     def _write_failed(self, step: Step, error: TrialError) -> None:
         self.store.write_row(*failed_reference_row(self.sweep, step, f"{error}"))
