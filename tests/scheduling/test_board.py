@@ -87,3 +87,12 @@ def test_the_board_forgets_what_was_killed(monkeypatch: pytest.MonkeyPatch) -> N
     assert board.told() == {"key": Told("step", HALF)}
     monkeypatch.setattr("unlearn_ray.scheduling.board.SILENT_SECONDS", -1.0)
     assert board.told() == {}
+
+
+def test_a_step_of_a_sweep_that_is_gone_does_not_fail() -> None:
+    board = Board.remote()
+    ray.get(board.told.remote())  # until it has started
+    ray.kill(board)
+    reporter = BoardReporter(board, ["node"])
+    with pytest.raises(StopRequested), reporter.running("key", "step"):
+        raise AssertionError("nobody wants it")

@@ -6,7 +6,7 @@ import math
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -158,15 +158,7 @@ class BoardReporter:
         """
         if notice.given():
             raise _leaving(name)
-        try:
-            # Not ray.get: a task that waits in it lends its CPUs to another.
-            sent = self.board.tell.remote(key, Told(name, progress), self.nodes)
-            wish = sent.future().result(timeout=5)
-        except (TimeoutError, ActorUnavailableError):
-            return False
-        except RayActorError as error:
-            reason = "the sweep that it belongs to is gone"
-            raise StopRequested(name, reason, "run it again to go on") from error
+        wish = _answer(self.board.tell.remote(key, Told(name, progress), self.nodes), name)
         if wish is Wish.STOP:
             raise StopRequested(name, "the sweep is being stopped", "run it again to go on")
         if wish is Wish.LEAVE:
@@ -178,12 +170,27 @@ class BoardReporter:
         """The board knows of the step while the block runs it."""
         told = Told(name, Progress(0, 0, math.nan, 0.0, doing="starting"))
         # Answered before anything else is said of the step, which could overtake it.
-        with suppress(TimeoutError):
-            self.board.begun.remote(key, told).future().result(timeout=5)
+        _answer(self.board.begun.remote(key, told), name)
         try:
             yield
         finally:
             self.board.ended.remote(key)
+
+
+def _answer(sent: Any, step: str) -> Any:
+    """What the board answers; None if it has no time.
+
+    Raises:
+        StopRequested: it is gone.
+    """
+    try:
+        # Not ray.get: a task that waits in it lends its CPUs to another.
+        return sent.future().result(timeout=5)
+    except (TimeoutError, ActorUnavailableError):
+        return None
+    except RayActorError as error:
+        reason = "the sweep that it belongs to is gone"
+        raise StopRequested(step, reason, "run it again to go on") from error
 
 
 def _leaving(name: str) -> WorkerLeaving:
