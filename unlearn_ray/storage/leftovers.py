@@ -127,11 +127,11 @@ class Cleaner:
         return [entry for entry in entries if now - entry.written >= age]
 
     def _of_complete_steps(self) -> list[Entry]:
-        complete = {key_in(name) for name in self._objects.names("records/")}
+        complete = {key_in(name) for name in self._objects.names("records/")} - {None}
         return [
             entry
             for entry in self._objects.entries(checkpoints.FOLDER)
-            if checkpoints.key_in(entry.name) in complete - {None}
+            if checkpoints.key_in(entry.name) in complete
         ]
 
     def _old_uploads(self, now: float) -> dict[_Step, list[list[Entry]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -183,6 +183,14 @@ class S3Bucket:
         """See `ObjectStore.remove_unfinished`: uploads in parts that were never completed."""
         top = self._key("")
 
+        def abort_if_left(client: Any, upload: Mapping[str, Any]) -> None:
+            named = {"Bucket": self.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+            parts = client.get_paginator("list_parts").paginate(**named)
+            # A large object takes hours on a slow line.
+            signs = [part["LastModified"] for page in parts for part in page.get("Parts", ())]
+            if time.time() - max([upload["Initiated"], *signs]).timestamp() > age:
+                client.abort_multipart_upload(**named)
+
         def abort(client: Any) -> None:
             pages = client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self.bucket, Prefix=top
@@ -190,9 +198,11 @@ class S3Bucket:
             for page in pages:
                 for each in page.get("Uploads", ()):
                     if time.time() - each["Initiated"].timestamp() > age:
-                        client.abort_multipart_upload(
-                            Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"]
-                        )
+                        try:
+                            abort_if_left(client, each)
+                        except ClientError as error:
+                            if status(error) != 404:  # it has just been completed
+                                raise
 
         self._ask("", abort)
         return 0
