@@ -10,11 +10,13 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from rich.live import Live
 
 from tests.reporting.replay import Clock
 from unlearn_ray.pipeline.time_left import Span
@@ -243,7 +245,7 @@ def test_plain_lines_say_what_happens_and_notes_once() -> None:
     lines = stream.getvalue().splitlines()
     assert lines.count("done: pretrain (seed 1) [not markup]") == 1
     assert (
-        lines[-1] == "failed: finetune trial 3: loss is \\x1b[31mNaN\\r\\x07"
+        lines[-1] == r"failed: finetune trial 3: loss is \x1b[31mNaN\r\x07"
     )  # even at the very end
     text = next(line for line in lines if line.startswith("tiny: 0 s so far"))
     for told in (
@@ -352,6 +354,22 @@ def test_an_error_ends_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("in the middle")
     hidden, shown_again = "\x1b[?25l", "\x1b[?25h"
     assert stream.getvalue().count(hidden) == stream.getvalue().count(shown_again) == 1
+
+
+def test_streams_are_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a sweep's table goes to the terminal, and not into the file that it is meant for."""
+    monkeypatch.setenv("TERM", "xterm")
+
+    class Slow(Console):
+        def set_live(self, live: Live) -> bool:
+            time.sleep(0.2)
+            return super().set_live(live)
+
+    before = sys.stdout, sys.stderr
+    console = Slow(file=Screen(), force_terminal=True)
+    with shown(sweep(), console), redirect_stdout(sys.stderr):
+        time.sleep(0.4)
+    assert (sys.stdout, sys.stderr) == before
 
 
 PROGRAM = """\

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
@@ -31,14 +32,19 @@ _MOST_NAMED = 3
 def shown(progress: SweepProgress, console: Console) -> Iterator[None]:
     """Show `progress` until the block ends."""
     stop = threading.Event()
-    view = _live if _moves(console) else _plain
-    thread = threading.Thread(target=view, args=(progress, console, stop), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    live = Live(console=console, auto_refresh=False, transient=True) if _moves(console) else None
+    # Entered here, and not in the thread: Rich puts streams of its own in the place of those that
+    # it finds, and must find them before anybody else has changed them.
+    with live or nullcontext():
+        look = _plain if live is None else partial(_live, live)
+        thread = threading.Thread(target=look, args=(progress, console, stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+    _print_notes(progress, console)
 
 
 def _moves(console: Console) -> bool:
@@ -46,13 +52,11 @@ def _moves(console: Console) -> bool:
     return console.file.isatty() and not console.is_dumb_terminal
 
 
-def _live(progress: SweepProgress, console: Console, stop: threading.Event) -> None:
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+def _live(live: Live, progress: SweepProgress, console: Console, stop: threading.Event) -> None:
+    live.update(view(progress, *console.size), refresh=True)
+    while not stop.wait(REFRESH_SECONDS):
+        _print_notes(progress, console)
         live.update(view(progress, *console.size), refresh=True)
-        while not stop.wait(REFRESH_SECONDS):
-            _print_notes(progress, console)
-            live.update(view(progress, *console.size), refresh=True)
-    _print_notes(progress, console)
 
 
 def _plain(progress: SweepProgress, console: Console, stop: threading.Event) -> None:
