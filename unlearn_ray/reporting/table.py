@@ -134,7 +134,9 @@ class Comparison:
         Each quantity has its mean over seeds and `<name>_seed_std`; a metric has
         `<name>_gap_of_means` and `<name>_mean_gap`, too.
         """
-        return pd.DataFrame([self._record(line) for line in self.lines])
+        # There may be no line, and the columns all the same.
+        columns = [*self._record(Line(method=""))]
+        return pd.DataFrame([self._record(line) for line in self.lines], columns=columns)
 
     def _record(self, line: Line) -> dict[str, Any]:
         record: dict[str, Any] = {"sweep": self.sweep, "method": line.method}
