@@ -269,7 +269,7 @@ def test_compact_says_that_another_one_does(
     lease = open_store(store, lease_seconds=0.5).lease("compaction", Work("compaction"))
     assert lease is not None
     monkeypatch.setattr(
-        "unlearn_ray.results.open_store", lambda url: open_store(url, lease_seconds=0.5)
+        "unlearn_ray.storage.store.open_store", lambda url: open_store(url, lease_seconds=0.5)
     )
     with lease:
         assert main([store, "compact"]) == 0
