@@ -6,7 +6,7 @@ import copy
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tests.workers import in_workers, noted
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import (
     average,
+    gather_objects,
     gather_rows,
     on_every,
     on_first,
@@ -32,8 +33,8 @@ from unlearn_ray.core.errors import DataError, NonFiniteLoss, StopRequested, Sto
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine import loop
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Progress
+from unlearn_ray.engine.compute import Compute, Stopwatch
+from unlearn_ray.engine.loop import Progress, optimise
 from unlearn_ray.engine.moments import Moments
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import SharedBatchNorm, share_batch_norm
@@ -368,6 +369,42 @@ def check_a_few_labels_are_gathered() -> None:
     assert torch.equal(gather_rows(labels, len(labels)), labels)
 
 
+@dataclass
+class Memory:
+    """The newest checkpoint; only worker 0 saves."""
+
+    seconds_between: float = 0.0
+    at_end: bool = True
+    newest: tuple[dict[str, Tensor], dict[str, str]] | None = None
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        return self.newest
+
+    def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        self.newest = tensors, metadata
+
+
+def check_a_checkpoint_tells_the_seconds_of_all() -> None:
+    """Whatever number of workers goes on, what was computed before is counted once."""
+    memory, watch = Memory(), Stopwatch(COMPUTE, seconds=100.0 * (rank() + 1))
+    before = 100.0 * sum(range(1, world_size() + 1))
+
+    def run(watch: Stopwatch) -> float:
+        model = nn.Linear(2, 1)
+        return optimise(
+            model, Recipe(epochs=1, batch_size=4), count=4, seed=0, compute=COMPUTE,
+            loss=lambda _: model(torch.ones(4, 2)).square().mean(),
+            checkpoints=memory, stopwatch=watch,
+        ).seconds  # fmt: skip
+
+    run(watch)
+    if rank() == 0:
+        assert memory.newest is not None
+        assert float(memory.newest[1]["seconds"]) == pytest.approx(before, abs=10)
+    resumed = sum(gather_objects(run(Stopwatch(COMPUTE, seconds=7000.0))))
+    assert resumed == pytest.approx(before, abs=10)
+
+
 def split(groups: int) -> nn.Module:
     return SplitBatchNorm2d(5, groups, eps=1e-5, momentum=0.3)
 
@@ -402,6 +439,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "clocks that differ": check_clocks_that_differ_lead_to_one_decision,
     "divergence": check_divergence_ends_all,
     "a few labels": check_a_few_labels_are_gathered,
+    "seconds of all": check_a_checkpoint_tells_the_seconds_of_all,
 }
 
 

@@ -207,9 +207,15 @@ class TestTokens:
         told = str(caught.value)
         for count in ("1 empty", "1 with a mark", "500 longer"):
             assert count in told
+        assert told.count("one two") == 2
+        assert "and 498 more" in told
+        assert len(told) < 600
+        with pytest.raises(DataError) as caught:
+            FAMILY.tokenise(long)
+        told = str(caught.value)
         assert told.count("one two") == 5
         assert "and 495 more" in told
-        assert len(told) < 1_000
+        assert "set its truncate to true" in told
 
     @pytest.mark.parametrize("context", [1, 2, 3, 9, 77])
     def test_are_cut_as_open_clip_cuts_them(self, context: int) -> None:

@@ -210,7 +210,7 @@ def test_images_are_counted_in_bytes() -> None:
 
 
 def test_every_whole_number_has_an_upper_bound() -> None:
-    """Of every field of a sweep file; labels of classes are looked up in the dataset."""
+    """Of every field of a sweep file; names of classes and samples are looked up in the dataset."""
     found = {
         f"{cls.__name__}.{name}"
         for cls in _schemas()

@@ -10,7 +10,9 @@ from typing import ClassVar
 import pandas as pd
 import pytest
 
+from tests.results.rows import one_row
 from tests.tiny import finish, runtime, tiny_sweep
+from unlearn_ray.core.gaps import TUG_OF_WAR
 from unlearn_ray.core.registry import find
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.base import Evidence, Measurement, Metric
@@ -19,6 +21,7 @@ from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.steps import Evaluate, Step
 from unlearn_ray.pipeline.study import STEPS, references_folder
 from unlearn_ray.pipeline.sweep_schema import Sweep
+from unlearn_ray.pipeline.trial import write_grown
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.table import comparison
 from unlearn_ray.storage.store import Store, open_store
@@ -117,6 +120,17 @@ def test_one_that_changed_is_measured_again_and_shown(sweep: Sweep, store: Store
                     assert row[column] == 2 * old[column] > 0
                 assert row["key_evaluate_forget_count"] != old["key_evaluate_forget_count"]
         store.compact()
+
+
+def test_what_is_made_of_one_that_changed_changes(store: Store) -> None:
+    """Of class sweeps, accuracy on the test set is none of the objective's metrics."""
+    metrics = [find(Metric, name)() for name in TUG_OF_WAR]
+    grown = {**one_row("finetune", 2, 91.0, 79.0, forget=90.0), "key_evaluate_test_accuracy": "a"}
+    write_grown("row", grown, metrics, store)
+    anew = {**one_row("finetune", 2, 91.0, 75.0, forget=90.0), "key_evaluate_test_accuracy": "b"}
+    row = write_grown("row", anew, metrics, store)
+    assert row["test_accuracy"] == 75.0
+    assert row["tug_of_war"] == pytest.approx(0.9 * 0.99 * 0.95)
 
 
 def test_one_that_counts_is_another_objective(sweep: Sweep, store: Store) -> None:

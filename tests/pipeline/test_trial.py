@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import SWEEP, run_references, runtime, tiny_sweep, trial
+from tests.tiny import SWEEP, run, run_references, runtime, tiny_sweep, trial
 from unlearn_ray.engine.compute import Machine
-from unlearn_ray.pipeline.steps import Evaluate, Unlearn
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
-from unlearn_ray.pipeline.trial import TrialSeed, score
-from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.pipeline.trial import TrialSeed, evaluations, reference_row, score
+from unlearn_ray.storage.store import Record, Store, open_store
 
 SEARCHED = SWEEP.replace("0.01", "{log_uniform: [0.001, 1.0e+30]}")
 COLUMNS = ("accelerator_hours_unlearn", "accelerator_hours_evaluate")
@@ -110,6 +111,28 @@ def test_a_row_says_what_every_step_behind_it_was_made_on(sweep: Sweep, store: s
     other = score(at(sweep, 0.02, 41), here).row
     assert (other["device"], other["threads"]) == (machine.device, machine.threads)
     assert other["made_on"] == f"{machine}; {Machine(**elsewhere)}"
+
+
+@pytest.mark.parametrize(("method", "other"), [(ORIGINAL, Retrain), (RETRAIN, Pretrain)])
+def test_so_does_the_row_of_a_reference_model(
+    sweep: Sweep, store: str, method: str, other: type[Pretrain]
+) -> None:
+    """The original's gap is to the retrained model; metrics compare that with the original."""
+    whole = replace(sweep, metrics=sweep.objective)
+    here = runtime(store)
+    for step in evaluations(Pretrain(sweep.setting, 0), whole.measurements):
+        run(step, here)
+    machine, known, key = here.compute.machine, here.record, other(sweep.setting, 0).key
+    elsewhere = {**machine.facts(), "threads": 64}
+
+    def record(step: Step) -> Record:
+        found = known(step)
+        result = {**found.result, **elsewhere}
+        return replace(found, result=result) if step.key == key else found
+
+    row = reference_row(whole, 0, method, record)[1]
+    assert row["threads"] == machine.threads
+    assert row["made_on"] == f"{machine}; {Machine(**elsewhere)}"
 
 
 def test_a_failed_trial_has_its_price(sweep: Sweep, store: str) -> None:

@@ -118,6 +118,26 @@ def test_a_retrained_value_of_zero_has_no_percentage() -> None:
     assert percentage == pytest.approx(100 * (0 + 3 / 82 + 0) / 3)
 
 
+def test_no_mean_is_over_fewer_seeds_than_it_says() -> None:
+    """One retrained model tells no sample of the forgotten class, another one tells some."""
+    rows = frame([one_row("finetune", seed, 91.0, 79.0, forget=80.0) for seed in (2, 3)])
+    assert comparison(rows).lines[-1].tug_of_war is not None
+    rows["average_gap_percentage"] = [math.nan, 10.0]
+    rows["tug_of_war"] = [None, 0.5]
+    line = comparison(rows).lines[-1]
+    assert line.mean_average_gap is not None
+    assert (line.mean_average_gap_percentage, line.tug_of_war) == (None, None)
+
+    tuning = [one_row("finetune", seed, 91.0, 79.0, purpose="tuning") for seed in (0, 1)]
+    failed = one_row("finetune", 1, None, purpose="tuning", state="failed", trial=1)
+    rows = frame([*tuning, {**tuning[0], "trial": 1}, failed])
+    percentage = rows.loc[0, "average_gap_percentage"]
+    rows.loc[1, "average_gap_percentage"] = math.nan
+    some, whole = scored_trials(rows)["mean_average_gap_percentage"]
+    assert math.isnan(some)
+    assert whole == percentage
+
+
 def test_numbers_of_several_kinds_of_machine_are_told() -> None:
     cpus = [Machine("cpu: a model", threads, "AVX2") for threads in (1, 2)]
     one = comparison(frame(small_sweep()))

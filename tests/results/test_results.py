@@ -144,6 +144,21 @@ def test_a_store_without_winners_has_empty_views(tmp_path: Path) -> None:
     assert query(rows, "SELECT count(*) AS n FROM trials").to_pylist() == [{"n": 6}]
 
 
+def test_a_store_with_reference_models_alone_has_empty_views(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one has whose first trial runs, or whose retraining failed."""
+    opened = open_store(str(tmp_path / "store"))
+    for number, row in enumerate(row for row in small_sweep() if row["purpose"] == "reference"):
+        opened.write_row(f"row{number:03}", row)
+    rows = opened.read_rows()
+    for view in ("winners", "trials"):
+        assert query(rows, f"SELECT method, trial FROM {view}").num_rows == 0
+    assert query(rows, "SELECT method FROM references").num_rows == rows.num_rows
+    header = printed(capsys, str(tmp_path / "store"), "compare", "--format", "csv")
+    assert header.startswith("sweep,method,best,")
+
+
 @pytest.mark.parametrize("number", range(EXAMPLES.count("query ") + README.count("query ")))
 def test_examples_run(store: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Those of --help and of the README."""

@@ -31,12 +31,12 @@ from tests.storage.endpoints import (
 )
 from unlearn_ray import results, sweep
 from unlearn_ray.core.errors import (
-    BadInput,
     ConfigError,
     StoreDenied,
     StoreError,
     StoreUnreachable,
     UnlearnRayError,
+    exit_status,
 )
 from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.store import open_store
@@ -88,7 +88,7 @@ def told(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) ->
             (results.main, [url, "best"]),
         ):
             begun = time.monotonic()
-            assert command(arguments) == (2 if issubclass(kind, BadInput) else 3)
+            assert command(arguments) == exit_status(error.value)
             assert time.monotonic() - begun < SECONDS
             said = capfd.readouterr()
             assert said.out == ""

@@ -99,7 +99,7 @@ def list_images(root: Path, part: str) -> list[ImageFile]:
     """
     top = root / part
     found: list[ImageFile] = []
-    problems = Problems(f"{top}")
+    problems = Problems(f"{top}", f"{top}")
     try:
         above, entries = (_number(top),), _visible(top)
     except OSError as error:
@@ -243,7 +243,7 @@ def read_digests(root: Path, files: list[ImageFile]) -> list[tuple[str, str, str
             opened.seek(0)
             return file.part, file.name, hashlib.file_digest(opened, "sha256").hexdigest()
 
-    return _all_of(one, files, "read")
+    return _all_of(one, files, "read", root)
 
 
 def decode(
@@ -271,7 +271,7 @@ def decode(
                 images[number] = decode_image(data, path, image_size, resize)
                 return file.part, file.name, hashlib.sha256(data).hexdigest()
 
-    return images, _all_of(one, list(enumerate(files)), "decoded")
+    return images, _all_of(one, list(enumerate(files)), "decoded", root)
 
 
 def _empty(count: int, size: int) -> UInt8[np.ndarray, "n size size 3"]:
@@ -302,7 +302,7 @@ def _reading(path: Path) -> Iterator[io.BufferedReader]:
         raise _error(str(path), reason, "check the file") from error
 
 
-def _all_of(work: Callable[[Any], T], items: list[Any], done: str) -> list[T]:
+def _all_of(work: Callable[[Any], T], items: list[Any], done: str, root: Path) -> list[T]:
     """`work` of every item; all that is wrong with them in one error."""
 
     def tried(item: Any) -> T | DataError:
@@ -311,7 +311,7 @@ def _all_of(work: Callable[[Any], T], items: list[Any], done: str) -> list[T]:
         except DataError as error:
             return error
 
-    problems, results = Problems(f"{len(items):,} images"), []
+    problems, results = Problems(f"{len(items):,} images", f"{root}"), []
     for result in in_threads(tried, items, done):
         if isinstance(result, DataError):
             problems.add(result)

@@ -12,10 +12,13 @@ class Problems:
 
     Args:
         where: what the files are of.
+        folder: that they lie in; of several, names within it are shown, since whole paths would
+            leave no room for more than one.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, folder: str) -> None:
         self._where = where
+        self._folder = folder.rstrip("/") + "/"
         self._first: list[DataError] = []
         self._count = 0
 
@@ -36,7 +39,9 @@ class Problems:
             raise self._first[0]
         if not self._count:
             return
-        told = "; ".join(f"{error.subject} {error.reason}" for error in self._first)
+        told = "; ".join(
+            f"{error.subject.removeprefix(self._folder)} {error.reason}" for error in self._first
+        )
         more = self._count - len(self._first)
         remedies = dict.fromkeys(error.remedy for error in self._first)
         raise DataError(

@@ -149,6 +149,11 @@ class Stopwatch:
             finally:
                 self.seconds += time.process_time() - started
 
+    def restart(self, seconds: float) -> None:
+        """Go on from so many seconds, whatever was counted so far."""
+        self._events.clear()
+        self.seconds = seconds
+
     def total(self) -> float:
         """Seconds so far; waits for the device."""
         if self._events:

@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from unlearn_ray.core.collective import average, on_first, world_size
+from unlearn_ray.core.collective import average, gather_objects, on_first, world_size
 from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import LastBatch, Layout, Recipe
@@ -77,7 +77,7 @@ class Report:
     Attributes:
         iterations: updates, those before a resumption included.
         seconds: of optimisation on this worker (device time on a GPU, CPU time on a CPU),
-            without checkpoints and set-up.
+            without checkpoints and set-up; of what was done before a resumption, its share.
         loss: of the last update; NaN if there was none.
     """
 
@@ -359,10 +359,12 @@ class _Run:
     def save(self, checkpoints: Checkpoints) -> None:
         self.check_loss()
         self.check_weights()
-        on_first(lambda: self._save(checkpoints))
+        # Of all workers, since another number of them may go on.
+        seconds = math.fsum(gather_objects(self.stopwatch.total()))
+        on_first(lambda: self._save(checkpoints, seconds))
         self.unsaved = 0
 
-    def _save(self, checkpoints: Checkpoints) -> None:
+    def _save(self, checkpoints: Checkpoints, seconds: float) -> None:
         tensors = {f"model/{name}": value for name, value in self.kept.state_dict().items()}
         for index, (parameter, state) in enumerate(self._optimized()):
             for name, value in state.get(parameter, {}).items():
@@ -370,7 +372,7 @@ class _Run:
                     tensors[f"optimizer/{index}/{name}"] = value
         metadata = {
             "iteration": str(self.done),
-            "seconds": repr(self.stopwatch.total()),
+            "seconds": repr(seconds),
             "loss": repr(self.last_loss()),
         }
         checkpoints.save(self.done, {k: v.cpu() for k, v in tensors.items()}, metadata)
@@ -392,7 +394,7 @@ class _Run:
         try:
             self.kept.load_state_dict(state)
             done = int(metadata["iteration"])
-            self.stopwatch.seconds = float(metadata["seconds"])
+            self.stopwatch.restart(float(metadata["seconds"]) / world_size())
             self.loss = torch.tensor(float(metadata["loss"]), device=self.compute.device)
             self._restore_optimizers(tensors)
         except (RuntimeError, LookupError, ValueError, TypeError) as error:

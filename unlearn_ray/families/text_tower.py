@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, cast
 
 import torch
@@ -118,15 +118,18 @@ class _Refused:
     def check(self, context_length: int) -> None:
         reasons: list[str] = []
         remedies: list[str] = []
+        # Of several reasons every count must find room in a message.
+        one = sum(map(bool, (self.empty, self.marked, self.long))) == 1
+        quoted = partial(_quoted, most=5 if one else 2, longest=40 if one else 28)
         if self.empty:
             reasons.append(
-                f"{len(self.empty):,} empty, or nothing that is read: {_quoted(self.empty)}"
+                f"{len(self.empty):,} empty, or nothing that is read: {quoted(self.empty)}"
             )
             remedies.append("write them, or remove them from the dataset")
         if self.marked:
             reasons.append(
                 f"{len(self.marked):,} with a mark of the tokenizer, <start_of_text> or "
-                f"<end_of_text>: {_quoted(self.marked)}"
+                f"<end_of_text>: {quoted(self.marked)}"
             )
             remedies.append("remove the marks")
         if self.long:
@@ -134,7 +137,7 @@ class _Refused:
             reasons.append(
                 f"{len(self.long):,} longer than the context of {context_length} tokens with "
                 f"both marks, the longest has {longest:,}: "
-                f"{_quoted(caption for _, caption in self.long)}"
+                f"{quoted(caption for _, caption in self.long)}"
             )
             remedies.append(
                 "shorten them, raise the family's context_length, or set its truncate to true, "
@@ -144,10 +147,10 @@ class _Refused:
             raise DataError("captions", "; ".join(reasons), "; ".join(remedies))
 
 
-def _quoted(captions: Iterable[str]) -> str:
+def _quoted(captions: Iterable[str], most: int, longest: int) -> str:
     # A broken data set may have a whole page in the place of a caption.
-    short = (text if len(text) <= 80 else f"{text[:77]}..." for text in captions)
-    return listed(map(repr, short))
+    short = (text if len(text) <= longest else f"{text[: longest - 3]}..." for text in captions)
+    return listed(map(repr, short), most)
 
 
 @cache

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -113,16 +113,10 @@ def divergence(
 
 def one_epoch(recipe: Recipe, epoch: int) -> Recipe:
     """What `recipe` is in one of its epochs (0-based), run as a phase of its own."""
-    return Recipe(
-        optimizer=recipe.optimizer,
-        epochs=1,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate_at(epoch),
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        schedule="constant",
-        last_batch=recipe.last_batch,
-    )
+    # All that is not said otherwise stays, whatever fields a recipe has.
+    values: dict[str, Any] = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
+    values |= {"epochs": 1, "learning_rate": recipe.learning_rate_at(epoch)}
+    return Recipe(**{**values, "schedule": "constant", "warmup_epochs": 0})
 
 
 @torch.no_grad()

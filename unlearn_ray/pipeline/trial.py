@@ -257,7 +257,7 @@ def write_grown(
         anew = [f"{_OTHER}{metric}" for metric in changed]
         anew += [f"{c}{of}" for m in changed for c in columns[m] for of in _OF_A_METRIC]
         # Of all metrics together.
-        anew += ["evaluation_seconds", "accelerator_hours_evaluate", "made_on"]
+        anew += ["tug_of_war", "evaluation_seconds", "accelerator_hours_evaluate", "made_on"]
         store.extend_row(name, written, anew)
     return store.row(name) or written
 
@@ -384,8 +384,9 @@ def reference_row(
     sweep: Sweep, seed: int, method: str, record: Callable[[Step], Record]
 ) -> tuple[str, dict[str, Scalar]]:
     """The name and the row of a reference model (`RETRAIN` or `ORIGINAL`) that was evaluated."""
-    setting, retrained = sweep.setting, Retrain(sweep.setting, seed)
-    model = retrained if method == RETRAIN else Pretrain(setting, seed)
+    setting = sweep.setting
+    original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
+    model = retrained if method == RETRAIN else original
     trained = record(model)
     evaluated = [record(step) for step in evaluations(model, sweep.measurements)]
     reference = [record(step) for step in evaluations(retrained, sweep.measurements)]
@@ -404,12 +405,12 @@ def reference_row(
         ),
         hours=Hours(),
         keys=Keys(
-            original=Pretrain(setting, seed).key if method == ORIGINAL else None,
+            original=original.key if method == ORIGINAL else None,
             retrained=retrained.key,
             evaluate=evaluated[0].key,
             others=_other_keys(sweep.measurements, evaluated),
         ),
-        origin=_origin(trained, (*evaluated, *reference)),
+        origin=_origin(trained, (record(original), record(retrained), *evaluated, *reference)),
     )
     return reference_row_name(sweep, method, seed), written
 

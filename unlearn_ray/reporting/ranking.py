@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pandas as pd
 
 STUDY = ["sweep", "method", "study"]
@@ -18,12 +20,15 @@ def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         sweep, method, study, trial, point, state, seeds, mean_average_gap,
-        mean_average_gap_seed_std (ddof 1; NaN for one seed), mean_average_gap_percentage,
-        unlearning_compute_seconds (mean), unlearning_method, hyperparameters, failure.
+        mean_average_gap_seed_std (ddof 1; NaN for one seed), mean_average_gap_percentage (NaN
+        where a seed that has a gap has none), unlearning_compute_seconds (mean),
+        unlearning_method, hyperparameters, failure.
     """
     tuning = rows[rows["purpose"] == "tuning"].sort_values("seed")
     # A column without a single value has no type.
     tuning = tuning.astype(dict.fromkeys(_NUMBERS, float))
+    without = tuning["average_gap"].notna() & tuning["average_gap_percentage"].isna()
+    tuning = tuning.assign(without_percentage=without)
     trials = tuning.groupby(TRIAL, as_index=False, dropna=False).agg(
         point=("point", "first"),
         state=("state", _state),
@@ -35,7 +40,9 @@ def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
         unlearning_method=("unlearning_method", "first"),
         hyperparameters=("hyperparameters", "first"),
         failure=("failure", "first"),
+        without_percentage=("without_percentage", "any"),
     )
+    trials.loc[trials.pop("without_percentage").astype(bool), "mean_average_gap_percentage"] = nan
     most = trials.groupby(STUDY, dropna=False)["seeds"].transform("max")
     trials.loc[(trials["state"] == "complete") & (trials["seeds"] < most), "state"] = "stopped"
     return trials

@@ -64,8 +64,8 @@ class Line:
             means, in the metrics' unit (percentage points).
         average_gap_percentage_of_means: MUC's AGP, in percent.
         mean_average_gap: over seeds, of each seed's average gap.
-        mean_average_gap_percentage: likewise of each seed's AGP.
-        tug_of_war: ToW, 1 at best; None where one of its accuracies was not measured.
+        mean_average_gap_percentage: likewise of each seed's AGP; None where a seed has none.
+        tug_of_war: ToW, 1 at best; None where one of its accuracies was not measured on a seed.
         seconds: compute seconds of unlearning, or of retraining for the retrained model.
         unlearning_method: that the study ran; None of a reference model.
         study, trial, point: of the winning trial: its study's key, its number, its hash.
@@ -428,8 +428,8 @@ def _measured(rows: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]
         "average_gap_of_means": _mean([cell.gap_of_means for cell in of_counted]),
         "average_gap_percentage_of_means": _mean([cell.gap_percentage for cell in of_counted]),
         "mean_average_gap": _cell(rows["average_gap"]),
-        "mean_average_gap_percentage": _cell(rows["average_gap_percentage"]),
-        "tug_of_war": _cell(rows["tug_of_war"]),
+        "mean_average_gap_percentage": _cell_of_all(rows["average_gap_percentage"]),
+        "tug_of_war": _cell_of_all(rows["tug_of_war"]),
     }
 
 
@@ -454,6 +454,11 @@ def _gap_cell(rows: pd.DataFrame, name: str) -> Cell | None:
         mean_gap=float((unlearned - retrained).abs().mean()),
         gap_percentage=average_gap_percentage(gap_of_means, reference, (name,)),
     )
+
+
+def _cell_of_all(values: pd.Series[float]) -> Cell | None:
+    """None where a seed has no value: never a mean of the others."""
+    return None if values.isna().any() else _cell(values)
 
 
 def _cell(values: pd.Series[float]) -> Cell | None:
