@@ -41,7 +41,10 @@ UNCOVERED = {
     "unlearn_ray.core.errors": "messages",
     "unlearn_ray.core.modules": "finds source for the digests",
     "unlearn_ray.core.open_clip_import": "imports another package, and computes nothing",
+    "unlearn_ray.core.printable": "messages",
+    "unlearn_ray.core.text_files": "decodes files whose content, as decoded, is in keys",
     "unlearn_ray.core.torchvision_import": "imports another package, and computes nothing",
+    "unlearn_ray.core.words": "messages",
     "unlearn_ray.data.loaded": "hands on what a dataset loads, or refuses it",
 }
 
