@@ -184,12 +184,15 @@ def weights(store: str) -> dict[str, str]:
 
 
 def table(out: str) -> list[str]:
-    """A printed comparison table without its last column, the times."""
-    lines = out.splitlines()
-    width = next(line.index("Time, RTE") for line in lines if "Time, RTE" in line)
-    first = next(number for number, line in enumerate(lines) if "Time, RTE" in line)
-    last = lines.index("", first)
-    return [line[:width].rstrip() for line in lines[:last]] + lines[last:]
+    """A printed comparison table without its times, which are a block's last column."""
+    lines: list[str] = []
+    kept: int | None = None
+    for line in out.splitlines():
+        if line.startswith("Method") or not line:
+            found = line.find("RTE (")
+            kept = None if found < 0 else found
+        lines.append(line[:kept].rstrip())
+    return lines
 
 
 def objects(store: str, prefix: str) -> dict[str, bytes]:
