@@ -25,8 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 # What a busy machine takes long for is no failure; a test that hangs ends by pytest's timeout.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+# Every run tries the same examples, unless HYPOTHESIS_PROFILE=random asks for others.
+settings.register_profile("patient", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
