@@ -75,9 +75,12 @@ def test_the_board_knows_of_a_step_from_its_start_to_its_end() -> None:
         reporter("key", "step", Progress(5, 10, 0.0, 1.0, epoch=2, epochs=3, doing="probe"))
         (told,) = ray.get(board.told.remote()).values()
         assert told.heard() == Heard("step", "probe", 0.5)
-        board.begun.remote("key", Told("step", HALF))  # another worker goes on with it
+        ray.get(board.begun.remote("key", Told("step", HALF)))  # another worker goes on with it
         (told,) = ray.get(board.told.remote()).values()
         assert told.heard().times == 2
+    deadline = time.monotonic() + 30  # nobody waits for the board's hearing of the end
+    while ray.get(board.told.remote()) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert ray.get(board.told.remote()) == {}
 
 
