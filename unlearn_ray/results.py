@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.boundary import reason_of, run_command
-from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, did_you_mean
+from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, did_you_mean, listed
 from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.core.words import counted
 
@@ -92,9 +92,10 @@ def load(store: str) -> pd.DataFrame:
     Raises:
         StoreError: the store cannot be reached or read.
     """
+    from unlearn_ray.pipeline.stored_rows import read_rows
     from unlearn_ray.storage.store import open_store
 
-    frame: pd.DataFrame = open_store(store).read_rows().to_pandas()
+    frame: pd.DataFrame = read_rows(open_store(store)).to_pandas()
     return frame
 
 
@@ -212,8 +213,11 @@ def query(rows: pa.Table, sql: str) -> pa.Table:
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             raise BadInput(f"query {given!r}", "not one SELECT", 'write "SELECT ... FROM winners"')
         asked = {name.lower() for name in connection.get_table_names(sql)}
-        for name in asked.intersection(VIEWS):
-            connection.register(name, VIEWS[name](rows.to_pandas()))
+        views = asked.intersection(VIEWS)
+        if views:
+            frame = rows.to_pandas()
+            for name in views:
+                connection.register(name, VIEWS[name](frame))
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         reason = " ".join(str(error).split("\nLINE ")[0].split())
@@ -291,8 +295,8 @@ def _record(store: Store, records: Mapping[str, str], prefix: str) -> Record:
     matching = [key for key in records if key.startswith(prefix)]
     if len(matching) != 1:
         reason = "several records begin so" if matching else "no record begins so"
-        listed = ", ".join(f"{records[key]} {key}" for key in sorted(matching)[:5])
-        remedy = f"give more digits: {listed}" if matching else "find keys with `query`"
+        found = listed(f"{records[key]} {key}" for key in sorted(matching))
+        remedy = f"give more digits: {found}" if matching else "find keys with `query`"
         raise BadInput(f"key {prefix}", reason, remedy)
     record = store.record(records[matching[0]], matching[0])
     if record is None:

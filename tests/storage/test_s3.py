@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.s3_server import S3Server
+from tests.storage.endpoints import listening
 from unlearn_ray.core.errors import (
     ConfigError,
     MissingObject,
@@ -118,7 +119,7 @@ def lossy_proxy(port: int) -> Iterator[int]:
     lost = threading.Event()
 
     def serve(client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", port)) as server:
+        with socket.create_connection(("127.0.0.1", port)) as server:
             is_put = False
 
             def forward() -> None:
@@ -136,20 +137,9 @@ def lossy_proxy(port: int) -> Iterator[int]:
                     return
                 client.sendall(data)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                threading.Thread(target=serve, args=(client,), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1]
+    with listening(serve) as at:
+        yield at
         assert lost.is_set()
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize("taken", [False, True])

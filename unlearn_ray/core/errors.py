@@ -145,7 +145,7 @@ class NonFiniteLoss(TrialError):
 
 
 def shown(text: str, most: int = 80) -> str:
-    """A text that somebody else wrote, as it can stand in a message: short, in one line.
+    r"""A text that somebody else wrote, as it can stand in a message: short, in one line.
 
     It is quoted where blanks at its ends or characters that do not print would mislead.
 
