@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from tests.scheduling.nodes import small_ray
 from unlearn_ray.core.errors import StopRequested
@@ -96,6 +97,20 @@ def test_a_step_of_a_sweep_that_is_gone_does_not_fail() -> None:
     board = Board.remote()
     ray.get(board.told.remote())  # until it has started
     ray.kill(board)
+    _await_death(board)
     reporter = BoardReporter(board, ["node"])
     with pytest.raises(StopRequested), reporter.running("key", "step"):
         raise AssertionError("nobody wants it")
+
+
+def _await_death(board: Any) -> None:
+    """Kills are sent, not awaited: for a moment the actor still answers."""
+    for _ in range(600):
+        try:
+            ray.get(board.told.remote())
+        except ActorDiedError:
+            return
+        except ActorUnavailableError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("the board still lives")
