@@ -52,15 +52,15 @@ def _measure(path: Path, store_url: str) -> None:
     from unlearn_ray.scheduling.board import Board
     from unlearn_ray.scheduling.cluster import cluster
     from unlearn_ray.scheduling.studies import run_studies
-    from unlearn_ray.scheduling.worker import Workplace
+    from unlearn_ray.scheduling.worker import WorkerConfig
     from unlearn_ray.storage.store import open_store
 
     sweep = load_sweep(path)
     store = open_store(store_url)
-    workplace = Workplace(store.url, 600)
+    worker_config = WorkerConfig(store.url, 600)
     with cluster(None):
         board: Any = Board.remote()
-        runtime = workplace.runtime(board)
+        runtime = worker_config.runtime(board)
         for step in reference_steps(sweep, 0):
             account = Account(sweep.name, accelerators=1.0)
             ensure(step, store, lambda step: run_here(step, runtime), account)
@@ -68,7 +68,7 @@ def _measure(path: Path, store_url: str) -> None:
         run_studies(
             sweep,
             {"finetune": []},
-            workplace,
+            worker_config,
             board,
             on_start=lambda _: None,
             on_end=lambda *_: ends.append(time.perf_counter()),

@@ -33,9 +33,9 @@ from unlearn_ray.core.errors import DataError, NonFiniteLoss, StopRequested, Sto
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine import loop
+from unlearn_ray.engine.checkpoint_clock import CheckpointClock
 from unlearn_ray.engine.compute import Compute, Stopwatch
 from unlearn_ray.engine.loop import Progress, optimise
-from unlearn_ray.engine.moments import Moments
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import SharedBatchNorm, share_batch_norm
 from unlearn_ray.engine.training import train_from_scratch
@@ -340,7 +340,7 @@ def check_an_error_of_one_is_everybodys() -> None:
 
 
 def check_clocks_that_differ_lead_to_one_decision() -> None:
-    moments = Moments(0, save_seconds=0.02, tell_seconds=0.05)
+    moments = CheckpointClock(0, save_seconds=0.02, tell_seconds=0.05)
     decisions = []
     for done in range(1, 201):
         time.sleep(0.001 * (1 + rank()))

@@ -16,7 +16,7 @@ from tests.metrics.test_emia_efficacy import naive_scores
 from tests.metrics.test_member_prediction_rate import logistic_regression
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import parts
-from unlearn_ray.metrics.attacks import Attack, Verdicts, best_threshold, sides_of, success
+from unlearn_ray.metrics.attacks import Attack, AttackOutput, attack_split, best_threshold, success
 from unlearn_ray.metrics.base import Metric, Pairs
 from unlearn_ray.metrics.entropy_attack import entropy
 from unlearn_ray.metrics.modified_entropy_attack import modified_entropy
@@ -266,7 +266,7 @@ def test_learned_attack_is_a_plain_logistic_regression(case: str) -> None:
 
 def scored(members: NDArray[np.float64], others: NDArray[np.float64]) -> list[float]:
     """With members at or above 0."""
-    return list(success(Verdicts(members, members >= 0), Verdicts(others, others >= 0)))
+    return list(success(AttackOutput(members, members >= 0), AttackOutput(others, others >= 0)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -303,7 +303,7 @@ def test_threshold_equals_the_naive_search(seed: int) -> None:
 def test_sides_are_those_of_the_plain_loop(case: str) -> None:
     for seed in range(5):
         evidence = CASES[case](seed)
-        sides = sides_of(evidence)
+        sides = attack_split(evidence)
         learnt, tried = naive_sides(evidence)
         assert np.flatnonzero(sides.learnt).tolist() == learnt
         assert np.flatnonzero(sides.tried).tolist() == tried
@@ -313,7 +313,7 @@ def test_sides_are_those_of_the_plain_loop(case: str) -> None:
 def test_a_forgotten_class_is_compared_with_its_own_test_samples_alone() -> None:
     """Were it with others', a model that lost the class would look as if it kept no secret."""
     labels = {"retain": [1, 2] * 20, "forget": [0] * 10, "test": [0, 1, 2] * 10}
-    sides = sides_of(GivenEvidence({part: torch.tensor(y) for part, y in labels.items()}))
+    sides = attack_split(GivenEvidence({part: torch.tensor(y) for part, y in labels.items()}))
     assert np.flatnonzero(sides.tried).tolist() == list(range(0, 30, 3))
     assert sides.learnt.sum() == 20
 

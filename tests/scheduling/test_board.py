@@ -14,7 +14,7 @@ from tests.scheduling.nodes import small_ray
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine.loop import Progress
 from unlearn_ray.reporting.progress import Heard
-from unlearn_ray.scheduling.board import Board, BoardReporter, Told, Wish
+from unlearn_ray.scheduling.board import Board, BoardReporter, Directive, Told
 
 HALF = Progress(iteration=5, iterations=10, loss=0.0, seconds=1.0)
 
@@ -32,10 +32,10 @@ class WatchingBoard:
     def __init__(self) -> None:
         self.free = -1.0
 
-    def tell(self, *_: Any) -> Wish:
+    def tell(self, *_: Any) -> Directive:
         time.sleep(3)
         self.free = ray.available_resources().get("CPU", 0.0)
-        return Wish.SAVE
+        return Directive.CHECKPOINT
 
     def seen(self) -> float:
         return self.free

@@ -15,8 +15,8 @@ def former(number, frame):
     sys.exit(7)
 
 signal.signal(signal.SIGTERM, former)
-notice.heed_sigterm()
-notice.heed_sigterm()
+notice.install_handler()
+notice.install_handler()
 
 def say(word):
     print(word, flush=True)

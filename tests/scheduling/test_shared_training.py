@@ -23,7 +23,7 @@ from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.scheduling.board import Board
 from unlearn_ray.scheduling.cluster import cluster
 from unlearn_ray.scheduling.training import run_under_ray_train
-from unlearn_ray.scheduling.worker import Workplace
+from unlearn_ray.scheduling.worker import WorkerConfig
 from unlearn_ray.storage.store import open_store, unpack_tensors
 
 pytestmark = pytest.mark.slow
@@ -58,14 +58,14 @@ def train(tmp_path: Path) -> Train:
         path.write_text(SWEEP.replace("WORKERS", str(workers)).replace("RATE", str(rate)))
         sweep = load_sweep(path)
         opened = open_store(str(tmp_path / store))
-        workplace = Workplace(
+        worker_config = WorkerConfig(
             opened.url, checkpoint_seconds=1e9, threads=1, identity=opened.identify()
         )
         told = Board.remote() if board is None else board
         return ensure(
             Pretrain(sweep.setting, 0),
             opened,
-            lambda step: run_under_ray_train(step, workplace, sweep.resources.training, told),
+            lambda step: run_under_ray_train(step, worker_config, sweep.resources.training, told),
             Account(sweep.name, accelerators=1.0),
         )
 

@@ -23,9 +23,9 @@ from unlearn_ray.core.collective import average, gather_objects, on_first, world
 from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import LastBatch, Layout, Recipe
+from unlearn_ray.engine.checkpoint_clock import CheckpointClock
 from unlearn_ray.engine.compute import Compute, Stopwatch
 from unlearn_ray.engine.lars import LARS
-from unlearn_ray.engine.moments import Moments
 
 PROGRESS_SECONDS = 1.0
 
@@ -203,7 +203,7 @@ def _descend(
     until: Callable[[], bool] | None,
 ) -> None:
     save_seconds = math.inf if checkpoints is None else checkpoints.seconds_between
-    moments = Moments(run.done, save_seconds, PROGRESS_SECONDS)
+    moments = CheckpointClock(run.done, save_seconds, PROGRESS_SECONDS)
     while run.done < run.total:
         epoch, position = divmod(run.done, run.per_epoch)
         # At the beginning of an epoch, so that a resumed run asks what it would have asked.

@@ -18,7 +18,7 @@ Scores = Float[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
-class Sides:
+class AttackSplit:
     """Whom an attack learns from, and on whom it is tried beside the forget set.
 
     Attributes:
@@ -33,7 +33,7 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class AttackOutput:
     """What an attack says of the samples of one side.
 
     Attributes:
@@ -74,10 +74,10 @@ class Attack(Metric):
         Raises:
             DataError: a set is empty, or nobody is left to learn from or to be tried on.
         """
-        members, non_members = self.verdicts(evidence, sides_of(evidence))
+        members, non_members = self.verdicts(evidence, attack_split(evidence))
         return Measurement(dict(zip(self.columns, success(members, non_members), strict=True)))
 
-    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+    def verdicts(self, evidence: Evidence, sides: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """On the forget set, and on the tried test samples."""
         raise NotImplementedError
 
@@ -103,7 +103,7 @@ class ThresholdAttack(Attack):
         """The number, of the first `limit` samples of a set; the larger, the more a member."""
         raise NotImplementedError
 
-    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+    def verdicts(self, evidence: Evidence, sides: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """Each sample's number, and whether it reaches its threshold."""
         retain, forget, test = (
             evidence.labels(part).numpy() if self.by_class else np.zeros(evidence.size(part), int)
@@ -120,8 +120,8 @@ class ThresholdAttack(Attack):
         of_forget = self.scores(evidence, "forget", evidence.size("forget"))
         of_tried, tried = of_test[sides.tried], test[sides.tried]
         return (
-            Verdicts(of_forget, of_forget >= thresholds[forget]),
-            Verdicts(of_tried, of_tried >= thresholds[tried]),
+            AttackOutput(of_forget, of_forget >= thresholds[forget]),
+            AttackOutput(of_tried, of_tried >= thresholds[tried]),
         )
 
 
@@ -140,7 +140,7 @@ def tail_columns(name: str) -> frozenset[str]:
     return frozenset({f"{name}_tpr_at_1", f"{name}_tpr_at_0_1"})
 
 
-def sides_of(evidence: Evidence) -> Sides:
+def attack_split(evidence: Evidence) -> AttackSplit:
     """Whom the attacks on this model learn from, and on whom they are tried.
 
     Raises:
@@ -160,7 +160,7 @@ def sides_of(evidence: Evidence) -> Sides:
                 "the forget set's classes",
                 "choose another dataset or forget set",
             )
-    return Sides(members=min(int(learnt.sum()), len(retain)), learnt=learnt, tried=tried)
+    return AttackSplit(members=min(int(learnt.sum()), len(retain)), learnt=learnt, tried=tried)
 
 
 def place_in_class(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
@@ -199,7 +199,7 @@ def class_thresholds(
     return thresholds
 
 
-def success(members: Verdicts, non_members: Verdicts) -> tuple[float, float, float, float]:
+def success(members: AttackOutput, non_members: AttackOutput) -> tuple[float, float, float, float]:
     """Success rate, AUC, and TPR at 1 % and 0.1 % FPR; in percent."""
     from sklearn.metrics import roc_auc_score, roc_curve
 

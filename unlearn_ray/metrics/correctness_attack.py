@@ -10,9 +10,9 @@ from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.attacks import (
     Attack,
+    AttackOutput,
+    AttackSplit,
     Scores,
-    Sides,
-    Verdicts,
     attack_columns,
     tail_columns,
 )
@@ -33,10 +33,10 @@ class CorrectnessAttack(Attack):
     stored_only: ClassVar[frozenset[str]] = tail_columns("correctness_attack")
     needs_classes: ClassVar[bool] = True
 
-    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+    def verdicts(self, evidence: Evidence, sides: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """Whether each sample is classified correctly."""
         forget, test = correct(evidence, "forget"), correct(evidence, "test")[sides.tried]
-        return Verdicts(forget, forget == 1), Verdicts(test, test == 1)
+        return AttackOutput(forget, forget == 1), AttackOutput(test, test == 1)
 
 
 def correct(evidence: Evidence, part: SetName) -> Scores:

@@ -9,7 +9,13 @@ from jaxtyping import Float
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.attacks import Attack, Sides, Verdicts, attack_columns, tail_columns
+from unlearn_ray.metrics.attacks import (
+    Attack,
+    AttackOutput,
+    AttackSplit,
+    attack_columns,
+    tail_columns,
+)
 from unlearn_ray.metrics.base import Evidence, SetName
 from unlearn_ray.metrics.correctness_attack import correct
 from unlearn_ray.metrics.entropy_attack import entropy, outputs, safe_log
@@ -45,14 +51,14 @@ class LearnedAttack(Attack):
     stored_only: ClassVar[frozenset[str]] = tail_columns("learned_attack")
     needs_classes: ClassVar[bool] = True
 
-    def verdicts(self, evidence: Evidence, sides: Sides) -> tuple[Verdicts, Verdicts]:
+    def verdicts(self, evidence: Evidence, sides: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """Log odds of being a member; members lie at or above 0."""
         test = observations(evidence, "test")
         members = observations(evidence, "retain")[: sides.members]
         attack = fit_attack(members, test[sides.learnt])
         forget = attack.decision_function(observations(evidence, "forget"))
         tried = attack.decision_function(test[sides.tried])
-        return Verdicts(forget, forget >= 0), Verdicts(tried, tried >= 0)
+        return AttackOutput(forget, forget >= 0), AttackOutput(tried, tried >= 0)
 
 
 def observations(evidence: Evidence, part: SetName) -> Float[np.ndarray, "n f"]:

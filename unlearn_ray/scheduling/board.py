@@ -27,13 +27,13 @@ _LOOK_SECONDS = 1.0
 SILENT_SECONDS = 600.0
 
 
-class Wish(Enum):
+class Directive(Enum):
     """What the board answers."""
 
-    GO_ON = "go on"
-    SAVE = "save"
+    CONTINUE = "continue"
+    CHECKPOINT = "checkpoint"
     STOP = "stop"
-    LEAVE = "leave"
+    MIGRATE = "migrate"
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,17 @@ class Board:
         self._saved_at: dict[str, float] = {}
         self._leaving: set[str] = set()
 
-    def tell(self, key: str, told: Told, nodes: Sequence[str]) -> Wish:
+    def tell(self, key: str, told: Told, nodes: Sequence[str]) -> Directive:
         """Note how far a step is; answers what its workers, on these nodes, should do."""
         before = self._told.get(key)
         times = 1 if before is None else before[0].times
         self._told[key] = (replace(told, times=times), time.monotonic())
         if self._stopping:
-            return Wish.STOP
+            return Directive.STOP
         if key in self._leaving:
             self._leaving.remove(key)
-            return Wish.LEAVE
-        return Wish.SAVE if self._must_save(key, nodes) else Wish.GO_ON
+            return Directive.MIGRATE
+        return Directive.CHECKPOINT if self._must_save(key, nodes) else Directive.CONTINUE
 
     def deliver(self, key: str, outcome: Any) -> None:
         """Leave what a training step made, or the error that ended it."""
@@ -159,11 +159,11 @@ class BoardReporter:
         if notice.given():
             raise _leaving(name)
         wish = _answer(self.board.tell.remote(key, Told(name, progress), self.nodes), name)
-        if wish is Wish.STOP:
+        if wish is Directive.STOP:
             raise StopRequested(name, "the sweep is being stopped", "run it again to go on")
-        if wish is Wish.LEAVE:
+        if wish is Directive.MIGRATE:
             raise _leaving(name)
-        return bool(wish is Wish.SAVE)
+        return bool(wish is Directive.CHECKPOINT)
 
     @contextmanager
     def running(self, key: str, name: str) -> Iterator[None]:

@@ -69,7 +69,7 @@ from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.tuning_rows import TuningRows
-from unlearn_ray.scheduling.worker import Workplace, code_of
+from unlearn_ray.scheduling.worker import WorkerConfig, code_of
 from unlearn_ray.storage.store import Store
 
 STUDIES = "studies"
@@ -128,11 +128,13 @@ def never_placed(plan: Plan, address: str) -> list[BadInput]:
 
 
 @ray.remote  # type: ignore[untyped-decorator]
-def _run_steps(steps: list[Step], account: Account, workplace: Workplace, board: Any) -> list[Done]:
+def _run_steps(
+    steps: list[Step], account: Account, worker_config: WorkerConfig, board: Any
+) -> list[Done]:
     """Run steps one after the other in a worker process, which waits for no other process."""
-    notice.heed_sigterm()
+    notice.install_handler()
     with notice.at_work():
-        runtime = workplace.runtime(board)
+        runtime = worker_config.runtime(board)
         execute = partial(run_here, runtime=runtime)
         return [
             ensure(step, runtime.store, execute, account, give_up=lambda: True) for step in steps
@@ -140,12 +142,14 @@ def _run_steps(steps: list[Step], account: Account, workplace: Workplace, board:
 
 
 @ray.remote  # type: ignore[untyped-decorator]
-def _run_report(trial: TrialSeed, workplace: Workplace, resources: Resources, board: Any) -> Scored:
+def _run_report(
+    trial: TrialSeed, worker_config: WorkerConfig, resources: Resources, board: Any
+) -> Scored:
     """Run a study's winner under one reporting seed in a worker process, which waits for none."""
-    notice.heed_sigterm()
+    notice.install_handler()
     with notice.at_work():
-        execute = executor(workplace, resources, board)
-        return score(trial, workplace.runtime(board), execute, give_up=lambda: True)
+        execute = executor(worker_config, resources, board)
+        return score(trial, worker_config.runtime(board), execute, give_up=lambda: True)
 
 
 class _Driver:
@@ -158,7 +162,7 @@ class _Driver:
         self.progress = progress
         self.stop = stop
         resources = self.sweep.resources
-        self.workplace = Workplace(
+        self.worker_config = WorkerConfig(
             store=store.url,
             checkpoint_seconds=60 * plan.sweep.checkpoint_minutes,
             threads=resources.trial.threads,
@@ -298,7 +302,9 @@ class _Driver:
     def _train(self, step: Step) -> None:
         execute = partial(
             run_under_ray_train,
-            workplace=replace(self.workplace, threads=self.sweep.resources.training.threads),
+            worker_config=replace(
+                self.worker_config, threads=self.sweep.resources.training.threads
+            ),
             resources=self.sweep.resources.training,
             board=self.board,
         )
@@ -326,7 +332,7 @@ class _Driver:
         self.progress.ask(name, item, name, [step.key for step in steps])
         for step in steps:
             self._check_free(step, account, name)
-        sent = task.remote(steps, account, self.workplace, self.board)
+        sent = task.remote(steps, account, self.worker_config, self.board)
         try:
             done = _fetch(sent, str(steps[0]))
         except HeldElsewhere as error:
@@ -391,7 +397,7 @@ class _Driver:
         run_studies(
             self.sweep,
             studies,
-            self.workplace,
+            self.worker_config,
             self.board,
             on_start=self._on_start,
             on_end=self._on_end,
@@ -552,7 +558,7 @@ class _Driver:
         self.progress.ask(what, reports_of(trial.name), what, [step.key for step in steps])
         self._check_free(trial.unlearn, trial.account, what)
         task = _run_report.options(**_task_options(resources))
-        sent = task.remote(trial, self.workplace, resources, self.board)
+        sent = task.remote(trial, self.worker_config, resources, self.board)
         failure: str | None
         took: list[tuple[str, float]] = []
         try:

@@ -17,7 +17,7 @@ _given = threading.Event()
 _at_work = threading.Event()
 
 
-def heed_sigterm() -> None:
+def install_handler() -> None:
     """From now on, a first SIGTERM lets what runs save and end; call it in the main thread.
 
     A second one, or one that meets this process idle, is answered as before.

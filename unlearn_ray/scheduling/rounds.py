@@ -28,7 +28,7 @@ from ray.tune.stopper import Stopper
 from unlearn_ray.core.errors import StepFailed
 from unlearn_ray.core.words import counted
 from unlearn_ray.scheduling.jobs import Job, Jobs
-from unlearn_ray.scheduling.search import METRIC, StaysInDriver, StudiesSearch
+from unlearn_ray.scheduling.search import METRIC, NotPickled, StudiesSearch
 
 # Most trials of one run: 120 MB of the driver's memory, unless that were fewer than 50 for each
 # process. To start anew costs a process seconds.
@@ -36,7 +36,7 @@ MOST_TRIALS = 2000
 MOST_TRIALS_EACH = 50
 
 
-class Round(StaysInDriver, Searcher):  # type: ignore[misc]
+class Round(NotPickled, Searcher):  # type: ignore[misc]
     """The part of a search that one of Tune's runs takes.
 
     Args:
@@ -82,7 +82,7 @@ class Round(StaysInDriver, Searcher):  # type: ignore[misc]
         """Nothing: rows are the only memory."""
 
 
-class Watching(StaysInDriver, FIFOScheduler):  # type: ignore[misc]
+class Watching(NotPickled, FIFOScheduler):  # type: ignore[misc]
     """Tune's scheduler: first come, first served; it tells the search how trials fare.
 
     A trial ends itself after the tuning seed at which it is clearly worse than others.
@@ -133,7 +133,7 @@ def _loss(error: RayActorError) -> str:
     return told.rpartition("Worker exit detail: ")[2][:200]
 
 
-class _StopAll(StaysInDriver, Stopper):  # type: ignore[misc]
+class _StopAll(NotPickled, Stopper):  # type: ignore[misc]
     def __init__(self, asked: Callable[[], bool]) -> None:
         self.asked = asked
 

@@ -26,7 +26,7 @@ SHOWN = ("value/", "gap/")
 HOURS = "accelerator_hours"
 
 
-class StaysInDriver:
+class NotPickled:
     """Tune pickles a run's parts for `Tuner.restore`, which nothing here needs.
 
     What they point at (threads, views) lives in the driver alone, so they pickle as nothing.
@@ -70,7 +70,7 @@ class _Running:
         return None  # the whole sweep is being stopped; the trial goes on when it is resumed
 
 
-class StudiesSearch(StaysInDriver, Searcher):  # type: ignore[misc]
+class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
     """All studies behind Tune: they take turns, and share its warm actors.
 
     Attributes:

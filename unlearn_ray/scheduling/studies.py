@@ -42,7 +42,7 @@ from unlearn_ray.scheduling.search import (
 )
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.training import run_under_ray_train
-from unlearn_ray.scheduling.worker import Workplace
+from unlearn_ray.scheduling.worker import WorkerConfig
 
 _log = logging.getLogger(__name__)
 
@@ -54,12 +54,14 @@ class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
 
 
 def executor(
-    workplace: Workplace, resources: Resources, board: Any
+    worker_config: WorkerConfig, resources: Resources, board: Any
 ) -> Callable[[Step], Uploaded] | None:
     """How unlearning runs: in the trial's own process, or on two and more Ray Train workers."""
     if resources.most_workers == 1:
         return None
-    return partial(run_under_ray_train, workplace=workplace, resources=resources, board=board)
+    return partial(
+        run_under_ray_train, worker_config=worker_config, resources=resources, board=board
+    )
 
 
 def own_resources(resources: Resources) -> dict[str, float]:
@@ -73,11 +75,13 @@ def own_resources(resources: Resources) -> dict[str, float]:
 class Trial(tune.Trainable):  # type: ignore[misc]
     """One trial: each of Tune's training iterations is one tuning seed."""
 
-    def setup(self, config: dict[str, Any], sweep: Sweep, workplace: Workplace, board: Any) -> None:
+    def setup(
+        self, config: dict[str, Any], sweep: Sweep, worker_config: WorkerConfig, board: Any
+    ) -> None:
         """Called once per actor."""
-        notice.heed_sigterm()
+        notice.install_handler()
         self.sweep = sweep
-        self.workplace = workplace
+        self.worker_config = worker_config
         self.board = board
         self.studies = {study.name: study for study in sweep.studies}
         self.reset_config(config)
@@ -174,8 +178,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         )
         return score(
             trial,
-            self.workplace.runtime(self.board),
-            executor(self.workplace, self.sweep.resources.trial, self.board),
+            self.worker_config.runtime(self.board),
+            executor(self.worker_config, self.sweep.resources.trial, self.board),
         )
 
 
@@ -191,7 +195,7 @@ def _callbacks(sweep: Sweep) -> list[Any]:
 def run_studies(
     sweep: Sweep,
     studies: list[SharedStudy],
-    workplace: Workplace,
+    worker_config: WorkerConfig,
     board: Any,
     *,
     on_start: Callable[[Assignment], None],
@@ -205,7 +209,7 @@ def run_studies(
     Args:
         sweep: with its resources.
         studies: its studies, as far as they are.
-        workplace: of the actors.
+        worker_config: of the actors.
         board: for progress.
         on_start: told each trial that starts.
         on_end: told each trial that ends.
@@ -234,7 +238,7 @@ def run_studies(
         resources.retries,
     )
     trainable = tune.with_resources(
-        tune.with_parameters(Trial, sweep=sweep, workplace=workplace, board=board),
+        tune.with_parameters(Trial, sweep=sweep, worker_config=worker_config, board=board),
         tune.PlacementGroupFactory([own_resources(resources)]),
     )
     Rounds(

@@ -27,11 +27,11 @@ from unlearn_ray.pipeline.once import Uploaded, run_here
 from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_schema import Resources
 from unlearn_ray.scheduling import notice
-from unlearn_ray.scheduling.worker import Workplace, here
+from unlearn_ray.scheduling.worker import WorkerConfig, here
 
 
 def run_under_ray_train(
-    step: Step, workplace: Workplace, resources: Resources, board: Any
+    step: Step, worker_config: WorkerConfig, resources: Resources, board: Any
 ) -> Uploaded:
     """Run a training step on Ray Train workers.
 
@@ -46,7 +46,7 @@ def run_under_ray_train(
     lost: WorkersLost | None = None
     while True:
         try:
-            _fit(step, workplace, resources, board)
+            _fit(step, worker_config, resources, board)
         except ControllerError as error:
             # Of a worker that dies while its work is launched, Ray Train makes its own failure.
             if isinstance(error.controller_failure, RayActorError) and left > 0:
@@ -67,13 +67,13 @@ def run_under_ray_train(
     return outcome
 
 
-def _fit(step: Step, workplace: Workplace, resources: Resources, board: Any) -> None:
+def _fit(step: Step, worker_config: WorkerConfig, resources: Resources, board: Any) -> None:
     # Ray Train's own folder stays empty: nothing is reported to it.
     with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
         TorchTrainer(
             _work,
-            train_loop_config={"step": step, "workplace": workplace, "board": board},
-            torch_config=_HeedingTorchConfig(),
+            train_loop_config={"step": step, "worker_config": worker_config, "board": board},
+            torch_config=_SignalTorchConfig(),
             scaling_config=_scaling(resources),
             run_config=RunConfig(
                 name=step.key,
@@ -101,20 +101,20 @@ def _scaling(resources: Resources) -> ScalingConfig:
 
 
 @dataclass
-class _HeedingTorchConfig(TorchConfig):  # type: ignore[misc]
+class _SignalTorchConfig(TorchConfig):  # type: ignore[misc]
     """Ray's own, whose workers heed SIGTERM."""
 
     @property
     def backend_cls(self) -> type:
         """Ray calls it a backend: what prepares the workers."""
-        return _HeedingBackend
+        return _SignalBackend
 
 
-class _HeedingBackend(TorchConfig().backend_cls):  # type: ignore[misc]
+class _SignalBackend(TorchConfig().backend_cls):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Runs in the workers' main threads, where alone signals can be handled."""
         super().on_start(worker_group, backend_config)
-        worker_group.execute(notice.heed_sigterm)
+        worker_group.execute(notice.install_handler)
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ def _work(config: dict[str, Any]) -> None:
         return  # a worker's code ended the step; Ray Train has started the group again
     try:
         with notice.at_work():
-            runtime = on_every(lambda: config["workplace"].runtime(board, nodes))
+            runtime = on_every(lambda: config["worker_config"].runtime(board, nodes))
             outcome: Any = run_here(step, runtime)
     except WorkerLeaving:
         raise  # Ray Train starts the workers again, where there is room for them

@@ -1,4 +1,4 @@
-"""`Workplace`: what a worker needs to know to open its own runtime."""
+"""`WorkerConfig`: what a worker needs to know to open its own runtime."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import BoardReporter
 from unlearn_ray.storage.store import open_store
 
-_RUNTIMES: dict[Workplace, Runtime] = {}
+_RUNTIMES: dict[WorkerConfig, Runtime] = {}
 
 
 @dataclass(frozen=True)
-class Workplace:
+class WorkerConfig:
     """The sweep's store and habits, small enough to send everywhere.
 
     Attributes:

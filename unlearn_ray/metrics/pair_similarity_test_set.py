@@ -12,7 +12,7 @@ from unlearn_ray.metrics.pairs import PairSimilarity
 
 @register("pair_similarity_test")
 @schema
-class PairSimilarityTest(PairSimilarity):
+class PairSimilarityOnTest(PairSimilarity):
     """Mean cosine similarity of test images with their captions, times 100.
 
     See `PairSimilarity`. MUC has no such column, so it counts in no average gap.

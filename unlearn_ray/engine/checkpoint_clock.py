@@ -7,7 +7,7 @@ import time
 from unlearn_ray.core.collective import on_first, world_size
 
 
-class Moments:
+class CheckpointClock:
     """Several workers follow worker 0's clock, at updates agreed on ahead.
 
     Asking each other after every update would make a GPU wait each time; so each look at the

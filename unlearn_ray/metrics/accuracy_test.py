@@ -12,7 +12,7 @@ from unlearn_ray.metrics.base import Evidence, Measurement, Metric
 
 @register("test_accuracy")
 @schema
-class TestAccuracy(Metric):
+class AccuracyOnTest(Metric):
     """Accuracy on the test set, in percent (MUC, section 3.3: TA).
 
     It does not count in the average gap where those on remaining and forgotten classes do.

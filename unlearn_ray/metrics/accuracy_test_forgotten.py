@@ -12,7 +12,7 @@ from unlearn_ray.metrics.base import Evidence, Measurement
 
 @register("test_accuracy_forgotten")
 @schema
-class TestAccuracyForgotten(ClassAccuracy):
+class AccuracyOnTestForgotten(ClassAccuracy):
     """Accuracy on test samples of the forgotten classes, in percent.
 
     "Contrastive Unlearning" (2401.10458), section 5.1: "unlearn test". A model retrained without

@@ -12,7 +12,7 @@ from unlearn_ray.metrics.base import Evidence, Measurement
 
 @register("test_accuracy_remaining")
 @schema
-class TestAccuracyRemaining(ClassAccuracy):
+class AccuracyOnTestRemaining(ClassAccuracy):
     """Accuracy on test samples of the classes that were not forgotten, in percent.
 
     "Contrastive Unlearning" (2401.10458), section 5.1: "remain test", what class unlearning
