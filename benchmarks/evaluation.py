@@ -29,7 +29,7 @@ from unlearn_ray.core.registry import parts
 from unlearn_ray.data.augmentation import contrastive_views, normalise, probe_views
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.evidence import ModelEvidence
+from unlearn_ray.engine.inference import Inference
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.simclr import SimCLR
@@ -74,8 +74,8 @@ def model(seed: int, memory_format: torch.memory_format) -> nn.Module:
 def ours(data: ResidentData, split: Split) -> dict[str, float]:
     """Every metric of one model; the original's two forget views are part of the time."""
 
-    def evidence(seed: int, original: ModelEvidence | None) -> ModelEvidence:
-        return ModelEvidence(
+    def evidence(seed: int, original: Inference | None) -> Inference:
+        return Inference(
             model(seed, torch.channels_last),
             data,
             split,

@@ -31,12 +31,13 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method, Task
 from unlearn_ray.metrics.base import Evidence, Measurement, Metric
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline.once import Account, ensure, run_here
 from unlearn_ray.pipeline.plan import reference_steps
-from unlearn_ray.pipeline.runtime import Runtime
-from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.study import PastTrial
 from unlearn_ray.pipeline.sweep_schema import Range, Search, Seeds, Study, Sweep
+from unlearn_ray.steps.graph import Graph
+from unlearn_ray.steps.once import Account, run_here
+from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.store import Store
 
@@ -169,9 +170,9 @@ def run_references(sweep: Sweep, store: Store) -> None:
     """The reference models, in this process: what they cost is not measured."""
     runtime = Runtime(store, Compute.detect(), checkpoint_seconds=600)
     account = Account(sweep.name, accelerators=1.0)
+    graph = Graph(runtime.known, partial(run_here, runtime=runtime), account)
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
-        for step in reference_steps(sweep, seed):
-            ensure(step, store, partial(run_here, runtime=runtime), account)
+        graph.ensure(*reference_steps(sweep, seed))
 
 
 def random_past(trials: int) -> list[PastTrial]:

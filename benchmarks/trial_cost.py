@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,14 @@ def main() -> None:
 
 
 def _measure(path: Path, store_url: str) -> None:
-    from unlearn_ray.pipeline.once import Account, ensure, run_here
     from unlearn_ray.pipeline.plan import reference_steps
     from unlearn_ray.pipeline.sweep_file import load_sweep
     from unlearn_ray.scheduling.board import Board
     from unlearn_ray.scheduling.cluster import cluster
     from unlearn_ray.scheduling.studies import run_studies
     from unlearn_ray.scheduling.worker import WorkerConfig
+    from unlearn_ray.steps.graph import Graph
+    from unlearn_ray.steps.once import Account, run_here
     from unlearn_ray.storage.store import open_store
 
     sweep = load_sweep(path)
@@ -61,9 +63,9 @@ def _measure(path: Path, store_url: str) -> None:
     with cluster(None):
         board: Any = Board.remote()
         runtime = worker_config.runtime(board)
-        for step in reference_steps(sweep, 0):
-            account = Account(sweep.name, accelerators=1.0)
-            ensure(step, store, lambda step: run_here(step, runtime), account)
+        account = Account(sweep.name, accelerators=1.0)
+        graph = Graph(runtime.known, partial(run_here, runtime=runtime), account)
+        graph.ensure(*reference_steps(sweep, 0))
         ends: list[float] = []
         run_studies(
             sweep,

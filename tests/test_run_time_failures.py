@@ -24,7 +24,6 @@ from unlearn_ray.core.errors import (
     Exit,
     MissingObject,
     NonFiniteLoss,
-    StepFailed,
     StopRequested,
     StoreFull,
     UnlearnRayError,
@@ -32,9 +31,12 @@ from unlearn_ray.core.errors import (
 from unlearn_ray.core.registry import find
 from unlearn_ray.engine.loop import Progress
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Unlearn
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.pipeline.trial import score
+from unlearn_ray.steps.kinds.measure import measures
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.storage.store import Store, Work, open_store
 
 # What the store is called, and what a sweep says of itself.
@@ -68,7 +70,7 @@ def contents(store: Store) -> dict[str, bytes]:
 
 def weights(store: Store, step: Pretrain) -> str:
     """The object that holds a step's model."""
-    record = store.record(step.kind, step.key)
+    record = store.record(step.name, step.key)
     assert record is not None
     return record.files["model.safetensors"].name
 
@@ -104,7 +106,7 @@ def test_damaged_weights(
     tiny: Sweep,
     store: Store,
 ) -> None:
-    original = Pretrain(tiny.setting, 0)
+    original = Pretrain(setting=tiny.setting, seed=0)
     good = contents(store)
     damage(store, weights(store, original))
     before = contents(store)
@@ -125,14 +127,20 @@ MISMATCH = r"do not fit the model: size mismatch for backbone\..*; delete the st
 
 def test_weights_of_another_model(tiny: Sweep, store: Store) -> None:
     other = replace(tiny.setting, model=find(Model, "resnet8")(width=8))
+    mine, theirs = (Pretrain(setting=setting, seed=0) for setting in (tiny.setting, other))
+    record = store.record("pretrain", mine.key)
+    assert record is not None
+    files = {"model.safetensors": store.read_artifact(record, "model.safetensors")}
+    uploaded = store.put_artifact("pretrain", theirs.key, files)
+    store.complete(replace(record, key=theirs.key, files=uploaded))
     with pytest.raises(CorruptObject, match=MISMATCH) as caught:
-        runtime(store.url).model(Pretrain(tiny.setting, 0).key, other)
+        runtime(store.url).model(theirs)
     assert "\n" not in str(caught.value)
 
 
 def test_damaged_record(tiny: Sweep, store: Store) -> None:
-    step = Evaluate(tiny.setting, 0, Retrain(tiny.setting, 0), tiny.objective)
-    name = f"records/evaluate/{step.key}.json"
+    step = measures(Retrain(setting=tiny.setting, seed=0), tiny.objective)[0]
+    name = f"records/measure/{step.key}.json"
     store.objects.write(name, store.objects.read(name)[:50])
     with pytest.raises(CorruptObject, match=f"{name}: no record: .*delete that object and run"):
         score(trial(tiny, tiny.studies[0], 0), runtime(store.url))
@@ -141,12 +149,11 @@ def test_damaged_record(tiny: Sweep, store: Store) -> None:
     assert run(step, runtime(store.url)).ran
 
 
-def test_missing_input(tiny: Sweep, store: Store) -> None:
-    unlearn = Unlearn(tiny.setting, 1, tiny.studies[0].at({}))
-    with pytest.raises(StepFailed, match=r"its input original \(pretrain \(seed 1\)\) is not in"):
-        run(unlearn, runtime(store.url))
-    with pytest.raises(MissingObject, match=r"pretrain \(seed 1\): has no record"):
-        score(trial(tiny, tiny.studies[0], 1), runtime(store.url))
+def test_missing_inputs_are_made(tiny: Sweep, store: Store) -> None:
+    unlearn = Unlearn(setting=tiny.setting, seed=1, method=tiny.studies[0].at({}))
+    assert run(unlearn, runtime(store.url)).ran
+    assert store.record("pretrain", unlearn.original.key) is not None
+    assert score(trial(tiny, tiny.studies[0], 1), runtime(store.url)).failure is None
 
 
 # Checkpoints
@@ -162,7 +169,7 @@ def interrupted(step: Pretrain, store: Store) -> str:
     stopped.on_progress = stop
     with pytest.raises(StopRequested):
         run(step, stopped)
-    assert store.record(step.kind, step.key) is None
+    assert store.record(step.name, step.key) is None
     (checkpoint,) = store.objects.names(f"checkpoints/{step.key}/")
     return checkpoint
 
@@ -170,7 +177,7 @@ def interrupted(step: Pretrain, store: Store) -> str:
 @pytest.fixture
 def again(tiny: Sweep, store: Store) -> tuple[Pretrain, bytes]:
     """A step that is to be trained again, and the weights that must come out."""
-    step = Pretrain(tiny.setting, 0)
+    step = Pretrain(setting=tiny.setting, seed=0)
     expected = store.objects.read(weights(store, step))
     store.objects.delete(f"records/pretrain/{step.key}.json")
     return step, expected
@@ -192,7 +199,7 @@ def test_damaged_checkpoint(
     damage(store, checkpoint)
     with pytest.raises(CorruptObject, match=f"{checkpoint}: its bytes are not .*; delete it and"):
         run(step, runtime(store.url))
-    assert store.record(step.kind, step.key) is None
+    assert store.record(step.name, step.key) is None
     store.objects.delete(checkpoint)
     run(step, runtime(store.url))
     assert store.objects.read(weights(store, step)) == expected
@@ -206,14 +213,14 @@ def test_full_disk(small_disk: Path, tmp_path: Path) -> None:
     big = tiny_sweep(tmp_path, text.replace("width: 4", "width: 64")).setting
     here = runtime(small_disk / "store")
     with pytest.raises(StoreFull, match="; free space there, then run again") as caught:
-        run(Pretrain(big, 0), here)
+        run(Pretrain(setting=big, seed=0), here)
     assert str(small_disk) in caught.value.subject
     assert here.store.records("pretrain") == []
     assert here.store.objects.names("artifacts/") == []
     assert not list((small_disk / "store" / ".unfinished").iterdir())
     # The lease is free again, and what fits can be stored.
-    assert here.store.lease(Pretrain(big, 0).key, Work("pretrain")) is not None
-    small = Pretrain(tiny_sweep(tmp_path, text).setting, 0)
+    assert here.store.lease(Pretrain(setting=big, seed=0).key, Work("pretrain")) is not None
+    small = Pretrain(setting=tiny_sweep(tmp_path, text).setting, seed=0)
     assert run(small, here).ran
     assert here.store.records("pretrain") == [small.key]
 
@@ -248,7 +255,7 @@ def test_nan_loss(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_nan_loss_of_a_reference(tmp_path: Path) -> None:
     text = SWEEP.replace("{epochs: 1, batch_size: 128}\n", "{learning_rate: 1.0e+30}\n", 1)
-    step = Pretrain(tiny_sweep(tmp_path, text).setting, 0)
+    step = Pretrain(setting=tiny_sweep(tmp_path, text).setting, seed=0)
     here = runtime(tmp_path / "store", checkpoint_seconds=0)
     with pytest.raises(NonFiniteLoss, match="lower the learning rate"):
         run(step, here)
@@ -285,7 +292,7 @@ def told_by_a_run(folder: Path, store: Store, status: int = Exit.SOME_FAILED) ->
 def test_damaged_weights_fail_the_trials_that_need_them(
     tiny: Sweep, store: Store, tmp_path: Path
 ) -> None:
-    original = Pretrain(tiny.setting, 0)
+    original = Pretrain(setting=tiny.setting, seed=0)
     run_references(tiny, 1, runtime(store.url))
     truncate(store, weights(store, original))
     before = contents(store)

@@ -107,8 +107,9 @@ def test_a_plan_is_quick_and_touches_no_device(tmp_path: Path) -> None:
     assert not device
     unneeded = {"ray", "torchvision", "sklearn", "scipy", "pandas", "optuna", "boto3", "duckdb"}
     assert unneeded.isdisjoint(modules)
-    assert "To run: 26 of 26 reference steps, 30 trials." in done.stdout
-    assert "To run: 59 of 59 reference steps, 250 trials." in done.stdout
+    kinds = "4 pretrain, 4 retrain, 4 samples, 24 observe, 42 measure"
+    assert f"To run: 78 of 78 reference steps ({kinds}), 30 trials." in done.stdout
+    assert "To run: 175 of 175 reference steps (" in done.stdout
     assert not (tmp_path / "store").exists()
     spent = sum(getattr(after, f) - getattr(before, f) for f in ("ru_utime", "ru_stime"))
     assert spent < PLAN_SECONDS
@@ -121,15 +122,19 @@ def test_a_plan_knows_what_is_in_the_store(
     store = tmp_path / "store"
     shutil.copytree(finished_sweep / "store", store)
     finished = printed(capsys, "plan", file, "--store", store)
-    assert finished.count("in the store\n") == 8  # seven steps and the winner's report
+    # Of both seeds two trainings and the samples, three models measured, and the winner's report.
+    assert finished.count("in the store\n") == 2 * 3 + 3 + 1
     assert "  finetune: 1 trial, nothing searched; in the store 1 complete; 0 to run" in finished
     assert finished.endswith("Nothing is left to run.\n")
 
     more = printed(capsys, "plan", file, "--store", store, "--set", "seeds.reporting=[1, 2]")
-    assert "To run: 4 of 11 reference steps, 0 trials." in more
+    assert (
+        "To run: 9 of 24 reference steps (1 pretrain, 1 retrain, 1 samples, 2 observe, 4 measure), "
+        in more
+    )
     shutil.rmtree(store / "records" / "pretrain")
     lost = printed(capsys, "plan", file, "--store", store)
-    assert "To run: 2 of 7 reference steps, 0 trials." in lost
+    assert "To run: 2 of 15 reference steps (2 pretrain), 0 trials." in lost
 
 
 def test_a_finished_sweep_shows_its_table_at_once(
@@ -138,7 +143,7 @@ def test_a_finished_sweep_shows_its_table_at_once(
     monkeypatch.setitem(sys.modules, "unlearn_ray.scheduling.driver", None)
     assert main([str(finished_sweep / "tiny.yaml"), "--store", f"{finished_sweep}/store"]) == 0
     said = capfd.readouterr()
-    assert said.err.startswith("Nothing to train: all 7 reference steps and 1 trial of tiny are")
+    assert said.err.startswith("Nothing to train: all 15 reference steps and 1 trial of tiny are")
     assert [line.split()[0] for line in said.out.splitlines()[5:8]] == [
         "retrain", "original", "finetune*",
     ]  # fmt: skip

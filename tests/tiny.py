@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.pipeline.once import Account, Done, ensure, run_here
 from unlearn_ray.pipeline.plan import make_plan, reference_steps
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN, Purpose
-from unlearn_ray.pipeline.runtime import Runtime
-from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score, write_grown
-from unlearn_ray.storage.store import open_store
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.graph import Graph
+from unlearn_ray.steps.known import Known
+from unlearn_ray.steps.once import Account, Done, Uploaded, run_here
+from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.storage.store import Store, open_store
 
 SWEEP = """\
 name: tiny
@@ -48,8 +51,25 @@ def runtime(store: Path | str, checkpoint_seconds: float = 600) -> Runtime:
 
 def run(step: Step, runtime: Runtime) -> Done:
     """Run a step, unless the store has its record."""
+    return graph(runtime).ensure(step)[0]
+
+
+def graph(runtime: Runtime) -> Graph:
+    """Runs steps in this process."""
     account = Account("tiny", accelerators=1.0)
-    return ensure(step, runtime.store, partial(run_here, runtime=runtime), account)
+    return Graph(runtime.known, partial(run_here, runtime=runtime), account)
+
+
+def ensure(
+    step: Step,
+    store: Store,
+    execute: Callable[[Step], Uploaded],
+    account: Account,
+    *,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Done:
+    """Run a step by a process that has met no record yet, unless the store has its record."""
+    return Graph(Known(store), execute, account, give_up=give_up).ensure(step)[0]
 
 
 def run_references(sweep: Sweep, seed: int, runtime: Runtime) -> None:
@@ -70,7 +90,7 @@ def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
         run_references(sweep, seed, runtime)
         for method in (RETRAIN, ORIGINAL) if seed in sweep.seeds.reporting else ():
-            name, row = reference_row(sweep, seed, method, runtime.record)
+            name, row = reference_row(sweep, seed, method, graph(runtime))
             write_grown(name, row, sweep.metrics, runtime.store)
         for study in sweep.studies:
             failed = any(one.failure for one in scored if one.row["method"] == study.name)

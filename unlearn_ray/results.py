@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from unlearn_ray.storage.store import Record, Store
 
-KINDS = ("pretrain", "retrain", "unlearn", "evaluate")
 _REFERENCES = b"references"
 FORMATS = ("table", "markdown", "csv", "json", "parquet")
 EXAMPLES = """\
@@ -74,11 +73,10 @@ columns of rows:
   average_gap_percentage, tug_of_war (of this seed), unlearning_compute_seconds,
   retraining_compute_seconds (CPU time of all workers' threads, or device time of their GPUs:
   what else a machine runs counts little), evaluation_seconds (wall time),
-  accelerator_hours_unlearn, accelerator_hours_evaluate (of steps that were run for this row),
+  accelerator_hours_unlearn, accelerator_hours_measure (of steps that were run for this row),
   device, threads, kernels (that unlearned), made_on (those of all steps behind the row), host,
-  version_<library>, key_unlearn, key_original, key_retrained, key_evaluate (of the metrics in
-  the average gap), key_evaluate_<metric> of each other metric, created; rows with purpose tuning
-  hold the metrics in the average gap alone
+  version_<library>, key_unlearn, key_original, key_retrained, key_measure_<metric> of each
+  metric, created; rows with purpose tuning hold the metrics in the average gap alone
 
 """
 
@@ -282,7 +280,7 @@ def _rows(store: Store, options: argparse.Namespace) -> pa.Table | None:
 def _diff(store: Store, options: argparse.Namespace, output: Output) -> None:
     import pandas as pd
 
-    records = {key: kind for kind in KINDS for key in store.records(kind)}
+    records = store.kinds()
     first, second = (_record(store, records, key) for key in (options.first, options.second))
     lines = list(differences(first, second))
     if lines:

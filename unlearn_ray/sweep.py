@@ -183,7 +183,7 @@ def _run(options: argparse.Namespace) -> int:
         from unlearn_ray.pipeline.plan import make_plan
 
         failed_steps = [planned.step for planned in plan.failed_references]
-        store.failures.forget((step.kind, step.key) for step in failed_steps)
+        store.failures.forget((step.name, step.key) for step in failed_steps)
         plan = make_plan(plan.sweep, store)
     failed = sum(study.failed for study in plan.studies)
     ended = sum(min(study.ended, study.wanted) for study in plan.studies)

@@ -9,7 +9,6 @@ not. Comments, docstrings and layout are no part of a digest (`core.code`).
 
 from __future__ import annotations
 
-import ast
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -25,14 +24,17 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline import runtime, steps
-from unlearn_ray.pipeline.steps import Step
+from unlearn_ray.quantities.base import Quantity
+from unlearn_ray.steps.base import Step
 
 # What of a sweep changes its numbers; a logger does not.
-CONTRACTS: list[type[Part]] = [Dataset, ForgetSet, Model, Family, Method, Metric]
+CONTRACTS: list[type[Part]] = [Dataset, ForgetSet, Model, Family, Method, Metric, Quantity]
 
 RECORDED = Path(__file__).with_name("digests.json")
-COVERED = ("methods", "metrics", "families", "models", "data", "engine", "core")
+COVERED = (
+    *("methods", "metrics", "quantities", "families", "models", "data", "engine", "core"),
+    "steps",
+)
 
 # In no digest: none of these changes a number that a step stores.
 UNCOVERED = {
@@ -45,6 +47,9 @@ UNCOVERED = {
     "unlearn_ray.core.text_files": "decodes files whose content, as decoded, is in keys",
     "unlearn_ray.core.torchvision_import": "imports another package, and computes nothing",
     "unlearn_ray.core.words": "messages",
+    "unlearn_ray.steps.graph": "says in which order steps are run",
+    "unlearn_ray.steps.known": "keeps records",
+    "unlearn_ray.steps.once": "runs what others compute",
     "unlearn_ray.data.loaded": "hands on what a dataset loads, or refuses it",
 }
 
@@ -67,9 +72,12 @@ def covered() -> dict[str, tuple[int, Sources]]:
     sources = {gaps.__name__: text_of(located(gaps.__name__))}
     found["objective/average_gap"] = (gaps.REVISION, sources)
     declaring = {part.__module__ for part in built_in.values()}
-    for kind in kinds_of_step():
-        sources = reached(located(steps.__name__), step_text(kind), step_counts(declaring))
-        found[f"step/{kind.kind}"] = (kind.revision, sources)
+    kinds = {name: kind for name, kind in parts(Step).items() if not kind.code}
+    declaring |= {kind.__module__ for kind in kinds.values()}
+    for name, kind in kinds.items():
+        place = located(kind.__module__)
+        counts = step_counts(declaring - {base.__module__ for base in kind.__mro__})
+        found[f"step/{name}"] = (kind.revision, reached(place, text_of(place), counts))
     return found
 
 
@@ -81,41 +89,14 @@ def part_counts(contract: type[Part]) -> Callable[[Place], bool]:
 
 def step_counts(declaring: set[str]) -> Callable[[Place], bool]:
     """What of a step's imports its digest covers: nothing that the digest of a part covers."""
-    rooms = [f"unlearn_ray.{room}" for room in ("core", "data", "engine")]
+    rooms = [f"unlearn_ray.{room}" for room in ("core", "data", "engine", "steps")]
 
     def counts(place: Place) -> bool:
         if place.name in declaring or place.name in UNCOVERED:
             return False
-        return place.name == runtime.__name__ or any(within(place.name, room) for room in rooms)
+        return any(within(place.name, room) for room in rooms)
 
     return counts
-
-
-def kinds_of_step(base: type[Step] = Step) -> Iterator[type[Step]]:
-    """Every class of steps that the steps' module defines; tests have others."""
-    for kind in base.__subclasses__():
-        if kind.__module__ == steps.__name__:
-            yield kind
-        yield from kinds_of_step(kind)
-
-
-def step_text(kind: type[Step]) -> str:
-    """The steps' module without the other kinds, and without the imports that only they need."""
-    others = {other.__name__ for other in kinds_of_step() if other not in kind.__mro__}
-    tree = ast.parse(text_of(located(steps.__name__)))
-    tree.body = [
-        node for node in tree.body if not (isinstance(node, ast.ClassDef) and node.name in others)
-    ]
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    kept: list[ast.stmt] = []
-    for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
-            if not node.names:
-                continue
-        kept.append(node)
-    tree.body = kept
-    return ast.unparse(tree)
 
 
 def located(module: str) -> Place:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.metrics.evidence import metrics_of
+from tests.metrics.evidence import metrics_of, observed
 from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.errors import DataError, NonFiniteLoss
 from unlearn_ray.core.registry import parts
@@ -19,11 +19,11 @@ from unlearn_ray.data.augmentation import normalise
 from unlearn_ray.data.base import Captions, DatasetInfo, ImageData, Split
 from unlearn_ray.engine import embeddings, features
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.evidence import ModelEvidence
+from unlearn_ray.engine.inference import Inference
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.clip import CLIP, CLIPModel
-from unlearn_ray.metrics.base import Metric, SetName
+from unlearn_ray.metrics.base import Metric, Observed, SetName
 from unlearn_ray.metrics.pair_alignment_matrices import PairAlignmentMatrices
 
 FAMILY = CLIP(embedding_size=6, context_length=9, text_width=8, text_heads=2, text_layers=2)
@@ -74,27 +74,32 @@ def model_of(seed: int) -> CLIPModel:
 
 @dataclass
 class Watched:
-    """Evidence, with the size of every batch that reached one of its towers."""
+    """A model, with the size of every batch that reached one of its towers."""
 
-    evidence: ModelEvidence
+    inference: Inference
     model: CLIPModel
+    data: ResidentData
+    original: Watched | None = None
     seen: dict[str, list[int]] = field(default_factory=lambda: {"images": [], "texts": []})
+
+    @property
+    def observed(self) -> Observed:
+        before = None if self.original is None else self.original.inference
+        return observed(self.inference, self.data, before)
 
 
 def watch(
     seed: int = 1,
     *,
-    original: ModelEvidence | None = None,
+    original: Watched | None = None,
     prompts: Captions = PROMPTS,
     change: Callable[[CLIPModel], object] = lambda model: None,
 ) -> Watched:
     model = model_of(seed)
     change(model)
     data = ResidentData.load(IMAGES, 3, FAMILY, CPU.device, prompts)
-    evidence = ModelEvidence(
-        model, data, SPLIT, family=FAMILY, probe=Probe(), seed=0, compute=CPU, original=original
-    )
-    watched = Watched(evidence, model)
+    inference = Inference(model, data, SPLIT, family=FAMILY, probe=Probe(), seed=0, compute=CPU)
+    watched = Watched(inference, model, data, original)
     for name, tower in (("images", model.backbone), ("texts", model.text)):
         tower.register_forward_pre_hook(
             lambda _, args, seen=watched.seen[name]: seen.append(len(args[0]))
@@ -116,7 +121,7 @@ def test_pairs_are_those_of_single_images_and_captions(
     part: SetName, limit: int, block: int
 ) -> None:
     watched = watch()
-    pairs = watched.evidence.pairs(part, limit)
+    pairs = watched.inference.pairs(part, limit)
     model = watched.model.eval()
     ids = IDS[part][:limit]
     assert pairs.images.shape == (len(ids), 6)
@@ -138,13 +143,13 @@ def test_pairs_are_those_of_single_images_and_captions(
 
 
 def test_chosen_pairs_are_found_by_their_ids() -> None:
-    watched = watch(original=watch(2).evidence)
+    watched = watch(original=watch(2))
     for part, ids in IDS.items():
-        assert watched.evidence.ids(part).tolist() == ids.tolist()  # type: ignore[arg-type]
+        assert watched.inference.ids(part).tolist() == ids.tolist()  # type: ignore[arg-type]
     chosen = (int(SPLIT.forget[5]), int(SPLIT.retain[3]), int(SPLIT.forget[1]))
     metric = PairAlignmentMatrices(ids=chosen)
     metric.check(DatasetInfo(len(IMAGES.train_images), 1, (), 8))
-    arrays = metric.measure(watched.evidence).arrays
+    arrays = metric.measure(watched.observed).arrays
     assert arrays["retain_am_after"].shape == (1, 1)
     model = watched.model.eval()
     mean, std = FAMILY.augmentation.mean, FAMILY.augmentation.std
@@ -163,9 +168,9 @@ def test_nothing_is_embedded_before_it_is_asked_for_nor_twice() -> None:
     distinct = len({caption for of_one in IMAGES.train_captions for caption in of_one})
     for part in ("forget", "retain"):
         for limit in (1, 1000):
-            watched.evidence.pairs(part, limit)  # type: ignore[arg-type]
-        watched.evidence.probabilities(part)  # type: ignore[arg-type]
-        watched.evidence.probabilities(part)  # type: ignore[arg-type]
+            watched.inference.pairs(part, limit)  # type: ignore[arg-type]
+        watched.inference.logits(part)  # type: ignore[arg-type]
+        watched.inference.logits(part)  # type: ignore[arg-type]
     # A caption that several images have is embedded once, in whichever set; prompts once, too.
     assert sorted(watched.seen["texts"]) == [6, distinct]
     assert watched.seen["images"] == [len(SPLIT.forget), len(SPLIT.retain)]
@@ -174,7 +179,7 @@ def test_nothing_is_embedded_before_it_is_asked_for_nor_twice() -> None:
 def test_no_answer_depends_on_what_was_asked_before(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (embeddings, features):
         monkeypatch.setattr(module, "BLOCK", 4)
-    first, second = watch().evidence, watch().evidence
+    first, second = watch().inference, watch().inference
     for part in ("test", "forget"):
         first.pairs(part, 3)  # type: ignore[arg-type]
     for part in ("retain", "forget", "test"):
@@ -185,9 +190,9 @@ def test_no_answer_depends_on_what_was_asked_before(monkeypatch: pytest.MonkeyPa
 
 def test_zero_shot_probabilities_equal_loops() -> None:
     watched = watch()
-    found = watched.evidence.probabilities("test")
+    found = watched.observed.probabilities("test")
     model = watched.model.eval()
-    images = watched.evidence.pairs("test", TEST).images.double().tolist()
+    images = watched.inference.pairs("test", TEST).images.double().tolist()
     with torch.no_grad():
         read = [FAMILY.embed_texts(model, FAMILY.tokenise(own)).double() for own in PROMPTS]
     classes = []
@@ -207,9 +212,9 @@ def test_zero_shot_probabilities_equal_loops() -> None:
 
 def test_every_metric_of_samples_measures_such_a_model() -> None:
     original = watch(1)
-    unlearned = watch(2, original=original.evidence)
+    unlearned = watch(2, original=original)
     for metric in metrics_of("samples").values():
-        measured = metric().measure(unlearned.evidence)
+        measured = metric().measure(unlearned.observed)
         assert all(math.isfinite(value) for value in measured.values.values())
 
 
@@ -217,10 +222,10 @@ def test_the_original_is_asked_for_a_few_pairs_alone(monkeypatch: pytest.MonkeyP
     for module in (embeddings, features):
         monkeypatch.setattr(module, "BLOCK", 4)
     original = watch(1)
-    unlearned = watch(2, original=original.evidence)
+    unlearned = watch(2, original=original)
     for name, metric in parts(Metric).items():
         if metric.needs_captions:
-            metric().measure(unlearned.evidence)
+            metric().measure(unlearned.observed)
             # Six pairs of both sets, in blocks of four.
             expected = [4] * 4 if name == "pair_alignment_matrices" else []
             assert original.seen["images"] == expected
@@ -235,8 +240,8 @@ def test_the_model_is_left_as_it_was() -> None:
     watched = watch(change=partly_training)
     before = {name: value.clone() for name, value in watched.model.state_dict().items()}
     flags = [module.training for module in watched.model.modules()]
-    watched.evidence.pairs("forget", 5)
-    watched.evidence.probabilities("test")
+    watched.inference.pairs("forget", 5)
+    watched.inference.logits("test")
     assert all(torch.equal(v, before[n]) for n, v in watched.model.state_dict().items())
     assert [module.training for module in watched.model.modules()] == flags
     assert all(p.grad is None for p in watched.model.parameters())
@@ -249,7 +254,7 @@ def test_embeddings_that_are_not_numbers_end_the_trial(tower: str) -> None:
 
     what = "captions" if tower.startswith("text") else "images"
     with pytest.raises(NonFiniteLoss, match=f"outputs for .* {what}: hold NaN or infinite"):
-        watch(change=break_it).evidence.pairs("forget", 1000)
+        watch(change=break_it).inference.pairs("forget", 1000)
 
 
 def test_a_prompt_that_the_family_refuses() -> None:
@@ -259,8 +264,8 @@ def test_a_prompt_that_the_family_refuses() -> None:
 
 
 def test_one_class_has_probability_one() -> None:
-    evidence = watch(prompts=PROMPTS[:1]).evidence
-    assert torch.equal(evidence.probabilities("test"), torch.ones(TEST, 1))
+    observed = watch(prompts=PROMPTS[:1]).observed
+    assert torch.equal(observed.probabilities("test"), torch.ones(TEST, 1))
 
 
 def captions_of_chosen(texts: Tensor, begins: Tensor) -> list[list[int]]:

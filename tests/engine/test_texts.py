@@ -36,7 +36,7 @@ from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.base import AnchorLosses
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.methods.neggrad import NegGrad
-from unlearn_ray.pipeline.runtime import StoredCheckpoints
+from unlearn_ray.steps.runtime import StoredCheckpoints
 from unlearn_ray.storage.store import open_store
 
 CPU, COMPUTE = torch.device("cpu"), Compute.detect()

@@ -51,7 +51,7 @@ from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.alignment_calibration import AlignmentCalibration
 from unlearn_ray.methods.l1_sparsity import L1Sparsity
 from unlearn_ray.methods.neggrad import NegGrad
-from unlearn_ray.pipeline.runtime import StoredCheckpoints
+from unlearn_ray.steps.runtime import StoredCheckpoints
 from unlearn_ray.storage.store import open_store
 
 WORLD_SIZES = (2, 4)

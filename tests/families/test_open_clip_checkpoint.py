@@ -28,10 +28,11 @@ from unlearn_ray.families.clip import CLIP, CLIPModel
 from unlearn_ray.models.open_clip import OpenCLIP
 from unlearn_ray.models.resnet8 import ResNet8
 from unlearn_ray.models.vit import ViT
-from unlearn_ray.pipeline import steps
-from unlearn_ray.pipeline.runtime import Runtime
-from unlearn_ray.pipeline.setting import Setting
-from unlearn_ray.pipeline.steps import Pretrain, Retrain
+from unlearn_ray.steps.kinds import pretrain
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import open_store
 
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 4, "layers": 2}
@@ -161,10 +162,10 @@ def test_both_reference_models_start_from_it(
         started.append(dict(model.state_dict()))
         return Report(0, 0.0, 0.0)
 
-    monkeypatch.setattr(steps, "train_from_scratch", train)
+    monkeypatch.setattr(pretrain, "train_from_scratch", train)
     monkeypatch.setattr(Runtime, "data", lambda *_: None)
     runtime = Runtime(open_store(str(tmp_path / "store")), Compute.detect(), 600)
-    for step in (Pretrain(setting, 0), Retrain(setting, 1)):
+    for step in (Pretrain(setting=setting, seed=0), Retrain(setting=setting, seed=1)):
         step._train(runtime, [])
     for state in started:
         for name, value in theirs.visual.state_dict().items():

@@ -36,7 +36,7 @@ FOREIGN = (
         "checkpoints/x/y/z",
         "studies/x",
     ),
-    *("rows/.x.parquet.swp", "records/evaluate/~lock.json#", "$folder$", "rows_$folder$"),
+    *("rows/.x.parquet.swp", "records/measure/~lock.json#", "$folder$", "rows_$folder$"),
 )
 
 
@@ -155,10 +155,9 @@ class StoreJudge:
         plan = make_plan(load_sweep(self.file, (), url), open_store(url))
         assert len(plan.references) == self.references
         store = open_store(url)
-        for kind in ("pretrain", "retrain", "unlearn", "evaluate"):
-            for key in store.records(kind):
-                with suppress(CorruptObject):
-                    store.record(kind, key)
+        for key, kind in store.kinds().items():
+            with suppress(CorruptObject):
+                store.record(kind, key)
 
     def _check_status(self) -> None:
         (status,) = sweep_statuses(open_store(str(self.store)), "tiny", Observer())

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_ray.core.registry import parts
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.data.forget_sets.classes import Classes
 from unlearn_ray.data.forget_sets.random import Random
-from unlearn_ray.metrics.base import Evidence, Metric, Pairs, SetName
+from unlearn_ray.engine.resident import ResidentData
+from unlearn_ray.metrics.base import Metric, Observed
+from unlearn_ray.quantities.base import SETS, Inference, Observation, Pairs, Quantity, SetName
 
 FORGET_SETS: dict[str, ForgetSet] = {"samples": Random(), "classes": Classes(classes=(0,))}
 
@@ -33,12 +35,24 @@ def metrics_of(forgotten: str, *, captions: bool = True) -> dict[str, type[Metri
 
 
 @dataclass(frozen=True)
-class GivenEvidence:
-    given_labels: dict[str, Tensor]
-    given_probabilities: dict[str, Tensor] = field(default_factory=dict)
-    given_views: dict[str, Tensor] = field(default_factory=dict)
-    before: Evidence | None = None
-    given_pairs: dict[str, Pairs] = field(default_factory=dict)
+class GivenEvidence(Observed):
+    """What metrics ask of a model and, of its quantities, `quantities.base.Inference`."""
+
+    given_labels: dict[SetName, Tensor]
+    given_probabilities: dict[SetName, Tensor] = field(default_factory=dict)
+    given_views: dict[SetName, Tensor] = field(default_factory=dict)
+    before: GivenEvidence | None = None
+    given_pairs: dict[SetName, Pairs] = field(default_factory=dict)
+    reference: GivenEvidence | None = None
+
+    def __post_init__(self) -> None:
+        related = {"original": self.before, "retrained": self.reference or self, "other_seeds": ()}
+        for name, value in related.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def model(self) -> nn.Module:
+        raise AssertionError("there is none")
 
     def size(self, part: SetName) -> int:
         return len(self.given_labels[part])
@@ -53,11 +67,17 @@ class GivenEvidence:
     def labels(self, part: SetName) -> Tensor:
         return self.given_labels[part]
 
-    def features(self, part: SetName) -> Tensor:
-        return self.given_views[part][:, 0]
+    def observation(self, quantity: Quantity) -> Observation:
+        return quantity.observe(self)
 
     def probabilities(self, part: SetName) -> Tensor:
         return self.given_probabilities[part]
+
+    def logits(self, part: SetName) -> Tensor:
+        return self.given_probabilities[part].log()
+
+    def features(self, part: SetName) -> Tensor:
+        return self.given_views[part][:, 0]
 
     def view_features(self, part: SetName, views: int, limit: int) -> Tensor:
         return self.given_views[part][:limit, :views]
@@ -68,23 +88,31 @@ class GivenEvidence:
         captions = given.captions[: int(begins[-1])]
         return Pairs(given.images[:limit], given.texts, captions, begins)
 
-    @property
-    def original(self) -> Evidence:
-        assert self.before is not None
-        return self.before
+
+def observed(
+    inference: Inference, data: ResidentData, original: Inference | None = None
+) -> Observed:
+    """What metrics see of a model that is observed when they ask."""
+    ids = {part: inference.ids(part) for part in SETS}
+    labels = {
+        part: (data.test_labels if part == "test" else data.train_labels)[of_set]
+        for part, of_set in ids.items()
+    }
+    before = None if original is None else observed(original, data)
+    return Observed(ids, labels, lambda quantity: quantity.observe(inference), original=before)
 
 
-SIZES = {"retain": 90, "forget": 23, "test": 41}
+SIZES: dict[SetName, int] = {"retain": 90, "forget": 23, "test": 41}
 
 
 def random_evidence(
-    sizes: dict[str, int] = SIZES,
+    sizes: dict[SetName, int] = SIZES,
     *,
     seed: int = 0,
     classes: int = 4,
     views: int = 10,
     size: int = 6,
-    before: Evidence | None = None,
+    before: GivenEvidence | None = None,
     forgotten: str = "samples",
 ) -> GivenEvidence:
     """Random labels, probabilities, views and pairs; what is of one sample resembles each other.
@@ -92,13 +120,13 @@ def random_evidence(
     Forgotten "classes" are class 0, which the forget set alone has, and all of it.
     """
     generator = torch.Generator().manual_seed(seed)
-    closeness = {"retain": 1.5, "forget": 1.0, "test": 0.7}
+    closeness: dict[SetName, float] = {"retain": 1.5, "forget": 1.0, "test": 0.7}
 
-    def views_of(part: str, n: int) -> Tensor:
+    def views_of(part: SetName, n: int) -> Tensor:
         center = closeness[part] * torch.randn(n, 1, size, generator=generator)
         return center + torch.randn(n, views, size, generator=generator)
 
-    def pairs_of(part: str, n: int) -> Pairs:
+    def pairs_of(part: SetName, n: int) -> Pairs:
         """Every image has one to three of 2n captions, which it may share with others."""
         begins = torch.cat([torch.zeros(1), torch.randint(1, 4, (n,), generator=generator)])
         begins = begins.cumsum(0).long()

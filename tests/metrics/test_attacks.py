@@ -17,10 +17,11 @@ from tests.metrics.test_member_prediction_rate import logistic_regression
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import parts
 from unlearn_ray.metrics.attacks import Attack, AttackOutput, attack_split, best_threshold, success
-from unlearn_ray.metrics.base import Metric, Pairs
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.metrics.entropy_attack import entropy
 from unlearn_ray.metrics.modified_entropy_attack import modified_entropy
 from unlearn_ray.metrics.view_similarity import ViewSimilarity
+from unlearn_ray.quantities.base import Pairs
 
 ATTACKS = {name: metric for name, metric in parts(Metric).items() if issubclass(metric, Attack)}
 Score = Callable[[list[float], int], float]

@@ -8,14 +8,15 @@ import torch
 from tests.metrics.evidence import FORGET_SETS, GivenEvidence, random_evidence
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import find
-from unlearn_ray.metrics.base import Evidence, Metric, SetName
+from unlearn_ray.metrics.base import Metric, Observed
+from unlearn_ray.quantities.base import SetName
 
 
-def measure(name: str, evidence: Evidence) -> float:
+def measure(name: str, evidence: Observed) -> float:
     return find(Metric, name)().measure(evidence).values[name]
 
 
-def percent_right(evidence: Evidence, part: SetName, classes: set[int]) -> float:
+def percent_right(evidence: Observed, part: SetName, classes: set[int]) -> float:
     right = counted = 0
     rows, labels = evidence.probabilities(part).tolist(), evidence.labels(part).tolist()
     for row, label in zip(rows, labels, strict=True):

@@ -27,7 +27,7 @@ def reference(members: Values, non_members: Values, forget: Values) -> float:
 
 
 def evidence_of(retain: Values, test: Values, forget: Values) -> GivenEvidence:
-    """Evidence in which the true class (which varies) has the given probability."""
+    """Observed in which the true class (which varies) has the given probability."""
     labels, probabilities = {}, {}
     for part, values in {"retain": retain, "test": test, "forget": forget}.items():
         true = torch.arange(len(values)) % 3

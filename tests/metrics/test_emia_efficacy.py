@@ -9,7 +9,7 @@ import torch
 from tests.metrics.evidence import SIZES, GivenEvidence, random_evidence
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.metrics.emia_efficacy import EMIAEfficacy, best_threshold
-from unlearn_ray.metrics.similarity import mean_pair_cosine
+from unlearn_ray.quantities.similarity import mean_pair_cosine
 
 
 def cosine(a: list[float], b: list[float]) -> float:

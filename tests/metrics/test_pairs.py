@@ -15,12 +15,13 @@ from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.registry import find, parts
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
-from unlearn_ray.metrics import pairs as pairs_module
 from unlearn_ray.metrics import retrieval_recall
-from unlearn_ray.metrics.base import Metric, Pairs, SetName
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.metrics.pair_alignment_matrices import PairAlignmentMatrices
 from unlearn_ray.metrics.pair_attack import PairAttack
 from unlearn_ray.metrics.retrieval_recall import KS, RetrievalRecall
+from unlearn_ray.quantities import similarity
+from unlearn_ray.quantities.base import Pairs, SetName
 
 PAIR_METRICS = {name: m for name, m in parts(Metric).items() if m.needs_captions}
 
@@ -70,7 +71,7 @@ def naive_recalls(pairs: Pairs) -> list[float]:
 @pytest.mark.parametrize("rows", [7, 1024])
 @pytest.mark.parametrize("part", SIZES)
 def test_pair_similarity(part: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs_module, "ROWS_AT_A_TIME", rows)
+    monkeypatch.setattr(similarity, "ROWS_AT_A_TIME", rows)
     evidence = random_evidence(seed=1)
     name = f"pair_similarity_{part}"
     cosines = naive_cosines(evidence.given_pairs[part])

@@ -23,11 +23,11 @@ from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.describe import CONTRACTS
 from unlearn_ray.pipeline.fields import field_type, schema_fields
 from unlearn_ray.pipeline.model_size import check_images, check_size
-from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.study import reference_row_name
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.pipeline.sweep_schema import LONGEST_NAME, Sweep
 from unlearn_ray.pipeline.trial import TrialSeed, lost_row
+from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import open_store
 
 TEXT = """\

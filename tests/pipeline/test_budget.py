@@ -103,7 +103,7 @@ def test_references_and_rows_of_this_sweep_are_spent(unlimited: Sweep, store: st
     references = planned(unlimited, store).spending.total
     opened = open_store(store)
     steps = [step for seed in (0, 1) for step in reference_steps(unlimited, seed)]
-    records = opened.read_records((step.kind, step.key) for step in steps).values()
+    records = opened.read_records((step.name, step.key) for step in steps).values()
     assert references == pytest.approx(sum(record.accelerator_hours for record in records))
     assert len(records) == len(steps)
     first = run_trial(unlimited, store, 0, 0)
@@ -127,7 +127,7 @@ def test_a_spent_budget_leaves_only_reports(unlimited: Sweep, store: str) -> Non
     text = plan_view(plan, store)
     assert f"Budget: {spent:.2f} of {spent:g} accelerator hours spent; 2 trials are not" in text
     assert "finetune: up to 1 runs" in text
-    assert "To run: 0 of 7 reference steps, 0 trials." in text
+    assert "To run: 0 of 15 reference steps, 0 trials." in text
     run_trial(unlimited, store, 0, 1)
     done = planned(unlimited, store, hours=spent)
     assert done.complete
@@ -135,7 +135,7 @@ def test_a_spent_budget_leaves_only_reports(unlimited: Sweep, store: str) -> Non
     more = planned(unlimited, store, hours=100.0)
     assert not more.complete
     assert more.studies[0].left == 2
-    assert "To run: 0 of 7 reference steps, 2 trials." in plan_view(more, store)
+    assert "To run: 0 of 15 reference steps, 2 trials." in plan_view(more, store)
 
 
 def test_a_budget_that_references_spend_ends_a_sweep_without_a_trial(

@@ -22,9 +22,9 @@ from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.pipeline.data_check import check_data
-from unlearn_ray.pipeline.runtime import ARRAYS
 from unlearn_ray.reporting.render import plain_text
 from unlearn_ray.reporting.table import comparison
+from unlearn_ray.steps.runtime import ARRAYS
 from unlearn_ray.storage.store import unpack_tensors
 
 
@@ -74,10 +74,10 @@ def test_pairs_are_measured(tmp_path: Path) -> None:
     row = reporting.row
     gaps = [row[f"pair_similarity_{part}_gap"] for part in ("retain", "forget")]
     assert row["average_gap"] == pytest.approx(sum(gaps) / 2)
-    record = store.store.record("evaluate", row["key_evaluate_pair_alignment_matrices"])
+    record = store.store.record("measure", row["key_measure_pair_alignment_matrices"])
     assert record is not None
     arrays, _ = unpack_tensors(store.store.read_artifact(record, ARRAYS))
-    assert arrays["pair_alignment_matrices/forget_agm"].shape == (5, 5)
+    assert arrays["forget_agm"].shape == (5, 5)
     table = plain_text(comparison(pd.DataFrame([row])))
     counted, further = table.split("Not in the average gap")
     assert re.search("Pair similarity, forget +Pair similarity, retain +Avg. Gap", counted)

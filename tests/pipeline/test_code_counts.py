@@ -83,7 +83,7 @@ def test_an_edit_of_the_code_runs_it_again(tmp_path: Path) -> None:
     told = home.run("plan")
     assert "    code of weighted_neggrad changed since 1 stored trial\n" in told
     assert "weighted_neggrad: 1 trial, nothing searched; 1 to run" in told
-    assert "To run: 0 of 7 reference steps, 1 trials." in told
+    assert "To run: 0 of 15 reference steps, 1 trials." in told
 
     home.run("run")
     assert "Nothing is left to run." in home.run("plan")

@@ -15,19 +15,19 @@ from tests.tiny import finish, runtime, tiny_sweep
 from unlearn_ray.core.gaps import TUG_OF_WAR
 from unlearn_ray.core.registry import find
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
 from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.steps import Evaluate, Step
-from unlearn_ray.pipeline.study import STEPS, references_folder
+from unlearn_ray.pipeline.study import SCORED, references_folder
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.pipeline.trial import write_grown
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.table import comparison
+from unlearn_ray.steps.base import Step
 from unlearn_ray.storage.store import Store, open_store
 
 # Over all metrics of a row.
-SUMS = ("evaluation_seconds", "accelerator_hours_evaluate")
+SUMS = ("evaluation_seconds", "accelerator_hours_measure")
 
 
 @schema
@@ -39,9 +39,9 @@ class ForgetCount(Metric):
 
     factor: float = 1.0
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """One value."""
-        return Measurement({"forget_count": self.factor * evidence.size("forget")})
+        return Measurement({"forget_count": self.factor * model.size("forget")})
 
 
 @pytest.fixture
@@ -67,19 +67,19 @@ def test_the_plan_names_evaluations_and_no_trial(sweep: Sweep, store: Store) -> 
     missing = [planned.step for planned in plan.references if not planned.stored]
     missing += [p.step for study in plan.studies for p in study.reports if not p.stored]
     assert [str(step) for step in missing] == [
-        "evaluate forget_count of retrain (seed 1)",
-        "evaluate forget_count of pretrain (seed 1)",
-        "evaluate forget_count of unlearn by finetune (seed 1)",
+        "measure forget_count of retrain (seed 1)",
+        "measure forget_count of pretrain (seed 1)",
+        "measure forget_count of unlearn by finetune (seed 1)",
     ]
     view = plan_view(plan, store.url)
     assert "finetune: 1 trial, nothing searched; in the store 1 complete; 0 to run" in view
-    assert f"    evaluate forget_count of unlearn by finetune (seed 1)  {missing[2].key}" in view
-    assert "To run: 2 of 9 reference steps, 0 trials, 1 evaluations of best trials." in view
+    assert f"    measure forget_count of unlearn by finetune (seed 1)  {missing[2].key}" in view
+    assert "To run: 2 of 17 reference steps (2 measure), 0 trials, 1 measurements of best" in view
 
 
 def test_rows_grow_by_it_and_nothing_else_changes(sweep: Sweep, store: Store) -> None:
     def models() -> list[str]:
-        return [n for n in store.objects.names("artifacts/") if "/evaluate/" not in n]
+        return [n for n in store.objects.names("artifacts/") if "/measure/" not in n]
 
     before, trained = store.read_rows().to_pylist(), models()
     if_merged = store.compact()
@@ -93,11 +93,11 @@ def test_rows_grow_by_it_and_nothing_else_changes(sweep: Sweep, store: Store) ->
         assert [new[column] for column in kept] == [old[column] for column in kept]
         table_row = new["purpose"] != "tuning"
         assert (new["forget_count"] is not None) == table_row
-        key = new["key_evaluate_forget_count"]
+        key = new["key_measure_forget_count"]
         assert (key is not None) == table_row
         if table_row:
             assert new["forget_count"] == new["forget_count_retrained"]
-            record = store.record(Evaluate.kind, key)
+            record = store.record("measure", key)
             assert record is not None
             assert record.result["values"] == {"forget_count": new["forget_count"]}
     table = comparison(pd.DataFrame(after))
@@ -118,16 +118,16 @@ def test_one_that_changed_is_measured_again_and_shown(sweep: Sweep, store: Store
                 old = before[row["row"]]
                 for column in ("forget_count", "forget_count_retrained"):
                     assert row[column] == 2 * old[column] > 0
-                assert row["key_evaluate_forget_count"] != old["key_evaluate_forget_count"]
+                assert row["key_measure_forget_count"] != old["key_measure_forget_count"]
         store.compact()
 
 
 def test_what_is_made_of_one_that_changed_changes(store: Store) -> None:
     """Of class sweeps, accuracy on the test set is none of the objective's metrics."""
     metrics = [find(Metric, name)() for name in TUG_OF_WAR]
-    grown = {**one_row("finetune", 2, 91.0, 79.0, forget=90.0), "key_evaluate_test_accuracy": "a"}
+    grown = {**one_row("finetune", 2, 91.0, 79.0, forget=90.0), "key_measure_test_accuracy": "a"}
     write_grown("row", grown, metrics, store)
-    anew = {**one_row("finetune", 2, 91.0, 75.0, forget=90.0), "key_evaluate_test_accuracy": "b"}
+    anew = {**one_row("finetune", 2, 91.0, 75.0, forget=90.0), "key_measure_test_accuracy": "b"}
     row = write_grown("row", anew, metrics, store)
     assert row["test_accuracy"] == 75.0
     assert row["tug_of_war"] == pytest.approx(0.9 * 0.99 * 0.95)
@@ -144,7 +144,7 @@ def test_one_that_counts_is_another_objective(sweep: Sweep, store: Store) -> Non
     assert original["average_gap"] == pytest.approx(sum(gaps) / 3)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", SCORED)
 def test_a_revision_of_a_step_is_another_study(
     step: type[Step], sweep: Sweep, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_revision_of_a_step_is_another_study(
     assert (study.left, study.past) == (1, [])
     assert not plan.reference_rows
     (change,) = study.changed
-    assert str(change) == f"revision of {step.kind} changed since 1 stored trial"
+    assert str(change) == f"revision of {step.name} changed since 1 stored trial"
 
 
 def test_what_is_measured_on_some_seeds_is_no_mean_over_all(sweep: Sweep, store: Store) -> None:

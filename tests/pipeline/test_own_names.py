@@ -17,11 +17,11 @@ from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.running import Observer
 from unlearn_ray.pipeline.status import sweep_statuses
-from unlearn_ray.pipeline.steps import Unlearn
 from unlearn_ray.pipeline.study import past_trials, study_identity, study_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.status_view import plain_status
+from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.storage.store import open_store
 from unlearn_ray.sweep import main
 
@@ -150,5 +150,5 @@ def test_a_study_that_is_renamed_is_another_and_trains_nothing(place: Path, swee
     renamed = replace(sweep, studies=(replace(strong, own_name="stronger"), again))
     plan = make_plan(renamed, open_store(f"{place}/store"))
     assert [one.left for one in plan.studies] == [1, 0]
-    unlearn = Unlearn(sweep.setting, 0, plan.studies[0].study.at({}))
+    unlearn = Unlearn(setting=sweep.setting, seed=0, method=plan.studies[0].study.at({}))
     assert open_store(f"{place}/store").record("unlearn", unlearn.key) is not None

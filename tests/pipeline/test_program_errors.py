@@ -19,8 +19,9 @@ from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.trial import failed_reference_row, score
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.storage.step_failures import failure_name
 from unlearn_ray.storage.store import Failure, Work, open_store
 
@@ -36,7 +37,7 @@ def test_a_reference_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny, url = tiny_sweep(tmp_path), str(tmp_path / "store")
-    store, step = open_store(url), Pretrain(tiny.setting, 0)
+    store, step = open_store(url), Pretrain(setting=tiny.setting, seed=0)
     with monkeypatch.context() as broken:
         broken.setattr(SimCLR, "info_nce", raising(ValueError("of two\nlines")))
         with pytest.raises(ProgramError) as raised:
@@ -116,7 +117,7 @@ def test_what_the_machine_denies_is_no_failure_of_the_step(
 ) -> None:
     tiny, here = tiny_sweep(tmp_path), runtime(tmp_path / "store")
     monkeypatch.setattr(SimCLR, "info_nce", raising(OSError(28, "No space left on device", "x")))
-    step = Pretrain(tiny.setting, 0)
+    step = Pretrain(setting=tiny.setting, seed=0)
     with pytest.raises(MachineError, match="x: No space left on device"):
         run(step, here)
     assert here.store.failures.read([("pretrain", step.key)]) == {}
@@ -129,7 +130,7 @@ def test_the_end_of_this_process_is_no_failure_of_the_step(
     here.must_end = lambda: True
     monkeypatch.setattr(SimCLR, "info_nce", raising(SystemExit(1)))
     with pytest.raises(SystemExit):
-        run(Pretrain(tiny.setting, 0), here)
+        run(Pretrain(setting=tiny.setting, seed=0), here)
     assert here.store.objects.names("failures/") == []
 
 
@@ -137,7 +138,7 @@ def test_a_loss_of_nan_of_a_reference_is_not_tried_again(tmp_path: Path) -> None
     text = SWEEP.replace("{epochs: 1, batch_size: 128}\n", "{learning_rate: 1.0e+30}\n", 1)
     tiny, here = tiny_sweep(tmp_path, text), runtime(tmp_path / "store")
     with pytest.raises(TrialError, match="NaN or infinite"):
-        run(Pretrain(tiny.setting, 0), here)
+        run(Pretrain(setting=tiny.setting, seed=0), here)
     plan = make_plan(tiny, here.store)
     (failed,) = plan.failed_references
     assert "lower the learning rate" in f"{failed.failure}"
@@ -149,7 +150,7 @@ def test_a_damaged_failure_is_named(
     damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny, store = tiny_sweep(tmp_path), open_store(str(tmp_path / "store"))
-    name = failure_name("pretrain", Pretrain(tiny.setting, 0).key)
+    name = failure_name("pretrain", Pretrain(setting=tiny.setting, seed=0).key)
     store.objects.write(name, damage)
     with caplog.at_level("WARNING"):
         plan = make_plan(tiny, store)
@@ -160,7 +161,7 @@ def test_a_damaged_failure_is_named(
 def failed(step: Step, sweep: str = "other") -> Failure:
     """What a driver leaves of a step whose code raised an error."""
     return Failure(
-        kind=step.kind,
+        kind=step.name,
         key=step.key,
         step=f"{step}",
         sweep=sweep,
@@ -174,7 +175,7 @@ def failed(step: Step, sweep: str = "other") -> Failure:
 
 def test_a_failure_of_another_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny, store = tiny_sweep(tmp_path), open_store(str(tmp_path / "store"))
-    store.failures.write(failed(Pretrain(tiny.setting, 0)))
+    store.failures.write(failed(Pretrain(setting=tiny.setting, seed=0)))
     given = [str(tmp_path / "tiny.yaml"), "--store", store.url]
     assert sweep.main(given) == Exit.SOME_FAILED
     told = capsys.readouterr()
@@ -189,7 +190,7 @@ def test_a_step_that_is_complete_has_not_failed(
     shutil.copytree(finished_sweep / "store", tmp_path / "store")
     tiny, store = tiny_sweep(tmp_path), open_store(str(tmp_path / "store"))
     announce(make_plan(tiny, store), store)
-    done, gone = Pretrain(tiny.setting, 0), Pretrain(tiny.setting, 1)
+    done, gone = Pretrain(setting=tiny.setting, seed=0), Pretrain(setting=tiny.setting, seed=1)
     store.objects.delete(f"records/pretrain/{gone.key}.json")
     store.failures.write(failed(done))
     assert store.failures.read([("pretrain", done.key)])

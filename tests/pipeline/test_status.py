@@ -35,7 +35,7 @@ MANIFEST = Manifest(
     references=(
         NamedStep("pretrain", "a", "pretrain (seed 0)"),
         NamedStep("retrain", "b", "retrain (seed 0)"),
-        NamedStep("evaluate", "c", "evaluate retrain (seed 0)"),
+        NamedStep("measure", "c", "measure retrain (seed 0)"),
     ),
     studies=(NamedStudy("finetune", "finetune-s1", 8), NamedStudy("neggrad", "neggrad-s1", 8)),
     tuning=(0, 1),
@@ -96,7 +96,13 @@ def test_a_finished_sweep_is_finished(finished_sweep: Path, tmp_path: Path) -> N
     announce(make_plan(sweep, store), store)
     (found,) = sweep_statuses(store, None, Observer())
     assert found.finished
-    assert found.references == {"pretrain": (2, 2), "retrain": (2, 2), "evaluate": (3, 3)}
+    assert found.references == {
+        "pretrain": (2, 2),
+        "retrain": (2, 2),
+        "samples": (2, 2),
+        "observe": (3, 3),
+        "measure": (6, 6),
+    }
     (study,) = found.studies
     assert (study.complete, study.wanted, study.reported, study.to_report) == (1, 1, 1, 1)
     assert (found.failures, found.running) == ((), ())
@@ -120,7 +126,7 @@ def test_trials_are_counted_by_how_they_ended(store: Store) -> None:
     put(store, "finetune", 3, 1.0, trial=0, purpose="reporting")  # of an earlier winner
     put(store, "finetune", 0, 1.0, trial=7, sweep="other")
     found = status(store)
-    assert found.references == {"pretrain": (1, 1), "retrain": (0, 1), "evaluate": (0, 1)}
+    assert found.references == {"pretrain": (1, 1), "retrain": (0, 1), "measure": (0, 1)}
     finetune, neggrad = found.studies
     assert (finetune.complete, finetune.stopped, finetune.failed, finetune.begun) == (2, 1, 1, 1)
     assert (finetune.best, finetune.ended, finetune.wanted) == (2.0, 4, 8)
@@ -149,10 +155,10 @@ def test_hours_are_those_that_this_sweep_paid(store: Store) -> None:
     begin(store)
     assert store.complete(record("pretrain", "a"))
     assert store.complete(record("retrain", "b", sweep="other"))
-    assert store.complete(record("evaluate", "c", seconds=1800.0))
+    assert store.complete(record("measure", "c", seconds=1800.0))
     put(store, "finetune", 0, 1.0, hours=0.5)
     put(store, "finetune", 1, 1.0, hours=0.0)  # found in the store
-    hours = {"pretrain": 1.5, "retrain": 0.0, "unlearn": 0.5, "evaluate": 1.0 + 0.25}
+    hours = {"pretrain": 1.5, "unlearn": 0.5, "measure": 1.0 + 0.25}
     assert status(store).hours == pytest.approx(hours)
 
 
@@ -186,7 +192,7 @@ def test_throughput_and_time_left(store: Store) -> None:
     assert store.complete(record("pretrain", "a"))
     assert store.complete(record("retrain", "b"))
     assert status(store).seconds_left is None
-    assert store.complete(record("evaluate", "c", seconds=60.0))
+    assert store.complete(record("measure", "c", seconds=60.0))
     # Three and five trials of two seeds, and two reports of each study, at twelve an hour.
     seconds = 3600 * (2 * (3 + 5) + 4) / 12
     left = status(store).seconds_left
@@ -219,7 +225,7 @@ def test_time_left_ends_with_what_is_said(store: Store) -> None:
     """Rather than nothing, or less, when a step takes longer than those before it."""
     begin(store, replace(MANIFEST, studies=()))
     for step in MANIFEST.references[:2]:
-        assert store.complete(record(step.kind, step.key, seconds=60.0))
+        assert store.complete(record(step.name, step.key, seconds=60.0))
     hold(store, "k1")
     assert status(store).seconds_left is None
 
@@ -249,7 +255,7 @@ def test_a_budget_halts_a_sweep(store: Store) -> None:
     assert status(store).halted
     assert not status(store).finished  # references and reports are missing
     for step in MANIFEST.references:
-        assert store.complete(record(step.kind, step.key, sweep="other"))
+        assert store.complete(record(step.name, step.key, sweep="other"))
     for seed in (2, 3):
         put(store, "finetune", seed, 1.0, trial=0, purpose="reporting")
     assert status(store).finished
@@ -374,7 +380,7 @@ def test_what_is_damaged_is_told_of_and_the_rest_is_said(
 ) -> None:
     begin(store)
     for step in MANIFEST.references[:2]:
-        assert store.complete(record(step.kind, step.key))
+        assert store.complete(record(step.name, step.key))
     hold(store, "k1")
     put(store, "finetune", 0, 1.0)
     put(store, "finetune", 1, 1.0)

@@ -33,7 +33,6 @@ from unlearn_ray.pipeline.fields import label, schema_fields
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.ranges import read_range
 from unlearn_ray.pipeline.rows import counted_columns
-from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.sweep_file import TABLE_1, load_sweep
 from unlearn_ray.pipeline.sweep_schema import (
     Budget,
@@ -46,6 +45,7 @@ from unlearn_ray.pipeline.sweep_schema import (
 )
 from unlearn_ray.pipeline.yaml_file import override, read_tree
 from unlearn_ray.pipeline.yaml_tree import ConfigErrors, Value
+from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import open_store
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"

@@ -8,16 +8,22 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import SWEEP, run, run_references, runtime, tiny_sweep, trial
-from unlearn_ray.engine.compute import Machine
+from tests.tiny import SWEEP, graph, run, run_references, runtime, tiny_sweep, trial
+from unlearn_ray.engine.compute import Compute, Machine
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
-from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
-from unlearn_ray.pipeline.trial import TrialSeed, evaluations, reference_row, score
-from unlearn_ray.storage.store import Record, Store, open_store
+from unlearn_ray.pipeline.trial import TrialSeed, reference_row, score
+from unlearn_ray.quantities.outputs import Outputs
+from unlearn_ray.steps.kinds.measure import measures
+from unlearn_ray.steps.kinds.observe import Observe
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.storage.store import Store, open_store
 
 SEARCHED = SWEEP.replace("0.01", "{log_uniform: [0.001, 1.0e+30]}")
-COLUMNS = ("accelerator_hours_unlearn", "accelerator_hours_evaluate")
+COLUMNS = ("accelerator_hours_unlearn", "accelerator_hours_measure")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,7 @@ def hours(row: dict[str, Any]) -> list[Any]:
     return [row[column] for column in COLUMNS]
 
 
-def test_a_trial_under_one_seed_costs_13_requests(sweep: Sweep, store: str) -> None:
+def test_a_trial_under_one_seed_costs_18_requests(sweep: Sweep, store: str) -> None:
     asked: list[tuple[str, str]] = []
 
     class Counting:
@@ -58,27 +64,31 @@ def test_a_trial_under_one_seed_costs_13_requests(sweep: Sweep, store: str) -> N
             return ask
 
     beneath = open_store(store).objects
-    here = runtime(store)
-    here.store = Store(Counting(), 30.0)  # type: ignore[arg-type]
+    here = Runtime(Store(Counting(), 30.0), Compute.detect(), 600)  # type: ignore[arg-type]
     for number in (10, 11):  # the first reads records that the others know
         asked.clear()
         score(at(sweep, 0.001 * number, number), here)
-    # Of the unlearned model, and of its evaluation.
+    # Of the unlearned model, and of its outputs.
     both = [("read", "records"), ("create", "leases"), ("read", "records")]
-    both += [("create", "records"), ("delete", "leases")]
-    once = [("names", "checkpoints"), ("write", "artifacts"), ("create", "rows")]
-    assert Counter(asked) == Counter([*both, *both, *once])
+    both += [("write", "artifacts"), ("create", "records"), ("delete", "leases")]
+    metrics = [("read", "records"), ("create", "records")] * len(sweep.objective)
+    once = [("names", "checkpoints"), ("create", "rows")]
+    assert Counter(asked) == Counter([*both, *both, *metrics, *once])
 
 
 def test_a_row_counts_the_steps_that_were_run_for_it(sweep: Sweep, store: str) -> None:
     gpus = Resources(gpu=0.5, cpu=4)
     first = score(at(sweep, 0.02, 20, resources=gpus), runtime(store))
     opened = open_store(store)
-    unlearn = Unlearn(sweep.setting, 0, at(sweep, 0.02, 20).method)
-    evaluate = Evaluate(sweep.setting, 0, unlearn, sweep.objective)
-    records = [opened.record(step.kind, step.key) for step in (unlearn, evaluate)]
+    unlearn = Unlearn(setting=sweep.setting, seed=0, method=at(sweep, 0.02, 20).method)
+    outputs = Observe(setting=sweep.setting, seed=0, model=unlearn, quantity=Outputs())
+    steps = [unlearn, outputs, *measures(unlearn, sweep.objective)]
+    records = [opened.record(step.name, step.key) for step in steps]
     seconds = [record.seconds for record in records if record is not None]
-    assert hours(first.row) == pytest.approx([0.5 * each / 3600 for each in seconds])
+    assert len(seconds) == len(steps)
+    both = seconds[0], sum(seconds[1:])
+    assert hours(first.row) == pytest.approx([0.5 * each / 3600 for each in both])
+    assert first.row["evaluation_seconds"] == pytest.approx(both[1])
     assert first.accelerator_hours == pytest.approx(sum(hours(first.row)))
     # As after a crash, in a process that ran nothing of it.
     assert score(at(sweep, 0.02, 20), runtime(store)).row == first.row
@@ -102,12 +112,7 @@ def test_a_row_says_what_every_step_behind_it_was_made_on(sweep: Sweep, store: s
     assert retrained is not None
     elsewhere = {**machine.facts(), "threads": 64}
     here = runtime(store)
-    known = here.record
-    here.record = lambda step: (  # type: ignore[method-assign, assignment]
-        replace(retrained, result={**retrained.result, **elsewhere})
-        if step.key == retrained.key
-        else known(step)
-    )
+    here.known.keep(replace(retrained, result={**retrained.result, **elsewhere}))
     other = score(at(sweep, 0.02, 41), here).row
     assert (other["device"], other["threads"]) == (machine.device, machine.threads)
     assert other["made_on"] == f"{machine}; {Machine(**elsewhere)}"
@@ -120,17 +125,12 @@ def test_so_does_the_row_of_a_reference_model(
     """The original's gap is to the retrained model; metrics compare that with the original."""
     whole = replace(sweep, metrics=sweep.objective)
     here = runtime(store)
-    for step in evaluations(Pretrain(sweep.setting, 0), whole.measurements):
+    for step in measures(Pretrain(setting=sweep.setting, seed=0), whole.metrics):
         run(step, here)
-    machine, known, key = here.compute.machine, here.record, other(sweep.setting, 0).key
+    machine, known = here.compute.machine, here.known.of(other(setting=sweep.setting, seed=0))
     elsewhere = {**machine.facts(), "threads": 64}
-
-    def record(step: Step) -> Record:
-        found = known(step)
-        result = {**found.result, **elsewhere}
-        return replace(found, result=result) if step.key == key else found
-
-    row = reference_row(whole, 0, method, record)[1]
+    here.known.keep(replace(known, result={**known.result, **elsewhere}))
+    row = reference_row(whole, 0, method, graph(here))[1]
     assert row["threads"] == machine.threads
     assert row["made_on"] == f"{machine}; {Machine(**elsewhere)}"
 

@@ -11,10 +11,11 @@ import pytest
 from tests.tiny import tiny_sweep
 from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
 from unlearn_ray.pipeline.plan import make_plan, sweep_rows
-from unlearn_ray.pipeline.steps import Pretrain, Retrain
 from unlearn_ray.pipeline.sweep_schema import Resources, Seeds, Workers
 from unlearn_ray.reporting.expected import expect, needs, reports_of, trials_of
 from unlearn_ray.reporting.progress import SweepProgress
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.storage.store import open_store
 
 
@@ -28,7 +29,7 @@ def test_all_of_a_fresh_plan(tmp_path: Path) -> None:
     trained = [one for one in works.values() if one.asks == "training"]
     assert sum(one.left for one in trained) == 4
     # Each kind is what takes as long, whatever its seed; what is waited for depends on the seed.
-    kinds = {kind_of(step(sweep.setting, 9)) for step in (Pretrain, Retrain)}
+    kinds = {kind_of(step(setting=sweep.setting, seed=9)) for step in (Pretrain, Retrain)}
     assert {one.kind for one in trained} == kinds
     tuning = {work for work in works if work.endswith(" for tuning")}
     assert works[trials_of(name)].after == tuning
@@ -52,7 +53,7 @@ def test_the_store_tells_what_was_alike(finished_sweep: Path, tmp_path: Path) ->
     shutil.copytree(finished_sweep / "store", tmp_path / "store")
     store, sweep = open_store(str(tmp_path / "store")), tiny_sweep(tmp_path)
     seconds = earlier_seconds(make_plan(sweep, store), store)
-    kinds = {kind_of(step(sweep.setting, 0)) for step in (Pretrain, Retrain)}
+    kinds = {kind_of(step(setting=sweep.setting, seed=0)) for step in (Pretrain, Retrain)}
     assert all(len(seconds[kind]) == 2 for kind in kinds)
     assert all(each > 0 for several in seconds.values() for each in several)
     # A sweep of other seeds is told by the same trainings, and by no evaluation.
@@ -60,7 +61,7 @@ def test_the_store_tells_what_was_alike(finished_sweep: Path, tmp_path: Path) ->
     assert earlier_seconds(make_plan(others, store), store).keys() == kinds
     # One whose models are trained otherwise by none.
     longer = replace(sweep.setting, training=replace(sweep.setting.training, epochs=99))
-    strange = kind_of(Pretrain(longer, 0))
+    strange = kind_of(Pretrain(setting=longer, seed=0))
     assert strange not in earlier_seconds(make_plan(replace(sweep, setting=longer), store), store)
 
 

@@ -30,7 +30,7 @@ STATUS = SweepStatus(
     process=99,
     drivers=(),
     driver_ended=False,
-    references={"pretrain": (2, 2), "retrain": (1, 2), "evaluate": (0, 3)},
+    references={"pretrain": (2, 2), "retrain": (1, 2), "measure": (0, 3)},
     studies=(
         StudyStatus("finetune", 6, 2, 1, 1, 1, 1.234, 0, 2),
         StudyStatus("neggrad", 6, 0, 0, 0, 0, None, 0, 2),
@@ -39,7 +39,7 @@ STATUS = SweepStatus(
     running=(STEP,),
     throughput=Throughput(last_hour=120.0, overall=80.4),
     seconds_left=Span(6500.0, 9000.0),
-    hours={"pretrain": 1.5, "retrain": 1.0, "unlearn": 0.25, "evaluate": 0.25},
+    hours={"pretrain": 1.5, "retrain": 1.0, "unlearn": 0.25, "measure": 0.25},
     budget_hours=20.0,
 )
 
@@ -55,12 +55,12 @@ def test_plain_text_says_everything() -> None:
     text = said()
     for words in (
         "tiny on ./store: running, process 99 on head since 2026-01-01T10:00:00+00:00",
-        "reference steps 3/7 (pretrain 2/2, retrain 1/2, evaluate 0/3)",
+        "reference steps 3/7 (pretrain 2/2, retrain 1/2, measure 0/3)",
         "unlearn by neggrad (seed 0), trial 4  812 on node-3  1 min 35 s  4 s ago",
         "loss [a] became NaN",
         "trials x seeds an hour: 120 in the last hour, 80 overall",
         "time left: about 108 min to 3 h",
-        "accelerator hours: 3.00 (pretrain 1.50, retrain 1.00, unlearn 0.25, evaluate 0.25)",
+        "accelerator hours: 3.00 (pretrain 1.50, retrain 1.00, unlearn 0.25, measure 0.25)",
         "budget: 20 accelerator hours, 17.00 left",
     ):
         assert words in text

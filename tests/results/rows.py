@@ -25,8 +25,8 @@ from unlearn_ray.pipeline.rows import (
     Subject,
     row,
 )
-from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.study import point_key
+from unlearn_ray.steps.setting import Setting
 
 SETTING = Setting(
     dataset=find(Dataset, "digits")(),

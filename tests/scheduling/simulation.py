@@ -75,7 +75,7 @@ def write_seed(
         "state": "stopped" if stopped else "complete", "failure": None, "average_gap": gap,
         "hyperparameters": json.dumps({**study.fixed, **trial.point}),
         "created": "2026-01-01T00:00:00+00:00",
-        "accelerator_hours_unlearn": 1.0, "accelerator_hours_evaluate": 0.0,
+        "accelerator_hours_unlearn": 1.0, "accelerator_hours_measure": 0.0,
     }  # fmt: skip
     name = row_name(key, sweep.name, "tuning", trial.number, trial.point, seed)
     store.write_row(name, row)

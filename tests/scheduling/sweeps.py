@@ -56,7 +56,7 @@ _VARYING = (
     "retraining_compute_seconds",
     "evaluation_seconds",
     "accelerator_hours_unlearn",
-    "accelerator_hours_evaluate",
+    "accelerator_hours_measure",
 )
 
 

@@ -17,9 +17,9 @@ from tests.scheduling.sweeps import Driver, attempts, objects, rows, table, weig
 from tests.scheduling.test_kill import checkpoints, no_step_ran_twice
 from tests.tiny import run, runtime
 from unlearn_ray.engine.training import new_model
-from unlearn_ray.pipeline.runtime import MODEL
-from unlearn_ray.pipeline.steps import Pretrain
 from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.store import Record, Store, open_store, unpack_tensors
 
 Found = TypeVar("Found")
@@ -94,7 +94,7 @@ def pretraining(file: Path, store: str, *options: str) -> Pretrain:
     """The tuning seed's pretraining under these options."""
     overrides = [each for each in options if each != "--set"]
     sweep = load_sweep(file, overrides, store)
-    return Pretrain(sweep.setting, sweep.seeds.tuning[0])
+    return Pretrain(setting=sweep.setting, seed=sweep.seeds.tuning[0])
 
 
 def at_work(driver: Driver) -> None:

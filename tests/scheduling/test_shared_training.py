@@ -11,19 +11,20 @@ import ray
 import torch
 from torch import Tensor, nn
 
+from tests.tiny import ensure
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.engine.training import new_model
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.models.resnet8 import ResNet8
-from unlearn_ray.pipeline.once import Account, Done, ensure
-from unlearn_ray.pipeline.runtime import MODEL
-from unlearn_ray.pipeline.steps import Pretrain
 from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.scheduling.board import Board
 from unlearn_ray.scheduling.cluster import cluster
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import WorkerConfig
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.once import Account, Done
+from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.store import open_store, unpack_tensors
 
 pytestmark = pytest.mark.slow
@@ -63,7 +64,7 @@ def train(tmp_path: Path) -> Train:
         )
         told = Board.remote() if board is None else board
         return ensure(
-            Pretrain(sweep.setting, 0),
+            Pretrain(setting=sweep.setting, seed=0),
             opened,
             lambda step: run_under_ray_train(step, worker_config, sweep.resources.training, told),
             Account(sweep.name, accelerators=1.0),

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_once import ACCOUNT, Number, upload
+from tests.steps.test_once import ACCOUNT, Number, upload
 from tests.storage.test_leases import WORK, foreign_holder
 from tests.storage.test_store import RECORD
+from tests.tiny import ensure
 from unlearn_ray import results
 from unlearn_ray.core.errors import CorruptObject, MissingObject
-from unlearn_ray.pipeline.once import Done, Uploaded, ensure
-from unlearn_ray.pipeline.steps import Step
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.once import Done, Uploaded
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.s3 import S3Bucket
 from unlearn_ray.storage.store import Store, open_store
@@ -156,7 +157,7 @@ def test_beside_running_writers_no_record_loses_its_artifact(store_url: str) -> 
 
                 for _ in range(2):
                     try:
-                        ensure(Number(None, seed), store, run, ACCOUNT)
+                        ensure(Number(seed=seed), store, run, ACCOUNT)
                     except MissingObject:
                         continue
         except BaseException as error:
@@ -176,7 +177,7 @@ def test_beside_running_writers_no_record_loses_its_artifact(store_url: str) -> 
     store = open_store(store_url)
     named = set()
     for seed in range(6):
-        record = store.record("number", Number(None, seed).key)
+        record = store.record("number", Number(seed=seed).key)
         assert record is not None
         assert store.read_artifact(record, "number") == b"1"
         named |= {entry.name for entry in record.files.values()}
@@ -198,7 +199,7 @@ def _stand_still(url: str, began: Path, go_on: Path, ended: Path) -> None:
             time.sleep(0.01)
         return made
 
-    done: Done = ensure(Number(None, 0), store, run, ACCOUNT)
+    done: Done = ensure(Number(seed=0), store, run, ACCOUNT)
     ended.write_text(f"{done.ran}")
 
 
@@ -216,7 +217,7 @@ def test_who_lost_the_lease_removes_what_it_uploaded(store_url: str, tmp_path: P
             time.sleep(0.05)
         os.kill(sleeper.pid, signal.SIGSTOP)
         store = open_store(store_url, lease_seconds=1.0)
-        step = Number(None, 0)
+        step = Number(seed=0)
         record = ensure(step, store, lambda s: upload(s, store, "took over"), ACCOUNT).record
         assert len(artifacts(store)) == 2
         go_on.touch()
@@ -232,7 +233,7 @@ def test_who_lost_the_lease_removes_what_it_uploaded(store_url: str, tmp_path: P
 def test_who_is_told_of_another_while_it_runs_removes_its_upload(store: Store) -> None:
     """The lease is seen to be lost before the other has written its record."""
     working = open_store(store.url, lease_seconds=0.4)
-    step = Number(None, 0)
+    step = Number(seed=0)
     made: list[str] = []
 
     def run(step: Step) -> Uploaded:

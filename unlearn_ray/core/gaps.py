@@ -30,7 +30,7 @@ def gaps(values: Mapping[str, float], reference: Mapping[str, float]) -> dict[st
         raise UnlearnRayError(
             f"retrained model's {listed(missing)}",
             "not measured, so there is no gap",
-            "evaluate the retrained model with the same metrics",
+            "measure the retrained model by the same metrics",
         )
     return {name: abs(value - reference[name]) for name, value in values.items()}
 

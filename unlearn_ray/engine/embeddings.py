@@ -12,7 +12,7 @@ from unlearn_ray.engine.features import BLOCK, Views, extract, in_blocks
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.texts import Texts
 from unlearn_ray.families.base import Family
-from unlearn_ray.metrics.base import Pairs, SetName
+from unlearn_ray.quantities.base import Pairs, SetName
 
 
 class Embeddings:
@@ -71,15 +71,15 @@ class Embeddings:
         blocks = range(max(1, -(-count // BLOCK)))
         return torch.cat([self._image_block(part, block) for block in blocks])[:count]
 
-    def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Softmax over classes of the scaled cosines with each class's prompts.
+    def logits(self, part: SetName) -> Float[Tensor, "n classes"]:
+        """The scaled cosines with each class's prompts.
 
         Raises:
             NonFiniteLoss: an embedding is NaN or infinite.
         """
         images = self.images(part, self._ids[part].shape[0])
         scale = self._family.cosine_scale(self._model)
-        return (scale * images @ self._classes.T).softmax(dim=1)
+        return scale * images @ self._classes.T
 
     @cached_property
     def _classes(self) -> Float[Tensor, "classes d"]:

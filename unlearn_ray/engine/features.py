@@ -53,7 +53,7 @@ def in_blocks(
 ) -> Float[Tensor, "n d"]:
     """The output for chosen rows of images or captions, at most 512 at a time, on the CPU.
 
-    Precision is float32 on every device: an evaluation is cheap beside training, and gaps of a
+    Precision is float32 on every device: inference is cheap beside training, and gaps of a
     tenth of a percent are read off it.
 
     Args:

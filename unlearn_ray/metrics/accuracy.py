@@ -10,24 +10,25 @@ from torch import Tensor, isin
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import ForgetSet
-from unlearn_ray.metrics.base import Evidence, Metric, SetName
+from unlearn_ray.metrics.base import Metric, Observed
+from unlearn_ray.quantities.base import SetName
 
 
-def accuracy(evidence: Evidence, part: SetName, among: Bool[Tensor, " n"] | None = None) -> float:
+def accuracy(model: Observed, part: SetName, among: Bool[Tensor, " n"] | None = None) -> float:
     """Percent of a set that is classified correctly; the first class wins ties.
 
     Args:
-        evidence: of the model.
+        model: that is measured.
         part: the set.
         among: count these of its samples alone.
 
     Raises:
         DataError: there is nothing to count.
     """
-    require_samples(evidence, part)
-    correct = evidence.probabilities(part).argmax(dim=1) == evidence.labels(part)
+    require_samples(model, part)
+    correct = model.probabilities(part).argmax(dim=1) == model.labels(part)
     if among is None:
-        return 100 * int(correct.sum()) / evidence.size(part)
+        return 100 * int(correct.sum()) / model.size(part)
     if not among.any():
         raise DataError(
             f"{part} set",
@@ -37,9 +38,9 @@ def accuracy(evidence: Evidence, part: SetName, among: Bool[Tensor, " n"] | None
     return 100 * int(correct[among].sum()) / int(among.sum())
 
 
-def of_forgotten_classes(evidence: Evidence) -> Bool[Tensor, " test"]:
+def of_forgotten_classes(model: Observed) -> Bool[Tensor, " test"]:
     """Which test samples are of a class that the forget set has and the retain set lacks."""
-    test, forget, retain = (evidence.labels(part) for part in ("test", "forget", "retain"))
+    test, forget, retain = (model.labels(part) for part in ("test", "forget", "retain"))
     return isin(test, forget) & ~isin(test, retain)
 
 
@@ -58,14 +59,14 @@ class ClassAccuracy(Metric):
         return f"{cls.name} needs whole classes to be forgotten; {forget_set.name} forgets samples"
 
 
-def require_samples(evidence: Evidence, *sets: SetName) -> None:
+def require_samples(model: Observed, *sets: SetName) -> None:
     """Refuse to measure on nothing.
 
     Raises:
         DataError: one of the sets is empty.
     """
     for part in sets:
-        if evidence.size(part) == 0:
+        if model.size(part) == 0:
             raise DataError(
                 f"{part} set of 0 samples",
                 "there is nothing to measure",

@@ -7,7 +7,7 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import accuracy
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
 
 
 @register("test_accuracy")
@@ -26,6 +26,6 @@ class AccuracyOnTest(Metric):
     )
     needs_classes: ClassVar[bool] = True
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """Percent of the test set classified correctly."""
-        return Measurement({"test_accuracy": accuracy(evidence, "test")})
+        return Measurement({"test_accuracy": accuracy(model, "test")})

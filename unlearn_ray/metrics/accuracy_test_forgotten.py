@@ -7,7 +7,7 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import ClassAccuracy, accuracy, of_forgotten_classes
-from unlearn_ray.metrics.base import Evidence, Measurement
+from unlearn_ray.metrics.base import Measurement, Observed
 
 
 @register("test_accuracy_forgotten")
@@ -21,11 +21,11 @@ class AccuracyOnTestForgotten(ClassAccuracy):
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy_forgotten": "TA forgotten"}
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """Percent of these test samples classified correctly.
 
         Raises:
             DataError: there are none.
         """
-        forgotten = of_forgotten_classes(evidence)
-        return Measurement({"test_accuracy_forgotten": accuracy(evidence, "test", forgotten)})
+        forgotten = of_forgotten_classes(model)
+        return Measurement({"test_accuracy_forgotten": accuracy(model, "test", forgotten)})

@@ -7,8 +7,9 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
-from unlearn_ray.metrics.similarity import alignment_matrix
+from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
+from unlearn_ray.quantities.similarity import alignment_matrix
+from unlearn_ray.quantities.view_features import ViewFeatures
 
 
 @register("alignment_matrices")
@@ -33,15 +34,24 @@ class AlignmentMatrices(Metric):
 
     samples: PositiveInt = 8
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    @property
+    def _features(self) -> ViewFeatures:
+        return ViewFeatures(part="forget", views=2, samples=self.samples)
+
+    def needs(self) -> Needs:
+        """Two views of the first forgotten samples, before and after."""
+        return Needs(model=(self._features,), original=(self._features,))
+
+    def measure(self, model: Observed) -> Measurement:
         """The three matrices.
 
         Raises:
             DataError: the forget set is empty.
         """
-        require_samples(evidence, "forget")
-        size = min(self.samples, evidence.size("forget"))
-        before = alignment_matrix(evidence.original.view_features("forget", 2, size))
-        after = alignment_matrix(evidence.view_features("forget", 2, size))
+        require_samples(model, "forget")
+        before, after = (
+            alignment_matrix(each.values(self._features, "forget"))
+            for each in (model.original, model)
+        )
         arrays = {"am_before": before, "am_after": after, "agm": before - after}
         return Measurement({}, arrays)

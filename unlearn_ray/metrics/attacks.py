@@ -12,7 +12,8 @@ from torch import isin
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric, SetName
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
+from unlearn_ray.quantities.base import SetName
 
 Scores = Float[np.ndarray, " n"]
 
@@ -68,16 +69,16 @@ class Attack(Metric):
             not one of them may be. Chance is at most 1 (0.1).
     """
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """How well the attack does.
 
         Raises:
             DataError: a set is empty, or nobody is left to learn from or to be tried on.
         """
-        members, non_members = self.verdicts(evidence, attack_split(evidence))
+        members, non_members = self.attack(model, attack_split(model))
         return Measurement(dict(zip(self.columns, success(members, non_members), strict=True)))
 
-    def verdicts(self, evidence: Evidence, sides: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
+    def attack(self, model: Observed, split: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """On the forget set, and on the tried test samples."""
         raise NotImplementedError
 
@@ -99,26 +100,26 @@ class ThresholdAttack(Attack):
 
     by_class: ClassVar[bool] = True
 
-    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+    def scores(self, model: Observed, part: SetName, limit: int) -> Scores:
         """The number, of the first `limit` samples of a set; the larger, the more a member."""
         raise NotImplementedError
 
-    def verdicts(self, evidence: Evidence, sides: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
+    def attack(self, model: Observed, split: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """Each sample's number, and whether it reaches its threshold."""
         retain, forget, test = (
-            evidence.labels(part).numpy() if self.by_class else np.zeros(evidence.size(part), int)
+            model.labels(part).numpy() if self.by_class else np.zeros(model.size(part), int)
             for part in ("retain", "forget", "test")
         )
-        of_test = self.scores(evidence, "test", evidence.size("test"))
+        of_test = self.scores(model, "test", model.size("test"))
         thresholds = class_thresholds(
-            self.scores(evidence, "retain", sides.members),
-            retain[: sides.members],
-            of_test[sides.learnt],
-            test[sides.learnt],
+            self.scores(model, "retain", split.members),
+            retain[: split.members],
+            of_test[split.learnt],
+            test[split.learnt],
             classes=1 + max(forget.max(), test.max(), retain.max()),
         )
-        of_forget = self.scores(evidence, "forget", evidence.size("forget"))
-        of_tried, tried = of_test[sides.tried], test[sides.tried]
+        of_forget = self.scores(model, "forget", model.size("forget"))
+        of_tried, tried = of_test[split.tried], test[split.tried]
         return (
             AttackOutput(of_forget, of_forget >= thresholds[forget]),
             AttackOutput(of_tried, of_tried >= thresholds[tried]),
@@ -140,14 +141,14 @@ def tail_columns(name: str) -> frozenset[str]:
     return frozenset({f"{name}_tpr_at_1", f"{name}_tpr_at_0_1"})
 
 
-def attack_split(evidence: Evidence) -> AttackSplit:
+def attack_split(model: Observed) -> AttackSplit:
     """Whom the attacks on this model learn from, and on whom they are tried.
 
     Raises:
         DataError: a set is empty, or nobody is left to learn from or to be tried on.
     """
-    require_samples(evidence, "retain", "forget", "test")
-    retain, forget, test = (evidence.labels(part) for part in ("retain", "forget", "test"))
+    require_samples(model, "retain", "forget", "test")
+    retain, forget, test = (model.labels(part) for part in ("retain", "forget", "test"))
     kept, forgotten = isin(test, retain).numpy(), isin(test, forget).numpy()
     even = place_in_class(test.numpy()) % 2 == 0
     tried = forgotten & (even | ~kept)

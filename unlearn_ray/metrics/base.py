@@ -1,10 +1,10 @@
-"""Contract of a metric: a function of features and probe outputs, never of where they ran."""
+"""Contract of a metric: a function of what was observed of one or several models."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,70 +12,85 @@ from torch import Tensor
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import DatasetInfo, ForgetSet
+from unlearn_ray.quantities.base import Observation, Quantity, SetName
+from unlearn_ray.quantities.outputs import Outputs
 
-SetName = Literal["retain", "forget", "test"]
+OUTPUTS = Outputs()
+
+Observe = Callable[[Quantity], Observation]
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Images and their captions, embedded in one space.
-
-    A caption that several images have is there once.
+class Needs:
+    """What a metric is a function of: quantities of each of these models.
 
     Attributes:
-        images: rows of length 1, (N, D).
-        texts: the same of distinct captions, (U, D); those that no image has may hold anything.
-        captions: rows of `texts`, one for each caption, image by image, (C,).
-        begins: where each image's captions begin in `captions`, and at last their number, (N + 1,).
+        model: that is measured.
+        original: before unlearning; the original's own is itself.
+        retrained: without the forget set, under the same seed; the retrained model's own is
+            itself.
+        other_seeds: the same as the measured model, under each of the other reporting seeds.
     """
 
-    images: Float[Tensor, "n d"]
-    texts: Float[Tensor, "distinct d"]
-    captions: Int[Tensor, " c"]
-    begins: Int[Tensor, " n_and_end"]
+    model: tuple[Quantity, ...] = ()
+    original: tuple[Quantity, ...] = ()
+    retrained: tuple[Quantity, ...] = ()
+    other_seeds: tuple[Quantity, ...] = ()
 
 
-class Evidence(Protocol):
-    """What can be asked of one model; everything is computed at most once and shared.
+class Observed:
+    """What a metric may ask of one model: what was observed of it, as `Metric.needs` says.
 
     Samples of the retain set stand in the seed's permuted order, of the test set in the
-    dataset's order. All tensors are on the CPU, float32 or int64.
+    dataset's order. All tensors are on the CPU.
+
+    Args:
+        ids: of the samples of each set, among the training images or the test images.
+        labels: their true classes.
+        observe: gives what was observed.
+        original, retrained, other_seeds: the same of related models.
     """
+
+    def __init__(
+        self,
+        ids: Mapping[SetName, Tensor],
+        labels: Mapping[SetName, Tensor],
+        observe: Observe,
+        *,
+        original: Observed | None = None,
+        retrained: Observed | None = None,
+        other_seeds: Sequence[Observed] = (),
+    ) -> None:
+        self._ids = ids
+        self._labels = labels
+        self._observe = observe
+        self.original = self if original is None else original
+        self.retrained = self if retrained is None else retrained
+        self.other_seeds = tuple(other_seeds)
 
     def size(self, part: SetName) -> int:
         """Number of samples of a set."""
-        ...
+        return self._labels[part].shape[0]
 
     def ids(self, part: SetName) -> Int[Tensor, " n"]:
         """Of a set's samples in the dataset: among the training images, or the test images."""
-        ...
+        return self._ids[part]
 
     def labels(self, part: SetName) -> Int[Tensor, " n"]:
         """True classes."""
-        ...
+        return self._labels[part]
 
-    def features(self, part: SetName) -> Float[Tensor, "n d"]:
-        """Backbone features of test-time images, in eval mode."""
-        ...
+    def observation(self, quantity: Quantity) -> Observation:
+        """What was observed."""
+        return self._observe(quantity)
+
+    def values(self, quantity: Quantity, part: SetName) -> Tensor:
+        """What was observed of a set's samples, or of its first ones."""
+        return self.observation(quantity).samples[part]
 
     def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Softmax of a classifier; zero-shot, over the classes' prompts, of a model that reads
-        captions; else of the linear probe trained on a model's retain features."""
-        ...
-
-    def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
-        """Backbone features of `views` strong augmentations of the set's first `limit`."""
-        ...
-
-    def pairs(self, part: SetName, limit: int) -> Pairs:
-        """The set's first `limit` test-time images with all of their captions, in eval mode, of
-        a model that reads captions."""
-        ...
-
-    @property
-    def original(self) -> Evidence:
-        """The same of the original model: before unlearning."""
-        ...
+        """Softmax of the outputs of a set's samples."""
+        return self.values(OUTPUTS, part).softmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,7 @@ class Metric(Part):
             else counts in the average gap counts where a sweep names it, and nowhere else.
         made_of: columns of which its own is a mean: where all of them count in the average gap,
             it does not, too, or the same samples would count twice.
-        needs_classes: whether it says nothing of images of no classes: it asks for probabilities.
+        needs_classes: whether it asks for outputs: it says nothing of unlabelled images.
         needs_captions: whether it asks for pairs: it says nothing of a family that reads none.
         stored_only: columns that rows, files and queries have, and printed tables leave out.
     """
@@ -125,7 +140,11 @@ class Metric(Part):
             ConfigError: a field that does not fit the dataset.
         """
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def needs(self) -> Needs:
+        """What it is a function of; the outputs of the measured model, unless it says more."""
+        return Needs(model=(OUTPUTS,))
+
+    def measure(self, model: Observed) -> Measurement:
         """Measure one model; one value per column."""
         raise NotImplementedError
 

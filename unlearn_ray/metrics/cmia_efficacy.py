@@ -11,7 +11,8 @@ from torch import Tensor
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric, SetName
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
+from unlearn_ray.quantities.base import SetName
 
 # Above this many samples, confidences are binned. Measured at MUC's sizes (10,000 of each side,
 # 4,500 to forget) on two shapes: one and two predictions differ from the plain machine's
@@ -40,25 +41,25 @@ class CMIAEfficacy(Metric):
     by_default: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """Percent of the forget set predicted non-member.
 
         Raises:
             DataError: a set is empty.
         """
-        require_samples(evidence, "retain", "forget", "test")
-        members = true_class_confidence(evidence, "retain")[: evidence.size("test")]
-        non_members = true_class_confidence(evidence, "test")
+        require_samples(model, "retain", "forget", "test")
+        members = true_class_confidence(model, "retain")[: model.size("test")]
+        non_members = true_class_confidence(model, "test")
         attack = fit_attack(members, non_members)
-        forget = true_class_confidence(evidence, "forget")
+        forget = true_class_confidence(model, "forget")
         is_member = attack.predict(forget[:, None])
         return Measurement({"cmia_efficacy": 100 * float(np.mean(is_member == 0))})
 
 
-def true_class_confidence(evidence: Evidence, part: SetName) -> Float[np.ndarray, " n"]:
+def true_class_confidence(model: Observed, part: SetName) -> Float[np.ndarray, " n"]:
     """Softmax probability of each sample's true class."""
-    probabilities: Tensor = evidence.probabilities(part)
-    chosen = probabilities.gather(1, evidence.labels(part)[:, None])[:, 0]
+    probabilities: Tensor = model.probabilities(part)
+    chosen = probabilities.gather(1, model.labels(part)[:, None])[:, 0]
     return np.asarray(chosen.double().numpy())
 
 

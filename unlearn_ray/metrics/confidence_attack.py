@@ -7,8 +7,9 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns, tail_columns
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.base import Observed
 from unlearn_ray.metrics.cmia_efficacy import true_class_confidence
+from unlearn_ray.quantities.base import SetName
 
 
 @register("confidence_attack")
@@ -27,6 +28,6 @@ class ConfidenceAttack(ThresholdAttack):
     stored_only: ClassVar[frozenset[str]] = tail_columns("confidence_attack")
     needs_classes: ClassVar[bool] = True
 
-    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+    def scores(self, model: Observed, part: SetName, limit: int) -> Scores:
         """F(x)_y."""
-        return true_class_confidence(evidence, part)[:limit]
+        return true_class_confidence(model, part)[:limit]

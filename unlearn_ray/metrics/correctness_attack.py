@@ -16,7 +16,8 @@ from unlearn_ray.metrics.attacks import (
     attack_columns,
     tail_columns,
 )
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.base import Observed
+from unlearn_ray.quantities.base import SetName
 
 
 @register("correctness_attack")
@@ -33,13 +34,13 @@ class CorrectnessAttack(Attack):
     stored_only: ClassVar[frozenset[str]] = tail_columns("correctness_attack")
     needs_classes: ClassVar[bool] = True
 
-    def verdicts(self, evidence: Evidence, sides: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
+    def attack(self, model: Observed, split: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """Whether each sample is classified correctly."""
-        forget, test = correct(evidence, "forget"), correct(evidence, "test")[sides.tried]
+        forget, test = correct(model, "forget"), correct(model, "test")[split.tried]
         return AttackOutput(forget, forget == 1), AttackOutput(test, test == 1)
 
 
-def correct(evidence: Evidence, part: SetName) -> Scores:
+def correct(model: Observed, part: SetName) -> Scores:
     """1 for each sample that is classified correctly, else 0."""
-    right = evidence.probabilities(part).argmax(dim=1) == evidence.labels(part)
+    right = model.probabilities(part).argmax(dim=1) == model.labels(part)
     return np.asarray(right.double().numpy())

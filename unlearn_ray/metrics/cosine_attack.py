@@ -9,8 +9,9 @@ from pydantic import Field
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns, tail_columns
-from unlearn_ray.metrics.base import Evidence, SetName
-from unlearn_ray.metrics.similarity import mean_pair_cosine
+from unlearn_ray.metrics.base import Needs, Observed
+from unlearn_ray.quantities.base import SetName
+from unlearn_ray.quantities.view_similarity import ViewSimilarity
 
 # An encoder that maps everything to one point has cosines that differ by rounding alone.
 DECIMALS = 12
@@ -36,7 +37,15 @@ class CosineAttack(ThresholdAttack):
 
     views: Annotated[int, Field(ge=2, le=1000)] = 10
 
-    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+    @property
+    def _similarity(self) -> ViewSimilarity:
+        return ViewSimilarity(views=self.views)
+
+    def needs(self) -> Needs:
+        """The similarity of every sample's views."""
+        return Needs(model=(self._similarity,))
+
+    def scores(self, model: Observed, part: SetName, limit: int) -> Scores:
         """Mean cosine over pairs of views."""
-        cosines = mean_pair_cosine(evidence.view_features(part, self.views, limit))
+        cosines = model.values(self._similarity, part)[:limit]
         return cosines.numpy().round(DECIMALS)

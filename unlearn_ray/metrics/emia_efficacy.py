@@ -11,8 +11,8 @@ from pydantic import Field
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric, SetName
-from unlearn_ray.metrics.similarity import mean_pair_cosine
+from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
+from unlearn_ray.quantities.view_similarity import ViewSimilarity
 
 EDGES = np.linspace(0.0, 1.0, 501)
 
@@ -44,23 +44,27 @@ class EMIAEfficacy(Metric):
     views: Annotated[int, Field(ge=2, le=1000)] = 10
     members: PositiveInt = 10_000
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    @property
+    def _similarity(self) -> ViewSimilarity:
+        return ViewSimilarity(views=self.views)
+
+    def needs(self) -> Needs:
+        """The similarity of every sample's views."""
+        return Needs(model=(self._similarity,))
+
+    def measure(self, model: Observed) -> Measurement:
         """Percent of the forget set below the threshold.
 
         Raises:
             DataError: a set is empty.
         """
-        require_samples(evidence, "retain", "forget", "test")
-        members = self._scores(evidence, "retain", min(self.members, evidence.size("test")))
-        threshold = best_threshold(members, self._scores(evidence, "test"))
-        below = self._scores(evidence, "forget") < threshold
+        require_samples(model, "retain", "forget", "test")
+        retain, forget, test = (
+            model.values(self._similarity, part).numpy() for part in ("retain", "forget", "test")
+        )
+        threshold = best_threshold(retain[: min(self.members, len(test))], test)
+        below = forget < threshold
         return Measurement({"emia_efficacy": 100 * float(np.mean(below))})
-
-    def _scores(
-        self, evidence: Evidence, part: SetName, limit: int | None = None
-    ) -> Float[np.ndarray, " n"]:
-        limit = evidence.size(part) if limit is None else limit
-        return mean_pair_cosine(evidence.view_features(part, self.views, limit)).numpy()
 
 
 def best_threshold(members: Float[np.ndarray, " m"], non_members: Float[np.ndarray, " n"]) -> float:

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns, tail_columns
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.base import Observed
+from unlearn_ray.quantities.base import SetName
 
 # Song and Mittal's code, too, takes no logarithm of less.
 SMALLEST = 1e-30
@@ -33,14 +34,14 @@ class EntropyAttack(ThresholdAttack):
     stored_only: ClassVar[frozenset[str]] = tail_columns("entropy_attack")
     needs_classes: ClassVar[bool] = True
 
-    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+    def scores(self, model: Observed, part: SetName, limit: int) -> Scores:
         """Minus the entropy."""
-        return -entropy(outputs(evidence, part)[:limit])
+        return -entropy(outputs(model, part)[:limit])
 
 
-def outputs(evidence: Evidence, part: SetName) -> Float[np.ndarray, "n c"]:
+def outputs(model: Observed, part: SetName) -> Float[np.ndarray, "n c"]:
     """Each sample's probabilities, in float64."""
-    return np.asarray(evidence.probabilities(part).double().numpy())
+    return np.asarray(model.probabilities(part).double().numpy())
 
 
 def entropy(probabilities: Float[np.ndarray, "n c"]) -> Scores:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import accuracy
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
 
 
 @register("forget_accuracy")
@@ -24,6 +24,6 @@ class ForgetAccuracy(Metric):
     by_default: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """Percent of the forget set classified correctly."""
-        return Measurement({"forget_accuracy": accuracy(evidence, "forget")})
+        return Measurement({"forget_accuracy": accuracy(model, "forget")})

@@ -7,8 +7,10 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
-from unlearn_ray.metrics.similarity import paired_cosine
+from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
+from unlearn_ray.quantities.view_similarity import ViewSimilarity
+
+TWO_VIEWS = ViewSimilarity(views=2, sets=("forget",))
 
 
 @register("forgetting_score")
@@ -29,17 +31,18 @@ class ForgettingScore(Metric):
     }
     by_default: ClassVar[bool] = True
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def needs(self) -> Needs:
+        """The similarity of two views of every forgotten sample, before and after."""
+        return Needs(model=(TWO_VIEWS,), original=(TWO_VIEWS,))
+
+    def measure(self, model: Observed) -> Measurement:
         """Mean and population standard deviation over the forget set.
 
         Raises:
             DataError: the forget set is empty.
         """
-        require_samples(evidence, "forget")
-        size = evidence.size("forget")
-        before = paired_cosine(evidence.original.view_features("forget", 2, size))
-        after = paired_cosine(evidence.view_features("forget", 2, size))
-        scores = before - after
+        require_samples(model, "forget")
+        scores = model.original.values(TWO_VIEWS, "forget") - model.values(TWO_VIEWS, "forget")
         return Measurement(
             {
                 "forgetting_score": float(scores.mean()),

@@ -16,10 +16,11 @@ from unlearn_ray.metrics.attacks import (
     attack_columns,
     tail_columns,
 )
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.base import Observed
 from unlearn_ray.metrics.correctness_attack import correct
 from unlearn_ray.metrics.entropy_attack import entropy, outputs, safe_log
 from unlearn_ray.metrics.modified_entropy_attack import modified_entropy
+from unlearn_ray.quantities.base import SetName
 
 
 @register("learned_attack")
@@ -51,20 +52,20 @@ class LearnedAttack(Attack):
     stored_only: ClassVar[frozenset[str]] = tail_columns("learned_attack")
     needs_classes: ClassVar[bool] = True
 
-    def verdicts(self, evidence: Evidence, sides: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
+    def attack(self, model: Observed, split: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """Log odds of being a member; members lie at or above 0."""
-        test = observations(evidence, "test")
-        members = observations(evidence, "retain")[: sides.members]
-        attack = fit_attack(members, test[sides.learnt])
-        forget = attack.decision_function(observations(evidence, "forget"))
-        tried = attack.decision_function(test[sides.tried])
+        test = observations(model, "test")
+        members = observations(model, "retain")[: split.members]
+        learner = fit_attack(members, test[split.learnt])
+        forget = learner.decision_function(observations(model, "forget"))
+        tried = learner.decision_function(test[split.tried])
         return AttackOutput(forget, forget >= 0), AttackOutput(tried, tried >= 0)
 
 
-def observations(evidence: Evidence, part: SetName) -> Float[np.ndarray, "n f"]:
+def observations(model: Observed, part: SetName) -> Float[np.ndarray, "n f"]:
     """What the attack sees of each sample of a set."""
-    probabilities = outputs(evidence, part)
-    labels = evidence.labels(part).numpy()
+    probabilities = outputs(model, part)
+    labels = model.labels(part).numpy()
     rows = np.arange(len(labels))
     true = probabilities[rows, labels]
     others = probabilities.copy()
@@ -72,7 +73,7 @@ def observations(evidence: Evidence, part: SetName) -> Float[np.ndarray, "n f"]:
     return np.column_stack(
         [
             safe_log(np.sort(probabilities, axis=1)[:, ::-1]),
-            correct(evidence, part),
+            correct(model, part),
             true,
             safe_log(true),
             safe_log(true) - safe_log(others.sum(axis=1)),

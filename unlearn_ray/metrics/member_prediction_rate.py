@@ -13,7 +13,7 @@ from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
 
 
 @register("member_prediction_rate")
@@ -41,26 +41,26 @@ class MemberPredictionRate(Metric):
     }
     needs_classes: ClassVar[bool] = True
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """Both rates.
 
         Raises:
             DataError: the forget set is empty, or another holds less than two samples.
         """
-        require_samples(evidence, "retain", "forget", "test")
-        size = min(evidence.size("test"), evidence.size("retain")) // 2
+        require_samples(model, "retain", "forget", "test")
+        size = min(model.size("test"), model.size("retain")) // 2
         if size == 0:
             raise DataError(
                 "retain or test set of 1 sample",
                 "an attack needs one to learn from and one to be tried on",
                 "choose a dataset, validation and forget set that leave more",
             )
-        step = evidence.size("test") // size
-        retain = sorted_outputs(evidence.probabilities("retain")[: 2 * size])
-        test = sorted_outputs(evidence.probabilities("test")[::step][:size])
+        step = model.size("test") // size
+        retain = sorted_outputs(model.probabilities("retain")[: 2 * size])
+        test = sorted_outputs(model.probabilities("test")[::step][:size])
         attack = fit_attack(retain[:size], test)
         tried = {
-            "member_rate_forget": sorted_outputs(evidence.probabilities("forget")),
+            "member_rate_forget": sorted_outputs(model.probabilities("forget")),
             "member_rate_members": retain[size:],
         }
         return Measurement(

@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns, tail_columns
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.base import Observed
 from unlearn_ray.metrics.entropy_attack import outputs, safe_log
+from unlearn_ray.quantities.base import SetName
 
 
 @register("modified_entropy_attack")
@@ -36,10 +37,10 @@ class ModifiedEntropyAttack(ThresholdAttack):
     stored_only: ClassVar[frozenset[str]] = tail_columns("modified_entropy_attack")
     needs_classes: ClassVar[bool] = True
 
-    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+    def scores(self, model: Observed, part: SetName, limit: int) -> Scores:
         """Minus the modified entropy."""
-        labels = evidence.labels(part).numpy()
-        return -modified_entropy(outputs(evidence, part)[:limit], labels[:limit])
+        labels = model.labels(part).numpy()
+        return -modified_entropy(outputs(model, part)[:limit], labels[:limit])
 
 
 def modified_entropy(

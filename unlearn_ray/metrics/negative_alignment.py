@@ -8,8 +8,9 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
-from unlearn_ray.metrics.similarity import alignment_matrix
+from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
+from unlearn_ray.quantities.similarity import alignment_matrix
+from unlearn_ray.quantities.view_features import ViewFeatures
 
 BLOCK = 512
 
@@ -38,16 +39,24 @@ class NegativeAlignment(Metric):
 
     samples: PositiveInt = 5_000
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    @property
+    def _features(self) -> ViewFeatures:
+        return ViewFeatures(part="forget", views=2, samples=self.samples)
+
+    def needs(self) -> Needs:
+        """Two views of the first forgotten samples, before and after."""
+        return Needs(model=(self._features,), original=(self._features,))
+
+    def measure(self, model: Observed) -> Measurement:
         """Mean and population standard deviation over ordered pairs of different samples.
 
         Raises:
             DataError: the forget set is empty.
         """
-        require_samples(evidence, "forget")
-        size = min(self.samples, evidence.size("forget"))
-        before = evidence.original.view_features("forget", 2, size)
-        after = evidence.view_features("forget", 2, size)
+        require_samples(model, "forget")
+        before = model.original.values(self._features, "forget")
+        after = model.values(self._features, "forget")
+        size = after.shape[0]
         total = squares = 0.0
         for start in range(0, size, BLOCK):
             rows = slice(start, start + BLOCK)

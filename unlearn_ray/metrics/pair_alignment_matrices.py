@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from pydantic import Field, Strict, model_validator
 from torch import Tensor
@@ -16,9 +14,11 @@ from unlearn_ray.core.schema import PositiveInt, field_values, schema
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.data.sample_names import SampleNames, Unclear
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, SetName
+from unlearn_ray.metrics.base import Measurement, Needs, Observed
 from unlearn_ray.metrics.pairs import PairMetric
-from unlearn_ray.metrics.similarity import unit
+from unlearn_ray.quantities.base import Pairs, SetName
+from unlearn_ray.quantities.pair_embeddings import PairEmbeddings, pairs_of
+from unlearn_ray.quantities.similarity import unit
 
 SampleId = Annotated[int, Strict()] | Annotated[str, Strict()]
 
@@ -78,18 +78,23 @@ class PairAlignmentMatrices(PairMetric):
         # A frozen part may still remember what it looked up: it is a function of its fields.
         self.__dict__["_checked"] = found
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def needs(self) -> Needs:
+        """The embeddings of the chosen pairs, before and after."""
+        pairs = tuple(self._pairs(part) for part in self.sets)
+        return Needs(model=pairs, original=pairs)
+
+    def measure(self, model: Observed) -> Measurement:
         """Three matrices of each set.
 
         Raises:
             DataError: a set is empty.
         """
-        require_samples(evidence, *self.sets)
+        require_samples(model, *self.sets)
         arrays: dict[str, Tensor] = {}
         for part in self.sets:
-            places = self._places(evidence, part)
             before, after = (
-                pair_matrix(model, part, places) for model in (evidence.original, evidence)
+                pair_matrix(pairs_of(each.observation(self._pairs(part))))
+                for each in (model.original, model)
             )
             arrays |= {
                 f"{part}_am_before": before,
@@ -98,11 +103,10 @@ class PairAlignmentMatrices(PairMetric):
             }
         return Measurement({}, arrays)
 
-    def _places(self, evidence: Evidence, part: SetName) -> list[int]:
+    def _pairs(self, part: SetName) -> PairEmbeddings:
         if self.ids is None:
-            return list(range(min(self.samples, evidence.size(part))))
-        found = {number: place for place, number in enumerate(evidence.ids(part).tolist())}
-        return [found[number] for number in self._positions() if number in found]
+            return PairEmbeddings(part=part, samples=self.samples)
+        return PairEmbeddings(part=part, ids=tuple(self._positions()))
 
     def _positions(self) -> list[int]:
         """The named pairs in the training set.
@@ -120,12 +124,6 @@ class PairAlignmentMatrices(PairMetric):
         return positions
 
 
-def pair_matrix(evidence: Evidence, part: SetName, places: Sequence[int]) -> Float[Tensor, "n n"]:
-    """Cosine of each of a set's images at these places with the first caption of each.
-
-    In float64.
-    """
-    pairs = evidence.pairs(part, max(places, default=0) + 1)
-    rows = torch.tensor(places, dtype=torch.int64)
-    captions = pairs.captions[pairs.begins[rows]]
-    return unit(pairs.images[rows]) @ unit(pairs.texts[captions]).T
+def pair_matrix(pairs: Pairs) -> Float[Tensor, "n n"]:
+    """Cosine of each image with the first caption of each, in float64."""
+    return unit(pairs.images) @ unit(pairs.texts[pairs.captions[pairs.begins[:-1]]]).T

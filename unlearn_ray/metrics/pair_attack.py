@@ -7,9 +7,10 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns, tail_columns
-from unlearn_ray.metrics.base import Evidence, SetName
+from unlearn_ray.metrics.base import Needs, Observed
 from unlearn_ray.metrics.cosine_attack import DECIMALS
-from unlearn_ray.metrics.pairs import pair_cosines
+from unlearn_ray.quantities.base import SetName
+from unlearn_ray.quantities.pair_similarity import PairSimilarity
 
 
 @register("pair_attack")
@@ -28,6 +29,11 @@ class PairAttack(ThresholdAttack):
     needs_captions: ClassVar[bool] = True
     by_class: ClassVar[bool] = False
 
-    def scores(self, evidence: Evidence, part: SetName, limit: int) -> Scores:
+    def needs(self) -> Needs:
+        """The similarity of every pair."""
+        sets: tuple[SetName, ...] = ("retain", "forget", "test")
+        return Needs(model=tuple(PairSimilarity(part=part) for part in sets))
+
+    def scores(self, model: Observed, part: SetName, limit: int) -> Scores:
         """Mean cosine over an image's captions."""
-        return pair_cosines(evidence.pairs(part, limit)).numpy().round(DECIMALS)
+        return model.values(PairSimilarity(part=part), part)[:limit].numpy().round(DECIMALS)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.base import SetName
 from unlearn_ray.metrics.pairs import PairSimilarity
+from unlearn_ray.quantities.base import SetName
 
 
 @register("pair_similarity_retain")

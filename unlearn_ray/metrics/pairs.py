@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric, Pairs, SetName
-from unlearn_ray.metrics.similarity import ROWS_AT_A_TIME, unit
+from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
+from unlearn_ray.quantities import pair_similarity as quantities
+from unlearn_ray.quantities.base import SetName
 
 
 @schema
@@ -36,25 +33,21 @@ class PairSimilarity(PairMetric):
 
     part: ClassVar[SetName]
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    @property
+    def _similarity(self) -> quantities.PairSimilarity:
+        return quantities.PairSimilarity(part=self.part)
+
+    def needs(self) -> Needs:
+        """The similarity of every pair of the set."""
+        return Needs(model=(self._similarity,))
+
+    def measure(self, model: Observed) -> Measurement:
         """The mean.
 
         Raises:
             DataError: the set is empty.
         """
-        require_samples(evidence, self.part)
-        cosines = pair_cosines(evidence.pairs(self.part, evidence.size(self.part)))
+        require_samples(model, self.part)
+        cosines = model.values(self._similarity, self.part)
         (column,) = self.columns
         return Measurement({column: 100 * float(cosines.mean())})
-
-
-def pair_cosines(pairs: Pairs) -> Float[Tensor, " n"]:
-    """The mean cosine of each image with its captions, in float64."""
-    counts = pairs.begins.diff()
-    images = torch.arange(counts.shape[0]).repeat_interleave(counts)
-    sums = torch.zeros(counts.shape[0], dtype=torch.float64)
-    for start in range(0, images.shape[0], ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
-        products = unit(pairs.images[images[rows]]) * unit(pairs.texts[pairs.captions[rows]])
-        sums.index_add_(0, images[rows], products.sum(dim=1))
-    return sums / counts

@@ -7,7 +7,7 @@ from typing import ClassVar
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import accuracy
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
 
 
 @register("retain_accuracy")
@@ -20,6 +20,6 @@ class RetainAccuracy(Metric):
     by_default: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """Percent of the retain set classified correctly."""
-        return Measurement({"retain_accuracy": accuracy(evidence, "retain")})
+        return Measurement({"retain_accuracy": accuracy(model, "retain")})

@@ -11,11 +11,14 @@ from torch import Tensor
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Pairs
+from unlearn_ray.metrics.base import Measurement, Needs, Observed
 from unlearn_ray.metrics.cosine_attack import DECIMALS
 from unlearn_ray.metrics.pairs import PairMetric
-from unlearn_ray.metrics.similarity import unit
+from unlearn_ray.quantities.base import Pairs
+from unlearn_ray.quantities.pair_embeddings import PairEmbeddings, pairs_of
+from unlearn_ray.quantities.similarity import unit
 
+TEST_PAIRS = PairEmbeddings(part="test")
 KS = (1, 5, 10)
 # Of 25,000 captions, so many rows of similarities take 100 MB.
 ROWS = 512
@@ -47,14 +50,18 @@ class RetrievalRecall(PairMetric):
         f"{direction}_recall_at_10" for direction in _DIRECTIONS
     )
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def needs(self) -> Needs:
+        """The embeddings of all test pairs."""
+        return Needs(model=(TEST_PAIRS,))
+
+    def measure(self, model: Observed) -> Measurement:
         """Six recalls.
 
         Raises:
             DataError: the test set is empty.
         """
-        require_samples(evidence, "test")
-        pairs = evidence.pairs("test", evidence.size("test"))
+        require_samples(model, "test")
+        pairs = pairs_of(model.observation(TEST_PAIRS))
         before_texts, before_images = wrong_before(pairs)
         found = [before_texts < k for k in KS]
         # A caption is tried as often as images have it.

@@ -8,7 +8,7 @@ from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.metrics.accuracy import accuracy
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
 
 
 @register("unlearn_score")
@@ -30,11 +30,11 @@ class UnlearnScore(Metric):
             return None
         return f"{cls.name} is for forgotten samples; {forget_set.name} forgets whole classes"
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def measure(self, model: Observed) -> Measurement:
         """The difference.
 
         Raises:
             DataError: a set is empty.
         """
-        difference = accuracy(evidence, "test") - accuracy(evidence, "forget")
+        difference = accuracy(model, "test") - accuracy(model, "forget")
         return Measurement({"unlearn_score": abs(difference)})

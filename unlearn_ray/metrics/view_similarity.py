@@ -11,8 +11,8 @@ from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import require_samples
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
-from unlearn_ray.metrics.similarity import mean_pair_cosine
+from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
+from unlearn_ray.quantities import view_similarity as quantities
 
 
 @register("view_similarity")
@@ -36,24 +36,29 @@ class ViewSimilarity(Metric):
 
     views: Annotated[int, Field(ge=2, le=1000)] = 10
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    @property
+    def _similarity(self) -> quantities.ViewSimilarity:
+        return quantities.ViewSimilarity(views=self.views)
+
+    def needs(self) -> Needs:
+        """The similarity of every sample's views."""
+        return Needs(model=(self._similarity,))
+
+    def measure(self, model: Observed) -> Measurement:
         """Both means.
 
         Raises:
             DataError: a set is empty, or the test set has none of the forget set's classes.
         """
-        require_samples(evidence, "forget", "test")
-        alike = isin(evidence.labels("test"), evidence.labels("forget"))
+        require_samples(model, "forget", "test")
+        alike = isin(model.labels("test"), model.labels("forget"))
         if not alike.any():
             raise DataError(
                 "test set",
                 "has no sample of the forget set's classes to compare with",
                 "choose another dataset or forget set",
             )
-        forget, test = (
-            mean_pair_cosine(evidence.view_features(part, self.views, evidence.size(part)))
-            for part in ("forget", "test")
-        )
+        forget, test = (model.values(self._similarity, part) for part in ("forget", "test"))
         return Measurement(
             {
                 "view_similarity_forget": float(forget.mean()),

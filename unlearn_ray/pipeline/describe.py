@@ -19,9 +19,9 @@ from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.abilities import LEGEND, matrix
 from unlearn_ray.pipeline.fields import as_written, default_of, field_type, in_words, schema_fields
 from unlearn_ray.pipeline.loggers.base import Logger
-from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.sweep_file import default_metrics
 from unlearn_ray.pipeline.sweep_schema import Sweep
+from unlearn_ray.steps.setting import Setting
 
 CONTRACTS: tuple[type[Part], ...] = (Dataset, ForgetSet, Model, Family, Method, Metric, Logger)
 

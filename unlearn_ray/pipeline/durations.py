@@ -11,9 +11,9 @@ from typing import Any
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.pipeline.plan import Plan
 from unlearn_ray.pipeline.rows import HOURS
-from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.study import PastTrial, Row, point_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
+from unlearn_ray.steps.base import Step
 from unlearn_ray.storage.store import Store
 
 # Most records that are read of each kind.
@@ -28,7 +28,7 @@ def kind_of(step: Step) -> str:
 def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
     """What steps like the reference steps of a plan took, by `kind_of`.
 
-    Of evaluations, those of the plan alone: others may be of larger models.
+    Of observations and measurements, those of the plan alone: others may be of larger models.
 
     Raises:
         StoreError: the store cannot be read, or a record in it is damaged.
@@ -36,10 +36,10 @@ def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
     stored = [planned.step for planned in plan.references if planned.stored]
     asked: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for step in stored:
-        asked[step.kind][step.key] = None
+        asked[step.name][step.key] = None
     known = {kind_of(step) for step in stored}
-    trained = [p.step for p in plan.references if isinstance(p.step, Pretrain)]
-    for kind in {step.kind for step in trained if kind_of(step) not in known}:
+    trained = [p.step for p in plan.references if p.step.asks == "training"]
+    for kind in {step.name for step in trained if kind_of(step) not in known}:
         asked[kind] |= dict.fromkeys(islice(store.records(kind), _MOST))
     records = store.read_records((kind, key) for kind in asked for key in list(asked[kind])[:_MOST])
     seconds: defaultdict[str, list[float]] = defaultdict(list)

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 
 from unlearn_ray.data.sample_names import SampleNames
 from unlearn_ray.data.splits import never_trained, split, training_ids
-from unlearn_ray.pipeline.setting import Setting
+from unlearn_ray.steps.setting import Setting
 
 # Samples that are shown.
 _FIRST = 5

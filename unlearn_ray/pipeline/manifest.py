@@ -77,7 +77,7 @@ def announce(plan: Plan, store: Store) -> None:
         name=sweep.name,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         driver=ProcessIdentity.here(),
-        references=tuple(NamedStep(step.kind, step.key, f"{step}") for step in steps),
+        references=tuple(NamedStep(step.name, step.key, f"{step}") for step in steps),
         studies=tuple(NamedStudy(one.study.name, one.key, one.wanted) for one in plan.studies),
         tuning=sweep.seeds.tuning,
         reporting=sweep.seeds.reporting,

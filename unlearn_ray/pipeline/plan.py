@@ -12,7 +12,6 @@ from unlearn_ray.pipeline.forgotten import Forgotten, forgotten
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
 from unlearn_ray.pipeline.similar import Change, changes
 from unlearn_ray.pipeline.spending import Spending, spent_by
-from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.pipeline.study import (
     PastTrial,
@@ -25,7 +24,12 @@ from unlearn_ray.pipeline.study import (
     winner,
 )
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
-from unlearn_ray.pipeline.trial import evaluations, measured_keys
+from unlearn_ray.pipeline.trial import measured_keys
+from unlearn_ray.steps.base import Request, Step, of_references, with_inputs
+from unlearn_ray.steps.kinds.measure import measures
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.storage.store import Store
 
 # What a person does about a reference step that failed.
@@ -89,8 +93,8 @@ class Plan:
     """A sweep against a store.
 
     Attributes:
-        references: pretraining, retraining and their evaluations, tuning seeds first, each behind
-            the steps that it reads.
+        references: both reference models and what is measured of them, tuning seeds first, each
+            step behind those that it reads.
         reference_rows: whether all rows of reference models are in the store.
         forgotten: what the sweep forgets.
         spending: of this sweep so far; nothing is known of it where there is no budget.
@@ -112,7 +116,7 @@ class Plan:
     def asks(self) -> dict[str, Resources]:
         """What the steps that are left ask of a cluster, by the field of the sweep file."""
         resources = self.sweep.resources
-        training = any(isinstance(p.step, Pretrain) and not p.stored for p in self.references)
+        training = any(p.step.asks == "training" and not p.stored for p in self.references)
         return {
             **({"training": resources.training} if training else {}),
             **({} if self.complete else {"trial": resources.trial}),
@@ -130,33 +134,20 @@ class Plan:
 
 def reference_steps(sweep: Sweep, seed: int) -> list[Step]:
     """The steps of both reference models under one seed, each behind its inputs."""
-    setting = sweep.setting
-    original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
-    steps: list[Step] = [original, retrained]
-    if seed in sweep.seeds.reporting:
-        steps += evaluations(retrained, sweep.measurements)
-        steps += evaluations(original, sweep.measurements)
-    else:
-        steps += evaluations(retrained, (sweep.objective,))
-    ordered: dict[str, Step] = {}
-    for step in steps:
-        _add(step, ordered)
-    return list(ordered.values())
-
-
-def _add(step: Step, ordered: dict[str, Step]) -> None:
-    for wanted in step.inputs().values():
-        _add(wanted, ordered)
-    ordered.setdefault(step.key, step)
+    reporting = seed in sweep.seeds.reporting
+    metrics = sweep.metrics if reporting else sweep.objective
+    others = sweep.seeds.other(seed) if reporting else ()
+    return of_references(Request(sweep.setting, seed, metrics, reporting, others))
 
 
 def report_steps(sweep: Sweep, study: Study, best: PastTrial) -> list[Step]:
-    """The winner's steps under every reporting seed."""
+    """The winner's own steps under every reporting seed."""
     steps: list[Step] = []
     for seed in sweep.seeds.reporting:
-        unlearn = Unlearn(sweep.setting, seed, study.at(best.point))
-        steps += [unlearn, *evaluations(unlearn, sweep.measurements)]
-    return steps
+        unlearn = Unlearn(setting=sweep.setting, seed=seed, method=study.at(best.point))
+        steps += [unlearn, *measures(unlearn, sweep.metrics, sweep.seeds.other(seed))]
+    references = {step.key for s in sweep.seeds.reporting for step in reference_steps(sweep, s)}
+    return list(with_inputs(steps, lambda step: step.key in references).values())
 
 
 def sweep_rows(sweep: Sweep, store: Store) -> list[Row]:
@@ -179,18 +170,21 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     by_name = {row["row"]: row for row in rows}
     failures = {row["row"] for row in rows if row["state"] == "failed"}
 
-    def told(name: str, model: Pretrain | Unlearn) -> bool:
+    def told(name: str, model: Step) -> bool:
         """Whether a row of the table is there, with every metric as it is now, or says why not."""
         row = by_name.get(name)
-        keys = measured_keys(model, sweep.measurements)
+        others = sweep.seeds.other(model.seed)
+        keys = measured_keys(measures(model, sweep.metrics, others))
         return row is not None and (
             name in failures or all(row.get(column) == key for column, key in keys.items())
         )
 
-    stored = {kind: set(store.records(kind)) for kind in _KINDS}
+    stored: dict[str, set[str]] = {}
 
     def planned(steps: list[Step]) -> list[PlannedStep]:
-        return [PlannedStep(step, step.key in stored[step.kind]) for step in steps]
+        for kind in {step.name for step in steps} - stored.keys():
+            stored[kind] = set(store.records(kind))
+        return [PlannedStep(step, step.key in stored[step.name]) for step in steps]
 
     references = _with_failures(
         [step for seed in seeds for step in planned(reference_steps(sweep, seed))], store
@@ -211,7 +205,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         reports = planned(report_steps(sweep, study, best)) if ended and best else []
         wanted_rows = {
             row_name(key, sweep.name, "reporting", best.number, best.point, seed): Unlearn(
-                sweep.setting, seed, study.at(best.point)
+                setting=sweep.setting, seed=seed, method=study.at(best.point)
             )
             for seed in sweep.seeds.reporting
             if best is not None
@@ -224,7 +218,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
             replace(made, reports=reports, reported=reported, reports_failed=len(failed))
         )
     reference_rows = all(
-        told(reference_row_name(sweep, method, seed), kind(sweep.setting, seed))
+        told(reference_row_name(sweep, method, seed), kind(setting=sweep.setting, seed=seed))
         for seed in sweep.seeds.reporting
         for method, kind in ((RETRAIN, Retrain), (ORIGINAL, Pretrain))
     )
@@ -239,7 +233,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
 
 
 def _with_failures(references: Sequence[PlannedStep], store: Store) -> list[PlannedStep]:
-    missing = [(each.step.kind, each.step.key) for each in references if not each.stored]
+    missing = [(each.step.name, each.step.key) for each in references if not each.stored]
     failures = store.failures.read(missing)
     return [
         replace(each, failure=failures[each.step.key].reason)
@@ -255,8 +249,5 @@ def _spending(
     if sweep.budget.hours is None:
         return Spending()
     steps = (planned.step for planned in references if planned.stored)
-    records = store.read_records((step.kind, step.key) for step in steps)
+    records = store.read_records((step.name, step.key) for step in steps)
     return spent_by(sweep.name, records.values(), rows)
-
-
-_KINDS = (Pretrain.kind, Retrain.kind, Unlearn.kind, Evaluate.kind)

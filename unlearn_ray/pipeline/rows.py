@@ -7,11 +7,10 @@ trial are known), state, failure, seed, dataset, forget_set, family, model
 `<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit),
 average_gap_percentage and tug_of_war; unlearning_compute_seconds and retraining_compute_seconds
 (CPU time of all workers' threads, or device time of their GPUs), evaluation_seconds (wall time);
-accelerator_hours_unlearn, accelerator_hours_evaluate; device, threads and kernels that unlearned,
+accelerator_hours_unlearn, accelerator_hours_measure; device, threads and kernels that unlearned,
 made_on (those of every step behind the row), host, `version_<library>`;
-key_unlearn, key_original, key_retrained, key_evaluate (of the objective's metrics) and
-`key_evaluate_<metric>` of each other one; created. Rows of trials on the tuning seeds hold the
-objective's metrics; those of the result table hold all.
+key_unlearn, key_original, key_retrained and `key_measure_<metric>` of each metric; created. Rows
+of trials on the tuning seeds hold the objective's metrics; those of the result table hold all.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from unlearn_ray.engine.compute import Machine
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric, counted_columns
 from unlearn_ray.pipeline.fields import label
-from unlearn_ray.pipeline.setting import Setting
+from unlearn_ray.steps.setting import Setting
 
 Scalar = str | int | float | bool | None
 Purpose = Literal["tuning", "reporting", "reference"]
 State = Literal["complete", "stopped", "failed"]
 
 # Columns of accelerator hours.
-HOURS = ("accelerator_hours_unlearn", "accelerator_hours_evaluate")
+HOURS = ("accelerator_hours_unlearn", "accelerator_hours_measure")
 # Between the machines of `made_on`.
 MADE_ON_SEPARATOR = "; "
 RETRAIN = "retrain"
@@ -46,15 +45,13 @@ class Keys:
     """Keys of the steps behind a row; None where there was no such step.
 
     Attributes:
-        evaluate: of the objective's metrics.
-        others: of every other metric, by its name.
+        measured: of what measured each metric, by column.
     """
 
     unlearn: str | None = None
     original: str | None = None
     retrained: str | None = None
-    evaluate: str | None = None
-    others: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Seconds:
     """What a row's steps took.
 
     Attributes:
-        unlearning: MUC's RTE, without evaluation and I/O, in compute seconds: CPU time on CPUs,
+        unlearning: MUC's RTE, without measuring and I/O, in compute seconds: CPU time on CPUs,
             device time on GPUs, summed over workers. Wall time would tell what else ran.
         retraining: compute seconds, likewise.
         evaluation: wall time.
@@ -82,12 +79,12 @@ class Hours:
     """
 
     unlearn: float | None = None
-    evaluate: float | None = None
+    measure: float | None = None
 
     @property
     def total(self) -> float:
         """Both."""
-        return (self.unlearn or 0.0) + (self.evaluate or 0.0)
+        return (self.unlearn or 0.0) + (self.measure or 0.0)
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ def row(
         "unlearning_compute_seconds": seconds.unlearning,
         "retraining_compute_seconds": seconds.retraining,
         "evaluation_seconds": seconds.evaluation,
-        **dict(zip(HOURS, (hours.unlearn, hours.evaluate), strict=True)),
+        **dict(zip(HOURS, (hours.unlearn, hours.measure), strict=True)),
         "device": machine.device if machine else "unknown",
         "threads": machine.threads if machine else None,
         "kernels": machine.kernels if machine else None,
@@ -196,9 +193,8 @@ def row(
         "key_unlearn": keys.unlearn,
         "key_original": keys.original,
         "key_retrained": keys.retrained,
-        "key_evaluate": keys.evaluate,
+        **keys.measured,
     }
-    result |= {f"key_evaluate_{name}": key for name, key in keys.others.items()}
     result["created"] = origin.created
     return result
 

@@ -273,14 +273,14 @@ def _failures(rows: Iterable[_Row]) -> tuple[Failure, ...]:
 
 
 def _hours(sweep: str, references: Iterable[Record], rows: Iterable[_Row]) -> dict[str, float]:
-    hours = dict.fromkeys(("pretrain", "retrain", "unlearn", "evaluate"), 0.0)
+    hours: defaultdict[str, float] = defaultdict(float)
     for record in references:
         if record.sweep == sweep:
             hours[record.kind] += record.accelerator_hours
     for row in rows:
-        for kind, column in zip(("unlearn", "evaluate"), HOURS, strict=True):
+        for kind, column in zip(("unlearn", "measure"), HOURS, strict=True):
             hours[kind] += row.get(column) or 0.0
-    return hours
+    return dict(hours)
 
 
 def _throughput(rows: Iterable[_Row]) -> Throughput:

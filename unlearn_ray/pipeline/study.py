@@ -16,12 +16,18 @@ from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.core.gaps import REVISION
 from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.pipeline.rows import Purpose
-from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Unlearn
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
+from unlearn_ray.steps.kinds.measure import Measure
+from unlearn_ray.steps.kinds.observe import Observe
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.samples import Samples
+from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.storage.stored import json_value
 
 REFERENCES = "references"
-STEPS = (Pretrain, Retrain, Unlearn, Evaluate)
+# What a score stands on; other kinds of steps change no search.
+SCORED = (Pretrain, Retrain, Unlearn, Samples, Observe, Measure)
 
 Row = Mapping[str, Any]
 
@@ -55,7 +61,8 @@ def problem(sweep: Sweep) -> dict[str, Any]:
     return {
         "setting": sweep.setting,
         "objective": {"name": "average_gap", "revision": REVISION, "metrics": sweep.objective},
-        "steps": [{"name": kind.kind, "revision": kind.revision} for kind in STEPS],
+        "observed": [metric.needs() for metric in sweep.objective],
+        "steps": [kind.code_identity() for kind in SCORED],
     }
 
 

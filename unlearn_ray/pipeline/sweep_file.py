@@ -20,7 +20,7 @@ from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
 from unlearn_ray.data.splits import forget_size, validation_size
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
-from unlearn_ray.metrics.base import Metric
+from unlearn_ray.metrics.base import Metric, counted_metrics
 from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.batch_check import check_study, check_training, counts_of
 from unlearn_ray.pipeline.fields import (
@@ -40,11 +40,11 @@ from unlearn_ray.pipeline.model_size import check_images, check_size
 from unlearn_ray.pipeline.needs import lacks
 from unlearn_ray.pipeline.ranges import read_range
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
-from unlearn_ray.pipeline.setting import Setting
 from unlearn_ray.pipeline.sweep_schema import LONGEST_NAME, Range, Seeds, Study, Sweep
 from unlearn_ray.pipeline.yaml_file import override, read_tree
 from unlearn_ray.pipeline.yaml_nodes import text_fault
 from unlearn_ray.pipeline.yaml_tree import Problems, Value
+from unlearn_ray.steps.setting import Setting
 
 # The columns of MUC's Table 1, in its order; further metrics stand behind them.
 TABLE_1 = (
@@ -65,7 +65,7 @@ _REQUIRED: dict[str, type[Part]] = {
 _OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SWEEP = (
     *("name", "metrics", "search", "seeds", "resources", "budget", "store"),
-    *("checkpoint_minutes", "log"),
+    *("checkpoint_minutes", "keep", "log"),
 )
 
 
@@ -291,6 +291,15 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
                     raise node.error(
                         reason, "remove the metric, or change the forget set", show=False
                     )
+    for metric in counted_metrics(read.get("metrics", ())):
+        with problems:
+            if metric.needs().other_seeds:
+                raise nodes["metrics"].error(
+                    f"{metric.name} counts in the average gap and compares models of other seeds,"
+                    " which trials have not",
+                    "remove the metric",
+                    show=False,
+                )
     return problems.found
 
 

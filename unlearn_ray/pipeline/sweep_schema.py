@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from unlearn_ray.core.registry import parts
 from unlearn_ray.core.schema import PositiveFloat, Seed, schema
 from unlearn_ray.core.words import counted
 from unlearn_ray.methods.base import Method, Source
 from unlearn_ray.metrics.base import Metric, counted_metrics
 from unlearn_ray.pipeline.loggers.base import Logger
-from unlearn_ray.pipeline.setting import Setting
+from unlearn_ray.quantities.base import Quantity
+from unlearn_ray.steps.setting import Setting
 
 RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
 RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
@@ -134,6 +136,10 @@ class Seeds:
     tuning: SeedList = (0, 1, 2)
     reporting: SeedList = (3, 4, 5, 6, 7)
 
+    def other(self, seed: int) -> tuple[int, ...]:
+        """The reporting seeds but one."""
+        return tuple(other for other in self.reporting if other != seed)
+
 
 @schema
 class Workers:
@@ -232,7 +238,7 @@ class Resources:
 
 @schema
 class ResourcesByStep:
-    """Resources of training (pretrain and retrain) and of trials (unlearn and evaluate)."""
+    """Resources of training (pretrain and retrain) and of trials (unlearn, observe and measure)."""
 
     training: Resources = Resources()
     trial: Resources = Resources()
@@ -271,6 +277,13 @@ def _fit_for_a_name(name: str) -> str:
     return name
 
 
+def _large_quantity(name: str) -> str:
+    large = [known for known, quantity in parts(Quantity).items() if not quantity.kept]
+    if name not in large:
+        raise ValueError(f"what is stored only on demand is {' and '.join(large)}")
+    return name
+
+
 SweepName = Annotated[str, AfterValidator(_fit_for_a_name)]
 
 
@@ -283,6 +296,8 @@ class Sweep:
         metrics: what the models of the result table are measured by, in its order.
         store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
         checkpoint_minutes: how often training saves what it needs to resume.
+        keep: names of quantities that are stored for every trial though they are large: of
+            reference models and winners all are.
         log: where trials are shown beside the sweep's own table.
     """
 
@@ -296,18 +311,13 @@ class Sweep:
     budget: Budget = Budget()
     store: Annotated[str, Field(min_length=1)] = "./store"
     checkpoint_minutes: Annotated[float, Field(gt=0, le=1_000_000)] = 10.0
+    keep: tuple[Annotated[str, AfterValidator(_large_quantity)], ...] = ()
     log: tuple[Logger, ...] = ()
 
     @property
     def objective(self) -> tuple[Metric, ...]:
         """The metrics whose gaps are a trial's score; trials are measured by these alone."""
         return counted_metrics(self.metrics)
-
-    @property
-    def measurements(self) -> tuple[tuple[Metric, ...], ...]:
-        """What is measured in one step each: the objective's metrics, and every other one."""
-        objective = self.objective
-        return (objective, *((one,) for one in self.metrics if one not in objective))
 
     def trials(self, study: Study) -> int:
         """How many trials a study has: one where nothing is searched."""

@@ -1,4 +1,4 @@
-"""One trial under one seed: unlearn, evaluate, and write its row."""
+"""One trial under one seed: unlearn, observe, measure, and write its row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from unlearn_ray.core.errors import TrialError
 from unlearn_ray.engine.compute import Machine
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
-from unlearn_ray.pipeline.once import Account, Uploaded, ensure, run_here, versions, work_of
 from unlearn_ray.pipeline.rows import (
     ORIGINAL,
     RETRAIN,
@@ -27,17 +26,21 @@ from unlearn_ray.pipeline.rows import (
     Subject,
     row,
 )
-from unlearn_ray.pipeline.runtime import Runtime
-from unlearn_ray.pipeline.setting import Setting
-from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.study import mean, point_key, reference_row_name, row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.graph import Graph
+from unlearn_ray.steps.kinds.measure import Measure, measures
+from unlearn_ray.steps.kinds.observe import Observe
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.once import Account, Uploaded, run_here, versions, work_of
+from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import Record, Store
 
-# Groups of metrics that are one step each; the first is the objective's.
-Measurements = tuple[tuple[Metric, ...], ...]
-
-_OTHER = "key_evaluate_"
+_MEASURED = "key_measure_"
 _OF_A_METRIC = ("", "_retrained", "_gap")
 
 
@@ -51,7 +54,9 @@ class TrialSeed:
         name: the study's name.
         number: of the trial.
         point: the trial's searched fields.
-        measurements: what its model is measured by.
+        metrics: what its model is measured by.
+        keep: names of quantities that are stored though they are large; None keeps all.
+        other_seeds: the other reporting seeds, of a reporting run.
         resources: that it runs on.
         earlier: average gaps of the seeds that the trial ran before.
         bar: a mean gap beyond which the trial ends here; None if it goes on in any case.
@@ -63,13 +68,15 @@ class TrialSeed:
     number: int
     point: Mapping[str, Any]
     setting: Setting
-    measurements: Measurements
+    metrics: tuple[Metric, ...]
     method: Method
     seed: int
     purpose: Purpose
     resources: Resources
     earlier: tuple[float, ...] = ()
     bar: float | None = None
+    keep: tuple[str, ...] | None = None
+    other_seeds: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -92,7 +99,9 @@ class TrialSeed:
             number=number,
             point=point,
             setting=sweep.setting,
-            measurements=(sweep.objective,) if purpose == "tuning" else sweep.measurements,
+            metrics=sweep.objective if purpose == "tuning" else sweep.metrics,
+            keep=sweep.keep if purpose == "tuning" else None,
+            other_seeds=() if purpose == "tuning" else sweep.seeds.other(seed),
             method=study.at(dict(point)),
             seed=seed,
             purpose=purpose,
@@ -130,7 +139,16 @@ class TrialSeed:
     @property
     def unlearn(self) -> Unlearn:
         """The step that makes its model."""
-        return Unlearn(self.setting, self.seed, self.method)
+        return Unlearn(setting=self.setting, seed=self.seed, method=self.method)
+
+    @property
+    def retrained(self) -> Retrain:
+        """The step that makes the model it is compared with."""
+        return Retrain(setting=self.setting, seed=self.seed)
+
+    def measures(self, model: Step) -> list[Measure]:
+        """The steps that measure a model as its own is measured."""
+        return measures(model, self.metrics, self.other_seeds)
 
     def state_after(self, gap: float) -> State:
         """Whether the trial goes on, or would have gone on, after this seed's average gap."""
@@ -176,42 +194,32 @@ def score(
         HeldElsewhere: `give_up` said so.
     """
 
-    def here(step: Step) -> Uploaded:
+    def execute(step: Step) -> Uploaded:
+        if step.distributed and execute_training is not None:
+            return execute_training(step)
         return run_here(step, runtime, work_of(step, trial.account).name)
 
-    unlearn = trial.unlearn
-    references = References.of(trial, runtime.record)
-    seen = {unlearn.original.key, unlearn.key}
+    graph = Graph(runtime.known, execute, trial.account, keep=trial.keep, give_up=give_up)
+    references = Measured.of(trial.retrained, trial.measures(trial.retrained), graph)
     failure: str | None = None
     started = time.monotonic()
     try:
-        unlearned = ensure(
-            unlearn,
-            runtime.store,
-            execute_training or here,
-            trial.account,
-            seen=seen,
-            give_up=give_up,
-        ).record
-        evaluated = [
-            ensure(step, runtime.store, here, trial.account, seen=seen, give_up=give_up).record
-            for step in evaluations(unlearn, trial.measurements)
-        ]
+        measured = Measured.of(trial.unlearn, trial.measures(trial.unlearn), graph)
     except TrialError as error:
         failure = str(error)
         # There is no record that could tell.
         hours = Hours(trial.resources.accelerator_hours(time.monotonic() - started), 0.0)
         written = _failed_row(trial, failure, hours, runtime.compute.machine)
     else:
-        hours = Hours(
-            _hours_for(trial.row_name, [unlearned]), _hours_for(trial.row_name, evaluated)
-        )
-        written = _complete_row(trial, hours, unlearned, evaluated, references)
+        own = [[measured.model], measured.records]
+        hours = Hours(*(_hours_for(trial.row_name, records) for records in own))
+        original = runtime.known.of(trial.unlearn.original)
+        written = _complete_row(trial, hours, measured, references, original)
     if trial.purpose == "tuning":
         if not runtime.store.write_row(trial.row_name, written):
             written = runtime.store.row(trial.row_name) or written
     else:
-        written = write_grown(trial.row_name, written, _flat(trial.measurements), runtime.store)
+        written = write_grown(trial.row_name, written, trial.metrics, runtime.store)
     gap, told = written["average_gap"], written["failure"]
     assert gap is None or isinstance(gap, float | int)
     return Scored(
@@ -249,59 +257,61 @@ def write_grown(
     if "failed" in (stands["state"], written["state"]):
         return stands
     changed = {
-        column.removeprefix(_OTHER)
+        column.removeprefix(_MEASURED)
         for column, key in written.items()
-        if column.startswith(_OTHER) and stands.get(column) != key
+        if column.startswith(_MEASURED) and stands.get(column) != key
     }
     if changed:
-        anew = [f"{_OTHER}{metric}" for metric in changed]
+        anew = [f"{_MEASURED}{metric}" for metric in changed]
         anew += [f"{c}{of}" for m in changed for c in columns[m] for of in _OF_A_METRIC]
         # Of all metrics together.
-        anew += ["tug_of_war", "evaluation_seconds", "accelerator_hours_evaluate", "made_on"]
+        anew += ["tug_of_war", "evaluation_seconds", "accelerator_hours_measure", "made_on"]
         store.extend_row(name, written, anew)
     return store.row(name) or written
 
 
-def measured_keys(model: Pretrain | Unlearn, measurements: Measurements) -> dict[str, str]:
-    """What a model's row says of its evaluations, by column."""
-    first, *others = evaluations(model, measurements)
-    return {
-        "key_evaluate": first.key,
-        **{f"{_OTHER}{step.metrics[0].name}": step.key for step in others},
-    }
-
-
-def evaluations(model: Pretrain | Unlearn, measurements: Measurements) -> list[Evaluate]:
-    """The steps that measure a model."""
-    return [Evaluate(model.setting, model.seed, model, metrics) for metrics in measurements]
+def measured_keys(steps: Iterable[Measure]) -> dict[str, str]:
+    """What a model's row says of its measurements, by column."""
+    return {f"{_MEASURED}{step.metric.name}": step.key for step in steps}
 
 
 @dataclass(frozen=True)
-class References:
-    """Records of what a trial under one seed starts from, and is compared with.
+class Measured:
+    """A model that was measured.
 
     Attributes:
-        evaluated: the measurements of the retrained model.
+        model: the record of the step that left it.
+        steps: that measured it.
+        records: of these, and of what was observed of it, as far as that is stored.
+        values: by column.
     """
 
-    original: Record
-    retrained: Record
-    evaluated: tuple[Record, ...]
+    model: Record
+    steps: Sequence[Measure]
+    records: Sequence[Record]
+    values: Mapping[str, float]
 
     @classmethod
-    def of(cls, trial: TrialSeed, record: Callable[[Step], Record]) -> References:
-        """As the store holds them."""
-        retrained = Retrain(trial.setting, trial.seed)
-        measured = evaluations(retrained, trial.measurements)
-        original = record(trial.unlearn.original)
-        return cls(original, record(retrained), tuple(record(step) for step in measured))
+    def of(cls, model: Step, steps: Sequence[Measure], graph: Graph) -> Measured:
+        """Ensure the model and its measurements.
 
+        Raises:
+            TrialError: a step failed.
+            HeldElsewhere: another process runs one.
+        """
+        (trained,) = graph.ensure(model)
+        done = graph.ensure(*steps)
+        read = (wanted for step in steps for wanted in step.inputs().values())
+        own = {one.key: one for one in read if isinstance(one, Observe) and one.model == model}
+        values: dict[str, float] = {}
+        for each in done:
+            values |= each.record.told("values", dict[str, float])
+        return cls(trained.record, steps, graph.records([*own.values(), *steps]), values)
 
-def _values(evaluated: Iterable[Record]) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for record in evaluated:
-        values |= record.told("values", dict[str, float])
-    return values
+    @property
+    def seconds(self) -> float:
+        """What it took to observe and measure it."""
+        return sum(record.seconds for record in self.records)
 
 
 def _hours_for(row: str, records: Collection[Record]) -> float:
@@ -310,48 +320,31 @@ def _hours_for(row: str, records: Collection[Record]) -> float:
 
 
 def _complete_row(
-    trial: TrialSeed,
-    hours: Hours,
-    unlearned: Record,
-    evaluated: Sequence[Record],
-    references: References,
+    trial: TrialSeed, hours: Hours, measured: Measured, references: Measured, original: Record
 ) -> dict[str, Scalar]:
-    retrained = references.retrained
+    unlearned, retrained = measured.model, references.model
     written = row(
         trial.subject,
         trial.setting,
-        _flat(trial.measurements),
+        trial.metrics,
         state="complete",
-        values=_values(evaluated),
-        reference=_values(references.evaluated),
+        values=measured.values,
+        reference=references.values,
         seconds=Seconds(
             unlearning=unlearned.told("compute_seconds", float),
             retraining=retrained.told("compute_seconds", float),
-            evaluation=sum(record.told("seconds", float) for record in evaluated),
+            evaluation=measured.seconds,
         ),
         hours=hours,
         keys=Keys(
             unlearn=unlearned.key,
             original=unlearned.inputs["original"],
             retrained=retrained.key,
-            evaluate=evaluated[0].key,
-            others=_other_keys(trial.measurements, evaluated),
+            measured=measured_keys(measured.steps),
         ),
-        origin=_origin(
-            unlearned, (*evaluated, references.original, retrained, *references.evaluated)
-        ),
+        origin=_origin(unlearned, original, retrained, *measured.records, *references.records),
     )
     return {**written, "state": trial.state_after(float(written["average_gap"] or 0.0))}
-
-
-def _flat(measurements: Measurements) -> tuple[Metric, ...]:
-    return tuple(metric for group in measurements for metric in group)
-
-
-def _other_keys(measurements: Measurements, evaluated: Sequence[Record]) -> dict[str, str]:
-    """Keys of what measured each metric beside the objective's, by the metric's name."""
-    beside = zip(measurements[1:], evaluated[1:], strict=True)
-    return {metric.name: record.key for (metric,), record in beside}
 
 
 def lost_row(trial: TrialSeed, failure: str) -> dict[str, Scalar]:
@@ -366,30 +359,31 @@ def _failed_row(
     return row(
         trial.subject,
         trial.setting,
-        _flat(trial.measurements),
+        trial.metrics,
         state="failed",
         failure=failure,
         seconds=Seconds(),
         hours=hours,
         keys=Keys(
             unlearn=trial.unlearn.key,
-            original=Pretrain(trial.setting, trial.seed).key,
-            retrained=Retrain(trial.setting, trial.seed).key,
+            original=trial.unlearn.original.key,
+            retrained=trial.retrained.key,
         ),
         origin=Origin(machine, frozenset(), socket.gethostname(), versions(), _now()),
     )
 
 
 def reference_row(
-    sweep: Sweep, seed: int, method: str, record: Callable[[Step], Record]
+    sweep: Sweep, seed: int, method: str, graph: Graph
 ) -> tuple[str, dict[str, Scalar]]:
-    """The name and the row of a reference model (`RETRAIN` or `ORIGINAL`) that was evaluated."""
-    setting = sweep.setting
-    original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
-    model = retrained if method == RETRAIN else original
-    trained = record(model)
-    evaluated = [record(step) for step in evaluations(model, sweep.measurements)]
-    reference = [record(step) for step in evaluations(retrained, sweep.measurements)]
+    """The name and the row of a reference model (`RETRAIN` or `ORIGINAL`) that was measured."""
+    setting, others = sweep.setting, sweep.seeds.other(seed)
+    original, retrained = (kind(setting=setting, seed=seed) for kind in (Pretrain, Retrain))
+    of_original, of_retrained = (
+        Measured.of(model, measures(model, sweep.metrics, others), graph)
+        for model in (original, retrained)
+    )
+    measured = of_retrained if method == RETRAIN else of_original
     written = row(
         Subject(
             sweep=sweep.name, study="", purpose="reference", method=method, trial=-1, seed=seed
@@ -397,30 +391,32 @@ def reference_row(
         setting,
         sweep.metrics,
         state="complete",
-        values=_values(evaluated),
-        reference=_values(reference),
+        values=measured.values,
+        reference=of_retrained.values,
         seconds=Seconds(
-            retraining=record(retrained).told("compute_seconds", float),
-            evaluation=sum(each.told("seconds", float) for each in evaluated),
+            retraining=of_retrained.model.told("compute_seconds", float),
+            evaluation=measured.seconds,
         ),
         hours=Hours(),
         keys=Keys(
             original=original.key if method == ORIGINAL else None,
             retrained=retrained.key,
-            evaluate=evaluated[0].key,
-            others=_other_keys(sweep.measurements, evaluated),
+            measured=measured_keys(measured.steps),
         ),
-        origin=_origin(trained, (record(original), record(retrained), *evaluated, *reference)),
-    )
+        origin=_origin(
+            measured.model, of_original.model, of_retrained.model,
+            *measured.records, *of_retrained.records,
+        ),
+    )  # fmt: skip
     return reference_row_name(sweep, method, seed), written
 
 
 def failed_reference_row(sweep: Sweep, step: Step, failure: str) -> tuple[str, dict[str, Scalar]]:
-    """The name and the row of a reference model that could not be trained or evaluated.
+    """The name and the row of a reference model that could not be trained or measured.
 
     A name of its own: should the step be run again and succeed, that row stands beside it.
     """
-    model = step.model if isinstance(step, Evaluate) else step
+    model = step.model if isinstance(step, Observe | Measure) else step
     method = RETRAIN if isinstance(model, Retrain) else ORIGINAL
     written = row(
         Subject(
@@ -438,12 +434,12 @@ def failed_reference_row(sweep: Sweep, step: Step, failure: str) -> tuple[str, d
     return f"{reference_row_name(sweep, method, step.seed)}-failed", written
 
 
-def _origin(trained: Record, others: Iterable[Record]) -> Origin:
+def _origin(trained: Record, *others: Record) -> Origin:
     """Where and when the record's step ran, the same in every row that tells of it.
 
     And on what machines all steps ran that the row's numbers stand on.
     """
-    made_on = frozenset(_machine(record) for record in (trained, *others))
+    made_on = frozenset(map(_machine, (trained, *others)))
     return Origin(_machine(trained), made_on, trained.host, trained.versions, trained.created)
 
 

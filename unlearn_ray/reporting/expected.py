@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
 from unlearn_ray.pipeline.durations import kind_of
 from unlearn_ray.pipeline.plan import Plan
-from unlearn_ray.pipeline.steps import Pretrain, Retrain, Step
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
-from unlearn_ray.pipeline.trial import evaluations
 from unlearn_ray.reporting.progress import Expected, SweepProgress
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.graph import batches
+from unlearn_ray.steps.kinds.measure import measures
+from unlearn_ray.steps.kinds.retrain import Retrain
 
 
 def trials_of(study: str) -> str:
@@ -34,7 +35,7 @@ def training_of(step: Step, sweep: Sweep) -> str:
 
 
 def measuring_of(steps: Iterable[Step], sweep: Sweep) -> str:
-    """The work that the evaluations of one model are one of, which share a worker."""
+    """The work that the steps of one batch are one of."""
     steps = list(steps)
     return f"{' and '.join(map(kind_of, steps))} for {_purpose(steps[0], sweep)}"
 
@@ -47,9 +48,8 @@ def expect(progress: SweepProgress, plan: Plan) -> None:
     """Have `progress` know everything that the plan lacks."""
     sweep = plan.sweep
     todo = {planned.step.key: planned.step for planned in plan.references if not planned.stored}
-    models: defaultdict[str, list[Step]] = defaultdict(list)
     for step in todo.values():
-        if isinstance(step, Pretrain):
+        if step.asks == "training":
             work = progress.works.setdefault(
                 training_of(step, sweep),
                 Expected(kind_of(step), "training", 0, starting="training"),
@@ -58,10 +58,8 @@ def expect(progress: SweepProgress, plan: Plan) -> None:
             work.after |= {
                 training_of(one, sweep) for one in step.inputs().values() if one.key in todo
             }
-        else:
-            models[step.inputs()["model"].key].append(step)
     trainings = frozenset(progress.works)
-    for steps in models.values():
+    for steps in batches(todo.values()).values():
         parts = tuple(map(kind_of, steps))
         name = measuring_of(steps, sweep)
         work = progress.works.setdefault(
@@ -94,8 +92,9 @@ def _measured_by_reports(sweep: Sweep) -> list[str]:
     They have been seen: the reference models are measured by the same.
     """
     seed = sweep.seeds.reporting[0]
-    retrained = Retrain(sweep.setting, seed)
-    return [kind_of(step) for step in evaluations(retrained, sweep.measurements)[1:]]
+    retrained = Retrain(setting=sweep.setting, seed=seed)
+    others = [metric for metric in sweep.metrics if metric not in sweep.objective]
+    return [kind_of(step) for step in measures(retrained, others, sweep.seeds.other(seed))]
 
 
 def needs(resources: Resources) -> str:

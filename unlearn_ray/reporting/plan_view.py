@@ -10,9 +10,9 @@ from unlearn_ray.core.errors import listed, shown
 from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.pipeline.forgotten import Forgotten
 from unlearn_ray.pipeline.plan import RETRY, Plan, PlannedStep, PlannedStudy
-from unlearn_ray.pipeline.steps import Evaluate
+from unlearn_ray.steps.base import Step
 
-# Most evaluations of one study that are listed.
+# Most measurements of one study that are listed.
 _SHOWN = 10
 
 
@@ -21,11 +21,7 @@ def plan_view(plan: Plan, store: str) -> str:
     lines = [f"Sweep {plan.sweep.name} on {store}", "", "To be forgotten:"]
     lines += [f"  {line}" for line in _forgotten(plan.forgotten)]
     lines += ["", "Reference steps:"]
-    width = max(len(str(planned.step)) for planned in plan.references)
-    lines += [
-        f"  {planned.step!s:<{width}}  {planned.step.key}  {_state(planned)}"
-        for planned in plan.references
-    ]
+    lines += [f"  {line}" for line in _references(plan)]
     seeds, window = _listed(plan.sweep.seeds.tuning), plan.sweep.search.lag
     lines += ["", f"Studies (tuning seeds {seeds}, at most {window} trials at a time):"]
     for planned in plan.studies:
@@ -44,19 +40,52 @@ def _to_run(plan: Plan) -> str:
     if failed := len(plan.failed_references):
         what = "reference step" if failed == 1 else "reference steps"
         return f"Nothing can run: {failed} {what} failed; {RETRY}."
-    steps = sum(not planned.stored for planned in plan.references)
+    missing = Counter(planned.step.name for planned in plan.references if not planned.stored)
     trials = sum(planned.left for planned in plan.studies)
     measured = sum(len(_missing(planned)) for planned in plan.studies)
-    further = f", {measured} evaluations of best trials" if measured else ""
-    return f"To run: {steps} of {len(plan.references)} reference steps, {trials} trials{further}."
+    further = f", {measured} measurements of best trials" if measured else ""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in missing.items())
+    return (
+        f"To run: {missing.total()} of {len(plan.references)} reference steps"
+        f"{f' ({kinds})' if kinds else ''}, {trials} trials{further}."
+    )
 
 
-def _missing(planned: PlannedStudy) -> list[Evaluate]:
+def _references(plan: Plan) -> Iterator[str]:
+    """A line for each training, and one for all that is observed and measured of a model."""
+    batches: dict[str, list[PlannedStep]] = {}
+    for planned in plan.references:
+        step = planned.step
+        batches.setdefault(f"{step}" if step.batch is None else step.batch_title, []).append(
+            planned
+        )
+    width = max(map(len, batches))
+    for title, steps in batches.items():
+        missing = [planned for planned in steps if not planned.stored]
+        if len(steps) == 1:
+            yield f"{title:<{width}}  {steps[0].step.key}  {_state(steps[0])}"
+            continue
+        kinds = Counter(planned.step.name for planned in steps)
+        what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        stored = len(steps) - len(missing)
+        state = (
+            f"{stored} of {len(steps)} in the store"
+            if missing and stored
+            else _state(missing[0] if missing else steps[0])
+        )
+        yield f"{title:<{width}}  {what:<16}  {state}"
+        listed_alone = [each for each in missing if stored or each.failure is not None]
+        for planned in listed_alone[:_SHOWN]:
+            yield f"  {planned.step}  {planned.step.key}  {_state(planned)}"
+        if len(listed_alone) > _SHOWN:
+            yield f"  and {len(listed_alone) - _SHOWN} more"
+
+
+def _missing(planned: PlannedStudy) -> list[Step]:
     """What a reported winner is still to be measured by: metrics that came later."""
     steps = [report.step for report in planned.reports if not report.stored]
-    if not all(isinstance(step, Evaluate) for step in steps):
-        return []  # it is still to be run
-    return [step for step in steps if isinstance(step, Evaluate)]
+    # A model that is lacking is still to be run.
+    return [] if any(step.distributed for step in steps) else steps
 
 
 def _to_measure(planned: PlannedStudy) -> list[str]:

@@ -151,7 +151,7 @@ def _is_trial(item: Item, progress: SweepProgress) -> bool:
 
 
 def _saying(name: str, doing: str, share: float | None) -> str:
-    """`pretrain (seed 0): epoch 3 of 30`, `evaluate retrain (seed 0): probe 40 %`."""
+    """`pretrain (seed 0): epoch 3 of 30`, `observe outputs of retrain (seed 0): probe 40 %`."""
     told = doing
     if share is not None and not doing.startswith("epoch"):
         told = f"{doing} {100 * share:.0f} %".strip()

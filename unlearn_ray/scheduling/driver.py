@@ -1,7 +1,7 @@
 """Runs a sweep: reference steps, studies, and the winners on the reporting seeds.
 
 Every piece of work is a job that waits for something on the cluster and starts as soon as what
-it needs is in the store: evaluations after trainings, the studies after the tuning seeds'
+it needs is in the store: measurements after trainings, the studies after the tuning seeds'
 references, a winner's reporting runs after its study and that seed's references. Several drivers
 may work on one store: what another one runs is put off, and something else done meanwhile.
 """
@@ -24,6 +24,7 @@ from unlearn_ray.core.errors import (
     BadInput,
     HeldElsewhere,
     ProgramError,
+    StepFailed,
     StoreError,
     TrialError,
     UnlearnRayError,
@@ -32,17 +33,14 @@ from unlearn_ray.core.errors import (
 )
 from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
-from unlearn_ray.pipeline.once import Account, Done, ensure, may_run, run_here
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN
-from unlearn_ray.pipeline.steps import Pretrain, Step
 from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.pipeline.study import PastTrial, Row, past_trials, point_key, winner
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
 from unlearn_ray.pipeline.trial import (
     Scored,
     TrialSeed,
-    evaluations,
     failed_reference_row,
     lost_row,
     reference_row,
@@ -70,6 +68,10 @@ from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.tuning_rows import TuningRows
 from unlearn_ray.scheduling.worker import WorkerConfig, code_of
+from unlearn_ray.steps.base import Step, with_inputs
+from unlearn_ray.steps.graph import Graph, batches
+from unlearn_ray.steps.known import Known
+from unlearn_ray.steps.once import Account, Done, Uploaded, may_run, run_here
 from unlearn_ray.storage.store import Store
 
 STUDIES = "studies"
@@ -136,9 +138,7 @@ def _run_steps(
     with notice.at_work():
         runtime = worker_config.runtime(board)
         execute = partial(run_here, runtime=runtime)
-        return [
-            ensure(step, runtime.store, execute, account, give_up=lambda: True) for step in steps
-        ]
+        return Graph(runtime.known, execute, account, give_up=lambda: True).ensure(*steps)
 
 
 @ray.remote  # type: ignore[untyped-decorator]
@@ -177,6 +177,8 @@ class _Driver:
         self.left = {study.key: study.left for study in plan.studies}
         self.spending = plan.spending
         self.numbers = itertools.count()
+        self.known = Known(store)
+        self.noted: set[str] = set()
         self.tuning_rows = TuningRows(self.sweep, store, self._later)
         self.jobs = Jobs({"training": Room(resources.training, MOST_TRAININGS)})
 
@@ -277,22 +279,19 @@ class _Driver:
 
     def _reference_jobs(self) -> list[Job]:
         jobs = []
-        measured: dict[str, list[Step]] = {}
+        missing = {one.step.key: one.step for one in self.plan.references if not one.stored}
         for planned in self.plan.references:
             step = planned.step
-            after = frozenset(wanted.key for wanted in step.inputs().values())
-            if planned.stored:
-                jobs.append(Job(step.key, lambda: None, after))
-            elif isinstance(step, Pretrain):
+            after = _awaited(step)
+            if planned.stored or step.batch is None:
+                jobs.append(Job(step.key, lambda: None))
+            elif step.asks == "training":
                 jobs.append(Job(step.key, partial(self._train, step), after, slots="training"))
             else:
-                # A model's metrics share what is computed of it.
-                model = step.inputs()["model"].key
-                measured.setdefault(model, []).append(step)
-                jobs.append(Job(step.key, lambda: None, frozenset({f"measure {model}"})))
-        for model, steps in measured.items():
-            after = frozenset(wanted.key for step in steps for wanted in step.inputs().values())
-            jobs.append(Job(f"measure {model}", partial(self._measure, steps), after))
+                jobs.append(Job(step.key, lambda: None, frozenset({f"batch {step.batch}"})))
+        for name, steps in batches(missing.values()).items():
+            after = frozenset().union(*map(_awaited, steps)) - {step.key for step in steps}
+            jobs.append(Job(f"batch {name}", partial(self._run_batch, steps), after))
         for seed in self.sweep.seeds.reporting:
             after = frozenset(step.key for step in reference_steps(self.sweep, seed))
             write = partial(self._write_references, seed)
@@ -312,7 +311,8 @@ class _Driver:
         self._check_not_failed([step])
         self.progress.ask(step.key, training_of(step, self.sweep), f"{step}", [step.key])
         try:
-            done = ensure(step, self.store, execute, account, give_up=lambda: True)
+            graph = Graph(self.known, execute, account, give_up=lambda: True)
+            (done,) = graph.ensure(step)
         except HeldElsewhere as error:
             self.progress.put_off(step.key)
             raise Later from error
@@ -322,12 +322,12 @@ class _Driver:
         self._note_done(step, done)
         self._end_item(step.key, [(step, done)])
 
-    def _measure(self, steps: list[Step]) -> None:
+    def _run_batch(self, steps: list[Step]) -> None:
         resources = self.sweep.resources.trial
         task = _run_steps.options(**_task_options(resources))
         account = Account(self.sweep.name, resources.accelerators)
         self._check_not_failed(steps)
-        name = f"evaluate {steps[0].inputs()['model']}"
+        name = steps[-1].batch_title
         item = measuring_of(steps, self.sweep)
         self.progress.ask(name, item, name, [step.key for step in steps])
         for step in steps:
@@ -352,6 +352,9 @@ class _Driver:
     def _note_done(self, step: Step, done: Done) -> None:
         if done.record.sweep == self.sweep.name:
             self._spend(step.key, done.record.accelerator_hours)
+        if step.key in self.noted:
+            return  # what two batches need
+        self.noted.add(step.key)
         self.progress.steps_done += 1
         if done.ran:
             self.progress.note(f"done: {step}")
@@ -364,7 +367,7 @@ class _Driver:
 
     def _check_not_failed(self, steps: list[Step]) -> None:
         """What failed for another driver would fail here, too."""
-        failures = self.store.failures.read((step.kind, step.key) for step in steps)
+        failures = self.store.failures.read((step.name, step.key) for step in steps)
         for failure in failures.values():
             # Whoever lost its lease may have failed at what another one completed.
             if self.store.record(failure.kind, failure.key) is None:
@@ -375,11 +378,9 @@ class _Driver:
         self.store.write_row(*failed_reference_row(self.sweep, step, f"{error}"))
 
     def _write_references(self, seed: int) -> None:
-        def record(step: Step) -> Any:
-            return self.store.record(step.kind, step.key)
-
+        graph = Graph(self.known, _refuse, Account(self.sweep.name, 0.0))
         for method in (RETRAIN, ORIGINAL):
-            name, row = reference_row(self.sweep, seed, method, record)
+            name, row = reference_row(self.sweep, seed, method, graph)
             write_grown(name, row, self.sweep.metrics, self.store)
 
     # Studies
@@ -554,8 +555,8 @@ class _Driver:
     def _run_report(self, trial: TrialSeed) -> None:
         resources = self.sweep.resources.trial
         what = f"{trial.name} on reporting seed {trial.seed}"
-        steps = [trial.unlearn, *evaluations(trial.unlearn, trial.measurements)]
-        self.progress.ask(what, reports_of(trial.name), what, [step.key for step in steps])
+        steps = with_inputs(trial.measures(trial.unlearn), lambda step: step.asks == "training")
+        self.progress.ask(what, reports_of(trial.name), what, list(steps))
         self._check_free(trial.unlearn, trial.account, what)
         task = _run_report.options(**_task_options(resources))
         sent = task.remote(trial, self.worker_config, resources, self.board)
@@ -579,6 +580,15 @@ class _Driver:
             self.trials_failed += 1
             self.progress.failed(trial.name, what, failure)
         self.progress.studies[trial.name].reported += 1
+
+
+def _awaited(step: Step) -> frozenset[str]:
+    """Keys of the inputs that are run by others."""
+    return frozenset(wanted.key for wanted in step.inputs().values() if wanted.batch is not None)
+
+
+def _refuse(step: Step) -> Uploaded:
+    raise StepFailed(f"{step}", "its record is gone from the store", "run the sweep again")
 
 
 def _trial_in_words(assignment: Assignment) -> str:

@@ -19,8 +19,6 @@ from ray.tune.execution import class_cache
 from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving, WorkersLost
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.once import Uploaded
-from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.study import mean
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, score
@@ -43,6 +41,8 @@ from unlearn_ray.scheduling.search import (
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import WorkerConfig
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.once import Uploaded
 
 _log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         }
 
     def score(self, study: Study, seed: int) -> Scored:
-        """Unlearn, evaluate, write the row."""
+        """Unlearn, observe, measure, write the row."""
         number, hyperparameters = self.trial["trial"], self.trial["hyperparameters"]
         point = {name: hyperparameters[name] for name in study.space}
         bars: tuple[float | None, ...] = self.trial["bars"]

@@ -23,11 +23,11 @@ from unlearn_ray.core.errors import (
     WorkerLeaving,
     WorkersLost,
 )
-from unlearn_ray.pipeline.once import Uploaded, run_here
-from unlearn_ray.pipeline.steps import Step
 from unlearn_ray.pipeline.sweep_schema import Resources
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.worker import WorkerConfig, here
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.once import Uploaded, run_here
 
 
 def run_under_ray_train(

@@ -11,11 +11,14 @@ import ray
 
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.registry import Part
+from unlearn_ray.core.registry import parts as registered
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.pipeline.runtime import Runtime
 from unlearn_ray.pipeline.sweep_schema import Sweep
+from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import BoardReporter
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.storage.store import open_store
 
 _RUNTIMES: dict[WorkerConfig, Runtime] = {}
@@ -81,6 +84,7 @@ def code_of(sweep: Sweep) -> tuple[tuple[type[Part], str], ...]:
     parts: list[type[Part]] = [study.method for study in sweep.studies]
     shared: tuple[Part, ...] = (setting.dataset, setting.forget_set, setting.model, setting.family)
     parts += [type(part) for part in (*shared, *sweep.metrics)]
+    parts += [*registered(Quantity).values(), *registered(Step).values()]
     return tuple((part, part.code) for part in dict.fromkeys(parts) if part.code)
 
 

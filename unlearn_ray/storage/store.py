@@ -227,8 +227,13 @@ class Store:
 
     def records(self, kind: str) -> list[str]:
         """Keys of the completed steps of a kind."""
-        keys = map(key_in, self.objects.names(f"records/{kind}/"))
-        return [key for key in keys if key is not None]
+        return list(self.kinds(kind))
+
+    def kinds(self, kind: str = "") -> dict[str, str]:
+        """The kinds of completed steps, by key; of all, or of one kind."""
+        names = self.objects.names(f"records/{kind}/" if kind else "records/")
+        keys = ((key_in(name), name.split("/")[1]) for name in names)
+        return {key: of for key, of in keys if key is not None}
 
     # artifacts
 

@@ -1,4 +1,4 @@
-"""`ModelEvidence`: everything metrics may ask of one model, computed at most once."""
+"""`Inference`: everything quantities may ask of one model, computed at most once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from unlearn_ray.engine.loop import Iteration, Progress, seeded
 from unlearn_ray.engine.probe import Probe, train_probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.base import ClassifierFamily, Family
-from unlearn_ray.metrics.base import Evidence, Pairs, SetName
+from unlearn_ray.quantities.base import Pairs, SetName
 
 
-class ModelEvidence:
-    """Features and probe outputs of one model, on the CPU; implements `Evidence`.
+class Inference:
+    """Features and outputs of one model, on the CPU; implements `quantities.base.Inference`.
 
     The views of a set depend on the seed, the set and the number of the view alone: the
     original, the retrained and every unlearned model are shown the same ones, so that what is
@@ -39,7 +39,6 @@ class ModelEvidence:
             trained.
         seed: of views and probe.
         compute: the device.
-        original: the evidence of the model before unlearning; None says that this model is it.
         on_progress: told how far what takes its time is; see `optimise`.
     """
 
@@ -53,10 +52,9 @@ class ModelEvidence:
         probe: Probe,
         seed: int,
         compute: Compute,
-        original: Evidence | None = None,
         on_progress: Callable[[Progress], bool] = lambda _: False,
     ) -> None:
-        self._model = model
+        self.model = model
         self._family = family
         self._backbone: nn.Module = model.get_submodule("backbone")
         self._data = data
@@ -64,16 +62,16 @@ class ModelEvidence:
         self._probe = probe
         self._seed = seed
         self._compute = compute
-        self._original = original
         self._on_progress = on_progress
         device = compute.device
         self._ids: dict[SetName, Tensor] = {
             "retain": torch.as_tensor(split.retain, device=device),
             "forget": torch.as_tensor(split.forget, device=device),
+            "validation": torch.as_tensor(split.validation, device=device),
             "test": torch.arange(data.test_labels.shape[0], device=device),
         }
         self._features: dict[SetName, Tensor] = {}
-        self._probabilities: dict[SetName, Tensor] = {}
+        self._logits: dict[SetName, Tensor] = {}
         self._view_blocks: dict[tuple[SetName, int, int], Tensor] = {}
         self._embeddings = Embeddings(model, family, data, self._ids, self._test_time)
 
@@ -84,10 +82,6 @@ class ModelEvidence:
     def ids(self, part: SetName) -> Int[Tensor, " n"]:
         """Of a set's samples, in their order."""
         return self._ids[part].cpu()
-
-    def labels(self, part: SetName) -> Int[Tensor, " n"]:
-        """True classes."""
-        return self._device_labels(part).cpu()
 
     def features(self, part: SetName) -> Float[Tensor, "n d"]:
         """Backbone features of the unaugmented images.
@@ -101,24 +95,26 @@ class ModelEvidence:
             )
         return self._features[part]
 
-    def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Softmax of a classifier, of prompts (zero-shot), or of a probe of the retain features.
+    def logits(self, part: SetName) -> Float[Tensor, "n classes"]:
+        """Of a classifier, of prompts (zero-shot), or of a probe of the retain features.
 
         Raises:
             NonFiniteLoss: an output, or the probe's training, became NaN or infinite.
             DataError: the retain set is empty, and a probe is needed.
         """
-        if part not in self._probabilities and self._family.reads_captions:
-            self._probabilities[part] = self._embeddings.probabilities(part)
-        if part not in self._probabilities and isinstance(self._family, ClassifierFamily):
-            logits = extract(self._model, self._images(part), self._ids[part], self._test_time)
-            self._probabilities[part] = logits.softmax(dim=1)
-        if part not in self._probabilities:
-            classifier = self._classifier
-            with torch.no_grad():
-                logits = classifier(self.features(part).to(self._compute.device))
-                self._probabilities[part] = logits.softmax(dim=1).cpu()
-        return self._probabilities[part]
+        if part not in self._logits:
+            self._logits[part] = self._outputs(part)
+        return self._logits[part]
+
+    def _outputs(self, part: SetName) -> Tensor:
+        if self._family.reads_captions:
+            return self._embeddings.logits(part)
+        if isinstance(self._family, ClassifierFamily):
+            return extract(self.model, self._images(part), self._ids[part], self._test_time)
+        classifier = self._classifier
+        with torch.no_grad():
+            logits: Tensor = classifier(self.features(part).to(self._compute.device))
+        return logits.cpu()
 
     def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
         """Backbone features of `views` strong augmentations of the set's first `limit`.
@@ -143,11 +139,6 @@ class ModelEvidence:
             NonFiniteLoss: an embedding is NaN or infinite.
         """
         return self._embeddings.pairs(part, limit)
-
-    @property
-    def original(self) -> Evidence:
-        """The same of the model before unlearning; the original's own is itself."""
-        return self if self._original is None else self._original
 
     def _view_block(self, part: SetName, view: int, block: int) -> Tensor:
         key = (part, view, block)

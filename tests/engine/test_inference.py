@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.metrics.evidence import metrics_of
+from tests.metrics.evidence import metrics_of, observed
 from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.errors import NonFiniteLoss
 from unlearn_ray.core.registry import parts
 from unlearn_ray.data.augmentation import normalise
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.evidence import ModelEvidence
 from unlearn_ray.engine.features import BLOCK, extract, frozen
+from unlearn_ray.engine.inference import Inference
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.simclr import SimCLR
-from unlearn_ray.metrics.base import Metric
+from unlearn_ray.metrics.base import Metric, Observed
 
 CPU = Compute(torch.device("cpu"))
 CLASSES = 3
@@ -61,11 +61,18 @@ class Model(nn.Module):
 
 @dataclass
 class Watched:
-    """Evidence with a record of every batch that reached its backbone."""
+    """A model with a record of every batch that reached its backbone."""
 
-    evidence: ModelEvidence
+    inference: Inference
     model: Model
+    original: Watched | None = None
+    data: ResidentData = field(default_factory=lambda: DATA)
     batches: list[Tensor] = field(default_factory=list)
+
+    @property
+    def observed(self) -> Observed:
+        before = None if self.original is None else self.original.inference
+        return observed(self.inference, self.data, before)
 
     @property
     def images(self) -> int:
@@ -80,14 +87,14 @@ def watch(
     *,
     data: ResidentData = DATA,
     split: Split = SPLIT,
-    original: ModelEvidence | None = None,
+    original: Watched | None = None,
     probe: Probe = Probe(epochs=3),  # noqa: B008
     evidence_seed: int = 0,
     change: Callable[[Model], object] = lambda model: None,
 ) -> Watched:
     model = Model(seed)
     change(model)
-    evidence = ModelEvidence(
+    inference = Inference(
         model,
         data,
         split,
@@ -95,26 +102,29 @@ def watch(
         probe=probe,
         seed=evidence_seed,
         compute=CPU,
-        original=original,
     )
-    watched = Watched(evidence, model)
+    watched = Watched(inference, model, original, data)
     model.backbone.register_forward_pre_hook(lambda _, args: watched.batches.append(args[0]))
     return watched
 
 
 def test_sets_stand_in_the_order_of_the_split() -> None:
-    evidence = watch().evidence
-    for part, ids in {"retain": SPLIT.retain, "forget": SPLIT.forget}.items():
-        assert evidence.size(part) == len(ids)  # type: ignore[arg-type]
-        assert torch.equal(evidence.labels(part), DATA.train_labels[ids])  # type: ignore[arg-type]
-    assert evidence.size("test") == 20
-    assert torch.equal(evidence.labels("test"), DATA.test_labels)
+    inference = watch().inference
+    for part, ids in {
+        "retain": SPLIT.retain,
+        "forget": SPLIT.forget,
+        "validation": SPLIT.validation,
+    }.items():
+        assert inference.size(part) == len(ids)  # type: ignore[arg-type]
+        assert inference.ids(part).tolist() == ids.tolist()  # type: ignore[arg-type]
+    assert inference.size("test") == 20
+    assert torch.equal(inference.ids("test"), torch.arange(20))
 
 
 def test_features_are_those_of_single_normalised_images() -> None:
     watched = watch()
     backbone = watched.model.backbone.eval()
-    features = watched.evidence.features("retain")
+    features = watched.inference.features("retain")
     assert features.dtype == torch.float32
     with torch.no_grad():
         for row, index in enumerate(SPLIT.retain[:5].tolist()):
@@ -124,38 +134,38 @@ def test_features_are_those_of_single_normalised_images() -> None:
 
 def test_nothing_is_computed_before_it_is_asked_for_nor_twice() -> None:
     watched = watch()
-    evidence = watched.evidence
+    inference = watched.inference
     assert watched.images == 0
-    evidence.features("test")
-    evidence.features("test")
+    inference.features("test")
+    inference.features("test")
     assert watched.images == 20
-    evidence.probabilities("test")
-    evidence.probabilities("retain")
+    inference.logits("test")
+    inference.logits("retain")
     assert watched.images == 20 + len(SPLIT.retain)
-    evidence.view_features("forget", 2, 12)
-    evidence.view_features("forget", 3, 12)
-    evidence.view_features("forget", 1, 4)
+    inference.view_features("forget", 2, 12)
+    inference.view_features("forget", 3, 12)
+    inference.view_features("forget", 1, 4)
     assert watched.images == 20 + len(SPLIT.retain) + 3 * 12
 
 
 def test_all_metrics_ask_the_original_for_two_views_of_the_forget_set_alone() -> None:
     original = watch(1)
-    unlearned = watch(2, original=original.evidence)
+    unlearned = watch(2, original=original)
     for metric in metrics_of("samples", captions=False).values():
-        for value in metric().measure(unlearned.evidence).values.values():
+        for value in metric().measure(unlearned.observed).values.values():
             assert np.isfinite(value)
     assert original.images == 2 * 12
     # Views are drawn block by block, so the 20 members come with the rest of their block.
-    assert unlearned.images == (45 + 12 + 20) + 10 * (45 + 12 + 20)
+    assert unlearned.images == (45 + 12 + 3 + 20) + 10 * (45 + 12 + 20)
 
 
 def test_models_are_shown_the_same_views_whatever_was_asked_before() -> None:
     first, second = watch(1), watch(2)
-    first.evidence.view_features("forget", 2, 12)
-    second.evidence.features("retain")
-    second.evidence.view_features("retain", 2, 12)
+    first.inference.view_features("forget", 2, 12)
+    second.inference.features("retain")
+    second.inference.view_features("retain", 2, 12)
     second.batches.clear()
-    second.evidence.view_features("forget", 2, 12)
+    second.inference.view_features("forget", 2, 12)
     assert len(first.batches) == len(second.batches) == 2
     for ours, theirs in zip(first.batches, second.batches, strict=True):
         assert torch.equal(ours, theirs)
@@ -164,9 +174,9 @@ def test_models_are_shown_the_same_views_whatever_was_asked_before() -> None:
 def test_views_differ_between_views_sets_and_seeds() -> None:
     same = Split(validation=SPLIT.validation, forget=SPLIT.retain, retain=SPLIT.retain)
     watched, other = watch(split=same), watch(split=same, evidence_seed=1)
-    for evidence in (watched.evidence, other.evidence):
-        evidence.view_features("retain", 2, 45)
-        evidence.view_features("forget", 1, 45)
+    for inference in (watched.inference, other.inference):
+        inference.view_features("retain", 2, 45)
+        inference.view_features("forget", 1, 45)
     batches = [*watched.batches, *other.batches]
     for i, batch in enumerate(batches):
         assert not any(torch.equal(batch, earlier) for earlier in batches[:i])
@@ -174,14 +184,14 @@ def test_views_differ_between_views_sets_and_seeds() -> None:
 
 def test_fewer_views_and_samples_are_the_first_of_more() -> None:
     data, split = resident(2 * BLOCK + 60, 5), split_of(2 * BLOCK + 60, 7)
-    full = watch(data=data, split=split).evidence.view_features("retain", 3, 10**6)
+    full = watch(data=data, split=split).inference.view_features("retain", 3, 10**6)
     assert full.shape == (2 * BLOCK + 50, 3, 5)
     for limit in (1, BLOCK, BLOCK + 1):
-        fresh = watch(data=data, split=split).evidence
+        fresh = watch(data=data, split=split).inference
         assert torch.equal(fresh.view_features("retain", 2, limit), full[:limit, :2])
     grown = watch(data=data, split=split)
-    grown.evidence.view_features("retain", 1, BLOCK + 1)
-    assert torch.equal(grown.evidence.view_features("retain", 3, 10**6), full)
+    grown.inference.view_features("retain", 1, BLOCK + 1)
+    assert torch.equal(grown.inference.view_features("retain", 3, 10**6), full)
     assert grown.images == 3 * (2 * BLOCK + 50)
 
 
@@ -192,8 +202,8 @@ def test_the_model_is_left_as_it_was() -> None:
 
     watched = watch(change=partly_training, probe=Probe(epochs=2, features="augmented"))
     before = {name: value.clone() for name, value in watched.model.state_dict().items()}
-    watched.evidence.probabilities("forget")
-    watched.evidence.view_features("test", 2, 9)
+    watched.inference.logits("forget")
+    watched.inference.view_features("test", 2, 9)
     assert all(torch.equal(v, before[n]) for n, v in watched.model.state_dict().items())
     assert [m.training for m in watched.model.backbone.modules()] == [True, True, False, True]
     assert all(p.grad is None for p in watched.model.parameters())
@@ -211,18 +221,18 @@ def test_probabilities(features: str) -> None:
     probe = Probe(epochs=4, batch_size=16, features=features)  # type: ignore[arg-type]
     watched, again = watch(probe=probe), watch(probe=probe)
     for part in ("forget", "test"):
-        probabilities = watched.evidence.probabilities(part)  # type: ignore[arg-type]
-        assert probabilities.shape == (watched.evidence.size(part), CLASSES)  # type: ignore[arg-type]
+        probabilities = watched.observed.probabilities(part)  # type: ignore[arg-type]
+        assert probabilities.shape == (watched.inference.size(part), CLASSES)  # type: ignore[arg-type]
         torch.testing.assert_close(probabilities.sum(1), torch.ones(len(probabilities)))
-        assert torch.equal(probabilities, again.evidence.probabilities(part))  # type: ignore[arg-type]
+        assert torch.equal(probabilities, again.observed.probabilities(part))  # type: ignore[arg-type]
     # 45 retain samples are two whole batches of 16 an epoch.
     in_training = 4 * 32 if features == "augmented" else 0
-    assert watched.images == 45 + 12 + 20 + in_training
+    assert watched.images == 45 + 12 + 3 + 20 + in_training
 
 
 def test_an_augmented_probe_sees_shifted_and_flipped_images() -> None:
     watched = watch(probe=Probe(epochs=1, batch_size=45, features="augmented"))
-    watched.evidence.probabilities("retain")
+    watched.inference.logits("retain")
     plain, augmented = watched.batches
     mean = normalise(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))
     unchanged = sum(any(torch.equal(view, image) for image in plain) for view in augmented)
@@ -237,9 +247,9 @@ def test_whole_class_unlearning() -> None:
     ids = np.arange(60)
     split = Split(validation=ids[:0], forget=ids[is_forget], retain=ids[~is_forget])
     original = watch(1, split=split)
-    evidence = watch(2, split=split, original=original.evidence, probe=Probe()).evidence
+    inference = watch(2, split=split, original=original, probe=Probe()).observed
     measured = metrics_of("classes", captions=False).items()
-    values = {name: metric().measure(evidence).values for name, metric in measured}
+    values = {name: metric().measure(inference).values for name, metric in measured}
     assert values["forget_accuracy"]["forget_accuracy"] < 10
     assert values["test_accuracy_forgotten"]["test_accuracy_forgotten"] < 10
     assert all(np.isfinite(v) for columns in values.values() for v in columns.values())
@@ -250,9 +260,9 @@ def test_constant_features_are_measured() -> None:
         nn.init.zeros_(model.backbone.linear.weight)
 
     original = watch(1)
-    evidence = watch(2, original=original.evidence, change=collapse).evidence
+    inference = watch(2, original=original, change=collapse).observed
     for metric in metrics_of("samples", captions=False).values():
-        measured = metric().measure(evidence)
+        measured = metric().measure(inference)
         assert all(np.isfinite(value) for value in measured.values.values())
 
 
@@ -261,15 +271,16 @@ def test_features_that_are_not_numbers_end_the_trial(metric: str) -> None:
     def break_it(model: Model) -> None:
         nn.init.constant_(model.backbone.linear.bias, float("nan"))
 
-    evidence = watch(2, original=watch(1).evidence, change=break_it).evidence
+    inference = watch(2, original=watch(1), change=break_it).observed
     with pytest.raises(NonFiniteLoss, match="hold NaN or infinite"):
-        parts(Metric)[metric]().measure(evidence)
+        parts(Metric)[metric]().measure(inference)
 
 
 def test_the_original_is_its_own_original() -> None:
-    original = watch(1).evidence
+    original = watch(1).observed
     assert original.original is original
-    assert watch(2, original=original).evidence.original is original
+    before = watch(2, original=watch(1)).observed.original
+    assert torch.equal(before.probabilities("test"), original.probabilities("test"))
 
 
 def test_no_images_give_no_features() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,13 +31,12 @@ from unlearn_ray.core.errors import (
     HeldElsewhere,
     LeaseLost,
     ProgramError,
-    StepFailed,
     StoreError,
     TrialError,
     UnlearnRayError,
 )
-from unlearn_ray.pipeline.runtime import Produced, Runtime
-from unlearn_ray.pipeline.steps import Step
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.runtime import Produced, Runtime
 from unlearn_ray.storage.step_failures import failure_name
 from unlearn_ray.storage.store import Failure, FileEntry, Lease, Record, Store, Work
 
@@ -132,7 +131,7 @@ def _produced(step: Step, runtime: Runtime) -> Produced:
 
 def program_error(step: Step, error: BaseException) -> ProgramError:
     """What the code of a step raised, as the error that ends it; it can be sent anywhere."""
-    remedy = f"its traceback is in the store: {failure_name(step.kind, step.key)}"
+    remedy = f"its traceback is in the store: {failure_name(step.name, step.key)}"
     if is_out_of_memory(error):
         remedy = f"lower the batch size, or ask for more of a machine; {remedy}"
     told = ProgramError(f"{step}", reason_of(error), remedy)
@@ -141,7 +140,7 @@ def program_error(step: Step, error: BaseException) -> ProgramError:
 
 
 def _upload(step: Step, produced: Produced, store: Store, started: float) -> Uploaded:
-    files = store.put_artifact(step.kind, step.key, produced.files)
+    files = store.put_artifact(step.name, step.key, produced.files)
     return Uploaded(
         files=files,
         result=produced.result,
@@ -151,42 +150,31 @@ def _upload(step: Step, produced: Produced, store: Store, started: float) -> Upl
     )
 
 
-def ensure(
+def run_once(
     step: Step,
     store: Store,
     execute: Callable[[Step], Uploaded],
     account: Account,
     *,
-    seen: Container[str] = (),
     give_up: Callable[[], bool] = lambda: False,
 ) -> Done:
-    """The record of a step, from the store or by running it under its lease.
+    """Run a step under its lease, unless its record comes first.
 
     Args:
-        step: its inputs are in the store.
+        step: its inputs are in the store, and no record of it has been met.
         store: where records and leases are.
         execute: runs the step and uploads its artifact; `run_here`, or Ray Train.
         account: what the time is counted for, if it is run.
-        seen: keys of inputs whose records the caller has read; the store is not asked again.
         give_up: asked while another process holds the lease; a lease that is lost while the
             step runs (this process stood still) is waited for likewise.
 
     Raises:
-        StepFailed: an input has no record.
         HeldElsewhere: `give_up` said so.
     """
+    if not step.exclusive:
+        return _run_noted(step, store, execute, account, None)
     lost: Lease | None = None
     while True:
-        record = store.record(step.kind, step.key)
-        if record is not None:
-            if lost is not None:
-                lost.finish()  # its heartbeat may have come after the other's deletion
-            return Done(record, ran=False)
-        for name, wanted in step.inputs().items():
-            if wanted.key not in seen and store.record(wanted.kind, wanted.key) is None:
-                raise StepFailed(
-                    f"{step}", f"its input {name} ({wanted}) is not in the store", "run that first"
-                )
         lease = store.lease(step.key, work_of(step, account))
         if lease is not None:
             try:
@@ -198,17 +186,22 @@ def ensure(
         if give_up():
             raise HeldElsewhere(f"{step}", "another process runs it", "run the sweep again")
         time.sleep(POLL_SECONDS)
+        record = store.record(step.name, step.key)
+        if record is not None:
+            if lost is not None:
+                lost.finish()  # its heartbeat may have come after the other's deletion
+            return Done(record, ran=False)
 
 
 def may_run(step: Step, store: Store, account: Account) -> bool:
     """Whether no other process runs a step now, as far as this one knows."""
-    return store.free(step.key, work_of(step, account))
+    return not step.exclusive or store.free(step.key, work_of(step, account))
 
 
 def work_of(step: Step, account: Account) -> Work:
     """What others are told of a step that is run."""
     trial = account.trial and f", {account.trial}"
-    return Work(step.kind, f"{step}{trial}", account.sweep)
+    return Work(step.name, f"{step}{trial}", account.sweep)
 
 
 def _run_leased(
@@ -220,14 +213,15 @@ def _run_leased(
 ) -> Done:
     with lease:
         # Whoever held the lease until now may have completed the step.
-        record = store.record(step.kind, step.key)
+        record = store.record(step.name, step.key)
         try:
-            done = Done(record, ran=False) if record else _run(step, store, execute, account, lease)
-        except TrialError as error:
-            # To try again would only fail again, and what it left is of no use. A trial's row
-            # says so, too.
-            if isinstance(error, ProgramError) or not account.row:
-                store.failures.write(_failure(step, error, account))
+            done = (
+                Done(record, ran=False)
+                if record
+                else _run_noted(step, store, execute, account, lease)
+            )
+        except TrialError:
+            # To try again would only fail again, and what it left is of no use.
             store.clear_checkpoints(step.key)
             lease.finish()
             raise
@@ -235,9 +229,25 @@ def _run_leased(
         return done
 
 
+def _run_noted(
+    step: Step,
+    store: Store,
+    execute: Callable[[Step], Uploaded],
+    account: Account,
+    lease: Lease | None,
+) -> Done:
+    try:
+        return _run(step, store, execute, account, lease)
+    except TrialError as error:
+        # A trial's row says so, too.
+        if isinstance(error, ProgramError) or not account.row:
+            store.failures.write(_failure(step, error, account))
+        raise
+
+
 def _failure(step: Step, error: TrialError, account: Account) -> Failure:
     return Failure(
-        kind=step.kind,
+        kind=step.name,
         key=step.key,
         step=f"{step}",
         sweep=account.sweep,
@@ -254,16 +264,17 @@ def _run(
     store: Store,
     execute: Callable[[Step], Uploaded],
     account: Account,
-    lease: Lease,
+    lease: Lease | None,
 ) -> Done:
     uploaded = execute(step)
-    try:
-        lease.check()
-    except LeaseLost:
-        _remove(uploaded, store)
-        raise
+    if lease is not None:
+        try:
+            lease.check()
+        except LeaseLost:
+            _remove(uploaded, store)
+            raise
     record = Record(
-        kind=step.kind,
+        kind=step.name,
         key=step.key,
         config=step.config,
         inputs={name: wanted.key for name, wanted in step.inputs().items()},
@@ -277,14 +288,14 @@ def _run(
         row=account.row,
         workers=uploaded.workers,
         accelerators=account.accelerators,
-        earlier_seconds=lease.earlier_seconds(),
+        earlier_seconds=lease.earlier_seconds() if lease else 0.0,
     )
     ran = store.complete(record)
-    if uploaded.checkpointed or lease.generation > 1:
+    if uploaded.checkpointed or (lease and lease.generation > 1):
         store.clear_checkpoints(step.key)
     if ran:
         return Done(record, ran=True)
-    written = store.record(step.kind, step.key)
+    written = store.record(step.name, step.key)
     assert written is not None, "a record that could not be created exists"
     if written.files != uploaded.files:
         _remove(uploaded, store)

@@ -10,28 +10,42 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
 from unlearn_ray.core.collective import on_every, on_first, rank
-from unlearn_ray.core.errors import CorruptObject, MissingObject
+from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset, Split
 from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.splits import split
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.evidence import ModelEvidence
+from unlearn_ray.engine.inference import Inference
 from unlearn_ray.engine.loop import Progress
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.training import new_model
 from unlearn_ray.families.base import Family
-from unlearn_ray.pipeline.setting import Setting
-from unlearn_ray.storage.store import Record, Store, pack_tensors, unpack_tensors
+from unlearn_ray.quantities.base import Observation, SetName
+from unlearn_ray.steps.known import Known
+from unlearn_ray.steps.setting import Setting
+from unlearn_ray.storage.observations import unpack
+from unlearn_ray.storage.store import Store, pack_tensors, unpack_tensors
+
+if TYPE_CHECKING:
+    from unlearn_ray.steps.base import Step
+    from unlearn_ray.steps.kinds.observe import Observe
+    from unlearn_ray.steps.kinds.samples import Samples
 
 MODEL = "model.safetensors"
 ARRAYS = "arrays.safetensors"
+OBSERVED = "samples.parquet"
+
+# Of observations that a process keeps: of originals and retrained models, which every trial reads.
+_OBSERVED_BYTES = 2**28
+
+BySet = dict[SetName, Tensor]
 
 Value = TypeVar("Value")
 
@@ -44,22 +58,12 @@ class Produced:
     result: dict[str, Any]
 
 
-class Named(Protocol):
-    """A step, as far as its record goes."""
-
-    kind: ClassVar[str]
-
-    @property
-    def key(self) -> str:
-        """16 hex digits."""
-        ...
-
-
 class _Recent(Generic[Value]):
-    """The last few values that were asked for."""
+    """The last values that were asked for, of a total weight, and at least one."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, weight: Callable[[Value], int] = lambda _: 1) -> None:
         self.size = size
+        self.weight = weight
         self.values: OrderedDict[str, Value] = OrderedDict()
 
     def get(self, key: str, make: Callable[[], Value]) -> Value:
@@ -70,7 +74,7 @@ class _Recent(Generic[Value]):
 
     def put(self, key: str, value: Value) -> None:
         self.values[key] = value
-        while len(self.values) > self.size:
+        while len(self.values) > 1 and sum(map(self.weight, self.values.values())) > self.size:
             self.values.popitem(last=False)
 
 
@@ -116,10 +120,15 @@ class Runtime:
     must_end: Callable[[], bool] = lambda: False
     _data: _Recent[ResidentData] = field(default_factory=lambda: _Recent(2))
     _weights: _Recent[dict[str, Tensor]] = field(default_factory=lambda: _Recent(8))
-    _evidence: _Recent[ModelEvidence] = field(default_factory=lambda: _Recent(8))
-    _latest: _Recent[ModelEvidence] = field(default_factory=lambda: _Recent(1))
+    _inference: _Recent[Inference] = field(default_factory=lambda: _Recent(1))
+    _observations: _Recent[Observation] = field(
+        default_factory=lambda: _Recent(_OBSERVED_BYTES, _bytes_of)
+    )
+    _samples: _Recent[tuple[BySet, BySet]] = field(default_factory=lambda: _Recent(8))
     _splits: _Recent[Split] = field(default_factory=lambda: _Recent(8))
-    _records: _Recent[Record] = field(default_factory=lambda: _Recent(256))
+
+    def __post_init__(self) -> None:
+        self.known = Known(self.store)
 
     def data(self, dataset: Dataset, family: Family) -> ResidentData:
         """The dataset on the device, with its captions as what a family reads of them."""
@@ -142,23 +151,6 @@ class Runtime:
             return split(labels, setting.validation, setting.forget_set, seed)
 
         return self._splits.get(content_key(what), lambda: on_every(make))
-
-    def record(self, step: Named) -> Record:
-        """The record of a step that was run; asked for once, since records never change.
-
-        Raises:
-            MissingObject: it was not run.
-        """
-
-        def read() -> Record:
-            record = self.store.record(step.kind, step.key)
-            if record is None:
-                raise MissingObject(
-                    f"{step}", "has no record in the store", "run the sweep again: it is run anew"
-                )
-            return record
-
-        return self._records.get(step.key, read)
 
     def checkpoints(self, key: str, *, at_end: bool) -> StoredCheckpoints:
         """The checkpoints of a step; `at_end` keeps one of the finished run, too."""
@@ -191,55 +183,86 @@ class Runtime:
         info, sparse = setting.dataset.info(), setting.sparsity is not None
         return new_model(setting.model, setting.family, info, seed, sparse=sparse)
 
-    def model(self, key: str, setting: Setting) -> nn.Module:
-        """A model with the weights that the training step `key` left, on the CPU or the device.
+    def model(self, step: Step) -> nn.Module:
+        """A model with the weights that a training step left, on the CPU or the device.
 
         Raises:
             MissingObject: the step has no record, or its artifact is gone.
             CorruptObject: the artifact is not what was written.
         """
-        weights = self._weights.get(key, lambda: on_first(lambda: self._stored_weights(key)))
-        model = self.new_model(setting, seed=0)
+
+        def stored() -> dict[str, Tensor]:
+            return unpack_tensors(self.store.read_artifact(self.known.of(step), MODEL))[0]
+
+        weights = self._weights.get(step.key, lambda: on_first(stored))
+        model = self.new_model(step.setting, seed=0)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
             # PyTorch lists every tensor, one a line below a heading.
             first = " ".join(str(error).splitlines()[1:2]).strip()
             raise CorruptObject(
-                f"weights of step {key}",
+                f"weights of step {step.key}",
                 f"do not fit the model: {first}",
                 "delete the step's record and run the sweep again",
             ) from error
         return self.compute.place(model, 0)
 
-    def evidence(
-        self, key: str, setting: Setting, seed: int, original: ModelEvidence | None
-    ) -> ModelEvidence:
-        """What metrics ask of the model that the training step `key` left."""
+    def inference(self, step: Step, seed: int) -> Inference:
+        """The model that a training step left, to be observed on the sets of a seed."""
+        setting = step.setting
 
-        def make() -> ModelEvidence:
-            return ModelEvidence(
-                self.model(key, setting),
+        def make() -> Inference:
+            return Inference(
+                self.model(step),
                 self.data(setting.dataset, setting.family),
                 self.split(setting, seed),
                 family=setting.family,
                 probe=setting.probe,
                 seed=seed,
                 compute=self.compute,
-                original=original,
                 on_progress=self.tell,
             )
 
-        what = content_key([key, setting.forget_set, setting.probe, setting.family, seed])
-        # Originals are asked for again by every trial; any other model by its next metrics alone.
-        kept = self._evidence if original is None else self._latest
-        return kept.get(what, make)
+        what = [step.key, setting.forget_set, setting.probe, setting.family, seed]
+        return self._inference.get(content_key(what), make)
 
-    def _stored_weights(self, key: str) -> dict[str, Tensor]:
-        for kind in ("pretrain", "retrain", "unlearn"):
-            record: Record | None = self.store.record(kind, key)
-            if record is not None:
-                return unpack_tensors(self.store.read_artifact(record, MODEL))[0]
-        raise MissingObject(
-            f"step {key}", "has no record in the store", "run the step that trains this model"
-        )
+    def samples(self, step: Samples) -> tuple[BySet, BySet]:
+        """Ids and labels of all sets, as the step left them."""
+
+        def read() -> tuple[BySet, BySet]:
+            data = self.store.read_artifact(self.known.of(step), OBSERVED)
+            columns = unpack(data, f"{step}")
+            ids, labels = (
+                {part: of_set[name] for part, of_set in columns.items()} for name in ("id", "label")
+            )
+            return ids, labels
+
+        return self._samples.get(step.key, read)
+
+    def observation(self, step: Observe) -> Observation:
+        """What the step left; of one that is not kept, what it would leave."""
+
+        def get() -> Observation:
+            record = self.known.get(step)
+            if record is None:
+                return step.observe(self)
+            samples: BySet = {}
+            arrays: dict[str, Tensor] = {}
+            if OBSERVED in record.files:
+                columns = unpack(self.store.read_artifact(record, OBSERVED), f"{step}")
+                samples = {part: of_set["value"] for part, of_set in columns.items()}
+            if ARRAYS in record.files:
+                arrays = unpack_tensors(self.store.read_artifact(record, ARRAYS))[0]
+            return Observation(samples, arrays)
+
+        return self._observations.get(step.key, get)
+
+    def remember_observation(self, key: str, observation: Observation) -> None:
+        """Keep an observation for the next metrics of this process."""
+        self._observations.put(key, observation)
+
+
+def _bytes_of(observation: Observation) -> int:
+    tensors = (*observation.samples.values(), *observation.arrays.values())
+    return sum(tensor.element_size() * tensor.nelement() for tensor in tensors)

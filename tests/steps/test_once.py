@@ -7,15 +7,17 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from tests.tiny import ensure
 from unlearn_ray.core.errors import HeldElsewhere, StepFailed, StopRequested, TrialError
-from unlearn_ray.pipeline.once import Account, Done, Uploaded, ensure
-from unlearn_ray.pipeline.steps import Step
+from unlearn_ray.core.schema import schema
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.once import Account, Done, Uploaded
+from unlearn_ray.storage.records import record_name
 from unlearn_ray.storage.store import Store, Work, open_store
 
 # Whoever waits looks every 0.5 s, and must look twice within it.
@@ -23,29 +25,29 @@ LEASE_SECONDS = 2.0
 ACCOUNT = Account("tiny", accelerators=2.0, row="study/tiny/tuning-000003-0", trial="trial 3")
 
 
-@dataclass(frozen=True)
+@schema
 class Number(Step):
     """Named by its seed alone."""
 
-    kind: ClassVar[str] = "number"
-    revision: ClassVar[int] = 1
+    name: ClassVar[str] = "number"
+    setting: None = None  # type: ignore[assignment]
 
     def own_config(self) -> dict[str, Any]:
         return {"seed": self.seed}
 
 
-@dataclass(frozen=True)
+@schema
 class Successor(Number):
-    kind: ClassVar[str] = "successor"
+    name: ClassVar[str] = "successor"
 
     def inputs(self) -> dict[str, Step]:
-        return {"before": Number(None, self.seed)}
+        return {"before": Number(seed=self.seed)}
 
 
 def upload(step: Step, store: Store, made_by: str) -> Uploaded:
     return Uploaded(
         seconds=1.0,
-        files=store.put_artifact(step.kind, step.key, {"number": b"1"}),
+        files=store.put_artifact(step.name, step.key, {"number": b"1"}),
         result={"made_by": made_by},
         workers=3,
         checkpointed=store.has_checkpointed(step.key),
@@ -53,29 +55,37 @@ def upload(step: Step, store: Store, made_by: str) -> Uploaded:
 
 
 def attempts(url: str, step: Step) -> int:
-    return len(open_store(url).objects.names(f"artifacts/{step.kind}/{step.key}/"))
+    return len(open_store(url).objects.names(f"artifacts/{step.name}/{step.key}/"))
 
 
 def test_the_second_who_asks_gets_the_record(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path)), Number(None, 0)
+    store, step = open_store(str(tmp_path)), Number(seed=0)
     first = ensure(step, store, lambda step: upload(step, store, "first"), ACCOUNT)
     second = ensure(step, store, lambda _: pytest.fail("it ran again"), ACCOUNT)
     assert (first.ran, second.ran) == (True, False)
     assert first.record == second.record
     assert first.record.result == {"made_by": "first"}
-    assert ensure(Number(None, 1), store, lambda step: upload(step, store, "other"), ACCOUNT).ran
+    assert ensure(Number(seed=1), store, lambda step: upload(step, store, "other"), ACCOUNT).ran
 
 
-def test_a_step_waits_for_no_input_that_nobody_makes(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path)), Successor(None, 0)
-    with pytest.raises(StepFailed, match=r"its input before .* is not in the store"):
-        ensure(step, store, lambda _: pytest.fail("it ran without its input"), ACCOUNT)
-    ensure(Number(None, 0), store, lambda step: upload(step, store, "first"), ACCOUNT)
-    assert ensure(step, store, lambda step: upload(step, store, "second"), ACCOUNT).ran
+def test_inputs_come_first_and_once(tmp_path: Path) -> None:
+    store, step = open_store(str(tmp_path)), Successor(seed=0)
+    ran: list[Step] = []
+
+    def run(step: Step) -> Uploaded:
+        ran.append(step)
+        return upload(step, store, "first")
+
+    assert ensure(step, store, run, ACCOUNT).ran
+    assert ran == [Number(seed=0), step]
+    assert not ensure(step, store, run, ACCOUNT).ran
+    store.objects.delete(record_name("number", Number(seed=0).key))
+    assert not ensure(step, store, run, ACCOUNT).ran  # nobody asks for it
+    assert ran == [Number(seed=0), step]
 
 
 def test_of_many_at_once_one_runs(tmp_path: Path) -> None:
-    url, step = str(tmp_path), Number(None, 0)
+    url, step = str(tmp_path), Number(seed=0)
     barrier, done = threading.Barrier(8), []
 
     def ask(name: str) -> None:
@@ -94,7 +104,7 @@ def test_of_many_at_once_one_runs(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_step_to_the_next(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path)), Number(None, 0)
+    store, step = open_store(str(tmp_path)), Number(seed=0)
 
     def fail(_: Step) -> Uploaded:
         raise StepFailed("number", "failed", "run again")
@@ -107,7 +117,7 @@ def test_a_failure_leaves_the_step_to_the_next(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_beside_record_and_artifact(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path)), Number(None, 0)
+    store, step = open_store(str(tmp_path)), Number(seed=0)
 
     def run(step: Step) -> Uploaded:
         store.save_checkpoint(step.key, 5, b"half done")
@@ -120,7 +130,7 @@ def test_nothing_is_left_beside_record_and_artifact(tmp_path: Path) -> None:
 
 
 def test_what_can_only_fail_leaves_no_lease(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path)), Number(None, 0)
+    store, step = open_store(str(tmp_path)), Number(seed=0)
 
     def fail(_: Step) -> Uploaded:
         raise TrialError("number", "failed", "change it")
@@ -132,9 +142,9 @@ def test_what_can_only_fail_leaves_no_lease(tmp_path: Path) -> None:
 
 def test_a_lease_left_of_a_complete_step_is_not_looked_at(tmp_path: Path) -> None:
     """As if its holder had been killed between the record and the lease's deletion."""
-    store, step = open_store(str(tmp_path)), Number(None, 0)
+    store, step = open_store(str(tmp_path)), Number(seed=0)
     assert ensure(step, store, lambda step: upload(step, store, "first"), ACCOUNT).ran
-    held = open_store(str(tmp_path)).lease(step.key, Work(step.kind))
+    held = open_store(str(tmp_path)).lease(step.key, Work(step.name))
     assert held is not None
     with held:
         assert not ensure(step, store, lambda _: pytest.fail("it ran again"), ACCOUNT).ran
@@ -142,7 +152,7 @@ def test_a_lease_left_of_a_complete_step_is_not_looked_at(tmp_path: Path) -> Non
 
 def test_of_two_that_run_it_one_is_recorded(tmp_path: Path) -> None:
     """As when one stood still: both hold the lease, and neither knows of the other."""
-    url, step = str(tmp_path), Number(None, 0)
+    url, step = str(tmp_path), Number(seed=0)
     store = open_store(url)
 
     def run_beside_another(step: Step) -> Uploaded:
@@ -159,7 +169,7 @@ def test_of_two_that_run_it_one_is_recorded(tmp_path: Path) -> None:
 
 
 def test_a_record_says_what_the_step_cost(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path), lease_seconds=0.4), Number(None, 0)
+    store, step = open_store(str(tmp_path), lease_seconds=0.4), Number(seed=0)
 
     def stop(_: Step) -> Uploaded:
         time.sleep(0.75)  # several heartbeats
@@ -182,7 +192,7 @@ def test_a_record_says_what_the_step_cost(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 1.4])
 def test_a_lease_of_any_length_is_taken_over(tmp_path: Path, seconds: float) -> None:
     """Whoever waits looks every half second, however short the lease is."""
-    url, step = str(tmp_path), Number(None, 0)
+    url, step = str(tmp_path), Number(seed=0)
     silent = open_store(url, lease_seconds=seconds).lease(step.key, Work("number"))
     assert silent is not None
     silent._end.set()  # its heartbeat stops, as that of a process that stands still
@@ -198,7 +208,7 @@ def test_a_lease_of_any_length_is_taken_over(tmp_path: Path, seconds: float) -> 
 
 
 def test_what_can_only_fail_leaves_no_checkpoint(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path)), Number(None, 0)
+    store, step = open_store(str(tmp_path)), Number(seed=0)
 
     def fail(_: Step) -> Uploaded:
         open_store(str(tmp_path)).save_checkpoint(step.key, 5, b"half done")  # of its workers
@@ -209,15 +219,8 @@ def test_what_can_only_fail_leaves_no_checkpoint(tmp_path: Path) -> None:
     assert store.objects.names("") == []
 
 
-def test_inputs_that_were_seen_are_not_asked_for(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path)), Successor(None, 0)
-    before = Number(None, 0)
-    done = ensure(step, store, lambda s: upload(s, store, "x"), ACCOUNT, seen={before.key})
-    assert done.ran
-
-
 def test_who_waits_may_give_up(tmp_path: Path) -> None:
-    store, step = open_store(str(tmp_path)), Number(None, 0)
+    store, step = open_store(str(tmp_path)), Number(seed=0)
     other = open_store(str(tmp_path)).lease(step.key, Work("number"))
     assert other is not None
     with other, pytest.raises(HeldElsewhere, match="another process runs it"):
@@ -225,7 +228,7 @@ def test_who_waits_may_give_up(tmp_path: Path) -> None:
 
 
 def test_who_stood_still_takes_the_others_record(tmp_path: Path) -> None:
-    url, step = str(tmp_path / "store"), Number(None, 0)
+    url, step = str(tmp_path / "store"), Number(seed=0)
     began, go_on, ended = (tmp_path / name for name in ("began", "go-on", "ended"))
     sleeper = multiprocessing.get_context("spawn").Process(
         target=_run_and_stand_still, args=(url, step, began, go_on, ended)
@@ -245,7 +248,7 @@ def test_who_stood_still_takes_the_others_record(tmp_path: Path) -> None:
         sleeper.kill()
         sleeper.join()
     assert ended.read_text() == "taken over, ran=False"
-    assert store.record(step.kind, step.key) == done.record
+    assert store.record(step.name, step.key) == done.record
     assert store.read_artifact(done.record, "number") == b"1"
     assert store.objects.names("leases/") == []  # nor did its heartbeat leave one
 

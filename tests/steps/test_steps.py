@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.metrics.evidence import metrics_of
-from tests.tiny import SWEEP, run, run_references, runtime, tiny_sweep, trial
+from tests.tiny import SWEEP, graph, run, run_references, runtime, tiny_sweep, trial
 from tests.toy import small_family
 from unlearn_ray import results
 from unlearn_ray.core.errors import StopRequested
@@ -27,11 +27,19 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline.setting import Setting
-from unlearn_ray.pipeline.steps import Evaluate, Pretrain, Retrain, Step, Unlearn
 from unlearn_ray.pipeline.study import study_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.pipeline.trial import score
+from unlearn_ray.quantities.outputs import Outputs
+from unlearn_ray.quantities.view_similarity import ViewSimilarity
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.kinds.measure import measures
+from unlearn_ray.steps.kinds.observe import Observe
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.samples import Samples
+from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import Store, open_store, unpack_tensors
 
 
@@ -49,7 +57,7 @@ def trained(tiny: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def tensors(step: Step, store: Store) -> dict[str, torch.Tensor]:
-    record = store.record(step.kind, step.key)
+    record = store.record(step.name, step.key)
     assert record is not None
     return unpack_tensors(store.read_artifact(record, "model.safetensors"))[0]
 
@@ -62,32 +70,37 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def steps(setting: Setting, seed: int = 0, **method: Any) -> dict[str, Step]:
-    original, retrained = Pretrain(setting, seed), Retrain(setting, seed)
-    unlearn = Unlearn(setting, seed, find(Method, "finetune")(**method))
+    original, retrained = Pretrain(setting=setting, seed=seed), Retrain(setting=setting, seed=seed)
+    unlearn = Unlearn(setting=setting, seed=seed, method=find(Method, "finetune")(**method))
     return {
         "pretrain": original,
         "retrain": retrained,
         "unlearn": unlearn,
-        "reference": Evaluate(setting, seed, retrained, METRICS),
-        "evaluate": Evaluate(setting, seed, unlearn, METRICS),
+        "samples": Samples(setting=setting, seed=seed),
+        "outputs": Observe(setting=setting, seed=seed, model=unlearn, quantity=Outputs()),
+        "views": Observe(setting=setting, seed=seed, model=unlearn, quantity=ViewSimilarity()),
+        "reference": measures(retrained, METRICS)[0],
+        "measure": measures(unlearn, METRICS)[0],
+        "emia": measures(unlearn, METRICS)[1],
     }
 
 
-TRAINED = {"pretrain", "retrain", "unlearn"}
-MEASURED = {"reference", "evaluate"}
-ALL = TRAINED | MEASURED
+PROBED = {"outputs", "reference", "measure"}
+OBSERVED = PROBED | {"views", "emia"}
+TRAINED = {"pretrain", "retrain", "unlearn"} | OBSERVED
+ALL = TRAINED | {"samples"}
 # Every field of a setting, and the steps whose numbers depend on it.
 DEPENDS: dict[str, tuple[Any, set[str]]] = {
     "dataset": (find(Dataset, "digits")(image_size=16), ALL),
     "validation": (0.25, ALL),
     "forget_set": (find(ForgetSet, "random")(fraction=0.2), ALL - {"pretrain"}),
-    "model": (find(Model, "resnet8")(width=8), ALL),
-    "family": (find(Family, "simclr")(temperature=0.7), ALL),
-    "training": (Recipe(epochs=1, batch_size=64), ALL),
-    "sparsity": (Sparsity(method="synflow", fraction=0.5), ALL),
-    "probe": (Probe(epochs=3), MEASURED),
+    "model": (find(Model, "resnet8")(width=8), TRAINED),
+    "family": (find(Family, "simclr")(temperature=0.7), TRAINED),
+    "training": (Recipe(epochs=1, batch_size=64), TRAINED),
+    "sparsity": (Sparsity(method="synflow", fraction=0.5), TRAINED),
+    "probe": (Probe(epochs=3), PROBED),
 }
-METRICS = (find(Metric, "retain_accuracy")(), find(Metric, "test_accuracy")())
+METRICS = (find(Metric, "retain_accuracy")(), find(Metric, "emia_efficacy")())
 
 
 def test_every_field_of_a_setting_is_tested(tiny: Sweep) -> None:
@@ -101,17 +114,26 @@ def test_a_step_is_named_by_what_its_numbers_depend_on(field: str, tiny: Sweep) 
     assert {name for name in before if before[name].key != after[name].key} == dependent
 
 
-def test_metrics_name_an_evaluation_and_no_study(tiny: Sweep) -> None:
+def test_no_probe_where_none_is_trained(tiny: Sweep) -> None:
+    """A classifier's outputs are its own."""
+    classifier = replace(tiny.setting, family=find(Family, "supervised")())
+    other = replace(classifier, probe=Probe(epochs=3))
+    assert {n: s.key for n, s in steps(classifier).items()} == {
+        n: s.key for n, s in steps(other).items()
+    }
+
+
+def test_a_metric_names_its_measurement_and_no_study(tiny: Sweep) -> None:
     """What is measured beside the objective changes nothing but that it is to be measured."""
     unlearn = steps(tiny.setting)["unlearn"]
-    assert isinstance(unlearn, Unlearn)
-    one, both = (Evaluate(tiny.setting, 0, unlearn, METRICS[:count]) for count in (1, 2))
-    assert one.key != both.key
+    one, other = measures(unlearn, METRICS)
+    assert one.key != other.key
+    assert one.key == measures(unlearn, METRICS[:1])[0].key
     beside = (*tiny.metrics, find(Metric, "forgetting_score")())
     more = replace(tiny, metrics=beside)
     (study,) = tiny.studies
     assert study_key(more, study) == study_key(tiny, study)
-    assert more.measurements == (tiny.metrics, beside[2:])
+    assert (more.objective, more.metrics) == (tiny.metrics, beside)
     counted = replace(tiny, metrics=(*tiny.metrics, find(Metric, "forget_accuracy")()))
     assert study_key(counted, study) != study_key(tiny, study)
 
@@ -124,7 +146,7 @@ def test_seed_method_and_revision_name_a_step(tiny: Sweep, monkeypatch: pytest.M
 
     assert differ(steps(tiny.setting)) == set()
     assert differ(steps(tiny.setting, seed=1)) == ALL
-    assert differ(steps(tiny.setting, learning_rate=0.5)) == {"unlearn", "evaluate"}
+    assert differ(steps(tiny.setting, learning_rate=0.5)) == {"unlearn"} | OBSERVED - {"reference"}
     # Defaults are written out.
     default = find(Method, "finetune")().learning_rate
     assert differ(steps(tiny.setting, learning_rate=default)) == set()
@@ -157,7 +179,7 @@ def test_no_place_enters_a_key(tmp_path: Path) -> None:
 
 
 def test_the_store_is_asked_before_anything_runs(tiny: Sweep, trained: Store) -> None:
-    step = Retrain(tiny.setting, 0)
+    step = Retrain(setting=tiny.setting, seed=0)
     names = trained.objects.names("")
     again = run(step, runtime(trained.url))
     assert not again.ran
@@ -167,14 +189,16 @@ def test_the_store_is_asked_before_anything_runs(tiny: Sweep, trained: Store) ->
 
 
 def test_two_processes_train_the_same_bits(tiny: Sweep, trained: Store, tmp_path: Path) -> None:
-    for step in (Pretrain(tiny.setting, 0), Retrain(tiny.setting, 0)):
+    for step in (Pretrain(setting=tiny.setting, seed=0), Retrain(setting=tiny.setting, seed=0)):
         run(step, runtime(tmp_path))
         assert equal(tensors(step, open_store(str(tmp_path))), tensors(step, trained))
 
 
 def test_retraining_is_no_pretraining(tiny: Sweep, trained: Store) -> None:
     """Equal at the start, by the same initial weights; different in the end, by the data."""
-    original, retrained = (tensors(step(tiny.setting, 0), trained) for step in (Pretrain, Retrain))
+    original, retrained = (
+        tensors(step(setting=tiny.setting, seed=0), trained) for step in (Pretrain, Retrain)
+    )
     assert original.keys() == retrained.keys()
     trainable = [name for name in original if name.endswith("conv1.weight")]
     assert trainable
@@ -183,8 +207,8 @@ def test_retraining_is_no_pretraining(tiny: Sweep, trained: Store) -> None:
 
 def test_weights_are_safetensors_alone(tiny: Sweep, trained: Store) -> None:
     names = trained.objects.names("artifacts/")
-    assert {name.rsplit("/", 1)[1] for name in names} == {"model.safetensors"}
-    for name in names:
+    assert {name.rsplit("/", 1)[1] for name in names} == {"model.safetensors", "samples.parquet"}
+    for name in (name for name in names if name.endswith("safetensors")):
         data = trained.objects.read(name)
         assert data[8:9] == b"{"  # the header, behind its length
         assert all(value.isfinite().all() for value in unpack_tensors(data)[0].values())
@@ -212,14 +236,14 @@ def test_zero_epochs_leave_the_original_bit_for_bit(
         training=Recipe(epochs=1, batch_size=256),
     )
     here = runtime(tmp_path)
-    original = Pretrain(setting, 0)
+    original = Pretrain(setting=setting, seed=0)
     run(original, here)
     expected = tensors(original, here.store)
     supported = 0
     for name, method in parts(Method).items():
         if method.unsupported(setting.family, setting.forget_set) is not None:
             continue
-        unlearn = Unlearn(setting, 0, method(**IDLE.get(name, {"epochs": 0})))
+        unlearn = Unlearn(setting=setting, seed=0, method=method(**IDLE.get(name, {"epochs": 0})))
         done = run(unlearn, here)
         assert equal(tensors(unlearn, here.store), expected), name
         assert done.record.result["iterations"] == 0
@@ -230,29 +254,34 @@ def test_zero_epochs_leave_the_original_bit_for_bit(
 
 def test_every_value_of_an_evaluation_is_finite(trained: Store, tiny: Sweep) -> None:
     every = tuple(part() for part in metrics_of("samples", captions=False).values())
-    step = Evaluate(tiny.setting, 0, Retrain(tiny.setting, 0), every)
-    done = run(step, runtime(trained.url))
-    values = done.record.result["values"]
+    model = Retrain(setting=tiny.setting, seed=0)
+
+    def measured(metrics: tuple[Metric, ...]) -> dict[str, float]:
+        done = graph(runtime(trained.url)).ensure(*measures(model, metrics))
+        return {c: value for one in done for c, value in one.record.result["values"].items()}
+
+    values = measured(every)
     assert set(values) == {column for metric in every for column in metric.columns}
     assert all(isinstance(value, float) and math.isfinite(value) for value in values.values())
     counted = [c for metric in every if metric.in_average_gap for c in metric.columns]
     assert all(0 <= values[column] <= 100 for column in counted)
-    again = Evaluate(tiny.setting, 0, Retrain(tiny.setting, 0), every[::-1])
-    assert run(again, runtime(trained.url)).record.result["values"] == values
+    for name in trained.objects.names("records/measure/"):
+        trained.objects.delete(name)
+    assert measured(every[::-1]) == values
 
 
 def test_a_trial_is_scored_once(tiny: Sweep, trained: Store) -> None:
     wanted = trial(tiny, tiny.studies[0], 0)
     first, again = (score(wanted, runtime(trained.url)) for _ in range(2))
-    unlearned = Unlearn(tiny.setting, 0, wanted.method)
+    unlearned = Unlearn(setting=tiny.setting, seed=0, method=wanted.method)
     assert len(trained.objects.names(f"artifacts/unlearn/{unlearned.key}/")) == 1
     assert first.row == again.row
     (read,) = trained.read_rows(wanted.row_name).to_pylist()
     assert read == {"row": wanted.row_name, **first.row}
     gaps = [first.row[f"{name}_gap"] for name in ("retain_accuracy", "test_accuracy")]
     assert first.average_gap == pytest.approx(sum(gaps) / 2)
-    evaluated = Evaluate(tiny.setting, 0, unlearned, tiny.objective)
-    assert first.row["key_evaluate"] == evaluated.key
+    for step in measures(unlearned, tiny.objective):
+        assert first.row[f"key_measure_{step.metric.name}"] == step.key
 
 
 # Interruptions
@@ -277,7 +306,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_bits(
     setting = replace(
         tiny.setting, family=find(Family, "moco")(), training=Recipe(epochs=2, batch_size=128)
     )
-    step = Pretrain(setting, 0)
+    step = Pretrain(setting=setting, seed=0)
     run(step, runtime(tmp_path / "whole"))
     iterations = 2 * (719 // 128)
     store = open_store(str(tmp_path / "parts"))
@@ -290,7 +319,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_bits(
         found = store.latest_checkpoint(step.key)
         assert found is not None
         reached.append(found[0])
-        assert store.record(step.kind, step.key) is None
+        assert store.record(step.name, step.key) is None
     assert 0 < reached[0] < reached[1] < reached[2] < iterations
     done = run(step, runtime(store.url))
     assert done.ran
@@ -305,7 +334,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_bits(
 def test_diff_explains_two_keys(
     tiny: Sweep, trained: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keys = [Pretrain(tiny.setting, 0).key, Retrain(tiny.setting, 0).key]
+    keys = [Pretrain(setting=tiny.setting, seed=0).key, Retrain(setting=tiny.setting, seed=0).key]
     assert results.main([trained.url, "diff", *keys, "--format", "csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"field,{keys[0]},{keys[1]}"

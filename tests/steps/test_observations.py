@@ -1,0 +1,243 @@
+"""Observations: stored exactly and small, read by metrics that come later, without a model."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pyarrow import BufferReader
+from torch import Tensor
+
+from tests.tiny import SWEEP, finish, runtime, tiny_sweep
+from unlearn_ray.core.errors import CorruptObject, ProgramError
+from unlearn_ray.core.registry import find
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.base import OUTPUTS, Measurement, Metric, Needs, Observed
+from unlearn_ray.pipeline.plan import make_plan
+from unlearn_ray.quantities.base import SetName
+from unlearn_ray.quantities.view_features import ViewFeatures
+from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.storage.observations import pack, unpack
+from unlearn_ray.storage.store import Store, open_store
+
+MODELS = ("pretrain", "retrain", "unlearn")
+
+
+@pytest.fixture
+def store(finished_sweep: Path, tmp_path: Path) -> Store:
+    """Of a finished sweep that measures two accuracies."""
+    shutil.copytree(finished_sweep / "store", tmp_path / "store")
+    return open_store(str(tmp_path / "store"))
+
+
+def without_models(store: Store) -> None:
+    for kind in MODELS:
+        names = store.objects.names(f"artifacts/{kind}/")
+        assert names
+        for name in names:
+            store.objects.delete(name)
+
+
+def table_rows(store: Store) -> list[dict[str, float]]:
+    return [row for row in store.read_rows().to_pylist() if row["purpose"] != "tuning"]
+
+
+def test_a_metric_of_outputs_is_added_without_a_model(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its values are those of a sweep that measured it from the start."""
+    sweep = tiny_sweep(tmp_path)
+    added = [find(Metric, name)() for name in ("learned_attack", "js_divergence")]
+    more = replace(sweep, metrics=(*sweep.metrics, *added))
+    plan = make_plan(more, store)
+    missing = {planned.step.name for planned in plan.references if not planned.stored}
+    assert missing == {"measure"}
+    without_models(store)
+    monkeypatch.setattr(Runtime, "model", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(Runtime, "data", lambda *_: pytest.fail("a dataset was loaded"))
+    finish(more, runtime(store.url))
+    monkeypatch.undo()
+    finish(more, runtime(tmp_path / "other"))
+    columns = [column for metric in more.metrics for column in metric.columns]
+    for mine, theirs in zip(
+        table_rows(store), table_rows(open_store(str(tmp_path / "other"))), strict=True
+    ):
+        assert [mine[c] for c in columns] == [theirs[c] for c in columns]
+        assert mine["js_divergence_retrained"] == 0.0
+        assert (mine["js_divergence"] == 0.0) == (mine["row"].split("/")[-1] == "retrain-1")
+
+
+def test_one_of_views_takes_one_pass_of_inference(store: Store, tmp_path: Path) -> None:
+    sweep = tiny_sweep(tmp_path)
+    more = replace(sweep, metrics=(*sweep.metrics, find(Metric, "forgetting_score")()))
+    plan = make_plan(more, store)
+    missing = [planned.step for planned in plan.references if not planned.stored]
+    assert [step.name for step in missing] == ["observe", "observe", "measure", "measure"]
+    assert [study.left for study in plan.studies] == [0]
+    trained = {kind: store.records(kind) for kind in MODELS}
+    finish(more, runtime(store.url))
+    assert {kind: store.records(kind) for kind in MODELS} == trained
+
+
+def columns_of(sizes: dict[SetName, int], classes: int) -> dict[SetName, dict[str, Tensor]]:
+    drawn = torch.Generator().manual_seed(0)
+    return {
+        part: {"value": 5 * torch.randn(size, classes, generator=drawn)}
+        for part, size in sizes.items()
+    }
+
+
+CIFAR: dict[SetName, int] = {"retain": 36_450, "forget": 4_050, "validation": 4_500, "test": 5_000}
+
+
+def test_outputs_of_50_000_samples_take_less_than_2_mb() -> None:
+    columns = columns_of(CIFAR, 10)
+    similar = {part: {"value": torch.rand(n, dtype=torch.float64)} for part, n in CIFAR.items()}
+    del similar["validation"]
+    similar["retain"] = {"value": similar["retain"]["value"][: CIFAR["test"]]}
+    assert sum(CIFAR.values()) == 50_000
+    assert len(pack(columns)) + len(pack(similar)) < 2_000_000
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_what_is_packed_comes_back_bit_for_bit(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    drawn = torch.Generator().manual_seed(1)
+    sizes: dict[SetName, int] = {"test": 7, "validation": 0, "retain": 1}
+    columns: dict[SetName, dict[str, Tensor]] = {
+        part: {
+            "a": (100 * torch.randn(n, *shape, generator=drawn)).to(dtype),
+            "b": torch.randn(n, generator=drawn),
+        }
+        for part, n in sizes.items()
+    }
+    data = pack(columns)
+    back = unpack(data, "it")
+    assert list(back) == list(columns)
+    for part, of_set in columns.items():
+        for name, values in of_set.items():
+            assert back[part][name].dtype == values.dtype
+            assert torch.equal(back[part][name], values)
+    table = pq.read_table(BufferReader(data)).to_pandas()  # as anybody reads it
+    assert list(table["set"]) == ["test"] * 7 + ["retain"]
+    np.testing.assert_array_equal(table["b"][:7], columns["test"]["b"].numpy())
+
+
+def test_a_damaged_file_is_named() -> None:
+    data = pack(columns_of({"test": 3}, 2))
+    for broken in (data[:-9], b"", b"PAR1"):
+        with pytest.raises(CorruptObject, match="the outputs: is no table of samples"):
+            unpack(broken, "the outputs")
+
+
+# What is large
+
+
+def observed(store: Store) -> set[str]:
+    records = [store.record("observe", key) for key in store.records("observe")]
+    return {
+        f"{record.config['quantity']['name']} for {record.row.split('/')[-1].split('-')[0] or '-'}"
+        for record in records
+        if record is not None
+    }
+
+
+@schema
+class Sharpness(Metric):
+    """A column of an objective that needs what is large."""
+
+    name: ClassVar[str] = "sharpness"
+    columns: ClassVar[dict[str, str]] = {"sharpness": "Sharpness"}
+    in_average_gap: ClassVar[bool] = True
+
+    def needs(self) -> Needs:
+        features = ViewFeatures(samples=5)
+        return Needs(model=(features,), original=(features,))
+
+    def measure(self, model: Observed) -> Measurement:
+        features = ViewFeatures(samples=5)
+        apart = model.values(features, "forget") - model.original.values(features, "forget")
+        return Measurement({"sharpness": float(apart.norm())})
+
+
+def test_what_is_large_is_kept_for_references_and_winners_and_where_it_is_named(
+    tmp_path: Path,
+) -> None:
+    sweep = replace(tiny_sweep(tmp_path), metrics=(Sharpness(),))
+    plain, keeping = tmp_path / "plain", tmp_path / "keeping"
+    finish(sweep, runtime(plain))
+    finish(replace(sweep, keep=("view_features",)), runtime(keeping))
+    references = {"view_features for -", "view_features for reporting"}
+    assert observed(open_store(str(plain))) == references
+    assert observed(open_store(str(keeping))) == {*references, "view_features for tuning"}
+    mine, theirs = (
+        {r["row"]: r["sharpness"] for r in open_store(str(s)).read_rows().to_pylist()}
+        for s in (plain, keeping)
+    )
+    assert mine == theirs
+    assert all(mine[row] > 0 for row in mine if "original" not in row)
+
+
+def test_what_is_kept_is_large_and_known(tmp_path: Path) -> None:
+    assert tiny_sweep(tmp_path, SWEEP + "keep: [view_features]\n").keep == ("view_features",)
+    for wrong in ("outputs", "view_featurs"):
+        with pytest.raises(Exception, match="pair_embeddings and view_features"):
+            tiny_sweep(tmp_path, SWEEP + f"keep: [{wrong}]\n")
+
+
+# Models of other seeds
+
+
+@schema
+class Spread(Metric):
+    """How far the outputs of the same model lie apart under other seeds."""
+
+    name: ClassVar[str] = "spread"
+    columns: ClassVar[dict[str, str]] = {"spread": "Spread"}
+
+    def needs(self) -> Needs:
+        return Needs(model=(OUTPUTS,), other_seeds=(OUTPUTS,))
+
+    def measure(self, model: Observed) -> Measurement:
+        means = [
+            one.probabilities("test").amax(dim=1).mean() for one in (model, *model.other_seeds)
+        ]
+        return Measurement({"spread": float(torch.stack(means).std())})
+
+
+def test_a_metric_of_models_of_other_seeds(tmp_path: Path) -> None:
+    sweep = tiny_sweep(tmp_path, SWEEP.replace("reporting: [1]", "reporting: [1, 2, 3]"))
+    sweep = replace(sweep, metrics=(*sweep.metrics, Spread()))
+    finish(sweep, runtime(tmp_path / "store"))
+    rows = open_store(str(tmp_path / "store")).read_rows().to_pylist()
+    reported = [row for row in rows if row["purpose"] != "tuning"]
+    assert len(reported) == 9
+    by_model: dict[str, set[float]] = {}
+    for row in reported:
+        by_model.setdefault(row["method"], set()).add(row["spread"])
+    # Of one model, whatever the seed that is called its own.
+    assert all(max(s) == pytest.approx(min(s)) for s in by_model.values())
+
+
+@schema
+class Undeclared(Metric):
+    """Asks for more than it says."""
+
+    name: ClassVar[str] = "undeclared"
+    columns: ClassVar[dict[str, str]] = {"undeclared": "Undeclared"}
+
+    def measure(self, model: Observed) -> Measurement:
+        return Measurement({"undeclared": float(model.retrained.probabilities("test").mean())})
+
+
+def test_what_a_metric_does_not_name_it_does_not_get(tmp_path: Path) -> None:
+    sweep = tiny_sweep(tmp_path)
+    sweep = replace(sweep, metrics=(*sweep.metrics, Undeclared()))
+    with pytest.raises(ProgramError, match=r"undeclared asks for Outputs\(\) of the retrained, "):
+        finish(sweep, runtime(tmp_path / "store"))

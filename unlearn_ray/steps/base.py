@@ -1,0 +1,151 @@
+"""Contract of a step: a node of the graph, named by the content of its config.
+
+    pretrain(seed) ─┬─▶ unlearn(method, seed) ─▶ observe ─▶ measure
+    retrain(seed) ──┴─▶ observe ─▶ measure (the reference)
+
+A new kind of step is one file in `steps/kinds`: it is planned, run and shown with no other edit.
+What says *where* a step runs (workers, devices, paths, store) is not in its config. `revision`
+is raised when a step's numbers change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from unlearn_ray.core.keys import content_key, plain
+from unlearn_ray.core.registry import Part, parts
+from unlearn_ray.core.schema import Seed, schema
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.steps.runtime import Produced, Runtime
+from unlearn_ray.steps.setting import Setting
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a sweep wants to know of its reference models under one seed.
+
+    Attributes:
+        metrics: that they are measured by.
+        reporting: whether the seed is one of those that the result table is made of.
+        other_seeds: the reporting seeds but this one.
+    """
+
+    setting: Setting
+    seed: int
+    metrics: tuple[Metric, ...]
+    reporting: bool
+    other_seeds: tuple[int, ...] = ()
+
+
+@schema
+class Step(Part):
+    """One unit of work; runs at most once per store.
+
+    Class attributes:
+        asks: the field of a sweep's `resources` that it runs on.
+        distributed: whether all workers of those share the work.
+        exclusive: whether it is worth a lease that nobody else runs it at the same time.
+
+    Attributes:
+        setting: of the sweep; each kind of step is named by the fields of it that it uses.
+        seed: of the split and of everything that is drawn.
+    """
+
+    kind: ClassVar[str] = "step"
+    room: ClassVar[str] = "unlearn_ray.steps.kinds"
+    asks: ClassVar[Literal["training", "trial"]] = "trial"
+    distributed: ClassVar[bool] = False
+    exclusive: ClassVar[bool] = True
+
+    setting: Setting
+    seed: Seed
+
+    @classmethod
+    def of_references(cls, request: Request) -> Iterable[Step]:
+        """The steps of this kind that a sweep wants whatever else it runs; their inputs follow."""
+        return ()
+
+    def own_config(self) -> dict[str, Any]:
+        """The fields that name this step, beside its kind, revision and inputs."""
+        raise NotImplementedError
+
+    def inputs(self) -> dict[str, Step]:
+        """The steps whose results or artifacts this one reads, by role."""
+        return {}
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Do the work in this process; the inputs are in the store, but those that are not kept."""
+        raise NotImplementedError
+
+    @property
+    def batch(self) -> str | None:
+        """Steps of one batch are run by one worker, and share what it has loaded.
+
+        None: whoever needs the step runs it on the way.
+        """
+        return self.key
+
+    @property
+    def batch_title(self) -> str:
+        """The batch, for people."""
+        return f"{self}"
+
+    def kept(self, named: Iterable[str]) -> bool:
+        """Whether its artifact is worth its place in the store for every trial.
+
+        Args:
+            named: what the sweep keeps beside what is small.
+        """
+        return True
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Everything that names this step, in plain JSON values."""
+        code = self.code_identity()
+        return {
+            "kind": code.pop("name"),
+            **code,
+            **plain(self.own_config()),
+            "inputs": {name: step.key for name, step in self.inputs().items()},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits of this step's content."""
+        return content_key(self.config)
+
+    def __str__(self) -> str:
+        return f"{self.name} (seed {self.seed})"
+
+
+def with_inputs(
+    steps: Iterable[Step], needless: Callable[[Step], bool] = lambda _: False
+) -> dict[str, Step]:
+    """Steps and all that they stand on, by key, each behind its inputs.
+
+    Args:
+        steps: what is wanted.
+        needless: whether a step is left out, and what it stands on.
+    """
+    ordered: dict[str, Step] = {}
+
+    def add(step: Step) -> None:
+        if step.key in ordered or needless(step):
+            return
+        for wanted in step.inputs().values():
+            add(wanted)
+        ordered[step.key] = step
+
+    for step in steps:
+        add(step)
+    return ordered
+
+
+def of_references(request: Request) -> list[Step]:
+    """The steps of the reference models under one seed: trainings first, each behind its inputs."""
+    kinds = sorted(parts(Step).values(), key=lambda kind: kind.asks != "training")
+    wanted = (step for kind in kinds for step in kind.of_references(request))
+    return list(with_inputs(wanted).values())

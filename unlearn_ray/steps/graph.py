@@ -1,0 +1,96 @@
+"""`Graph`: ensures steps, each behind its inputs and at most once per store.
+
+The driver, trials and tests run steps through it. What is not kept is not run on the way: who
+needs it computes it from the model, uses it and drops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from unlearn_ray.steps.base import Step, with_inputs
+from unlearn_ray.steps.known import Known
+from unlearn_ray.steps.once import Account, Done, Uploaded, run_once
+from unlearn_ray.storage.store import Record
+
+
+class Graph:
+    """Steps against a store.
+
+    Args:
+        known: records that this process has met, and the store.
+        execute: runs a step whose inputs are there, and uploads its artifact.
+        account: what the time is counted for.
+        keep: names of quantities that are stored though they are large; None keeps all.
+        give_up: asked while another process runs a step.
+    """
+
+    def __init__(
+        self,
+        known: Known,
+        execute: Callable[[Step], Uploaded],
+        account: Account,
+        *,
+        keep: Iterable[str] | None = None,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._known = known
+        self._execute = execute
+        self._account = account
+        self._keep = None if keep is None else frozenset(keep)
+        self._give_up = give_up
+        self._done: dict[str, Done] = {}
+
+    def ensure(self, *steps: Step) -> list[Done]:
+        """The records of steps, and whether this graph ran them; their inputs come first.
+
+        Raises:
+            TrialError: a step failed.
+            HeldElsewhere: `give_up` said so.
+        """
+        self._known.look(with_inputs(steps).values())
+        return [self._ensured(step) for step in steps]
+
+    def records(self, steps: Iterable[Step]) -> list[Record]:
+        """The records of steps, as far as there are any."""
+        met = (self._known.get(step) for step in steps)
+        return [record for record in met if record is not None]
+
+    def _ensured(self, step: Step) -> Done:
+        done = self._done.get(step.key)
+        if done is None:
+            record = self._known.get(step)
+            done = self._run(step) if record is None else Done(record, ran=False)
+            self._done[step.key] = done
+        return done
+
+    def _run(self, step: Step) -> Done:
+        for wanted in step.inputs().values():
+            kept = self._keep is None or wanted.kept(self._keep)
+            for needed in (wanted,) if kept else wanted.inputs().values():
+                self._ensured(needed)
+        done = run_once(
+            step, self._known.store, self._execute, self._account, give_up=self._give_up
+        )
+        self._known.keep(done.record)
+        return done
+
+
+def batches(steps: Iterable[Step]) -> dict[str, list[Step]]:
+    """Steps by the batch that one worker runs, each behind those of its inputs that have none.
+
+    Trainings are no part of it.
+
+    Args:
+        steps: that are to be run.
+    """
+    wanted = {step.key: step for step in steps if step.asks != "training"}
+    found: dict[str, list[Step]] = {}
+    for step in wanted.values():
+        if step.batch is None:
+            continue
+        batch = found.setdefault(step.batch, [])
+        small = (one for one in step.inputs().values() if one.batch is None)
+        batch += [one for one in small if one.key in wanted and one not in batch]
+        batch.append(step)
+    return found

@@ -1,0 +1,115 @@
+"""Pretrain: the original model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from unlearn_ray.core.collective import on_every, on_first
+from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.data.splits import training_ids
+from unlearn_ray.engine.sparsity import Sparsity, magnitude_masks, masks_of, synflow_masks
+from unlearn_ray.engine.training import train_from_scratch
+from unlearn_ray.steps.base import Request, Step
+from unlearn_ray.steps.runtime import MODEL, Produced, Runtime
+from unlearn_ray.steps.training import training_result
+from unlearn_ray.storage.store import pack_tensors
+
+
+@register("pretrain")
+@schema
+class Pretrain(Step):
+    """The original model: trained on retain and forget set together.
+
+    A sparse one has the initial weights of the dense one, but those that are pruned. By magnitude
+    they are chosen among the final weights of its input: the same training, dense or of the
+    round before:
+
+        pretrain(dense) ─▶ pretrain(20 % sparse) ─▶ ... ─▶ pretrain(95 % sparse)
+
+    A result's compute seconds are of this training alone.
+    """
+
+    asks: ClassVar[Literal["training", "trial"]] = "training"
+    distributed: ClassVar[bool] = True
+
+    @classmethod
+    def of_references(cls, request: Request) -> Iterable[Step]:
+        """The one of the seed."""
+        return (cls(setting=request.setting, seed=request.seed),)
+
+    def own_config(self) -> dict[str, Any]:
+        """Data, model, family, recipe and sparsity; the forget set plays no part."""
+        return {
+            "dataset": self.setting.dataset,
+            "validation": self.setting.validation,
+            "model": self.setting.model,
+            "family": self.setting.family,
+            "training": self.setting.training,
+            "sparsity": self.setting.sparsity,
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def ranked(self) -> Pretrain | None:
+        """The training whose weights are pruned by their magnitude, if any are."""
+        sparsity = self.setting.sparsity
+        if sparsity is None or not sparsity.by_magnitude:
+            return None
+        before = replace(self.setting, sparsity=sparsity.before())
+        return type(self)(setting=before, seed=self.seed)
+
+    def inputs(self) -> dict[str, Step]:
+        """What the masks are made from."""
+        return {} if self.ranked is None else {"ranked": self.ranked}
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Train from scratch on all but the validation set."""
+        data = runtime.data(self.setting.dataset, self.setting.family)
+        labels = data.train_labels.cpu().numpy()
+        ids = training_ids(len(labels), self.setting.validation, self.seed)
+        return self.train(runtime, ids)
+
+    def train(self, runtime: Runtime, ids: Any) -> Produced:
+        """Train from scratch on the samples `ids`."""
+        setting = self.setting
+        model = runtime.new_model(setting, self.seed)
+        on_every(lambda: setting.family.start(model))
+        if setting.sparsity is not None:
+            self._prune(model, setting.sparsity, runtime)
+        report = train_from_scratch(
+            model,
+            setting.family,
+            setting.training,
+            runtime.data(setting.dataset, setting.family),
+            ids,
+            seed=stable_seed(self.name, self.seed),
+            compute=runtime.compute,
+            checkpoints=runtime.checkpoints(self.key, at_end=True),
+            on_progress=runtime.tell,
+        )
+        runtime.remember(self.key, model)
+        result = training_result(report, setting.training, runtime)
+        return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
+
+    def _prune(self, model: nn.Module, sparsity: Sparsity, runtime: Runtime) -> None:
+        if self.ranked is None:
+            size = self.setting.dataset.info().image_size
+            fresh = runtime.compute.place(model, 0)
+            # Sums differ by roundings between workers, which must agree on the masks.
+            chosen = on_first(lambda: synflow_masks(fresh, size, sparsity.fraction))
+        else:
+            chosen = magnitude_masks(runtime.model(self.ranked), sparsity.fraction)
+        masks = masks_of(model)
+        assert masks is not None
+        masks.set(chosen)
+
+    def __str__(self) -> str:
+        name = super().__str__()
+        return name if self.setting.sparsity is None else f"{name}, {self.setting.sparsity}"

@@ -1,0 +1,30 @@
+"""Retrain: the retrained model, which unlearning is to come close to."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.runtime import Produced, Runtime
+
+
+@register("retrain")
+@schema
+class Retrain(Pretrain):
+    """The retrained model: the same from the retain set alone, with the same initial weights.
+
+    A sparse one finds its masks from the retain set alone, too: those of the original have seen
+    the forget set. (The code of Jia et al., NeurIPS 2023, retrains with the original's masks.)
+    """
+
+    revision: ClassVar[int] = 1
+
+    def own_config(self) -> dict[str, Any]:
+        """As pretraining, and the forget set."""
+        return {**super().own_config(), "forget_set": self.setting.forget_set}
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Train from scratch on the retain set."""
+        return self.train(runtime, runtime.split(self.setting, self.seed).retain)

@@ -1,0 +1,53 @@
+"""Samples: which sample stands where in each set, and its class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.quantities.base import SetName
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.runtime import OBSERVED, Produced, Runtime
+from unlearn_ray.storage.observations import pack
+
+
+@register("samples")
+@schema
+class Samples(Step):
+    """The ids and labels of all four sets under one seed, in their order.
+
+    Every observation's rows stand in this order, so metrics need no dataset.
+    """
+
+    def own_config(self) -> dict[str, Any]:
+        """What the sets are made of."""
+        return {
+            "dataset": self.setting.dataset,
+            "validation": self.setting.validation,
+            "forget_set": self.setting.forget_set,
+            "seed": self.seed,
+        }
+
+    @property
+    def batch(self) -> None:
+        """It takes no time."""
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Look the labels up."""
+        data = runtime.data(self.setting.dataset, self.setting.family)
+        split = runtime.split(self.setting, self.seed)
+        test = data.test_labels.cpu()
+        columns: dict[SetName, dict[str, torch.Tensor]] = {
+            "test": {"id": torch.arange(len(test)), "label": test}
+        }
+        trained: dict[SetName, Any] = {
+            "retain": split.retain, "forget": split.forget, "validation": split.validation,
+        }  # fmt: skip
+        for part, positions in trained.items():
+            ids = torch.as_tensor(positions)
+            columns[part] = {"id": ids, "label": data.train_labels.cpu()[ids]}
+        counts = {part: len(of_set["id"]) for part, of_set in columns.items()}
+        return Produced({OBSERVED: pack(columns)}, {"counts": counts})

@@ -1,0 +1,68 @@
+"""Unlearn: a method run on the original."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import Any, ClassVar
+
+from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.engine.unlearning import unlearn
+from unlearn_ray.methods.base import Method
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.runtime import MODEL, Produced, Runtime
+from unlearn_ray.steps.training import training_result
+from unlearn_ray.storage.store import pack_tensors
+
+
+@register("unlearn")
+@schema
+class Unlearn(Step):
+    """An unlearned model: a method run on the original.
+
+    Attributes:
+        method: with all its hyperparameters.
+    """
+
+    distributed: ClassVar[bool] = True
+
+    method: Method
+
+    def own_config(self) -> dict[str, Any]:
+        """The method and the forget set; the rest is the original's."""
+        return {"method": self.method, "forget_set": self.setting.forget_set, "seed": self.seed}
+
+    @cached_property
+    def original(self) -> Pretrain:
+        """The step that trains the original."""
+        return Pretrain(setting=self.setting, seed=self.seed)
+
+    def inputs(self) -> dict[str, Step]:
+        """The original."""
+        return {"original": self.original}
+
+    def run(self, runtime: Runtime) -> Produced:
+        """Unlearn; measuring and I/O are not in the result's compute seconds."""
+        model = runtime.model(self.original)
+        family = self.setting.family
+        report = unlearn(
+            model,
+            family,
+            self.method,
+            runtime.data(self.setting.dataset, family),
+            runtime.split(self.setting, self.seed),
+            seed=stable_seed(self.name, self.seed),
+            compute=runtime.compute,
+            make_model=partial(runtime.new_model, self.setting),
+            other_data=lambda dataset: runtime.data(dataset, family),
+            checkpoints=runtime.checkpoints(self.key, at_end=False),
+            on_progress=runtime.tell,
+        )
+        runtime.remember(self.key, model)
+        result = training_result(report, self.method, runtime)
+        return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
+
+    def __str__(self) -> str:
+        return f"unlearn by {self.method.name} (seed {self.seed})"

@@ -1,0 +1,69 @@
+"""`Known`: the records that a process has met. Records never change, so none is read twice."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from unlearn_ray.core.errors import MissingObject
+from unlearn_ray.storage.objects import THREADS
+from unlearn_ray.storage.store import Record, Store
+
+if TYPE_CHECKING:
+    from unlearn_ray.steps.base import Step
+
+_MOST = 1024
+
+
+class Known:
+    """The last records that were met.
+
+    Args:
+        store: where others are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._records: OrderedDict[str, Record] = OrderedDict()
+
+    def get(self, step: Step) -> Record | None:
+        """The record of a step, if it was met."""
+        return self._records.get(step.key)
+
+    def keep(self, record: Record) -> None:
+        """Meet a record."""
+        self._records[record.key] = record
+        self._records.move_to_end(record.key)
+        while len(self._records) > _MOST:
+            self._records.popitem(last=False)
+
+    def look(self, steps: Iterable[Step]) -> None:
+        """Meet the records of steps that the store holds; many are read at a time.
+
+        Raises:
+            CorruptObject: one is damaged.
+        """
+        unknown = [step for step in steps if step.key not in self._records]
+        if not unknown:
+            return
+        with ThreadPoolExecutor(min(THREADS, len(unknown))) as pool:
+            for record in pool.map(lambda step: self.store.record(step.name, step.key), unknown):
+                if record is not None:
+                    self.keep(record)
+
+    def of(self, step: Step) -> Record:
+        """The record of a step that was run.
+
+        Raises:
+            MissingObject: it was not run.
+        """
+        if step.key not in self._records:
+            self.look([step])
+        record = self.get(step)
+        if record is None:
+            raise MissingObject(
+                f"{step}", "has no record in the store", "run the sweep again: it is run anew"
+            )
+        return record
