@@ -11,10 +11,11 @@ the machine slows both sides.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -35,10 +36,10 @@ OURS = "unlearn_ray"
 Views = Callable[[], Tensor]
 
 
-def synthetic() -> Tensor:
-    """Smooth patterns under noise, uint8, (512, 32, 32, 3)."""
+def synthetic(count: int) -> Tensor:
+    """Smooth patterns under noise, uint8, (count, 32, 32, 3)."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(BATCH, 3, 4, 4, generator=generator)
+    coarse = torch.rand(count, 3, 4, 4, generator=generator)
     smooth = nn.functional.interpolate(coarse, size=SIZE, mode="bilinear")
     noise = torch.rand(smooth.shape, generator=generator)
     return ((0.8 * smooth + 0.2 * noise) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -96,7 +97,7 @@ def lightly(images: Tensor) -> Views:
     transform = transforms.SimCLRTransform(
         input_size=SIZE, cj_strength=0.5, min_scale=0.1, gaussian_blur=0.0
     )
-    samples = pillow(images[: BATCH // 2])
+    samples = pillow(images[: len(images) // 2])
     return lambda: torch.stack([view for sample in samples for view in transform(sample)])
 
 
@@ -115,12 +116,12 @@ def kornia(images: Tensor) -> Views:
     return lambda: transform(planes.float() / 255)
 
 
-def seconds(views: Views) -> float:
-    """Processor seconds of one batch."""
+def seconds(views: Views, batch: int) -> float:
+    """Processor seconds of one batch of so many views."""
     start = time.process_time()
     result = views()
     spent = time.process_time() - start
-    assert result.shape == (BATCH, 3, SIZE, SIZE)
+    assert result.shape == (batch, 3, SIZE, SIZE)
     assert result.dtype == torch.float32
     return spent
 
@@ -142,23 +143,28 @@ def contenders(images: Tensor) -> dict[str, Views]:
     return found
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print views per second and, against each peer, the ratio."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.augmentation")
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args(arguments)
+    batch, rounds = options.batch, options.rounds
     torch.set_num_threads(1)
     torch.manual_seed(0)
     random.seed(0)
-    everyone = contenders(synthetic())
+    everyone = contenders(synthetic(batch))
     for views in everyone.values():
         views()
     times: dict[str, list[float]] = {name: [] for name in everyone}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, views in everyone.items():
-            times[name].append(seconds(views))
-    print(f"{BATCH} images of {SIZE} x {SIZE}, one thread, {ROUNDS} rounds in turns")
+            times[name].append(seconds(views, batch))
+    print(f"{batch} images of {SIZE} x {SIZE}, one thread, {rounds} rounds in turns")
     for name, spent in times.items():
         ratios = [theirs / own for theirs, own in zip(spent, times[OURS], strict=True)]
         print(
-            f"{name:18} {BATCH / median(spent):8,.0f} views/s   ours is "
+            f"{name:18} {batch / median(spent):8,.0f} views/s   ours is "
             f"{median(ratios):5.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
         )
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,13 +77,13 @@ def run(drivers: int, sweep: Path, store: Path) -> Run:
     return Run(wall, max(times) - min(times), len({row["key_unlearn"] for row in tuning}))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print both, and what several save."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drivers")
     parser.add_argument("--drivers", type=int, default=4)
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=20.0, help="sleep of each trial and seed")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     text = SWEEP.format(
         seconds=options.seconds,
         trials=options.trials,

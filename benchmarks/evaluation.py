@@ -15,8 +15,10 @@ ResNet-8 and the same batched augmentation, so that only the protocol differs:
 
 from __future__ import annotations
 
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from statistics import median
 
 import numpy as np
@@ -33,17 +35,19 @@ from unlearn_ray.engine.inference import Inference
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.simclr import SimCLR
-from unlearn_ray.metrics.base import Metric
+from unlearn_ray.metrics.base import Metric, Observed
 from unlearn_ray.models.resnet8 import ResNet8
+from unlearn_ray.quantities.base import SETS
 
-TRAIN, TEST, CLASSES, FORGET, VALIDATION = 5000, 1000, 10, 450, 500
+TRAIN, CLASSES = 5000, 10
 ROUNDS = 3
 BATCH = 512
 CPU = Compute(torch.device("cpu"))
 
 
-def synthetic() -> tuple[ResidentData, Split]:
-    """Smooth patterns of ten classes under noise."""
+def synthetic(count: int) -> tuple[ResidentData, Split]:
+    """Smooth patterns of ten classes under noise: a tenth for validation, 9 % to forget."""
+    validation, end = count // 10, count // 10 + count * 9 // 100
     generator = torch.Generator().manual_seed(0)
     patterns = torch.rand(CLASSES, 3, 4, 4, generator=generator)
     patterns = functional.interpolate(patterns, size=32, mode="bilinear").permute(0, 2, 3, 1)
@@ -52,14 +56,10 @@ def synthetic() -> tuple[ResidentData, Split]:
         noise = torch.rand(len(labels), 32, 32, 3, generator=generator)
         return ((0.5 * patterns[labels] + 0.5 * noise) * 255).to(torch.uint8)
 
-    train = torch.randint(CLASSES, (TRAIN,), generator=generator)
-    test = torch.randint(CLASSES, (TEST,), generator=generator)
-    order = np.random.RandomState(0).permutation(TRAIN)
-    split = Split(
-        validation=order[:VALIDATION],
-        forget=order[VALIDATION : VALIDATION + FORGET],
-        retain=order[VALIDATION + FORGET :],
-    )
+    train = torch.randint(CLASSES, (count,), generator=generator)
+    test = torch.randint(CLASSES, (count // 5,), generator=generator)
+    order = np.random.RandomState(0).permutation(count)
+    split = Split(validation=order[:validation], forget=order[validation:end], retain=order[end:])
     return ResidentData(images(train), train, images(test), test, CLASSES), split
 
 
@@ -67,15 +67,15 @@ def model(seed: int, memory_format: torch.memory_format) -> nn.Module:
     """An untrained encoder: its features cost what trained ones do."""
     torch.manual_seed(seed)
     holder = nn.Module()
-    holder.backbone = ResNet8().build(32).to(memory_format=memory_format)
+    holder.backbone = ResNet8().build(32).to(memory_format=memory_format)  # type: ignore[call-overload]
     return holder
 
 
 def ours(data: ResidentData, split: Split) -> dict[str, float]:
     """Every metric of one model; the original's two forget views are part of the time."""
 
-    def evidence(seed: int, original: Inference | None) -> Inference:
-        return Inference(
+    def observed(seed: int, original: Observed | None) -> Observed:
+        inference = Inference(
             model(seed, torch.channels_last),
             data,
             split,
@@ -83,10 +83,16 @@ def ours(data: ResidentData, split: Split) -> dict[str, float]:
             probe=Probe(),
             seed=0,
             compute=CPU,
-            original=original,
         )
+        ids = {part: inference.ids(part) for part in SETS}
+        labels = {
+            part: (data.test_labels if part == "test" else data.train_labels)[of_set]
+            for part, of_set in ids.items()
+        }
+        observe = cache(lambda quantity: quantity.observe(inference))
+        return Observed(ids, labels, observe, original=original)
 
-    measured = evidence(1, evidence(0, None))
+    measured = observed(1, observed(0, None))
     return {
         name: value
         for metric in parts(Metric).values()
@@ -131,7 +137,7 @@ class Reference:
         """Ten views of as many members as non-members, and of the forget set; loops as there."""
         views = contrastive_views()
         sets = (
-            self.data.train_images[self.retain[:TEST]],
+            self.data.train_images[self.retain[: len(self.data.test_images)]],
             self.data.test_images,
             self.data.train_images[self.forget],
         )
@@ -157,11 +163,11 @@ class Reference:
 
     def cmia(self) -> None:
         """The support vector machine on every sample."""
-        rng = np.random.default_rng(0)
-        confidences = np.concatenate([rng.beta(8, 1.5, TEST), rng.beta(6, 1.6, TEST)])
+        rng, test = np.random.default_rng(0), len(self.data.test_images)
+        confidences = np.concatenate([rng.beta(8, 1.5, test), rng.beta(6, 1.6, test)])
         machine = SVC(C=3, gamma="auto", kernel="rbf")
-        machine.fit(confidences[:, None], np.repeat([1, 0], TEST))
-        machine.predict(rng.beta(6.5, 1.6, FORGET)[:, None])
+        machine.fit(confidences[:, None], np.repeat([1, 0], test))
+        machine.predict(rng.beta(6.5, 1.6, len(self.forget))[:, None])
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -171,14 +177,18 @@ def seconds(action: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure in turns and print the ratio."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation")
+    parser.add_argument("--images", type=int, default=TRAIN, help="for training; a fifth to test")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    data, split = synthetic()
+    data, split = synthetic(options.images)
     reference = Reference(data, split)
     ours(*_small(data, split))  # First calls load sklearn and kernels.
     rows = []
-    for number in range(ROUNDS):
+    for number in range(options.rounds):
         mine = seconds(lambda: ours(data, split))
         epoch = seconds(reference.probe_epoch)
         rest = seconds(reference.emia) + seconds(reference.cmia)
@@ -190,10 +200,11 @@ def main() -> None:
         )
     ratios = [row[3] for row in rows]
     print(
-        f"\nevaluation of one model, {TRAIN} train / {TEST} test images, ResNet-8, one thread: "
+        f"\nevaluation of one model, {options.images} train / {options.images // 5} test images, "
+        f"ResNet-8, one thread: "
         f"{median(ratios):.0f}x the reference protocol "
-        f"({min(ratios):.0f} to {max(ratios):.0f} over {ROUNDS} rounds; one of its 100 probe "
-        "epochs was measured and scaled)"
+        f"({min(ratios):.0f} to {max(ratios):.0f} over {options.rounds} rounds; one of its 100 "
+        "probe epochs was measured and scaled)"
     )
 
 

@@ -20,9 +20,10 @@ So the penalty of a batch costs what 2.7 passes of one view do, forward and back
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,7 +95,7 @@ class Steps:
         with self.compute.autocast():
             task = Task(self.family, _NONE)
             loss = self.method.loss(self.model, replace(retain, beside=others), task)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         self._wait()
         return clock() - started
@@ -130,19 +131,19 @@ def _resident_peak() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def measure(family: str, batch_size: int) -> None:
+def measure(family: str, methods: Sequence[str], batch_size: int, rounds: int) -> None:
     """Print what every method's step costs, as a multiple of the plain one's."""
-    all_steps = {method: Steps(family, method, batch_size) for method in METHODS}
-    seconds = dict.fromkeys(METHODS, float("inf"))
-    for number in range(WARM_UP + ROUNDS):
+    all_steps = {method: Steps(family, method, batch_size) for method in methods}
+    seconds = dict.fromkeys(methods, float("inf"))
+    for number in range(WARM_UP + rounds):
         for method, steps in all_steps.items():
             taken = steps.step()
             if number >= WARM_UP:
                 seconds[method] = min(seconds[method], taken)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        memory = {method: pool.apply(peak, (family, method, batch_size)) for method in METHODS}
-    print(f"{family}, batch {batch_size}, best of {ROUNDS} rounds")
-    for method in METHODS:
+        memory = {method: pool.apply(peak, (family, method, batch_size)) for method in methods}
+    print(f"{family}, batch {batch_size}, best of {rounds} rounds")
+    for method in methods:
         print(
             f"  {method:20} {seconds[method]:8.3f} s {seconds[method] / seconds['plain']:6.2f}x"
             f" {memory[method]:8.0f} MiB {memory[method] / memory['plain']:6.2f}x",
@@ -150,10 +151,16 @@ def measure(family: str, batch_size: int) -> None:
         )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure both families at one batch size."""
-    for family in FAMILIES:
-        measure(family, int(sys.argv[1]) if len(sys.argv) > 1 else 32)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gradient_penalty")
+    parser.add_argument("batch", type=int, nargs="?", default=32)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--penalties", nargs="*", choices=METHODS, default=list(METHODS)[1:])
+    options = parser.parse_args(arguments)
+    for family in options.families:
+        measure(family, ["plain", *options.penalties], options.batch, options.rounds)
 
 
 if __name__ == "__main__":

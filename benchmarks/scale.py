@@ -35,7 +35,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +46,9 @@ REPORTED_AT = (0.1, 0.2, 0.5, 1.0)
 SUGGESTED_AFTER = (100, 1000, 5000)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print what each part of a large sweep costs."""
-    options = _options()
+    options = _options(arguments)
     from unlearn_ray.scheduling.environment import prepare
 
     prepare(None)
@@ -63,16 +63,18 @@ def main() -> None:
         with _nodes(options.nodes) as address:
             seeds_run = _sweep(options, address, Path(folder))
             _others(options, address, options.seconds * seeds_run)
-    _suggestions()
+    _suggestions(options.told)
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale")
     parser.add_argument("--trials", type=int, default=400, help="of all studies together")
     parser.add_argument("--nodes", type=int, default=4, help="each runs one trial at a time")
     parser.add_argument("--studies", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=0.1, help="sleep of each trial and seed")
-    return parser.parse_args()
+    parser.add_argument("--told", type=int, nargs="*", default=SUGGESTED_AFTER,
+                        help="trials after which the sampler is timed")  # fmt: skip
+    return parser.parse_args(arguments)
 
 
 @contextmanager
@@ -256,7 +258,7 @@ def _tune(trials: int, slots: int, sleep: float, *, reuse: bool) -> tuple[float,
     return (last.wall - first.wall) / counted, (last.cpu - first.cpu) / counted
 
 
-def _suggestions() -> None:
+def _suggestions(after: Sequence[int]) -> None:
     """Time of the sampler and the pruner after so many trials of one study."""
     from benchmarks.simulated import SPACE, random_past
     from unlearn_ray.pipeline.study import PastTrial
@@ -264,7 +266,7 @@ def _suggestions() -> None:
     from unlearn_ray.scheduling.sampler import Bars, Sampler
 
     print("  one study's trials so far: time to suggest one, for its bars, to take its end")
-    for told in SUGGESTED_AFTER:
+    for told in after:
         sampler, bars = Sampler("simulated", SPACE, Search()), Bars(Search(), SEEDS)
         for past in random_past(told):
             sampler.ask(past.point)

@@ -29,11 +29,12 @@ from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method, Task
-from unlearn_ray.metrics.base import Evidence, Measurement, Metric
+from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
 from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.plan import reference_steps
 from unlearn_ray.pipeline.study import PastTrial
 from unlearn_ray.pipeline.sweep_schema import Range, Search, Seeds, Study, Sweep
+from unlearn_ray.quantities.base import Inference, Observation, Quantity
 from unlearn_ray.steps.graph import Graph
 from unlearn_ray.steps.once import Account, run_here
 from unlearn_ray.steps.runtime import Runtime
@@ -85,15 +86,32 @@ class SimulatedFamily(Family):
 
 @register("simulated")
 @schema
+class SimulatedQuantity(Quantity):
+    """The model's number."""
+
+    def observe(self, inference: Inference) -> Observation:
+        """One value."""
+        return Observation({"forget": inference.features("forget")[:1, 0]})
+
+
+NUMBER = SimulatedQuantity()
+
+
+@register("simulated")
+@schema
 class SimulatedMetric(Metric):
     """The model's number."""
 
     columns: ClassVar[dict[str, str]] = {"simulated": "Simulated"}
     in_average_gap: ClassVar[bool] = True
 
-    def measure(self, evidence: Evidence) -> Measurement:
+    def needs(self) -> Needs:
+        """The number alone."""
+        return Needs(model=(NUMBER,))
+
+    def measure(self, model: Observed) -> Measurement:
         """One value."""
-        return Measurement({"simulated": float(evidence.features("forget")[0, 0])})
+        return Measurement({"simulated": float(model.values(NUMBER, "forget"))})
 
 
 @schema

@@ -14,9 +14,9 @@ Before anything is timed, both losses are computed on the same views and weights
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import numpy as np
@@ -128,9 +128,9 @@ def seconds(action: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def measure(batch_size: int) -> None:
+def measure(batch_size: int, steps: int, rounds: int) -> None:
     """Print the images per CPU second of both, and the median ratio over rounds."""
-    images = synthetic(batch_size * STEPS)
+    images = synthetic(batch_size * steps)
     ours = Ours(images, batch_size)
     try:
         peer = Lightly(images, batch_size)
@@ -143,22 +143,27 @@ def measure(batch_size: int) -> None:
     ours.steps()
     peer.steps()
     rates = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         rates.append((len(images) / seconds(ours.steps), len(images) / seconds(peer.steps)))
     ratios = [mine / theirs for mine, theirs in rates]
     print(
         f"batch {batch_size}: ours {median(r[0] for r in rates):.0f} images/s, "
         f"lightly + PIL {median(r[1] for r in rates):.0f} images/s, "
-        f"ratio {median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f}, {ROUNDS} rounds)",
+        f"ratio {median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f}, {rounds} rounds)",
         flush=True,
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure two batch sizes, or those given."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step")
+    parser.add_argument("batch", type=int, nargs="*", default=[128, 256])
+    parser.add_argument("--steps", type=int, default=STEPS, help="of an epoch")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    for batch_size in [int(word) for word in sys.argv[1:]] or [128, 256]:
-        measure(batch_size)
+    for batch_size in options.batch:
+        measure(batch_size, options.steps, options.rounds)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ The cost of ours is a trial's wall time less its unlearning and evaluation.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,25 +34,32 @@ methods: {finetune: {epochs: 0, learning_rate: {log_uniform: [0.003, 0.03]}}}
 search: {trials: TRIALS, startup: 5, concurrent: 1}
 seeds: {tuning: [0], reporting: [1]}
 """
-OURS, REUSED, DEFAULT = 60, 60, 6
+TRIALS, SLOW_TRIALS = 60, 6
+# The first trials pay for starting the actor.
+STARTING = 5
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the three costs, and ours as a ratio of Tune's default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.trial_cost")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="of ours and with reused actors")
+    parser.add_argument("--slow-trials", type=int, default=SLOW_TRIALS, help="of Tune's defaults")
+    options = parser.parse_args(arguments)
     from unlearn_ray.scheduling.environment import prepare
 
     prepare(None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sweep.yaml"
-        path.write_text(SWEEP.replace("TRIALS", str(OURS)))
-        _measure(path, f"{folder}/store")
+        path.write_text(SWEEP.replace("TRIALS", str(options.trials)))
+        _measure(path, f"{folder}/store", options)
 
 
-def _measure(path: Path, store_url: str) -> None:
+def _measure(path: Path, store_url: str, options: argparse.Namespace) -> None:
     from unlearn_ray.pipeline.plan import reference_steps
     from unlearn_ray.pipeline.sweep_file import load_sweep
     from unlearn_ray.scheduling.board import Board
     from unlearn_ray.scheduling.cluster import cluster
+    from unlearn_ray.scheduling.shared_study import SharedStudy
     from unlearn_ray.scheduling.studies import run_studies
     from unlearn_ray.scheduling.worker import WorkerConfig
     from unlearn_ray.steps.graph import Graph
@@ -59,7 +68,12 @@ def _measure(path: Path, store_url: str) -> None:
 
     sweep = load_sweep(path)
     store = open_store(store_url)
-    worker_config = WorkerConfig(store.url, 600)
+    worker_config = WorkerConfig(
+        store=store.url,
+        checkpoint_seconds=600,
+        threads=sweep.resources.trial.threads,
+        identity=store.identify(),
+    )
     with cluster(None):
         board: Any = Board.remote()
         runtime = worker_config.runtime(board)
@@ -67,27 +81,30 @@ def _measure(path: Path, store_url: str) -> None:
         graph = Graph(runtime.known, partial(run_here, runtime=runtime), account)
         graph.ensure(*reference_steps(sweep, 0))
         ends: list[float] = []
+        driver = store.start_driver(sweep.name)
+        (study,) = sweep.studies
         run_studies(
             sweep,
-            {"finetune": []},
+            [SharedStudy(sweep, study, [], store, driver.key, lambda *_: None)],
             worker_config,
             board,
             on_start=lambda _: None,
             on_end=lambda *_: ends.append(time.perf_counter()),
             may_launch=lambda: True,
             stopping=lambda: False,
+            note=print,
         )
+        driver.finish()
         rows = store.read_rows().to_pylist()
-        assert len(rows) == OURS
+        assert len(rows) == options.trials
         work = statistics.median(
             r["unlearning_compute_seconds"] + r["evaluation_seconds"] for r in rows
         )
-        # The first trials pay for starting the actor.
-        gaps = [after - before for before, after in itertools.pairwise(ends[5:])]
+        gaps = [after - before for before, after in itertools.pairwise(ends[STARTING:])]
         ours = statistics.median(gaps) - work
-        reused = _plain_tune(REUSED, reuse=True)
-        default = _plain_tune(DEFAULT, reuse=False)
-    print(f"a trial beside its training and evaluation, one at a time, {OURS} trials")
+        reused = _plain_tune(options.trials, reuse=True)
+        default = _plain_tune(options.slow_trials, reuse=False)
+    print(f"a trial beside its training and evaluation, one at a time, {options.trials} trials")
     print(f"  unlearn_ray                    {ours:8.3f} s   (unlearn and evaluate {work:.3f} s)")
     print(f"  Ray Tune, reuse_actors=True    {reused:8.3f} s   {reused / ours:6.1f}x ours")
     print(f"  Ray Tune, defaults             {default:8.3f} s   {default / ours:6.1f}x ours")
@@ -122,7 +139,7 @@ def _plain_tune(trials: int, *, reuse: bool) -> float:
             ),
             run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[Clock()]),
         ).fit()
-    first = 5 if reuse else 0
+    first = STARTING if reuse else 0
     return statistics.median(b - a for a, b in itertools.pairwise(ends[first:]))
 
 

@@ -37,6 +37,7 @@ import heapq
 import math
 import random
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,12 +103,12 @@ def simulate(trials: int, workers: int, window: int | None, seed: int) -> Run:
     return Run(now, min(loss(point) for point in points))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.window")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=40)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(f"{options.trials} trials, {options.seeds} seeds", flush=True)
     print("workers  window   wall, beside free-running   regret, beside free-running")
     for workers in WORKERS:

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import boto3
 
@@ -149,7 +149,7 @@ class S3Server:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._configure()
 
-    def __enter__(self) -> S3Server:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

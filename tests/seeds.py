@@ -44,9 +44,9 @@ def shift_seeds(shift: int) -> None:
     def default_rng(seed: Any = None) -> np.random.Generator:
         return new_generator(moved(seed, WIDE))
 
-    torch.Generator = Generator  # type: ignore[misc, assignment]
+    torch.Generator = Generator  # type: ignore[misc]
     torch.manual_seed = torch.random.manual_seed = manual_seed
-    np.random.RandomState = RandomState  # type: ignore[misc, assignment]
+    np.random.RandomState = RandomState  # type: ignore[misc]
     np.random.default_rng = default_rng
     # What is drawn without a seed, too.
     manual_seed(0)

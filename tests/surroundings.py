@@ -87,11 +87,11 @@ def no_working_folder(folder: Path) -> None:
 
 
 def output_to(path: str) -> Callable[[Path], None]:
-    return lambda _: os.dup2(os.open(path, os.O_WRONLY), 1) and None
+    return lambda _: os.dup2(os.open(path, os.O_WRONLY), 1) and None  # type: ignore[return-value]
 
 
 def closed(*numbers: int) -> Callable[[Path], None]:
-    return lambda _: [os.close(number) for number in numbers] and None
+    return lambda _: [os.close(number) for number in numbers] and None  # type: ignore[return-value, func-returns-value]
 
 
 def no_reader(_: Path) -> None:
@@ -104,7 +104,7 @@ def stream(number: int) -> io.TextIOWrapper | None:
     """A standard stream, as Python finds it when it starts."""
     try:
         encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
-        return open(number, "rw"[number > 0], encoding=encoding)
+        return open(number, "rw"[number > 0], encoding=encoding)  # type: ignore[return-value]
     except OSError:
         return None  # it is closed
 
@@ -154,7 +154,7 @@ SURROUNDINGS: dict[str, Callable[[Path], None]] = {
     "no file may be written": limit(resource.RLIMIT_FSIZE, 0),
     "no further thread": lambda folder: (  # root may have any number
         limit(resource.RLIMIT_NPROC, 1)(folder),
-        nobody(folder),
+        nobody(folder),  # type: ignore[func-returns-value]
     )[-1],
     "no duckdb": Without("duckdb"),
     "no pandas": Without("pandas"),
@@ -171,7 +171,7 @@ def run(folder: Path, surrounding: str, command: str, arguments: list[str]) -> N
     os.chdir(folder)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     SURROUNDINGS[surrounding](folder)
-    sys.stdin, sys.stdout, sys.stderr = map(stream, range(3))  # type: ignore[assignment]
+    sys.stdin, sys.stdout, sys.stderr = map(stream, range(3))
     try:
         status = int(main(arguments))
     except SystemExit as ended:

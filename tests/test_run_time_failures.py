@@ -162,7 +162,7 @@ def test_missing_inputs_are_made(tiny: Sweep, store: Store) -> None:
 def interrupted(step: Pretrain, store: Store) -> str:
     """Stop a training in its middle; returns the object that holds its checkpoint."""
 
-    def stop(key: str, name: str, progress: Progress) -> None:
+    def stop(key: str, name: str, progress: Progress) -> bool:
         raise StopRequested(name, "the sweep is being stopped", "run it again to go on")
 
     stopped = runtime(store.url)

@@ -86,7 +86,7 @@ def trial(sweep: Sweep, study: Study, seed: int) -> TrialSeed:
 
 def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
     """Everything that the sweep wants of the store; returns how its trials went."""
-    scored = []
+    scored: list[Scored] = []
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
         run_references(sweep, seed, runtime)
         for method in (RETRAIN, ORIGINAL) if seed in sweep.seeds.reporting else ():

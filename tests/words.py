@@ -93,13 +93,13 @@ def coco(captions: dict[str, Sequence[str]], first_id: int = 7) -> dict[str, Any
     }
 
 
-def coco_files(folder: Path, counts: dict[str, int]) -> dict[str, str]:
+def coco_files(folder: Path, counts: dict[str, int]) -> dict[str, Any]:
     """Noise as photographs with two captions each; returns the fields of `coco_captions`."""
     noise = np.random.RandomState(0)
-    fields = {}
+    fields: dict[str, Any] = {}
     for part, count in counts.items():
         (folder / part).mkdir(parents=True)
-        captions = {}
+        captions: dict[str, Sequence[str]] = {}
         # Not in the order of their names.
         for number in reversed(range(count)):
             name = f"{number:03}.jpg"

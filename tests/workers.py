@@ -23,7 +23,9 @@ Checks = dict[str, Callable[[], None]]
 def in_workers(count: int, work: Callable[[], None]) -> None:
     """Run a module's function in `count` processes that know each other."""
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_join, (count, folder, work), nprocs=count)
+        multiprocessing.spawn(  # type: ignore[attr-defined]
+            _join, (count, folder, work), nprocs=count
+        )
 
 
 def _join(rank: int, count: int, folder: str, work: Callable[[], None]) -> None:

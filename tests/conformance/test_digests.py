@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 import unlearn_ray
 from tests.conformance import digests
 from unlearn_ray.core.code import digest
+from unlearn_ray.core.registry import parts
 
+ROOT = Path(__file__).parents[2]
 COVERED = digests.covered()
 REMEDY = """
 Does any of these give other numbers than before? Raise its `revision`: the class attribute
@@ -25,8 +28,27 @@ Then, or if none does, accept the code as it is, and commit the file that this w
 
 
 def test_code_is_that_of_its_revision() -> None:
-    changed = list(digests.differences(digests.recorded(), digests.current()))
+    current = digests.current()
+    for name in current.keys() - digests.recorded().keys():
+        # What is not committed has no numbers yet that others rely on.
+        if name.partition("/")[2] in uncommitted():
+            del current[name]
+    changed = list(digests.differences(digests.recorded(), current))
     assert not changed, "\n".join(["", *changed, REMEDY])
+
+
+@cache
+def uncommitted() -> set[str]:
+    """Names of the parts in files that git does not know."""
+    git = ["git", "ls-files", "--others", "unlearn_ray"]
+    done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
+    modules = {file.removesuffix(".py").replace("/", ".") for file in done.stdout.splitlines()}
+    return {
+        name
+        for contract in digests.CONTRACTS
+        for name, part in parts(contract).items()
+        if part.__module__ in modules
+    }
 
 
 def test_every_module_is_in_some_digest() -> None:
@@ -36,6 +58,7 @@ def test_every_module_is_in_some_digest() -> None:
         module.name
         for module in pkgutil.walk_packages(unlearn_ray.__path__, "unlearn_ray.")
         if any(digests.within(module.name, room) for room in rooms)
+        and digests.located(module.name).ours
         and digests.text_of(digests.located(module.name)).strip()
     }
     assert code - covered == set(digests.UNCOVERED)

@@ -10,6 +10,7 @@ import torch
 from tests.metrics.evidence import FORGET_SETS, metrics_of, random_evidence
 from unlearn_ray.core.registry import parts, summary
 from unlearn_ray.metrics.base import Metric
+from unlearn_ray.quantities.base import SetName
 
 METRICS = parts(Metric)
 CASES = [(name, forgotten) for forgotten in FORGET_SETS for name in metrics_of(forgotten)]
@@ -25,7 +26,7 @@ def test_every_metric_says_something_of_some_forget_set_and_else_why_not() -> No
 
 @each_case
 def test_returns_exactly_its_columns_all_finite(name: str, forgotten: str) -> None:
-    sizes = {"retain": 12, "forget": 5, "test": 9}
+    sizes: dict[SetName, int] = {"retain": 12, "forget": 5, "test": 9}
     before = random_evidence(sizes, seed=2)
     evidence = random_evidence(sizes, seed=1, before=before, forgotten=forgotten)
     measured = METRICS[name]().measure(evidence)
@@ -48,7 +49,7 @@ def test_measures_the_same_twice(name: str, forgotten: str) -> None:
 
 @each_case
 def test_one_forget_sample_is_enough(name: str, forgotten: str) -> None:
-    sizes = {"retain": 12, "forget": 1, "test": 9}
+    sizes: dict[SetName, int] = {"retain": 12, "forget": 1, "test": 9}
     before = random_evidence(sizes, seed=2)
     evidence = random_evidence(sizes, seed=1, before=before, forgotten=forgotten)
     assert all(math.isfinite(v) for v in METRICS[name]().measure(evidence).values.values())

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.testing.toy import random_batch
 
 
 def three() -> list[Batch]:
@@ -26,7 +26,7 @@ def test_joined_is_the_one_after_the_other() -> None:
     assert joined.progress == 0.25
     assert joined.labels.tolist() == [label for each in batches for label in each.labels.tolist()]
     assert joined.is_forget.tolist() == [True] * 5 + [False] * 5
-    assert torch.equal(joined.texts, torch.cat([each.texts for each in batches]))
+    assert torch.equal(joined.texts, torch.cat([each.texts for each in batches]))  # type: ignore[arg-type, misc]
     assert joined.ids.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 0, 1]
     for view in range(2):
         assert torch.equal(joined.view(view), torch.cat([each.view(view) for each in batches]))

@@ -23,7 +23,7 @@ PRINTED = {
 
 
 @pytest.mark.parametrize("method", PRINTED)
-def test_the_papers_average_gaps(method) -> None:
+def test_the_papers_average_gaps(method: str) -> None:
     numbers, printed_gap, printed_percentage = PRINTED[method]
     gap = gaps(dict(zip(NAMES, numbers, strict=True)), RETRAIN)
     # The paper rounds the gap of every metric before its mean.

@@ -33,18 +33,18 @@ values = st.recursive(
 
 
 @given(values)
-def test_canonical_json_says_the_value(value) -> None:
+def test_canonical_json_says_the_value(value: Any) -> None:
     assert json.loads(canonical(value)) == plain(value)
 
 
 @given(st.dictionaries(st.text(), values, min_size=2))
-def test_the_order_of_fields_plays_no_part(value) -> None:
+def test_the_order_of_fields_plays_no_part(value: Any) -> None:
     backwards = dict(reversed(value.items()))
     assert content_key(value) == content_key(backwards)
 
 
 @given(values, values)
-def test_other_values_have_other_keys(one, other) -> None:
+def test_other_values_have_other_keys(one: Any, other: Any) -> None:
     assert (content_key(one) == content_key(other)) == (canonical(one) == canonical(other))
 
 
@@ -109,7 +109,7 @@ def test_what_differs_in_two_steps_says_revision_and_code(monkeypatch: pytest.Mo
     [float("nan"), float("inf"), {1, 2}, object(), torch.zeros(1), {1: 2}, b"bytes", len],
     ids=repr,
 )
-def test_unstable_values_are_refused(value) -> None:
+def test_unstable_values_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="has no canonical form"):
         content_key({"field": value})
 
@@ -125,7 +125,7 @@ def test_seeds_are_the_same_in_every_process() -> None:
 
 
 @given(st.lists(st.integers() | st.text(), min_size=1), st.lists(st.integers() | st.text()))
-def test_seeds_differ_with_their_words(one, other) -> None:
+def test_seeds_differ_with_their_words(one: Any, other: Any) -> None:
     seed = stable_seed(*one)
     assert 0 <= seed < 2**63
     if one != other:

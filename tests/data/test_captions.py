@@ -41,7 +41,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> dict[str, str]:
+def files(tmp_path: Path) -> dict[str, Any]:
     return coco_files(tmp_path / "photos", {"train": 6, "test": 3})
 
 
@@ -49,7 +49,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 
 def test_images_and_captions_stand_in_the_order_of_file_names(
-    files: dict[str, str], own_cache: Path
+    files: dict[str, Any], own_cache: Path
 ) -> None:
     dataset = CocoCaptions(**files, image_size=8)
     data, info = dataset.load(own_cache), dataset.info()
@@ -70,7 +70,7 @@ def test_images_and_captions_stand_in_the_order_of_file_names(
     assert listing.read_text().splitlines() == list(info.sample_names)
 
 
-def test_the_second_time_from_the_cache(files: dict[str, str], own_cache: Path) -> None:
+def test_the_second_time_from_the_cache(files: dict[str, Any], own_cache: Path) -> None:
     data = CocoCaptions(**files).load(own_cache)
     (folder,) = own_cache.glob("decoded/*/")
     assert {file.suffix for file in folder.iterdir()} == {".npy", ".json", ".txt"}
@@ -87,7 +87,7 @@ def test_the_second_time_from_the_cache(files: dict[str, str], own_cache: Path) 
 
 
 def test_named_by_images_and_captions_wherever_they_lie(
-    files: dict[str, str], tmp_path: Path
+    files: dict[str, Any], tmp_path: Path
 ) -> None:
     key = content_key(CocoCaptions(**files))
     assert content_key(CocoCaptions(**files, image_size=8)) != key
@@ -108,7 +108,7 @@ def test_named_by_images_and_captions_wherever_they_lie(
     assert len({key, reworded, repainted}) == 3
 
 
-def test_one_folder_may_have_both_sets(files: dict[str, str], tmp_path: Path) -> None:
+def test_one_folder_may_have_both_sets(files: dict[str, Any], tmp_path: Path) -> None:
     both = tmp_path / "both"
     both.mkdir()
     for part in ("train", "test"):
@@ -121,7 +121,7 @@ def test_one_folder_may_have_both_sets(files: dict[str, str], tmp_path: Path) ->
     assert info.sample_names[0] == "train/000.jpg"
 
 
-def test_an_erasure_request_names_pictures(files: dict[str, str], tmp_path: Path) -> None:
+def test_an_erasure_request_names_pictures(files: dict[str, Any], tmp_path: Path) -> None:
     """By COCO's own ids, which begin at 7 here, or by file names; never by position."""
     info = CocoCaptions(**files).info()
     content = json.loads(Path(files["train_captions"]).read_text())
@@ -156,7 +156,7 @@ def test_image_ids_are_no_positions(tmp_path: Path) -> None:
     assert [info.sample_names[n] for n in forget_set.named_ids()] == ["000.jpg", "001.jpg"]
 
 
-def test_no_class_can_be_forgotten(files: dict[str, str]) -> None:
+def test_no_class_can_be_forgotten(files: dict[str, Any]) -> None:
     for given in (0, "cat"):
         with pytest.raises(DataError, match=r"images are of no classes; forget samples, by random"):
             Classes(classes=(given,)).check(CocoCaptions(**files).info(), 0)
@@ -244,7 +244,7 @@ IN_THE_CAPTIONS: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("case", IN_THE_CAPTIONS)
-def test_bad_captions_are_told_before_any_image_is_read(case: str, files: dict[str, str]) -> None:
+def test_bad_captions_are_told_before_any_image_is_read(case: str, files: dict[str, Any]) -> None:
     damage, message = IN_THE_CAPTIONS[case]
     path = Path(files["train_captions"])
     content = json.loads(path.read_text())
@@ -265,18 +265,18 @@ def test_bad_captions_are_told_before_any_image_is_read(case: str, files: dict[s
         (b"[1, 2]", r"test.json: has no list of images"),
     ],
 )
-def test_files_that_are_no_captions(text: bytes, message: str, files: dict[str, str]) -> None:
+def test_files_that_are_no_captions(text: bytes, message: str, files: dict[str, Any]) -> None:
     Path(files["test_captions"]).write_bytes(text)
     with pytest.raises(DataError, match=message):
         CocoCaptions(**files).info()
 
 
-def test_captions_that_are_not_there(files: dict[str, str]) -> None:
+def test_captions_that_are_not_there(files: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"/nowhere.json: cannot be read: No such file"):
         CocoCaptions(**{**files, "test_captions": "/nowhere.json"}).info()
 
 
-def test_an_unreadable_photograph(files: dict[str, str], own_cache: Path) -> None:
+def test_an_unreadable_photograph(files: dict[str, Any], own_cache: Path) -> None:
     damaged = Path(files["test_images"]) / "001.jpg"
     damaged.write_bytes(damaged.read_bytes()[:200])
     with pytest.raises(DataError, match=r"test/001.jpg: cannot be read as an image"):
@@ -285,7 +285,7 @@ def test_an_unreadable_photograph(files: dict[str, str], own_cache: Path) -> Non
 
 
 def test_captions_that_change_while_images_are_decoded(
-    files: dict[str, str], own_cache: Path
+    files: dict[str, Any], own_cache: Path
 ) -> None:
     dataset = CocoCaptions(**files)
     dataset.identity()
@@ -398,7 +398,7 @@ def test_a_model_is_asked_of_a_class_as_it_was_taught(own_cache: Path) -> None:
         assert all(digits.prompts()[label][0].split()[-1] in caption for caption in captions)
 
 
-def test_images_of_no_classes_have_no_prompts(files: dict[str, str]) -> None:
+def test_images_of_no_classes_have_no_prompts(files: dict[str, Any]) -> None:
     assert CocoCaptions(**files).prompts() == ()
 
 
@@ -432,7 +432,7 @@ def test_templates_name_the_class_once(template: str) -> None:
         Prompted(dataset=Digits(), templates=())
 
 
-def test_prompts_of_no_classes(files: dict[str, str]) -> None:
+def test_prompts_of_no_classes(files: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"prompted with coco_captions: its images are of no class"):
         Prompted(dataset=CocoCaptions(**files)).info()
 

@@ -97,7 +97,7 @@ def cifar_archive(folder: Path, cls: Any, monkeypatch: pytest.MonkeyPatch, label
     contents = {cls.meta["filename"]: meta}
     for name, _ in cls.train_list + cls.test_list:
         pixels = random.randint(0, 256, (2, 3072), dtype=np.uint8)
-        contents[name] = {"data": pixels, label: [0, 1]}
+        contents[name] = {"data": pixels, label: [0, 1]}  # type: ignore[dict-item, list-item]
     digests = {}
     with tarfile.open(folder / cls.filename, "w:gz") as archive:
         for name, content in contents.items():

@@ -272,7 +272,7 @@ def test_the_first_of_several_frames(kind: str) -> None:
 def test_transparent_red_is_white(kind: str) -> None:
     image = Image.new("RGBA", (SIZE, SIZE), (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (4, 0, 8, 8))
-    exact: dict[str, Any] = {
+    exact: Any = {
         "WEBP": {"lossless": True, "exact": True},
         "AVIF": {"quality": 100},
     }.get(kind, {})
@@ -291,7 +291,7 @@ def swapped(profile: bytes) -> bytes:
 def test_colours_of_a_profile(kind: str) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     colours = np.broadcast_to(np.array([220, 60, 120], np.uint8), (SIZE, SIZE, 3))
-    exact: dict[str, Any] = {
+    exact: Any = {
         "JPEG": {"quality": 100, "subsampling": 0},
         "WEBP": {"lossless": True},
     }.get(kind, {})

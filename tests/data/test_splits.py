@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,13 +35,15 @@ def labels_of(size: int) -> np.ndarray:
     return np.arange(size, dtype=np.int64) % 4
 
 
-def naive(labels: np.ndarray, validation: int | float, forget_set: ForgetSet, seed: int) -> tuple:
+def naive(
+    labels: np.ndarray, validation: int | float, forget_set: ForgetSet, seed: int
+) -> tuple[Any, ...]:
     order = [int(number) for number in np.random.RandomState(seed).permutation(len(labels))]
     kept_out = validation if isinstance(validation, int) else int(validation * len(labels))
     parts: tuple[list[int], list[int], list[int]] = (order[:kept_out], [], [])
     rest = order[kept_out:]
     if isinstance(forget_set, Random):
-        count = forget_set.count or int(forget_set.fraction * len(rest))  # type: ignore[operator]
+        count = forget_set.count or int(forget_set.fraction * len(rest))
         chosen = rest[:count]
     else:
         chosen = [number for number in rest if labels[number] in (0, 2)]

@@ -29,7 +29,7 @@ def torchvisions_crops(
 ) -> Tensor:
     image = torch.empty(3, size, size)
     torch.manual_seed(1)
-    return torch.tensor([RandomResizedCrop.get_params(image, scale, ratio) for _ in range(count)])  # type: ignore[arg-type]
+    return torch.tensor([RandomResizedCrop.get_params(image, scale, ratio) for _ in range(count)])
 
 
 def same_law(ours: Tensor, theirs: Tensor) -> bool:

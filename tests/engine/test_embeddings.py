@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from tests.metrics.evidence import metrics_of, observed
-from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.errors import DataError, NonFiniteLoss
 from unlearn_ray.core.registry import parts
 from unlearn_ray.data.augmentation import normalise
@@ -25,6 +24,7 @@ from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.clip import CLIP, CLIPModel
 from unlearn_ray.metrics.base import Metric, Observed, SetName
 from unlearn_ray.metrics.pair_alignment_matrices import PairAlignmentMatrices
+from unlearn_ray.testing.toy import TwoLayerBackbone
 
 FAMILY = CLIP(embedding_size=6, context_length=9, text_width=8, text_heads=2, text_layers=2)
 CPU = Compute(torch.device("cpu"))
@@ -68,7 +68,7 @@ def model_of(seed: int) -> CLIPModel:
         torch.manual_seed(seed)
         model = FAMILY.build(TwoLayerBackbone(), 3)
         assert isinstance(model, CLIPModel)
-        nn.init.normal_(model.backbone.bn.running_mean)  # type: ignore[arg-type, union-attr]
+        nn.init.normal_(model.backbone.bn.running_mean)
     return model
 
 
@@ -145,7 +145,7 @@ def test_pairs_are_those_of_single_images_and_captions(
 def test_chosen_pairs_are_found_by_their_ids() -> None:
     watched = watch(original=watch(2))
     for part, ids in IDS.items():
-        assert watched.inference.ids(part).tolist() == ids.tolist()  # type: ignore[arg-type]
+        assert watched.inference.ids(part).tolist() == ids.tolist()
     chosen = (int(SPLIT.forget[5]), int(SPLIT.retain[3]), int(SPLIT.forget[1]))
     metric = PairAlignmentMatrices(ids=chosen)
     metric.check(DatasetInfo(len(IMAGES.train_images), 1, (), 8))
@@ -168,9 +168,9 @@ def test_nothing_is_embedded_before_it_is_asked_for_nor_twice() -> None:
     distinct = len({caption for of_one in IMAGES.train_captions for caption in of_one})
     for part in ("forget", "retain"):
         for limit in (1, 1000):
-            watched.inference.pairs(part, limit)  # type: ignore[arg-type]
-        watched.inference.logits(part)  # type: ignore[arg-type]
-        watched.inference.logits(part)  # type: ignore[arg-type]
+            watched.inference.pairs(part, limit)
+        watched.inference.logits(part)
+        watched.inference.logits(part)
     # A caption that several images have is embedded once, in whichever set; prompts once, too.
     assert sorted(watched.seen["texts"]) == [6, distinct]
     assert watched.seen["images"] == [len(SPLIT.forget), len(SPLIT.retain)]
@@ -181,9 +181,9 @@ def test_no_answer_depends_on_what_was_asked_before(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(module, "BLOCK", 4)
     first, second = watch().inference, watch().inference
     for part in ("test", "forget"):
-        first.pairs(part, 3)  # type: ignore[arg-type]
+        first.pairs(part, 3)
     for part in ("retain", "forget", "test"):
-        ours, theirs = (one.pairs(part, 9) for one in (first, second))  # type: ignore[arg-type]
+        ours, theirs = (one.pairs(part, 9) for one in (first, second))
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.texts[ours.captions], theirs.texts[theirs.captions])
 
@@ -250,7 +250,7 @@ def test_the_model_is_left_as_it_was() -> None:
 @pytest.mark.parametrize("tower", ["image_projection", "text.transformer.ln_final"])
 def test_embeddings_that_are_not_numbers_end_the_trial(tower: str) -> None:
     def break_it(model: CLIPModel) -> None:
-        nn.init.constant_(model.get_submodule(tower).weight, float("nan"))  # type: ignore[arg-type]
+        nn.init.constant_(model.get_submodule(tower).weight, float("nan"))
 
     what = "captions" if tower.startswith("text") else "images"
     with pytest.raises(NonFiniteLoss, match=f"outputs for .* {what}: hold NaN or infinite"):

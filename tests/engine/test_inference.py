@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from tests.metrics.evidence import metrics_of, observed
-from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.errors import NonFiniteLoss
 from unlearn_ray.core.registry import parts
 from unlearn_ray.data.augmentation import normalise
@@ -21,6 +20,7 @@ from unlearn_ray.engine.probe import Probe
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.metrics.base import Metric, Observed
+from unlearn_ray.testing.toy import TwoLayerBackbone
 
 CPU = Compute(torch.device("cpu"))
 CLASSES = 3
@@ -56,7 +56,7 @@ class Model(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.backbone = TwoLayerBackbone()
-            nn.init.normal_(self.backbone.bn.running_mean)  # type: ignore[arg-type]
+            nn.init.normal_(self.backbone.bn.running_mean)
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Watched:
 
     inference: Inference
     model: Model
+    data: ResidentData
     original: Watched | None = None
-    data: ResidentData = field(default_factory=lambda: DATA)
     batches: list[Tensor] = field(default_factory=list)
 
     @property
@@ -103,7 +103,7 @@ def watch(
         seed=evidence_seed,
         compute=CPU,
     )
-    watched = Watched(inference, model, original, data)
+    watched = Watched(inference, model, data, original)
     model.backbone.register_forward_pre_hook(lambda _, args: watched.batches.append(args[0]))
     return watched
 
@@ -115,8 +115,8 @@ def test_sets_stand_in_the_order_of_the_split() -> None:
         "forget": SPLIT.forget,
         "validation": SPLIT.validation,
     }.items():
-        assert inference.size(part) == len(ids)  # type: ignore[arg-type]
-        assert inference.ids(part).tolist() == ids.tolist()  # type: ignore[arg-type]
+        assert inference.size(part) == len(ids)
+        assert inference.ids(part).tolist() == ids.tolist()
     assert inference.size("test") == 20
     assert torch.equal(inference.ids("test"), torch.arange(20))
 
@@ -218,13 +218,13 @@ def test_training_flags_come_back_after_an_error() -> None:
 
 @pytest.mark.parametrize("features", ["cached", "augmented"])
 def test_probabilities(features: str) -> None:
-    probe = Probe(epochs=4, batch_size=16, features=features)  # type: ignore[arg-type]
+    probe = Probe(epochs=4, batch_size=16, features=features)
     watched, again = watch(probe=probe), watch(probe=probe)
     for part in ("forget", "test"):
-        probabilities = watched.observed.probabilities(part)  # type: ignore[arg-type]
-        assert probabilities.shape == (watched.inference.size(part), CLASSES)  # type: ignore[arg-type]
+        probabilities = watched.observed.probabilities(part)
+        assert probabilities.shape == (watched.inference.size(part), CLASSES)
         torch.testing.assert_close(probabilities.sum(1), torch.ones(len(probabilities)))
-        assert torch.equal(probabilities, again.observed.probabilities(part))  # type: ignore[arg-type]
+        assert torch.equal(probabilities, again.observed.probabilities(part))
     # 45 retain samples are two whole batches of 16 an epoch.
     in_training = 4 * 32 if features == "augmented" else 0
     assert watched.images == 45 + 12 + 3 + 20 + in_training

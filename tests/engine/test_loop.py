@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -50,7 +51,9 @@ def problem(dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Tensor, Tens
     return model, inputs, targets
 
 
-def squared_error(model: nn.Module, inputs: Tensor, targets: Tensor):
+def squared_error(
+    model: nn.Module, inputs: Tensor, targets: Tensor
+) -> Callable[[Iteration], Tensor]:
     def loss(iteration: Iteration) -> Tensor:
         # The generator stands for augmentation: what is drawn must be the same after a resumption.
         noise = 0.01 * torch.randn(1, generator=iteration.generator).to(inputs.dtype)
@@ -73,7 +76,7 @@ def weights(model: nn.Module) -> list[Tensor]:
         ("drop", 9, [9, 18, 27, 36]), ("keep", 9, [9, 18, 27, 37]), ("drop", 50, [37]),
     ],
 )  # fmt: skip
-def test_equals_naive_sgd(schedule, last_batch, size, ends) -> None:
+def test_equals_naive_sgd(schedule: Any, last_batch: Any, size: int, ends: list[int]) -> None:
     recipe = Recipe(
         epochs=3, batch_size=size, learning_rate=0.05, momentum=0.9, weight_decay=0.01,
         schedule=schedule, last_batch=last_batch,
@@ -144,7 +147,7 @@ def test_equals_naive_adamw() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "lars"])
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 8, 13])
-def test_a_resumed_run_ends_with_the_same_bits(stop_after, optimizer) -> None:
+def test_a_resumed_run_ends_with_the_same_bits(stop_after: int, optimizer: Any) -> None:
     recipe = Recipe(
         optimizer=optimizer, epochs=4, batch_size=11, learning_rate=0.05, warmup_epochs=2
     )
@@ -179,7 +182,8 @@ def test_a_resumed_run_ends_with_the_same_bits(stop_after, optimizer) -> None:
 
 def test_progress_is_the_share_of_iterations_done() -> None:
     model, inputs, targets = problem()
-    memory, told = Memory(), []
+    memory = Memory()
+    told: list[Any] = []
     error = squared_error(model, inputs, targets)
 
     def loss(iteration: Iteration) -> Tensor:
@@ -235,7 +239,7 @@ def test_a_finished_run_is_not_run_again() -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights(fresh), weights(model), strict=True))
 
 
-def test_a_requested_stop_saves_first(monkeypatch) -> None:
+def test_a_requested_stop_saves_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unlearn_ray.engine.loop.PROGRESS_SECONDS", 0.0)
     recipe = Recipe(epochs=5, batch_size=10, learning_rate=0.05)
     memory = Memory(seconds_between=1e9)

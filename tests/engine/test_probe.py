@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -85,7 +86,11 @@ def rows(linear: nn.Linear) -> Weights:
 @pytest.mark.parametrize("batch_size", [8, 512])
 def test_every_epoch_equals_a_naive_loop(batch_size: int) -> None:
     features, labels = data()
-    settings = {"batch_size": batch_size, "schedule": "constant", "learning_rate": 0.3}
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "schedule": "constant",
+        "learning_rate": 0.3,
+    }
     initial = rows(train(Probe(epochs=0, **settings), features, labels))
     expected = naive(Probe(epochs=6, **settings), features, labels, initial, seed=5)
     for epochs in range(1, 7):

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from tests.engine.test_unlearning import SPLIT, data
-from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.recipe import Recipe
@@ -38,6 +37,7 @@ from unlearn_ray.methods.base import Method, Phase, Task
 from unlearn_ray.methods.shared import frozen_copy
 from unlearn_ray.models.resnet8 import ResNet8
 from unlearn_ray.models.vit_small import ViTSmall
+from unlearn_ray.testing.toy import TwoLayerBackbone
 
 COMPUTE = Compute.detect()
 

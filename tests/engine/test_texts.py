@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from tests.restarts import stop_at_iteration
-from tests.toy import TwoLayerBackbone
 from tests.words import CONTEXT, Words
 from tests.workers import in_workers, noted
 from unlearn_ray.core.batch import Batch
@@ -38,6 +37,7 @@ from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.methods.neggrad import NegGrad
 from unlearn_ray.steps.runtime import StoredCheckpoints
 from unlearn_ray.storage.store import open_store
+from unlearn_ray.testing.toy import TwoLayerBackbone
 
 CPU, COMPUTE = torch.device("cpu"), Compute.detect()
 COUNT, BATCH = 44, 8
@@ -183,7 +183,7 @@ def pretrained(seed: int, **options: object) -> tuple[Seen, nn.Module]:
     model = new_model()
     train_from_scratch(
         model, Recording(), Recipe(epochs=3, batch_size=BATCH), resident(Recording()),
-        np.arange(40), seed=seed, compute=COMPUTE, **options,  # type: ignore[arg-type]
+        np.arange(40), seed=seed, compute=COMPUTE, **options,
     )  # fmt: skip
     return list(Recording.seen), model
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from tests.restarts import Kept, stop_at_report
-from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
 from unlearn_ray.core.recipe import Recipe
@@ -26,6 +25,7 @@ from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Method, Opponent, Phase, Task
+from unlearn_ray.testing.toy import TwoLayerBackbone
 
 COMPUTE = Compute.detect()
 FAMILY = Supervised()

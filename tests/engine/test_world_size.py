@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.toy import TwoLayerBackbone, random_tokens
 from tests.workers import in_workers, noted
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import (
@@ -53,6 +52,7 @@ from unlearn_ray.methods.l1_sparsity import L1Sparsity
 from unlearn_ray.methods.neggrad import NegGrad
 from unlearn_ray.steps.runtime import StoredCheckpoints
 from unlearn_ray.storage.store import open_store
+from unlearn_ray.testing.toy import TwoLayerBackbone, random_tokens
 
 WORLD_SIZES = (2, 4)
 COMPUTE = Compute.detect()
@@ -204,7 +204,7 @@ def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(
-            found[name], value, rtol=TOLERANCE, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}"
+            found[name], value, rtol=TOLERANCE, atol=TOLERANCE, msg=f"{name}: {{}}".format
         )
 
 

@@ -32,7 +32,7 @@ COLLAPSED = 4.5
 def digits() -> ResidentData:
     data = DIGITS.load(cache_folder())
     arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
-    return ResidentData(*(torch.tensor(np.asarray(array)) for array in arrays), num_classes=10)
+    return ResidentData(*(torch.tensor(np.asarray(array)) for array in arrays), 10)
 
 
 def model_of(family: Family) -> nn.Module:

@@ -14,11 +14,11 @@ from torch import nn
 from tests.engine.test_loop import Memory
 from tests.families import naive
 from tests.families.collapse import COLLAPSED, digits, model_of, rank_after_training
-from tests.toy import TwoLayerBackbone, random_batch
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.training import train_from_scratch
 from unlearn_ray.families.byol import BYOL, BYOLModel
+from unlearn_ray.testing.toy import TwoLayerBackbone, random_batch
 
 SMALL = BYOL(hidden_size=7, projection_size=4)
 TRAINED = ("backbone", "projection", "prediction")
@@ -151,6 +151,7 @@ def test_a_resumed_training_ends_with_the_same_bits() -> None:
             model, family, recipe, digits(), np.arange(48), seed=1, compute=Compute.detect(),
             checkpoints=memory,
         )  # fmt: skip
+        assert isinstance(model, BYOLModel)
         return model
 
     whole, memory = train(SMALL, Memory()), Memory()

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from tests.families.naive import cosine
-from tests.toy import END, TwoLayerBackbone, random_batch
 from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.base import Split
@@ -30,6 +29,7 @@ from unlearn_ray.methods.gradient_ascent import GradientAscent
 from unlearn_ray.methods.l1_sparsity import L1Sparsity
 from unlearn_ray.methods.neggrad import NegGrad
 from unlearn_ray.models.resnet8 import ResNet8
+from unlearn_ray.testing.toy import END, TwoLayerBackbone, random_batch
 
 FAMILY = CLIP(
     embedding_size=7, context_length=9, text_width=8, text_heads=2, text_layers=2, temperature=0.3
@@ -240,7 +240,8 @@ class TestTokens:
 
     def test_need_no_network(self) -> None:
         code = (
-            "from unlearn_ray.families.clip import CLIP; from tests.toy import TwoLayerBackbone\n"
+            "from unlearn_ray.families.clip import CLIP\n"
+            "from unlearn_ray.testing.toy import TwoLayerBackbone\n"
             "family = CLIP(text_layers=1, text_width=8)\n"
             "model = family.build(TwoLayerBackbone(), 10)\n"
             "print(family.embed_texts(model, family.tokenise(['a dog'])).shape)"

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.families.moco import MoCo, MoCoModel
 from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
 
 
 def model_of(family: MoCo, seed: int = 0) -> MoCoModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.tiny import tiny_sweep
-from tests.toy import random_batch
 from unlearn_ray.core.errors import BadInput, ConfigError, DataError
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.core.open_clip_import import open_clip
@@ -34,6 +33,7 @@ from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import open_store
+from unlearn_ray.testing.toy import random_batch
 
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 4, "layers": 2}
 VIT = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8}
@@ -56,9 +56,8 @@ CAPTIONS = ("a photo of a dog", "two cats on one red couch", "!")
 
 
 @pytest.fixture(autouse=True)
-def _tiny_architectures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _tiny_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("open_clip.factory._MODEL_CONFIGS", CONFIGS)
-    return
 
 
 def theirs_of(name: str, kind: Callable[..., nn.Module] = open_clip.CLIP) -> nn.Module:

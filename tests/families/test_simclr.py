@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.toy import TwoLayerBackbone, random_batch
 from unlearn_ray.families.simclr import SimCLR
+from unlearn_ray.testing.toy import TwoLayerBackbone, random_batch
 
 
 def cosine(a: Tensor, b: Tensor) -> float:

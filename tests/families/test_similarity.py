@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.toy import TwoLayerBackbone, random_batch, small_family
+from unlearn_ray.core.registry import parts
+from unlearn_ray.families.base import Family
 from unlearn_ray.families.similarity import crossed_cosines, unit_rows
 from unlearn_ray.methods.contrast import push_and_pull
 from unlearn_ray.methods.gradient_penalty import length
 from unlearn_ray.methods.observation import barlow_twins
+from unlearn_ray.testing.toy import TwoLayerBackbone, random_batch, tiny
 
 
 def test_rows_are_torchs_to_the_bit() -> None:
@@ -83,13 +85,13 @@ class Dead(TwoLayerBackbone):
         return 0 * super().forward(images)
 
 
-@pytest.mark.parametrize("name", ["simclr", "moco", "byol", "simsiam", "clip", "supervised"])
+@pytest.mark.parametrize("name", parts(Family))
 def test_features_of_zero_train_on(name: str) -> None:
-    family = small_family(name)
+    family = tiny(parts(Family)[name])
     model = family.build(Dead(), 10)
     for layer in model.modules():
         if isinstance(layer, nn.Linear) and layer.bias is not None:
             nn.init.zeros_(layer.bias)
-    family.criterion(model, random_batch(6, views=family.views)).backward()  # type: ignore[no-untyped-call]
+    family.criterion(model, random_batch(6, views=family.views)).backward()
     for parameter in model.parameters():
         assert parameter.grad is None or parameter.grad.abs().max() < 100

@@ -15,11 +15,11 @@ from tests.families.collapse import (
     model_of,
     rank_after_training,
 )
-from tests.toy import TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.families.base import AnchorLosses
 from unlearn_ray.families.similarity import crossed_cosines
 from unlearn_ray.families.simsiam import SimSiam, SimSiamModel
+from unlearn_ray.testing.toy import TwoLayerBackbone, random_batch
 
 SMALL = SimSiam(projection_size=7, bottleneck_size=3)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.toy import TwoLayerBackbone
 from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d, group_sizes, split_batch_norm
+from unlearn_ray.testing.toy import TwoLayerBackbone
 
 
 def layer(groups: int, channels: int = 3) -> SplitBatchNorm2d:

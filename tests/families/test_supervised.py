@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.toy import TwoLayerBackbone, random_batch
 from unlearn_ray.families.supervised import Supervised, SupervisedModel
+from unlearn_ray.testing.toy import TwoLayerBackbone, random_batch
 
 
 def model_of(family: Supervised) -> SupervisedModel:

@@ -135,7 +135,7 @@ class IdsJudge:
 
     def __call__(self, given: IdsInput) -> None:
         info = DATASETS[given.dataset]
-        ids = find(ForgetSet, "ids")(file=self._path(given))  # type: ignore[call-arg]
+        ids = find(ForgetSet, "ids")(file=self._path(given))
         ids.check(info, min(given.validation, info.train_size - 1))
         named = ids.named_ids()
         assert named is not None

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.toy import ToySamples, TwoLayerBackbone
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone
 
 CLASSES = 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ FAMILY = CLIP(
     augmentation=Augmentation(mean=MEAN, std=STD),
 )  # fmt: skip
 DIGITS = CaptionedDigits(image_size=8)
-RECIPE = {"optimizer": "adamw", "batch_size": 32, "weight_decay": 0.01}
+RECIPE: dict[str, Any] = {"optimizer": "adamw", "batch_size": 32, "weight_decay": 0.01}
 
 
 class Layers(nn.Module):
@@ -88,7 +89,7 @@ def new_model(seed: int = SEED) -> nn.Module:
 @cache
 def _trained(on: tuple[int, ...]) -> nn.Module:
     model = new_model()
-    recipe = Recipe(epochs=50, learning_rate=2e-3, **RECIPE)  # type: ignore[arg-type]
+    recipe = Recipe(epochs=50, learning_rate=2e-3, **RECIPE)
     train_from_scratch(model, FAMILY, recipe, data(), np.array(on), seed=SEED, compute=COMPUTE)
     return model.eval()
 

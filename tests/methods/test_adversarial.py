@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 from tests.methods.exact import CLASSES, prepared, small_model, small_task
 from tests.methods.problem import CLASS, RANDOM, Outcome, original, run
 from tests.restarts import Kept, stop_at_report
-from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.core.schema import schema
@@ -27,6 +27,7 @@ from unlearn_ray.methods.attacker import Attacker, Observed, Pair, membership_lo
 from unlearn_ray.methods.base import Phase, Task
 from unlearn_ray.methods.observation import barlow_twins, by_batch_statistics, observe
 from unlearn_ray.methods.shared import drawn_seed
+from unlearn_ray.testing.toy import random_batch
 
 FAMILY = Supervised()
 SMALL = Adversarial(draws=3)
@@ -134,7 +135,7 @@ class TestObservation:
             flags = [module.training for module in model]
         assert flags == [True, False, True]
         assert [module.training for module in model] == [training, training, False]
-        assert (model[0].momentum, model[2].momentum) == (0.1, 0.3)
+        assert [model[0].momentum, model[2].momentum] == [0.1, 0.3]
 
     def test_precision_is_full(self) -> None:
         model, batch = small_model().float(), batch_of()
@@ -192,8 +193,8 @@ class TestAttacker:
         for layer in layers:
             assert (layer.self_attn.num_heads, layer.self_attn.embed_dim) == (4, 64)
             assert (layer.linear1.out_features, layer.dropout.p) == (128, 0.2)
-        sizes = [(m.in_features, m.out_features) for m in attacker.head if hasattr(m, "bias")]
-        assert sizes == [(6400, 64), (64, 2)]
+        sizes = [[m.in_features, m.out_features] for m in attacker.head if hasattr(m, "bias")]
+        assert sizes == [[6400, 64], [64, 2]]
         assert attacker.norm.num_features == 300
 
     @pytest.mark.parametrize("swapped", [True, False])
@@ -209,7 +210,7 @@ class TestAttacker:
 
     def test_dropout_is_the_generators(self) -> None:
         attacker, seen = Attacker(CLASSES).double(), seen_by(small_model(), batch_of())
-        losses = []
+        losses: list[Any] = []
         for seed in (0, 0, 1):
             torch.manual_seed(len(losses))
             before = torch.get_rng_state()
@@ -332,7 +333,7 @@ class TestPhases:
     def phases(self, method: Adversarial, task: Task) -> list[Phase]:
         model = small_model()
         task = prepared(method, model, task)
-        found = []
+        found: list[Phase] = []
         while (phase := method.phase(len(found), model, task)) is not None:
             found.append(phase)
         return found

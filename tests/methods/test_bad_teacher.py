@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from tests.methods.problem import CLASS, RANDOM, accuracy, original, run
-from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.bad_teacher import BadTeacher
 from unlearn_ray.methods.base import Task
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
 
 FAMILY = Supervised()
-FAST = {"batch_size": 20, "learning_rate": 0.01}
+FAST: dict[str, Any] = {"batch_size": 20, "learning_rate": 0.01}
 
 
 def model_of(seed: int) -> nn.Module:

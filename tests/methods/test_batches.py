@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.toy import TwoLayerBackbone
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.recipe import Recipe
-from unlearn_ray.core.registry import find, parts
+from unlearn_ray.core.registry import find
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine.compute import Compute
@@ -30,6 +29,7 @@ from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.methods.gradient_ascent import GradientAscent
 from unlearn_ray.methods.scrub import SCRUB
+from unlearn_ray.testing.toy import TwoLayerBackbone
 
 COUNT = 620
 SPLIT = Split(
@@ -128,7 +128,7 @@ def test_one_request_of_a_classifier() -> None:
 @pytest.mark.parametrize("family", [Supervised(), SimCLR(projection_size=4)])
 def test_pretraining_does_as_the_family(family: Family) -> None:
     for last_batch, batches in (("keep", 10), ("drop", 9), (None, 9 + (family.name != "simclr"))):
-        recipe = Recipe(epochs=2, batch_size=64, last_batch=last_batch)  # type: ignore[arg-type]
+        recipe = Recipe(epochs=2, batch_size=64, last_batch=last_batch)
         report = train_from_scratch(
             family.build(TwoLayerBackbone(), 10), family, recipe, data(), np.arange(600),
             seed=1, compute=Compute.detect(),
@@ -137,11 +137,9 @@ def test_pretraining_does_as_the_family(family: Family) -> None:
 
 
 def test_defaults_are_those_of_the_sources() -> None:
-    assert {name for name, family in parts(Family).items() if family.last_batch == "drop"} == (
-        DROPPED
-    )
-    kept = {name for name, method in parts(Method).items() if method().last_batch == "keep"}
-    assert kept == KEEPING
+    assert all(find(Family, name).last_batch == "drop" for name in DROPPED)
+    assert Supervised.last_batch == "keep"
+    assert all(find(Method, name)().last_batch == "keep" for name in KEEPING)
     assert Finetune().last_batch is None
     assert Probe().last_batch == "drop"
 

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from tests.methods.exact import prepared, small_model, small_task
 from tests.methods.problem import CLASS, logits, original, run, task_of
-from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.boundary_shrink import BoundaryShrink
+from unlearn_ray.testing.toy import random_batch
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

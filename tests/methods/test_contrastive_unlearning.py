@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from tests.methods.problem import (
     run,
 )
 from tests.restarts import Kept, stop_at_iteration
-from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.engine import loop
@@ -29,9 +29,10 @@ from unlearn_ray.families.supervised import Supervised, SupervisedModel
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.contrast import RetainQueue, is_forgotten
 from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
 
 QUEUE = ContrastiveUnlearning(variant="queue", queue_size=15, temperature=0.4)
-SMALL = {"batch_size": 20, "learning_rate": 1e-2, "queue_size": 60}
+SMALL: dict[str, Any] = {"batch_size": 20, "learning_rate": 1e-2, "queue_size": 60}
 
 # Labels of anchors and of the retain batch.
 MIXED = ([0, 1, 2, 3, 0, 1], [1, 0, 2, 1, 0, 5])
@@ -91,7 +92,8 @@ def unlearning_loss(
     """Equations 5, 6 and 11, with the mean over anchors."""
     losses = []
     for embedding, label in anchors:
-        positives, negatives = [], []
+        positives: list[float] = []
+        negatives: list[float] = []
         for other, its_label in others:
             similarity = dot(embedding, other) / method.temperature
             (positives if its_label == label else negatives).append(similarity)
@@ -236,7 +238,7 @@ class TestQueue:
         for _ in range(3):
             with torch.no_grad():
                 for weight in model.parameters():
-                    weight += torch.randn_like(weight)
+                    weight.add_(torch.randn_like(weight))
                 model.train()(torch.randn(4, 3, 6, 6, dtype=torch.float64))
             queue.follow(model, 0.9)
             for name, weight in model.named_parameters():

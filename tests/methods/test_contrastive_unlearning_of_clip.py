@@ -22,7 +22,6 @@ from tests.methods.test_contrastive_unlearning import (
     pair,
     unlearning_loss,
 )
-from tests.toy import ToySamples, TwoLayerBackbone, random_tokens
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.data.augmentation import normalise
 from unlearn_ray.families.base import Prompts
@@ -30,6 +29,7 @@ from unlearn_ray.families.clip import CLIP, MEAN, STD, CLIPModel
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.contrast import is_forgotten
 from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_tokens
 
 SMALL = CLIP(embedding_size=7, text_width=8, text_heads=2, text_layers=1)
 SCALE = 3.7
@@ -187,6 +187,7 @@ class TestStopping:
         answers = FAMILY.class_scores(model, prompts)(pictures).argmax(dim=1).numpy()
         threes, others = (np.flatnonzero(mask)[:10] for mask in (answers == 3, answers != 3))
         samples = ToySamples(5, 5, forgotten=(3,))
+        assert prompts is not None
         samples.prompts = prompts
         samples.parts["validation"] = (pictures[others], torch.tensor(answers[others]))
         shown = np.concatenate([threes[:told], others[told:]])

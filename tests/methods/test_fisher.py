@@ -38,7 +38,7 @@ def test_diagonal_is_the_hessians_in_the_last_layer() -> None:
     """There the Hessian of cross-entropy is the Fisher information, whatever the labels."""
     model, task = small_model(), small_task()
     images, labels = task.samples.parts["retain"]
-    size = sum(weight.numel() for weight in model.classifier.parameters())
+    size = sum(weight.numel() for weight in model.get_submodule("classifier").parameters())
     expected = hessian(model, images, labels).diagonal()[-size:]
     found = diagonal(model, task.samples.blocks("retain", size=1), 16)
     last = torch.cat([found[f"classifier.{name}"].flatten() for name in ("weight", "bias")])
@@ -55,7 +55,7 @@ def naive_edit(method: Fisher, model: nn.Module, task: Task) -> dict[str, list[f
         louder = 10.0 if last or weight.dim() == 1 else 1.0
         noise = torch.randn(weight.shape, generator=generator).flatten().tolist()
         rows = information[name].reshape(len(weight), -1)
-        values = []
+        values: list[float] = []
         for row, own in enumerate(weight.detach().reshape(len(weight), -1).tolist()):
             forgotten = last and row in task.samples.forgotten_classes
             variances = [

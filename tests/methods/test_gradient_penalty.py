@@ -24,7 +24,6 @@ from tests.methods.problem import (
     original,
     run,
 )  # fmt: skip
-from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.registry import find, parts
 from unlearn_ray.data.augmentation import normalise
@@ -38,6 +37,7 @@ from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.gradient_penalty import GradientPenalty, interpolates, penalties
 from unlearn_ray.models.resnet8 import ResNet8
 from unlearn_ray.models.vit_small import ViTSmall
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
 
 FAMILIES = list(parts(Family))
 SCALARS = ("norm", "mean", "max")
@@ -185,10 +185,10 @@ def test_gradient_is_that_of_differences(name: str, network: str, scalar: str) -
         ends = []
         for sign in (1, -2):
             with torch.no_grad():
-                weight += sign * step * direction
+                weight.add_(sign * step * direction)
             ends.append(penalty().item())
         with torch.no_grad():
-            weight += step * direction
+            weight.add_(step * direction)
         slope = (ends[0] - ends[1]) / (2 * step)
         assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-5, abs=1e-7)
 

@@ -25,7 +25,9 @@ def removed(model: torch.nn.Module) -> Tensor:
 
 def dense_fisher(model: torch.nn.Module, samples: int) -> Tensor:
     found = gradients(model, small_task(RETAIN, FORGET), "retain")[:samples]
-    return sum(torch.outer(gradient, gradient) for gradient in found) / len(found)
+    total = sum(torch.outer(gradient, gradient) for gradient in found)
+    assert isinstance(total, Tensor)
+    return total / len(found)
 
 
 @pytest.mark.parametrize("batch_size", [3, 256])

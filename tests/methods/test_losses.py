@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.base import ContrastiveFamily, Family, InfoNCE
@@ -22,6 +21,7 @@ from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.methods.gradient_ascent import GradientAscent
 from unlearn_ray.methods.l1_sparsity import L1Sparsity
 from unlearn_ray.methods.neggrad import NegGrad
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
 
 FAMILIES = [
     SimCLR(temperature=0.4),
@@ -183,7 +183,7 @@ class TestAlignmentCalibration:
                 moved = model_of(family)
                 if isinstance(family, MoCo):
                     # The keys must not move with the queries, as they do not in the gradient.
-                    moved.follow = lambda momentum: None
+                    moved.follow = lambda momentum: None  # type: ignore[assignment]
                 with torch.no_grad():
                     moved.backbone.linear.weight[index] += step
                 batch = random_batch(6, forget, dtype=torch.float64)
@@ -237,5 +237,5 @@ def test_recipes_are_the_papers() -> None:
     ascent = GradientAscent()
     assert ascent.epochs == 5
     assert 1e-6 <= ascent.learning_rate <= 1e-4
-    for method in (Finetune(), NegGrad(), L1Sparsity(), AlignmentCalibration(), ascent):
-        assert (method.momentum, method.weight_decay, method.schedule) == (0.9, 5e-4, "constant")
+    for each in (Finetune(), NegGrad(), L1Sparsity(), AlignmentCalibration(), ascent):
+        assert (each.momentum, each.weight_decay, each.schedule) == (0.9, 5e-4, "constant")

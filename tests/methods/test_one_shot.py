@@ -7,20 +7,18 @@ import torch
 from torch import Tensor
 
 from tests.methods.problem import CLASS, RANDOM, original, run
+from unlearn_ray.core.registry import parts
 from unlearn_ray.data.base import Split
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
-from unlearn_ray.methods.fisher import Fisher
-from unlearn_ray.methods.influence import Influence
-from unlearn_ray.methods.lcodec import LCODEC
+from unlearn_ray.methods.base import Method
 from unlearn_ray.methods.shared import OneShot, conjugate_gradients
-from unlearn_ray.methods.ssd import SSD
+from unlearn_ray.testing.toy import tiny
 
-METHODS = [Fisher, Influence, LCODEC, SSD]
-# A strength of 0; for SSD, a threshold that no weight reaches.
-IDLE = [Fisher(alpha=0), Influence(alpha=0), LCODEC(strength=0), SSD(alpha=1e30)]
-QUICK = [Fisher(), Influence(), LCODEC(perturbations=50, removals=2), SSD(alpha=1)]
+METHODS = [method for method in parts(Method).values() if issubclass(method, OneShot)]
+IDLE = [method(**method.idle) for method in METHODS if method.idle is not None]
+QUICK = [tiny(method) for method in METHODS]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

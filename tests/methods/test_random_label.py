@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from tests.methods.problem import CLASS, RANDOM, accuracy, data, logits, original, run, task_of
-from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.random_label import RandomLabel
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
 
 FAMILY = Supervised()
-FAST = {"batch_size": 10, "learning_rate": 0.1}
+FAST: dict[str, Any] = {"batch_size": 10, "learning_rate": 0.1}
 
 
 def model_of() -> nn.Module:
@@ -92,7 +93,8 @@ def test_passes() -> None:
     task = prepared(RandomLabel(), ToySamples(30, 12))
 
     def found(method: RandomLabel) -> list[tuple[str, int, float]]:
-        number, rows = 0, []
+        number = 0
+        rows: list[tuple[str, int, float]] = []
         while (phase := method.phase(number, model_of(), task)) is not None:
             rate = phase.recipe.learning_rate_at(0)
             rows.append((phase.trains_on, phase.recipe.epochs, rate))

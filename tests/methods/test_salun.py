@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.methods.problem import CLASS, RANDOM, accuracy, original, run, task_of
-from tests.toy import ToySamples, TwoLayerBackbone
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.random_label import RandomLabel
 from unlearn_ray.methods.salun import SalUn
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone
 
-FAST = {"batch_size": 10, "learning_rate": 0.1, "epochs": 3}
+FAST: dict[str, Any] = {"batch_size": 10, "learning_rate": 0.1, "epochs": 3}
 
 
 def masks(method: SalUn, model: nn.Module, task: Task) -> dict[str, Tensor]:

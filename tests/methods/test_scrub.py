@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from tests.methods.problem import CLASS, RANDOM, VALIDATION, original, run
 from tests.restarts import Kept, stop_at_report
-from tests.toy import ToySamples, TwoLayerBackbone, random_batch
 from unlearn_ray.core.errors import StopRequested, TrialError
 from unlearn_ray.engine import loop
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Phase, Task
 from unlearn_ray.methods.scrub import SCRUB
+from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
 
 FAMILY = Supervised()
 REWINDING = SCRUB(
@@ -27,7 +27,8 @@ REWINDING = SCRUB(
 def models() -> tuple[nn.Module, nn.Module]:
     """A student and another model, its teacher."""
     torch.manual_seed(0)
-    return tuple(FAMILY.build(TwoLayerBackbone(), 10).double() for _ in range(2))
+    student, teacher = (FAMILY.build(TwoLayerBackbone(), 10).double() for _ in range(2))
+    return student, teacher
 
 
 def task_of(method: SCRUB, teacher: nn.Module) -> Task:
@@ -37,7 +38,8 @@ def task_of(method: SCRUB, teacher: nn.Module) -> Task:
 
 def phases(method: SCRUB) -> list[Phase]:
     student, teacher = models()
-    task, found = task_of(method, teacher), []
+    task = task_of(method, teacher)
+    found: list[Phase] = []
     while (phase := method.phase(len(found), student, task)) is not None:
         found.append(phase)
     return found
@@ -146,6 +148,7 @@ def test_rewinding_compares_with_unseen_samples_of_the_classes_of_the_forget_set
             model.share[2] = share
         phase = method.phase(number, model, task)
         assert phase is not None
+        assert phase.after is not None
         phase.after()
     method.finish(model, task)
     assert model.share[2] == 1

@@ -22,7 +22,7 @@ OF_ALL_EPOCHS = {"epochs", "learning_rate", "schedule", "warmup_epochs"}
 @pytest.mark.parametrize("epoch", range(7))
 def test_an_epoch_by_itself_is_run_as_within_the_whole(epoch: int) -> None:
     assert UNUSUAL.keys() == {field.name for field in fields(Recipe)}
-    method = RandomLabel(**UNUSUAL)  # type: ignore[arg-type]
+    method = RandomLabel(**UNUSUAL)
     alone = one_epoch(method, epoch)
     for name in UNUSUAL.keys() - OF_ALL_EPOCHS:
         assert getattr(alone, name) == UNUSUAL[name]

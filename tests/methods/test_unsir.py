@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from tests.methods.exact import prepared, small_model, small_task
 from tests.methods.problem import CLASS, LABELS, original, run
-from tests.toy import random_batch
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.forget_sets.classes import Classes
@@ -22,6 +21,7 @@ from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods import unsir
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.unsir import Unsir
+from unlearn_ray.testing.toy import random_batch
 
 SMALL = Unsir(noise_size=3, noise_batches=2, samples_per_class=4)
 QUICK = Unsir(

@@ -87,7 +87,7 @@ def test_the_layout_in_memory_changes_no_gradient(width: int) -> None:
     direction = torch.randn(64, 8 * width)
     found = []
     for layout in (torch.contiguous_format, torch.channels_last):
-        placed = copy.deepcopy(backbone).to(memory_format=layout)  # type: ignore[call-overload]
+        placed = copy.deepcopy(backbone).to(memory_format=layout)
         (placed(images.to(memory_format=layout)) * direction).sum().backward()
         found.append({name: weight.grad for name, weight in placed.named_parameters()})
     for name, gradient in found[0].items():

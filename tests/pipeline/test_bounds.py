@@ -193,7 +193,7 @@ def test_models_are_counted_as_they_are_built() -> None:
     info = DatasetInfo(100, 10, ("a", "b"), 16)
     largest = {"vit": {"patch": 4, "layers": 40, "width": 2880, "heads": 12}}
     for name, family in parts(Family).items():
-        check_size(find(Model, "resnet8")(width=32), family(), info)  # type: ignore[call-arg]
+        check_size(find(Model, "resnet8")(width=32), family(), info)
         for model, fields in largest.items():
             check_size(find(Model, model)(**fields), family(), info)
             wide = find(Model, model)(**{**fields, "width": 2 * fields["width"]})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import SWEEP, run, runtime, tiny_sweep, trial
+from tests.tiny import SWEEP, graph, run, runtime, tiny_sweep, trial
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.pipeline.plan import Plan, make_plan, reference_steps
 from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
@@ -35,7 +35,7 @@ def trained(unlimited: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in reference_steps(unlimited, seed):
             run(step, here)
     for method in (RETRAIN, ORIGINAL):
-        written = reference_row(unlimited, 1, method, here.record)
+        written = reference_row(unlimited, 1, method, graph(here))
         here.store.write_row(*written)
     return folder
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.steps.test_steps import StopAt, equal, tensors
-from tests.tiny import SWEEP, run, runtime, tiny_sweep, trial
+from tests.tiny import SWEEP, graph, run, runtime, tiny_sweep, trial
 from unlearn_ray.core.errors import BadInput, ConfigError, StopRequested
 from unlearn_ray.engine.sparsity import Sparsity
 from unlearn_ray.pipeline.plan import make_plan, reference_steps
@@ -38,7 +39,7 @@ def setting(tmp_path: Path) -> Setting:
     return tiny_sweep(tmp_path).setting
 
 
-def sparse(setting: Setting, method: str, fraction: float = 0.5) -> Setting:
+def sparse(setting: Setting, method: Any, fraction: float = 0.5) -> Setting:
     return replace(setting, sparsity=Sparsity(method=method, fraction=fraction))
 
 
@@ -230,7 +231,7 @@ def test_an_interrupted_sparse_training_ends_with_the_same_bits(
     step = Pretrain(setting=sparse(dense, "omp", 0.4), seed=0)
     for number, one in enumerate(chain(step)):
         stopped = runtime(here.store.url)
-        stopped.on_progress = StopAt(2 + number)
+        stopped.on_progress = StopAt(2 + number)  # type: ignore[assignment]
         with pytest.raises(StopRequested):
             run(one, stopped)
         found = here.store.latest_checkpoint(one.key)
@@ -261,7 +262,7 @@ def test_a_whole_sparse_sweep(tmp_path: Path) -> None:
         assert planned.stored == known
         assert run(planned.step, here).ran == (not known)
     for method in (RETRAIN, ORIGINAL):
-        here.store.write_row(*reference_row(sweep, 1, method, here.record))
+        here.store.write_row(*reference_row(sweep, 1, method, graph(here)))
     for seed in (0, 1):
         scored = score(trial(sweep, sweep.studies[0], seed), here)
         assert scored.failure is None

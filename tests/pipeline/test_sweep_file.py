@@ -27,12 +27,11 @@ from unlearn_ray.data.base import Dataset
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
-from unlearn_ray.metrics.base import Metric
+from unlearn_ray.metrics.base import Metric, counted_columns
 from unlearn_ray.pipeline.describe import describe_parts
 from unlearn_ray.pipeline.fields import label, schema_fields
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.ranges import read_range
-from unlearn_ray.pipeline.rows import counted_columns
 from unlearn_ray.pipeline.sweep_file import TABLE_1, load_sweep
 from unlearn_ray.pipeline.sweep_schema import (
     Budget,

@@ -155,7 +155,7 @@ def record(out: Path, arguments: list[str]) -> int:
 
         setattr(SweepProgress, method, told)
 
-    expect = driver.expect
+    expect = driver.expect  # type: ignore[attr-defined]
 
     def expecting(progress: SweepProgress, plan: Any) -> None:
         nonlocal started
@@ -168,7 +168,7 @@ def record(out: Path, arguments: list[str]) -> int:
             }
         )
 
-    driver.expect = expecting
+    driver.expect = expecting  # type: ignore[attr-defined]
     for method in METHODS:
         hook(method)
     status = main(arguments)

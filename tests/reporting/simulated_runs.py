@@ -121,14 +121,14 @@ class Simulation:
         tuned = frozenset(f"measure retrain {seed}" for seed in (() if self.trained else TUNING))
         for number in range(self.done, self.trials):
             for study, mean in enumerate(self.trial):
-                seeds = [self._varied(mean / 2, self.spread) for _ in TUNING]
+                times = [self._varied(mean / 2, self.spread) for _ in TUNING]
                 if self.drawn.random() < self.pruned:
-                    seeds = seeds[:1]
+                    times = times[:1]
                 kind = trials_of(f"s{study}")
-                parts = [(kind, sum(seeds)), *((seeds_of(f"s{study}"), each) for each in seeds)]
+                parts = [(kind, sum(times)), *((seeds_of(f"s{study}"), each) for each in times)]
                 # A warm worker is there at once, but for the first.
                 start = START_SECONDS if number < self.places / len(self.trial) else 0.1
-                yield Task(f"s{study} {number}", kind, sum(seeds), tuned, parts, start)
+                yield Task(f"s{study} {number}", kind, sum(times), tuned, parts, start)
         for study, mean in enumerate(self.trial):
             trials = {f"s{study} {number}" for number in range(self.done, self.trials)}
             for seed in REPORTING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 
-import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -314,7 +313,7 @@ def test_the_frame_holds_unrounded_numbers() -> None:
     assert found.loc["finetune", "retain_accuracy_gap_of_means"] == 0.0
     assert found.loc["finetune", "retain_accuracy_mean_gap"] == 1.0
     assert found.loc["retrain", "retain_accuracy_seed_std"] == pytest.approx(math.sqrt(2))
-    assert pd.isna(found.loc["retrain", "mean_average_gap"])
+    assert found["mean_average_gap"].isna()["retrain"]
     assert found.loc["finetune", "compute_seconds"] == 2.0
     assert "average_gap" not in found
 
@@ -350,9 +349,9 @@ def test_trials_that_all_failed_have_no_best() -> None:
 
 def test_a_sweep_of_which_nothing_was_measured() -> None:
     rows = [
-        one_row(method, seed, None, purpose=purpose, state="failed", failure="loss is nan")
+        one_row(method, seed, None, purpose=purpose, state="failed", failure="loss is nan")  # type: ignore[arg-type]
         for method in ("finetune", "neggrad")
-        for purpose, seed in (("tuning", 0), ("reporting", 2))  # type: ignore[assignment]
+        for purpose, seed in (("tuning", 0), ("reporting", 2))
     ]
     for row in rows:
         row |= {name: None for name in row if name.endswith("_retrained")}

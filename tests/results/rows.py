@@ -82,7 +82,8 @@ def one_row(
             "forgetting_score": 0.3,
             **SPREAD,
         }
-    metrics, retrained = METRICS, RETRAINED[seed]
+    retrained = RETRAINED[seed]
+    metrics: tuple[Metric, ...] = METRICS
     if values is not None and forget is not None:
         metrics = (*METRICS, find(Metric, "forget_accuracy")())
         values = {**values, "forget_accuracy": forget}

@@ -74,7 +74,7 @@ def test_formats_round_trip(store: str, tmp_path: Path, kind: str, place: str) -
     order = [store, *options, *command] if place == "before" else [store, *command, *options]
     assert main(order) == 0
     read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[kind]
-    found = read(path)  # type: ignore[operator]
+    found = read(path)
     assert list(found.itertuples(index=False, name=None)) == ANSWER
 
 

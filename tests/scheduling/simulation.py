@@ -69,7 +69,7 @@ def write_seed(
     gap = formula(trial.point, seed)
     bar = trial.bars[run] if run < len(trial.bars) else None
     stopped = bar is not None and mean((*earlier, gap)) > bar
-    row = {
+    row: dict[str, Any] = {
         "sweep": sweep.name, "study": key, "purpose": "tuning", "method": study.name,
         "trial": trial.number, "point": point_key(trial.point), "seed": seed,
         "state": "stopped" if stopped else "complete", "failure": None, "average_gap": gap,

@@ -41,7 +41,7 @@ class WatchingBoard:
         return self.free
 
 
-@ray.remote(num_cpus=1)
+@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
 def asking(board: Any) -> bool:
     return BoardReporter(board, ["node"])("key", "step", HALF)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
@@ -129,22 +135,30 @@ def test_a_known_space_changes_no_suggestion(window: int, monkeypatch: pytest.Mo
         (Range("choice", choices=("a", "b")), CategoricalDistribution(["a", "b"])),
     ],
 )
-def test_ranges_are_optunas_distributions(field_range, expected) -> None:
+def test_ranges_are_optunas_distributions(field_range: Range, expected: BaseDistribution) -> None:
     assert distribution(field_range) == expected
 
 
 class TestBars:
     def run(
-        self, draw, *, keep: float = 50, seeds: int = 3, trials: int = 400, startup: int = 5
+        self,
+        draw: Callable[[int], Sequence[float]],
+        *,
+        keep: float = 50,
+        seeds: int = 3,
+        trials: int = 400,
+        startup: int = 5,
     ) -> list[PastTrial]:
         """Trials with drawn gaps, each stopped where it does not reach the bars before it."""
         bars, done = Bars(Search(keep=keep, startup=startup), seeds), []
         for number in range(trials):
-            marks, gaps, drawn = bars.now(), (), draw(number)
+            marks, drawn = bars.now(), draw(number)
+            gaps: tuple[float, ...] = ()
             for run in range(seeds):
                 gaps += (drawn[run],)
                 if run < seeds - 1 and marks[run] is not None and mean(gaps) > marks[run]:
                     break
+            state: Literal["complete", "stopped"]
             state = "complete" if len(gaps) == seeds else "stopped"
             done.append(PastTrial(number, {}, gaps, state))
             bars.tell(done[-1])

@@ -40,13 +40,14 @@ def searched(
 
 
 def test_a_trial_ends_as_its_last_result_says() -> None:
-    study, ends = Numbered("finetune", [0, 1, 2, 3, 4]), []
+    study = Numbered("finetune", [0, 1, 2, 3, 4])
+    ends: list[Any] = []
     search = searched(study, ends=ends)
     for name in "abcde":
         search.suggest(name)
     search.on_trial_complete("a", result(1.0, 2.0))
     search.on_trial_complete("b", result(9.0, last=False, **{STOPPED: True}))
-    search.on_trial_complete("c", result(1.0, **{FAILURE: "loss is NaN"}))
+    search.on_trial_complete("c", result(1.0, **{FAILURE: "loss is NaN"}))  # type: ignore[arg-type]
     search.on_trial_complete("d", None, error=True)
     search.on_trial_complete("e", result(1.0, last=False))  # the sweep is being stopped
     assert ends == list(study.ended.items()) == [
@@ -73,7 +74,8 @@ def test_a_lost_trial_ends_with_what_it_ran() -> None:
 
 
 def test_a_trial_that_could_not_be_run_is_given_back() -> None:
-    study, ends = Numbered("finetune", [0, 1]), []
+    study = Numbered("finetune", [0, 1])
+    ends: list[Any] = []
     search = searched(study, ends=ends)
     search.suggest("a")
     away = {FAILURE: "store: no answer", AGAIN: True}

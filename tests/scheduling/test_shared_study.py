@@ -16,6 +16,7 @@ from tests.scheduling.simulation import Driver, Ran, alone, history, simulated, 
 from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.pipeline.study import PastTrial, winner
 from unlearn_ray.pipeline.sweep_schema import Search, Sweep
+from unlearn_ray.scheduling.shared_study import Assignment
 from unlearn_ray.storage.store import Store, open_store
 
 TRIALS = 20
@@ -167,7 +168,7 @@ def _most_at_a_time(driver: Driver) -> int:
     most, running, lock = 0, 0, threading.Lock()
     trial = driver._trial
 
-    def counted(assignment):
+    def counted(assignment: Assignment) -> Any:
         nonlocal most, running
         with lock:
             running += 1
@@ -178,7 +179,7 @@ def _most_at_a_time(driver: Driver) -> int:
             with lock:
                 running -= 1
 
-    driver._trial = counted
+    driver._trial = counted  # type: ignore[assignment, method-assign]
     driver.run()
     return most
 

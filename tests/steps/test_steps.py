@@ -12,7 +12,6 @@ import torch
 
 from tests.metrics.evidence import metrics_of
 from tests.tiny import SWEEP, graph, run, run_references, runtime, tiny_sweep, trial
-from tests.toy import small_family
 from unlearn_ray import results
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.core.recipe import Recipe
@@ -41,6 +40,7 @@ from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import Store, open_store, unpack_tensors
+from unlearn_ray.testing import toy
 
 
 @pytest.fixture(scope="module")
@@ -215,20 +215,11 @@ def test_weights_are_safetensors_alone(tiny: Sweep, trained: Store) -> None:
     assert trained.objects.names("checkpoints/") == []
 
 
-# What edits once has no epochs: a strength of 0, or a threshold that no weight reaches.
-IDLE: dict[str, dict[str, Any]] = {
-    "fisher": {"alpha": 0},
-    "influence": {"alpha": 0},
-    "lcodec": {"strength": 0},
-    "ssd": {"alpha": 1e30, "samples": 64},
-}
-
-
 @pytest.mark.parametrize("family", list(parts(Family)))
-def test_zero_epochs_leave_the_original_bit_for_bit(
+def test_idle_methods_leave_the_original_bit_for_bit(
     family: str, tiny: Sweep, tmp_path: Path
 ) -> None:
-    criterion = small_family(family)
+    criterion = toy.tiny(find(Family, family))
     setting = replace(
         tiny.setting,
         dataset=(CaptionedDigits if criterion.reads_captions else Digits)(image_size=8),
@@ -241,9 +232,9 @@ def test_zero_epochs_leave_the_original_bit_for_bit(
     expected = tensors(original, here.store)
     supported = 0
     for name, method in parts(Method).items():
-        if method.unsupported(setting.family, setting.forget_set) is not None:
+        if method.idle is None or method.unsupported(criterion, setting.forget_set) is not None:
             continue
-        unlearn = Unlearn(setting=setting, seed=0, method=method(**IDLE.get(name, {"epochs": 0})))
+        unlearn = Unlearn(setting=setting, seed=0, method=method(**method.idle))
         done = run(unlearn, here)
         assert equal(tensors(unlearn, here.store), expected), name
         assert done.record.result["iterations"] == 0

@@ -134,7 +134,7 @@ def _write(worker: _Worker) -> Iterator[None]:
         worker.done["rows"] += 1
         if worker.random.random() < 0.3:
             old = worker.random.randrange(max(0, number - _RECENT), number + 1)
-            again = {"value": -1, "text": "again", "late": 1}
+            again: dict[str, str | int] = {"value": -1, "text": "again", "late": 1}
             worker.store.write_row(f"writer-{worker.number}/{old:06d}", again)
             worker.done["written again"] += 1
         if worker.random.random() < 0.7:
@@ -144,7 +144,7 @@ def _write(worker: _Worker) -> Iterator[None]:
             name = f"writer-{owner}/{old:06d}"
             if owner != worker.number and worker.store.row(name) is None:
                 continue
-            columns = {
+            columns: dict[str, str | int] = {
                 f"own-{worker.number}-{worker.random.randrange(3)}": old,
                 "shared": f"by {worker.number}",
                 "value": -2,

@@ -60,7 +60,7 @@ def test_what_a_record_names_stays(store: Store) -> None:
 
 def test_what_somebody_works_on_stays(store: Store) -> None:
     working = open_store(store.url, lease_seconds=2.0)
-    with working.lease(KEY, WORK):  # type: ignore[union-attr]
+    with working.lease(KEY, WORK):
         files = store.put_artifact("unlearn", KEY, {"model": b"to be recorded"})
         cleaning = open_store(store.url, lease_seconds=2.0)
         assert cleaning.clean(NOW, remove=False).held == 1

@@ -39,7 +39,7 @@ class Interrupted:
     """An object store that does something before its user's n-th call of some kinds."""
 
     def __init__(
-        self, objects: ObjectStore, calls: tuple[str, ...], n: int, act: Callable[[], None]
+        self, objects: ObjectStore, calls: tuple[str, ...], n: int, act: Callable[[], object]
     ) -> None:
         self.objects = objects
         self.calls = calls
@@ -95,7 +95,7 @@ def test_it_may_die_at_any_change(tmp_path: Path) -> None:
         expected = mixed(rows)
         dying = Interrupted(place.objects, CHANGES, deaths, die)
         try:
-            Rows(dying).compact()  # type: ignore[arg-type]
+            Rows(dying).compact()
         except Killed:
             assert contents(rows) == expected
             rows.extend("small", {"late": deaths})
@@ -155,7 +155,7 @@ def test_a_compactor_may_be_late_anywhere(
         rows = Rows(objects)
         expected = mixed(rows)
         late = Interrupted(objects, CALLS, pause, lambda r=rows, e=expected: act(r, e))  # type: ignore[misc]
-        Rows(late).compact()  # type: ignore[arg-type]
+        Rows(late).compact()
         paused = late.left < 0
         assert contents(rows) == expected
         rows.compact()
@@ -176,7 +176,7 @@ def test_an_extender_may_be_late_anywhere(
         rows = Rows(objects)
         expected = mixed(rows)
         late = Interrupted(objects, CALLS, pause, lambda r=rows, e=expected: act(r, e))  # type: ignore[misc]
-        Rows(late).extend("grows", {"mine": "m", "z": 2.5, "y": -1})  # type: ignore[arg-type]
+        Rows(late).extend("grows", {"mine": "m", "z": 2.5, "y": -1})
         expected["grows"] |= {"mine": "m", "z": 2.5}
         assert contents(rows) == expected
         rows.compact()
@@ -196,7 +196,7 @@ def test_a_reader_may_be_late_anywhere(
         expected = mixed(rows)
         before = json.loads(json.dumps(expected))
         late = Interrupted(objects, CALLS, pause, lambda r=rows, e=expected: act(r, e))  # type: ignore[misc]
-        found = contents(Rows(late))  # type: ignore[arg-type]
+        found = contents(Rows(late))
         for name, row in before.items():
             assert row.items() <= found[name].items() <= expected[name].items()
         assert found.keys() <= expected.keys()
@@ -211,9 +211,9 @@ def test_two_who_merge_the_same_rows_keep_one_file(local_store: Store) -> None:
     for number in range(4):
         rows.write(f"{number}", {"x": number})
         rows.compact([f"{number}"])
-    twice = Interrupted(local_store.objects, ("delete",), 0, lambda: rows.compact() and None)
+    twice = Interrupted(local_store.objects, ("delete",), 0, rows.compact)
     rows.write("4", {"x": 4})
-    Rows(twice).compact()  # type: ignore[arg-type]
+    Rows(twice).compact()
     assert contents(rows) == {f"{number}": {"x": number} for number in range(5)}
 
 
@@ -237,7 +237,7 @@ def test_a_listing_is_no_snapshot(local_store: Store) -> None:
     local_store.write_row("a", {"x": 1})
     local_store.compact()
     blind = Blind(local_store.objects, [False, True])
-    rows = Rows(blind)  # type: ignore[arg-type]
+    rows = Rows(blind)
     assert contents(rows) == {"a": {"x": 1}}
     blind.shown = [False, True]
     assert rows.get("a") == {"x": 1}
@@ -270,4 +270,4 @@ def test_a_reader_does_not_try_for_ever(
     local_store.write_row("a", {"x": 1})
     local_store.compact()
     with pytest.raises(StoreError, match="compacted again and again; read them later"):
-        Rows(Vanishing(local_store.objects)).read()  # type: ignore[arg-type]
+        Rows(Vanishing(local_store.objects)).read()

@@ -105,7 +105,7 @@ def test_of_several_processes_without_links_one_creates(tmp_path: Path) -> None:
         assert writer.returncode == 0
         for number in map(int, text.split()):
             assert number not in created, "two created one object"
-            created[number] = str(writer.args[6])  # type: ignore[index]
+            created[number] = str(writer.args[6])
     assert sorted(created) == list(range(count))
     objects = open_store(url).objects
     for number, writer_name in created.items():

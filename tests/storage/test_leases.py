@@ -85,14 +85,14 @@ def foreign_holder(**changes: Any) -> bytes:
 
 def test_one_holder_at_a_time(store_url: str) -> None:
     first, second = open_store(store_url), open_store(store_url)
-    with first.lease("step", WORK) as lease:  # type: ignore[union-attr]
+    with first.lease("step", WORK) as lease:
         lease.check()
         assert second.lease("step", WORK) is None
         assert first.lease("step", WORK) is None
         holder = second.holders()["step"]
         assert str(holder.process.pid) in str(holder)
         assert (holder.work, holder.released) == (WORK, False)
-        with second.lease("step-below", WORK), second.lease("other", WORK):  # type: ignore[union-attr]
+        with second.lease("step-below", WORK), second.lease("other", WORK):
             pass
     assert second.holders()["step"].released
     again = second.lease("step", WORK)
@@ -167,7 +167,7 @@ class Stalling:
 def stale_lease(store: Store) -> Lease:
     """Of a holder that stood still for longer than its lease lasts, and goes on."""
     stalling = Stalling(store)
-    lease = Store(stalling, SHORT).lease("step", WORK)  # type: ignore[arg-type]
+    lease = Store(stalling, SHORT).lease("step", WORK)
     assert lease is not None
     assert stalling.stalled.wait(10)
     time.sleep(SHORT)  # and a heartbeat in time
@@ -205,7 +205,7 @@ def test_an_ended_step_leaves_no_lease(store: Store) -> None:
         assert lease.generation == generation
         if generation < 3:
             lease.release()
-    with store.lease("steps", WORK):  # type: ignore[union-attr]
+    with store.lease("steps", WORK):
         lease.finish()
         lease.finish()
         lease.release()
@@ -228,7 +228,7 @@ def test_a_lease_that_ends_while_it_is_looked_at(local_store: Store) -> None:
                 held.finish()
             return getattr(local_store.objects, name)
 
-    other = Store(Ending(), 30.0)  # type: ignore[arg-type]
+    other = Store(Ending(), 30.0)
     assert other.lease("step", WORK) is None
     lease = other.lease("step", WORK)
     assert lease is not None
@@ -244,7 +244,7 @@ def test_what_a_killed_holder_left_of_a_complete_step_goes(
     store.save_checkpoint("step", 5, b"left, too")
     for generation in left:
         store.objects.create(f"leases/step.{generation:06d}.json", foreign_holder())
-    with store.lease("other", WORK):  # type: ignore[union-attr]
+    with store.lease("other", WORK):
         store.remove_leftovers()
         assert store.objects.names("leases/") == ["leases/other.000001.json"]
         assert store.latest_checkpoint("step") is None
@@ -267,7 +267,7 @@ def test_what_earlier_holders_took_is_known(store: Store) -> None:
     for generation, counter in ((1, 8), (2, 4)):
         taken = foreign_holder(counter=counter, released=True)
         store.objects.create(f"leases/step.{generation:06d}.json", taken)
-    with store.lease("step", WORK) as lease:  # type: ignore[union-attr]
+    with store.lease("step", WORK) as lease:
         assert lease.generation == 3
         assert lease.earlier_seconds() == (8 + 4) * 0.5 / 4
         store.objects.delete("leases/step.000001.json")
@@ -337,7 +337,7 @@ def test_a_step_that_is_run_once_costs_a_put_and_a_delete(local_store: Store) ->
             calls.append(name)
             return getattr(local_store.objects, name)
 
-    lease = Store(Counting(), 30.0).lease("step", WORK)  # type: ignore[arg-type]
+    lease = Store(Counting(), 30.0).lease("step", WORK)
     assert lease is not None
     lease.check()
     assert lease.earlier_seconds() == 0

@@ -282,7 +282,7 @@ def test_a_damaged_claim_counts_as_given_back(store: Store, warned: Callable[[],
     assert claims.later({3: first}) == {3: left}
     assert claims.take(3, {"rate": 0.2}, "driver-c", "tiny") == left
     assert claims.take_over(3, left, "driver-c", "tiny")
-    assert claims.newest_of(3).driver == "driver-c"  # type: ignore[union-attr]
+    assert claims.newest_of(3).driver == "driver-c"
     # Where no claim of it can be read, whoever comes claims it with its own point.
     for generation in (1, 2, 3):
         store.objects.write(f"claims/study/000003.{generation:06d}.json", b"{")

@@ -65,7 +65,7 @@ def test_union_of_columns(store: Store) -> None:
     store.write_row("s/1", {"rate": 1, "epochs": 3, "name": "a", "flag": True, "mixed": 1})
     store.write_row("s/2", {"rate": 0.5, "name": None, "new": "x", "mixed": "one"})
     store.write_row("t/3", {"rate": None})
-    expected = [
+    expected: list[dict[str, Any]] = [
         {"row": "s/1", "rate": 1.0, "epochs": 3, "name": "a", "flag": True, "mixed": "1"},
         {"row": "s/2", "rate": 0.5, "name": None, "new": "x", "mixed": "one"},
         {"row": "t/3", "rate": None},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, TypeVar, final
 
@@ -18,6 +18,9 @@ from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.code import part_digest
 from unlearn_ray.core.errors import ConfigError, UnlearnRayError, did_you_mean
 from unlearn_ray.core.schema import field_values
+
+# Of a part, by name.
+Fields = Mapping[str, Any]
 
 _REGISTERED: dict[str, dict[str, type[Part]]] = {}
 
@@ -34,6 +37,7 @@ class Part:
             registered, so that an edit counts without a new revision. It covers the module, what
             that imports beside itself (`core.code.part_digest`) and the modules of base classes.
             Empty for a part of this package: there a test asks for the revision.
+        tiny: fields of a version that the conformance suite builds or trains in a moment.
     """
 
     kind: ClassVar[str]
@@ -41,6 +45,7 @@ class Part:
     name: ClassVar[str]
     revision: ClassVar[int] = 1
     code: ClassVar[str] = ""
+    tiny: ClassVar[Fields] = {}
 
     def identity(self) -> dict[str, Any]:
         """What of this part's fields enters a step's key: its name and every field.

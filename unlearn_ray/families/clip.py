@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
 from unlearn_ray.core.errors import ConfigError, DataError
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import Layers, PositiveFloat, PositiveInt, field_values, schema
 from unlearn_ray.data.augmentation import Augmentation
 from unlearn_ray.data.base import DatasetInfo
@@ -105,6 +105,9 @@ class CLIP(ContrastiveFamily, ClassFamily):
 
     views: ClassVar[int] = 1
     reads_captions: ClassVar[bool] = True
+    tiny: ClassVar[Fields] = {
+        "embedding_size": 8, "text_width": 8, "text_heads": 2, "text_layers": 2
+    }  # fmt: skip
     needs_two: ClassVar[str] = "InfoNCE of one pair alone is 0, whatever the weights are"
 
     embedding_size: PositiveInt = 512

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.data.augmentation import Augmentation
 from unlearn_ray.families.base import AnchorLosses, ClassifierFamily
@@ -69,6 +69,7 @@ class Supervised(ClassifierFamily):
     """
 
     revision: ClassVar[int] = 2
+    tiny: ClassVar[Fields] = {"embedding_size": 8}
 
     embedding_size: PositiveInt | None = None
     augmentation: Augmentation = Augmentation()

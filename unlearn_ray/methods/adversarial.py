@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.recipe import LastBatch
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -74,6 +74,7 @@ class Adversarial(ClassifierMethod):
     """
 
     revision: ClassVar[int] = 2
+    tiny: ClassVar[Fields] = {**ClassifierMethod.tiny, "pretraining_epochs": 1, "draws": 2}
 
     epochs: NonNegativeInt = 3
     batch_size: PositiveInt = 256

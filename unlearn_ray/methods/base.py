@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.recipe import Recipe
-from unlearn_ray.core.registry import Part
+from unlearn_ray.core.registry import Fields, Part
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.families.base import ClassFamily, ClassifierFamily, Family, Prompts
@@ -176,15 +176,16 @@ class Method(Recipe, Part):
     Its `last_batch` is what its own code does; where that has none, or is one for many families,
     it is null, as the family's.
 
-    A method whose epochs are 0, or whose edit has the strength 0, leaves the model bit for bit.
-
     Class attributes:
         trains_on: the samples of an epoch of its one phase; see `Phase`.
+        idle: fields with which it leaves the model bit for bit; None if it always changes it.
     """
 
     kind: ClassVar[str] = "method"
     room: ClassVar[str] = "unlearn_ray.methods"
     trains_on: ClassVar[TrainsOn] = "all"
+    tiny: ClassVar[Fields] = {"epochs": 1, "batch_size": 32}
+    idle: ClassVar[Fields | None] = {"epochs": 0}
 
     epochs: NonNegativeInt = 10
     learning_rate: PositiveFloat = 0.006

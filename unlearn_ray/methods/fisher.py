@@ -6,11 +6,13 @@ CVPR 2020.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.modes import in_eval_mode
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import NonNegativeFloat, PositiveInt, schema
 from unlearn_ray.methods.base import Task, classifier_family
 from unlearn_ray.methods.shared import Blocks, OneShot, plain_attention, trained
@@ -43,6 +45,9 @@ class Fisher(OneShot):
         samples: retain images that F is the mean over: the first in the seed's permuted order.
         batch_size: gradients that are held at once, each as large as the model.
     """
+
+    tiny: ClassVar[Fields] = {"samples": 8}
+    idle: ClassVar[Fields | None] = {"alpha": 0}
 
     batch_size: PositiveInt = 16
     alpha: NonNegativeFloat = 1e-6

@@ -8,14 +8,14 @@ al., "Model Sparsity Can Simplify Machine Unlearning", NeurIPS 2023.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import NonNegativeFloat, PositiveFloat, PositiveInt, schema
 from unlearn_ray.methods.base import Samples, Task
 from unlearn_ray.methods.shared import (
@@ -56,6 +56,9 @@ class Influence(OneShot):
         inverse: how it is computed.
         iterations: of conjugate gradients, at most.
     """
+
+    tiny: ClassVar[Fields] = {"samples": 16, "iterations": 3}
+    idle: ClassVar[Fields | None] = {"alpha": 0}
 
     alpha: NonNegativeFloat = 0.2
     samples: PositiveInt = 1000

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
     PositiveFloat,
@@ -71,6 +71,11 @@ class LCODEC(OneShot):
     """
 
     revision: ClassVar[int] = 2
+    tiny: ClassVar[Fields] = {
+        "removals": 1, "images": 2, "perturbations": 12, "rows": 2, "samples": 8, "iterations": 3,
+        "largest_drop": 1,
+    }  # fmt: skip
+    idle: ClassVar[Fields | None] = {"strength": 0}
 
     strength: NonNegativeFloat = 1.0
     removals: PositiveInt = 10

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.registry import Fields
 from unlearn_ray.core.schema import NonNegativeInt, PositiveInt, schema
 from unlearn_ray.families.base import Scores
 from unlearn_ray.methods.base import ClassifierMethod, PartName, Samples
@@ -35,6 +36,9 @@ class OneShot(ClassifierMethod):
         epochs: 0.
         batch_size: images of one forward and backward pass.
     """
+
+    tiny: ClassVar[Fields] = {}
+    idle: ClassVar[Fields | None] = None
 
     epochs: NonNegativeInt = 0
     batch_size: PositiveInt = 256

@@ -7,11 +7,12 @@ AAAI 2024.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import NonNegativeFloat, PositiveInt, schema
 from unlearn_ray.methods.base import PartName, Task
 from unlearn_ray.methods.shared import OneShot, summed_gradients, trained
@@ -36,6 +37,10 @@ class SSD(OneShot):
         dampening: the paper's lambda.
         samples: of each set, the first in the seed's permuted order; null takes all.
     """
+
+    # Above 1 / the forget set's share no weight is dampened.
+    tiny: ClassVar[Fields] = {"alpha": 1.0}
+    idle: ClassVar[Fields | None] = {"alpha": 1e30, "samples": 64}
 
     batch_size: PositiveInt = 64
     alpha: NonNegativeFloat = 10.0

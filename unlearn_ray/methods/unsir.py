@@ -17,7 +17,7 @@ from torch.nn import functional
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
 from unlearn_ray.core.recipe import LastBatch, Optimizer, Recipe
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -59,6 +59,9 @@ class Unsir(ClassifierMethod):
 
     revision: ClassVar[int] = 2
     trains_on: ClassVar[TrainsOn] = "retain"
+    tiny: ClassVar[Fields] = {
+        **ClassifierMethod.tiny, "noise_size": 8, "noise_batches": 1, "noise_steps": 2
+    }  # fmt: skip
 
     optimizer: Optimizer = "adam"
     epochs: NonNegativeInt = 1

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.models.base import Model
 from unlearn_ray.models.residual import ResidualBackbone
@@ -33,6 +33,7 @@ class ResNet(Model):
 
     block: ClassVar[Literal["BasicBlock", "Bottleneck"]]
     depths: ClassVar[tuple[int, ...]]
+    tiny: ClassVar[Fields] = {"width": 4}
 
     width: PositiveInt = 64
     stem: Literal["auto", "cifar", "imagenet"] = "auto"

@@ -6,9 +6,11 @@ shortcuts of torchvision's blocks.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import nn
 
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.models.base import Model
 from unlearn_ray.models.residual import ResidualBackbone
@@ -22,6 +24,8 @@ class ResNet8(Model):
     Attributes:
         width: channels of the first stage; features have 4 * width entries.
     """
+
+    tiny: ClassVar[Fields] = {"width": 4}
 
     width: PositiveInt = 16
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.errors import ConfigError
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import Layers, PositiveInt, UnitInterval, schema
 from unlearn_ray.models.base import Model
 
@@ -51,6 +51,7 @@ class ViT(Model):
     """
 
     synaptic_flow: ClassVar[bool] = False
+    tiny: ClassVar[Fields] = {"patch": 4, "layers": 1, "heads": 2, "width": 8}
 
     patch: PositiveInt = 32
     layers: Layers = 12

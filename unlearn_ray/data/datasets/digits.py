@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch.nn import functional
 
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData, ImageSize
 
@@ -27,6 +28,8 @@ class Digits(Dataset):
     Attributes:
         image_size: the images are resized to this (bilinear); gray stands in all 3 channels.
     """
+
+    tiny: ClassVar[Fields] = {"image_size": 8}
 
     image_size: ImageSize = 16
 

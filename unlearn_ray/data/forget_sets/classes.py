@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from pydantic import Field, Strict
 
 from unlearn_ray.core.errors import DataError, listed, shown
-from unlearn_ray.core.registry import register
+from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import DatasetInfo, ForgetSet
 from unlearn_ray.data.sample_names import find_class
@@ -29,6 +29,7 @@ class Classes(ForgetSet):
     """
 
     whole_classes: ClassVar[bool] = True
+    tiny: ClassVar[Fields] = {"classes": (0,)}
 
     classes: Annotated[tuple[Class, ...], Field(min_length=1)]
 

@@ -1,24 +1,32 @@
-"""Small real parts that tests train: a two-layer backbone and random batches."""
+"""Small real parts that tests train: a two-layer backbone, random batches, parts made tiny."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.core.registry import find
-from unlearn_ray.families.base import Family, Prompts
+from unlearn_ray.core.registry import Part
+from unlearn_ray.families.base import Prompts
 from unlearn_ray.methods.base import PartName
+
+P = TypeVar("P", bound=Part)
 
 # CLIP's marks of a caption.
 BEGIN, END = 49406, 49407
 
 
 class TwoLayerBackbone(nn.Module):
-    """Convolution, batch norm, ReLU, mean over pixels, linear layer."""
+    """Convolution, batch norm, ReLU, mean over pixels, linear layer.
+
+    Args:
+        channels: of the convolution.
+        feature_size: of the linear layer.
+    """
 
     def __init__(self, channels: int = 6, feature_size: int = 5) -> None:
         super().__init__()
@@ -28,7 +36,8 @@ class TwoLayerBackbone(nn.Module):
         self.feature_size = feature_size
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.linear(torch.relu(self.bn(self.conv(images))).mean(dim=(2, 3)))
+        """Features of a batch of images."""
+        return cast(Tensor, self.linear(torch.relu(self.bn(self.conv(images))).mean(dim=(2, 3))))
 
 
 def random_batch(
@@ -70,10 +79,9 @@ def random_tokens(size: int, generator: torch.Generator) -> Tensor:
     return torch.cat([begin, words, end], dim=1)
 
 
-def small_family(name: str) -> Family:
-    """A family with its defaults, but for what makes it too large to train in a test."""
-    towers = {"embedding_size": 8, "text_width": 8, "text_heads": 2, "text_layers": 2}
-    return find(Family, name)(**{"clip": towers}.get(name, {}))
+def tiny(part: type[P], **fields: Any) -> P:
+    """The part as small as it says it can be, with other fields as given."""
+    return part(**{**part.tiny, **fields})
 
 
 class ToySamples:
@@ -111,25 +119,32 @@ class ToySamples:
             self.parts[part] = (images, torch.tensor(list(among))[chosen])
 
     def size(self, part: PartName) -> int:
+        """Number of samples."""
         return len(self.parts[part][1])
 
     def ids(self, part: PartName) -> Tensor:
         """Those of the forget set come first: a `random_batch` has such ids."""
-        order = ("forget", "retain", "validation")
+        order: tuple[PartName, ...] = ("forget", "retain", "validation")
         begin = sum(self.size(before) for before in order[: order.index(part)])
         return torch.arange(begin, begin + self.size(part))
 
     def labels(self, part: PartName) -> Tensor:
+        """Classes of a part's samples."""
         return self.parts[part][1]
 
     def blocks(
         self, part: PartName, size: int | list[int] = 256, limit: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and classes, block by block."""
         images, labels = self.parts[part]
-        yield from zip(images[:limit].split(size), labels[:limit].split(size), strict=True)
+        yield from zip(
+            torch.split(images[:limit], size), torch.split(labels[:limit], size), strict=True
+        )
 
     def generator(self, *words: str | int) -> torch.Generator:
+        """Seeded from the words."""
         return torch.Generator().manual_seed(stable_seed(*words) % 2**62)
 
     def new_model(self) -> nn.Module:
+        """As `make_model` makes it."""
         return self._make_model()

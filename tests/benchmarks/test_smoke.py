@@ -1,0 +1,70 @@
+"""Each benchmark runs, at a size that says nothing."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import benchmarks
+
+ROOT = Path(__file__).parents[2]
+
+# Arguments, and what is printed.
+HERE = {
+    "augmentation": ("--batch 4 --rounds 1", "unlearn_ray"),
+    "evaluation": ("--images 300 --rounds 1", "x the reference protocol"),
+    "gradient_penalty": ("2 --rounds 1 --families supervised --penalties penalty", "penalty"),
+    "training_step": ("8 --steps 2 --rounds 1", "batch 8: ours"),
+    "window": ("--trials 3 --seeds 1", "regret"),
+}
+RAY = {"trial_cost": ("--trials 8 --slow-trials 2", "a trial beside its training")}
+# Several clusters, or several nodes.
+SLOW = {
+    "drivers": ("--drivers 2 --trials 2 --seconds 0", "2 drivers:"),
+    "scale": ("--trials 4 --nodes 1 --studies 1 --seconds 0 --told 10", "Tune, defaults"),
+}
+PARTS = {"simulated"}
+
+
+def test_every_benchmark_is_tried() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
+    assert modules == HERE.keys() | RAY.keys() | SLOW.keys() | PARTS
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_it_measures(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, expected = HERE[name]
+    importlib.import_module(f"benchmarks.{name}").main(arguments.split())
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", RAY)
+def test_it_measures_with_ray(name: str) -> None:
+    runs(name, *RAY[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_it_measures_with_several_nodes(name: str) -> None:
+    runs(name, *SLOW[name])
+
+
+def runs(name: str, arguments: str, expected: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *arguments.split()],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert expected in done.stdout, done.stdout + done.stderr
+    # A benchmark may say that this machine, busy with tests, is too slow.
+    assert "Traceback" not in done.stderr, done.stderr

@@ -1,0 +1,101 @@
+"""What every method owes on every family that it supports, phase by phase on a two-layer model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+
+import torch
+from torch import nn
+
+from unlearn_ray.core.batch import Batch
+from unlearn_ray.data.forget_sets.random import Random
+from unlearn_ray.families.base import Family
+from unlearn_ray.methods.base import Method, Phase, Task
+from unlearn_ray.testing.check import Check
+from unlearn_ray.testing.families import family_and_model
+from unlearn_ray.testing.toy import ToySamples, random_batch, tiny
+
+_MIXED = {"none": (), "one": (0,), "all": tuple(range(12))}
+
+
+def method_checks(method: type[Method], family: type[Family]) -> Iterator[Check]:
+    """The checks of a method on a family."""
+    yield Check(says_in_words_what_it_cannot, method, family)
+    if method.unsupported(tiny(family), Random()) is None:
+        yield Check(has_finite_losses_and_gradients, method, family)
+        for forget in _MIXED:
+            yield Check(mixed_batches_may_lack_either_set, method, family, more=(forget,))
+
+
+def says_in_words_what_it_cannot(method: type[Method], family: type[Family]) -> None:
+    """With its name or the family's."""
+    reason = method.unsupported(tiny(family), Random())
+    if reason is not None:
+        assert re.search(r"\w+ \w+", reason), "say in words why not"
+        assert method.name in reason or family.name in reason
+
+
+def has_finite_losses_and_gradients(method: type[Method], family: type[Family]) -> None:
+    """In each phase some gradient is not 0, and all are finite."""
+    for phase, criterion, model in _phases(method, family):
+        forget = {"retain": (), "forget": tuple(range(12)), "all": (1, 5, 6)}[phase.trains_on]
+        loss = phase.loss(_batch(phase, criterion, forget))
+        assert loss.shape == ()
+        assert torch.isfinite(loss)
+        torch.autograd.backward(loss)
+        optimised = model if phase.module is None else phase.module
+        gradients = [weight.grad for weight in optimised.parameters() if weight.grad is not None]
+        assert gradients
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+        assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+        if phase.after_update is not None:
+            phase.after_update()
+
+
+def mixed_batches_may_lack_either_set(
+    method: type[Method], family: type[Family], forget: str
+) -> None:
+    """A batch of retain and forget set may hold no sample of one of them, by chance."""
+    for phase, criterion, model in _phases(method, family):
+        if phase.trains_on != "all":
+            continue
+        loss = phase.loss(_batch(phase, criterion, _MIXED[forget]))
+        torch.autograd.backward(loss)
+        optimised = model if phase.module is None else phase.module
+        gradients = [weight.grad for weight in optimised.parameters() if weight.grad is not None]
+        assert torch.isfinite(loss)
+        assert gradients
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def _phases(part: type[Method], family: type[Family]) -> Iterator[tuple[Phase, Family, nn.Module]]:
+    criterion, model = family_and_model(family)
+    samples = ToySamples(90, 30, image_size=8, make_model=lambda: family_and_model(family)[1])
+    method, task = tiny(part), Task(criterion, samples)
+    task = replace(task, state=method.prepare(model.eval(), task))
+    for number in count():
+        phase = method.phase(number, model, task)
+        if phase is None:
+            break
+        model.train(phase.training).zero_grad()
+        yield phase, criterion, model
+        if phase.after is not None:
+            phase.after()
+    method.finish(model.eval(), task)
+
+
+def _batch(phase: Phase, family: Family, forget: tuple[int, ...]) -> Batch:
+    beside = tuple(
+        random_batch(
+            12,
+            tuple(range(12)) if source == "forget" else (),
+            seed=5 + number,
+            views=family.views,
+            image_size=8,
+        )
+        for number, source in enumerate(phase.beside)
+    )
+    return replace(random_batch(12, forget, views=family.views, image_size=8), beside=beside)
