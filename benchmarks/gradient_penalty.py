@@ -87,14 +87,15 @@ class Steps:
     def step(self) -> float:
         """One; the CPU seconds of this process, or the device's seconds on a GPU."""
         retain, forget, non_members = self.batches
-        others = (forget, non_members) if "validation" in self.method.others() else (forget,)
+        reads = "validation" in self.method.extra_data()
+        companions = (forget, non_members) if reads else (forget,)
         self._wait()
         clock = time.perf_counter if self.compute.on_gpu else time.process_time
         started = clock()
         self.optimizer.zero_grad(set_to_none=True)
         with self.compute.autocast():
             task = Task(self.family, _NONE)
-            loss = self.method.loss(self.model, replace(retain, beside=others), task)
+            loss = self.method.loss(self.model, replace(retain, companions=companions), task)
         loss.backward()
         self.optimizer.step()
         self._wait()

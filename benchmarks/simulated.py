@@ -28,7 +28,7 @@ from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.families.base import Family
-from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.methods.base import Method, Task, TrainingMethod, TrainsOn
 from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
 from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.plan import reference_steps
@@ -115,7 +115,7 @@ class SimulatedMetric(Metric):
 
 
 @schema
-class SimulatedMethod(Method):
+class SimulatedMethod(TrainingMethod):
     """L = (number - gap)^2 / 2, and a sleep.
 
     Attributes:
@@ -123,7 +123,7 @@ class SimulatedMethod(Method):
         seconds: of the sleep.
     """
 
-    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "forget"
+    trains_on: ClassVar[TrainsOn] = "forget"
 
     epochs: NonNegativeInt = 1
     learning_rate: PositiveFloat = 1.0

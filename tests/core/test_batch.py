@@ -12,17 +12,17 @@ from unlearn_ray.testing.toy import random_batch
 
 
 def three() -> list[Batch]:
-    """A batch with two others beside it, and those."""
+    """A batch with two companions, and those."""
     first = random_batch(5, (0, 1, 2, 3, 4), seed=1)
     second, third = random_batch(3, seed=2), random_batch(2, seed=3)
-    return [replace(first, beside=(second, third), progress=0.25), second, third]
+    return [replace(first, companions=(second, third), progress=0.25), second, third]
 
 
 def test_joined_is_the_one_after_the_other() -> None:
     batches = three()
     joined = batches[0].joined
     assert joined.size == 10
-    assert joined.beside == ()
+    assert joined.companions == ()
     assert joined.progress == 0.25
     assert joined.labels.tolist() == [label for each in batches for label in each.labels.tolist()]
     assert joined.is_forget.tolist() == [True] * 5 + [False] * 5

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import Player, Recipe
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.lars import LARS
-from unlearn_ray.engine.loop import Iteration, optimise
+from unlearn_ray.engine.loop import Iteration, Training, optimise
 
 DECAY, MOMENTUM = 0.1, 0.8
 
@@ -62,7 +62,7 @@ def test_equals_loops(coefficient: float, clip: bool) -> None:
                 w[i] -= rates[iteration.epoch] * v[i]
         return value
 
-    optimise(model, recipe, count=8, seed=0, loss=loss, compute=Compute.detect())
+    optimise(Training((Player(model, recipe, loss),), count=8, seed=0), Compute.detect())
     for found, expected in zip(numbers(parameters), weights, strict=True):
         assert found == pytest.approx(expected, rel=1e-9)
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from tests.restarts import stop_at_iteration
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import Player, Recipe
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Iteration, optimise, seeded
+from unlearn_ray.engine.loop import Iteration, Report, Training, optimise, seeded
 
 COMPUTE = Compute.detect()
 COUNT = 37
@@ -63,6 +63,14 @@ def squared_error(
     return loss
 
 
+def run(
+    model: nn.Module, recipe: Recipe, loss: Callable[[Iteration], Tensor], seed: int = 1,
+    repeats: int = 1, **rest: Any,
+) -> Report:  # fmt: skip
+    training = Training((Player(model, recipe, loss),), COUNT, seed, repeats=repeats)
+    return optimise(training, COMPUTE, **rest)
+
+
 def weights(model: nn.Module) -> list[Tensor]:
     return [value.clone() for value in model.state_dict().values()]
 
@@ -101,10 +109,7 @@ def test_equals_naive_sgd(schedule: Any, last_batch: Any, size: int, ends: list[
                 velocity[i] = gradient[i] if number == 0 else 0.9 * velocity[i] + gradient[i]
                 w[i] -= rate * velocity[i]
             number += 1
-    report = optimise(
-        model, recipe, count=COUNT, seed=5, loss=squared_error(model, inputs, targets),
-        compute=COMPUTE,
-    )  # fmt: skip
+    report = run(model, recipe, squared_error(model, inputs, targets), 5)
     assert report.iterations == number == 3 * len(ends)
     found = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
     assert found == pytest.approx(w, abs=1e-7)
@@ -137,10 +142,7 @@ def test_equals_naive_adamw() -> None:
                 step = mean[i] / (1 - 0.9**number)
                 step /= math.sqrt(square[i] / (1 - 0.999**number)) + 1e-8
                 w[i] -= 0.05 * (step + (0.3 * w[i] if i < 5 else 0.0))
-    optimise(
-        model, recipe, count=COUNT, seed=5, loss=squared_error(model, inputs, targets),
-        compute=COMPUTE,
-    )  # fmt: skip
+    run(model, recipe, squared_error(model, inputs, targets), 5)
     found = [float(x) for x in model.weight.detach()[0]] + [float(model.bias.detach()[0])]
     assert found == pytest.approx(w, abs=1e-7)
 
@@ -153,10 +155,7 @@ def test_a_resumed_run_ends_with_the_same_bits(stop_after: int, optimizer: Any) 
     )
     model, inputs, targets = problem()
     interrupted = copy.deepcopy(model)
-    optimise(
-        model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
-        compute=COMPUTE,
-    )  # fmt: skip
+    run(model, recipe, squared_error(model, inputs, targets))
 
     memory = Memory()
     honest = squared_error(interrupted, inputs, targets)
@@ -167,15 +166,9 @@ def test_a_resumed_run_ends_with_the_same_bits(stop_after: int, optimizer: Any) 
         return honest(iteration)
 
     with pytest.raises(KeyboardInterrupt):
-        optimise(
-            interrupted, recipe, count=COUNT, seed=1, loss=dies, compute=COMPUTE,
-            checkpoints=memory,
-        )  # fmt: skip
+        run(interrupted, recipe, dies, checkpoints=memory)
     again, _, _ = problem()
-    report = optimise(
-        again, recipe, count=COUNT, seed=1, loss=squared_error(again, inputs, targets),
-        compute=COMPUTE, checkpoints=memory,
-    )  # fmt: skip
+    report = run(again, recipe, squared_error(again, inputs, targets), checkpoints=memory)
     assert report.iterations == 16
     assert all(torch.equal(a, b) for a, b in zip(weights(again), weights(model), strict=True))
 
@@ -195,10 +188,7 @@ def test_progress_is_the_share_of_iterations_done() -> None:
 
     for _ in range(2):
         with contextlib.suppress(KeyboardInterrupt):
-            optimise(
-                model, Recipe(epochs=3, batch_size=15), count=COUNT, seed=1, loss=loss,
-                compute=COMPUTE, checkpoints=memory, repeats=2,
-            )  # fmt: skip
+            run(model, Recipe(epochs=3, batch_size=15), loss, repeats=2, checkpoints=memory)
     assert told.pop(5) is math.nan
     assert told == [number / 18 for number in range(18)]
 
@@ -223,18 +213,13 @@ def test_a_finished_run_is_not_run_again() -> None:
     recipe = Recipe(epochs=2, batch_size=15, learning_rate=0.05)
     memory = Memory(seconds_between=1e9)
     model, inputs, targets = problem()
-    optimise(
-        model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
-        compute=COMPUTE, checkpoints=memory,
-    )  # fmt: skip
+    run(model, recipe, squared_error(model, inputs, targets), checkpoints=memory)
     fresh, _, _ = problem()
 
     def never(iteration: Iteration) -> Tensor:
         raise AssertionError("nothing is left to do")
 
-    report = optimise(
-        fresh, recipe, count=COUNT, seed=1, loss=never, compute=COMPUTE, checkpoints=memory
-    )
+    report = run(fresh, recipe, never, checkpoints=memory)
     assert report.iterations == 6
     assert all(torch.equal(a, b) for a, b in zip(weights(fresh), weights(model), strict=True))
 
@@ -246,20 +231,20 @@ def test_a_requested_stop_saves_first(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs, targets = problem()
 
     with pytest.raises(StopRequested):
-        optimise(
-            model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
-            compute=COMPUTE, checkpoints=memory, on_progress=stop_at_iteration(7),
-        )  # fmt: skip
+        run(
+            model,
+            recipe,
+            squared_error(model, inputs, targets),
+            checkpoints=memory,
+            on_progress=stop_at_iteration(7),
+        )
     assert [metadata["iteration"] for _, metadata in memory.saved] == ["7"]
 
 
 def test_zero_epochs_change_nothing() -> None:
     model, inputs, targets = problem()
     before = weights(model)
-    report = optimise(
-        model, Recipe(epochs=0), count=COUNT, seed=1,
-        loss=squared_error(model, inputs, targets), compute=COMPUTE,
-    )  # fmt: skip
+    report = run(model, Recipe(epochs=0), squared_error(model, inputs, targets))
     assert report.iterations == 0
     assert all(torch.equal(a, b) for a, b in zip(weights(model), before, strict=True))
 
@@ -269,10 +254,7 @@ def test_divergence_is_an_error_and_never_saved() -> None:
     memory = Memory()
     recipe = Recipe(epochs=500, batch_size=37, learning_rate=1e6, schedule="constant")
     with pytest.raises(NonFiniteLoss, match="lower the learning rate"):
-        optimise(
-            model, recipe, count=COUNT, seed=1, loss=squared_error(model, inputs, targets),
-            compute=COMPUTE, checkpoints=memory,
-        )  # fmt: skip
+        run(model, recipe, squared_error(model, inputs, targets), checkpoints=memory)
     for tensors, metadata in memory.saved:
         assert math.isfinite(float(metadata["loss"]))
         assert tensors
@@ -282,10 +264,7 @@ def test_weights_that_overflow_at_the_last_update_are_an_error() -> None:
     model, _, _ = problem()
     recipe = Recipe(epochs=1, batch_size=37, learning_rate=1e30, schedule="constant")
     with pytest.raises(NonFiniteLoss, match="weights"):
-        optimise(
-            model, recipe, count=COUNT, seed=1, compute=COMPUTE,
-            loss=lambda _: 1e20 * model.weight.sum(),
-        )  # fmt: skip
+        run(model, recipe, lambda _: 1e20 * model.weight.sum())
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 29, 30, 31, 59, 60, 61, 62, 100, 500])

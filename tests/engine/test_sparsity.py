@@ -33,7 +33,7 @@ from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.families.supervised import Supervised
-from unlearn_ray.methods.base import Method, Phase, Task
+from unlearn_ray.methods.base import Phase, Task, TrainingMethod
 from unlearn_ray.methods.shared import frozen_copy
 from unlearn_ray.models.resnet8 import ResNet8
 from unlearn_ray.models.vit_small import ViTSmall
@@ -275,7 +275,7 @@ def test_training_keeps_pruned_weights_at_zero(optimizer: str, family: Family) -
 
 
 @schema
-class Restless(Method):
+class Restless(TrainingMethod):
     """Moves weights wherever a method may, and trains a copy of the model."""
 
     batch_size: int = 4
@@ -287,21 +287,22 @@ class Restless(Method):
         self.move(model)
         return state
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-        def loss(batch: Batch) -> Tensor:
-            for one in (model, task.state.student, task.state.teacher):
-                assert bool((pruned(one) == 0).all())
-            criterion = task.family.criterion
-            return criterion(model, batch) + criterion(task.state.student, batch)
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
+        for one in (model, task.state.student, task.state.teacher):
+            assert bool((pruned(one) == 0).all())
+        criterion = task.family.criterion
+        return criterion(model, batch) + criterion(task.state.student, batch)
 
+    def phases(self, model: nn.Module, task: Task) -> list[Phase]:
         def move() -> None:
             for one in (model, task.state.student):
                 assert bool((pruned(one) == 0).all())
                 self.move(one)
 
-        module = task.state if number == 1 else None
-        phase = Phase(self, "all", loss, module=module, after_update=move, after=move)
-        return phase if number < 3 else None
+        return [
+            Phase(self.recipe, "all", self.loss, module=module, after_update=move, after=move)
+            for module in (None, task.state, None)
+        ]
 
     def finish(self, model: nn.Module, task: Task) -> None:
         assert bool((pruned(model) == 0).all())

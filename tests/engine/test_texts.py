@@ -25,7 +25,7 @@ from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.augmentation import contrastive_views
 from unlearn_ray.data.base import Captions, ImageData, Split
-from unlearn_ray.engine.batches import Batches, Beside
+from unlearn_ray.engine.batches import Batches, CompanionBatches
 from unlearn_ray.engine.compute import Compute
 from unlearn_ray.engine.loop import Iteration, seeded
 from unlearn_ray.engine.resident import ResidentData
@@ -130,7 +130,7 @@ def test_a_family_that_reads_none_has_none() -> None:
     assert torch.equal(generator.get_state(), again.get_state())
 
 
-def test_batches_beside_and_joined_have_their_own() -> None:
+def test_companion_batches_and_joined_ones_have_their_own() -> None:
     family, words = Words(), read(Words())
     data = resident(family)
     forget, retain = (
@@ -139,7 +139,7 @@ def test_batches_beside_and_joined_have_their_own() -> None:
     )
     iteration = Iteration(0, 0, torch.tensor([5, 1, 0]), seeded("joined"))
     batch = forget.at(iteration)
-    batch = replace(batch, beside=(Beside(retain, 4, 1, 0).of(iteration),))
+    batch = replace(batch, companions=(CompanionBatches(retain, 4, 1, 0).of(iteration),))
     joined = batch.joined
     assert joined.texts is not None
     assert joined.texts.shape == (7, CONTEXT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from tests.restarts import Kept, stop_at_report
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import Player, Recipe
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import Dataset, Split
 from unlearn_ray.data.datasets.digits import Digits
@@ -24,7 +23,7 @@ from unlearn_ray.engine.loop import Progress, Report
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.supervised import Supervised
-from unlearn_ray.methods.base import Method, Opponent, Phase, Task
+from unlearn_ray.methods.base import Method, Phase, Task, TrainingMethod, criterion
 from unlearn_ray.testing.toy import TwoLayerBackbone
 
 COMPUTE = Compute.detect()
@@ -34,8 +33,8 @@ SPLIT = Split(validation=np.arange(32, 40), forget=np.arange(0, 10), retain=np.a
 
 
 @schema
-class Busy(Method):
-    """Descends on noise that it keeps, on the model with batches beside, on a part, in turn."""
+class Busy(TrainingMethod):
+    """Descends on noise that it keeps, on the model with companions, on a part, in turn."""
 
     batch_size: int = 4
     learning_rate: float = 0.05
@@ -52,11 +51,8 @@ class Busy(Method):
         state.register_buffer("updates", torch.zeros(1))
         return state
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+    def phases(self, model: nn.Module, task: Task) -> list[Phase]:
         state = task.state
-        noise = partial(self.noise_loss, model, task)
-        both = partial(self.both_losses, model, task)
-        retain = partial(task.family.criterion, model)
         adam = Recipe(optimizer="adam", epochs=1, batch_size=4, learning_rate=0.1)
         once = Recipe(epochs=2, batch_size=5, learning_rate=0.01, schedule="constant")
 
@@ -69,32 +65,30 @@ class Busy(Method):
         def until() -> bool:
             return float(state.updates) >= self.stop_after
 
-        opponent = Opponent(state.other, adam, partial(self.other_loss, model, task))
-        in_turn = partial(self.in_turn_loss, model, task)
-        phases = [
-            Phase(adam, "forget", noise, module=state, training=False, repeats=2),
-            Phase(self, "forget", both, beside=("retain", "validation"), repeats=2, after=keep,
-                  after_update=count, until=until),
-            Phase(once, "retain", retain, retain_limit=13),
-            Phase(once, "retain", in_turn, beside=("forget",), iterations=5, opponent=opponent),
+        return [
+            Phase(adam, "forget", self.noise_loss, module=state, training=False, repeats=2),
+            Phase(self.recipe, "forget", self.loss, ("retain", "validation"), repeats=2,
+                  after=keep, after_update=count, until=until),
+            Phase(once, "retain", criterion, retain_limit=13),
+            Phase(once, "retain", self.in_turn_loss, ("forget",), iterations=5,
+                  opponent=Player(state.other, adam, self.other_loss)),
         ]  # fmt: skip
-        return phases[number] if number < len(phases) else None
 
-    def noise_loss(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+    def noise_loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
         noise = task.state.noise[: batch.size]
         return -nn.functional.cross_entropy(model(noise), batch.labels)
 
-    def both_losses(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
-        retain, validation = (task.family.criterion(model, each) for each in batch.beside)
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
+        retain, validation = (task.family.criterion(model, each) for each in batch.companions)
         return retain + 0.1 * validation - task.family.criterion(model, batch)
 
-    def other_loss(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+    def other_loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
         """Which of the two batches an image is of."""
         with torch.no_grad():
             logits = model(batch.joined.view(0))
         return self.told(task, logits, batch)
 
-    def in_turn_loss(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
+    def in_turn_loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
         return task.family.criterion(model, batch) - self.told(
             task, model(batch.joined.view(0)), batch
         )
@@ -166,28 +160,25 @@ def test_a_phase_ends_when_it_is_told_to() -> None:
     assert run(Busy(epochs=5))[0].iterations == 6 + 30 + 6 + 5
 
 
-def test_every_iteration_sees_another_batch_beside() -> None:
+def test_every_iteration_sees_another_companion() -> None:
     seen: list[tuple[list[int], list[int]]] = []
 
     @schema
-    class Noting(Method):
+    class Noting(TrainingMethod):
         """Notes what it sees."""
 
         batch_size: int = 5
 
-        def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-            loss = partial(self.note, model, task)
-            return (
-                Phase(self, "forget", loss, beside=("retain",), repeats=3) if number == 0 else None
-            )
+        def phases(self, model: nn.Module, task: Task) -> list[Phase]:
+            return [Phase(self.recipe, "forget", self.loss, ("retain",), repeats=3)]
 
-        def note(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
-            (beside,) = batch.beside
+        def loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
+            (companion,) = batch.companions
             assert batch.is_forget.all()
-            assert not beside.is_forget.any()
-            numbers = [round(1000 * float(image.sum())) for image in beside.view(0)]
+            assert not companion.is_forget.any()
+            numbers = [round(1000 * float(image.sum())) for image in companion.view(0)]
             seen.append((batch.labels.tolist(), numbers))
-            return task.family.criterion(model, beside)
+            return task.family.criterion(model, companion)
 
     run(Noting(epochs=2))
     assert len(seen) == 2 * 2 * 3
@@ -210,14 +201,14 @@ def test_weights_that_an_edit_spoils_end_the_trial() -> None:
                 model.classifier.bias /= 0
 
     with pytest.raises(NonFiniteLoss, match="weights after unlearning"):
-        run(Spoiling(epochs=0))
+        run(Spoiling())
 
 
 def test_an_opponent_is_updated_right_before_the_model_on_the_same_batch() -> None:
     events: list[tuple[str, list[int]]] = []
 
     @schema
-    class InTurn(Method):
+    class InTurn(TrainingMethod):
         """Pulls two numbers towards each other."""
 
         batch_size: int = 6
@@ -231,23 +222,21 @@ def test_an_opponent_is_updated_right_before_the_model_on_the_same_batch() -> No
             state.other = nn.ParameterList([torch.tensor(0.0)])
             return state
 
-        def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-            own, other = task.state.own, task.state.other
+        def phases(self, model: nn.Module, task: Task) -> list[Phase]:
+            slower = Recipe(learning_rate=0.1, momentum=0, weight_decay=0, schedule="constant")
+            other = Player(task.state.other, slower, self.other_loss)
+            own = task.state.own
+            return [
+                Phase(self.recipe, "retain", self.loss, module=own, opponent=other, iterations=5)
+            ]
 
-            def loss(name: str, moved: Tensor, still: Tensor, batch: Batch) -> Tensor:
-                events.append((name, batch.ids.tolist()))
-                return (moved - still.detach()) ** 2 / 2
+        def loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
+            events.append(("own", batch.ids.tolist()))
+            return (task.state.own[0] - task.state.other[0].detach()) ** 2 / 2
 
-            adversary = Opponent(
-                other,
-                Recipe(learning_rate=0.1, momentum=0, weight_decay=0, schedule="constant"),
-                partial(loss, "other", other[0], own[0]),
-            )
-            phase = Phase(
-                self, "retain", partial(loss, "own", own[0], other[0]), module=own,
-                opponent=adversary, iterations=5,
-            )  # fmt: skip
-            return phase if number == 0 else None
+        def other_loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
+            events.append(("other", batch.ids.tolist()))
+            return (task.state.other[0] - task.state.own[0].detach()) ** 2 / 2
 
         def finish(self, model: nn.Module, task: Task) -> None:
             events.append(("end", [task.state.own[0].item(), task.state.other[0].item()]))
@@ -266,7 +255,7 @@ def test_an_opponent_is_updated_right_before_the_model_on_the_same_batch() -> No
     assert len({*map(tuple, batches)}) == 5
 
 
-def test_batches_beside_come_from_the_validation_set_and_another_dataset() -> None:
+def test_companions_come_from_the_validation_set_and_another_dataset() -> None:
     asked: list[Dataset] = []
     seen: list[tuple[set[int], set[int], bool]] = []
     others = data()
@@ -274,30 +263,28 @@ def test_batches_beside_come_from_the_validation_set_and_another_dataset() -> No
                     train_labels=torch.zeros(7, dtype=torch.int64))  # fmt: skip
 
     @schema
-    class Reading(Method):
+    class Reading(TrainingMethod):
         """Notes what it sees."""
 
         batch_size: int = 3
 
-        def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-            loss = partial(self.note, model, task)
-            beside = ("validation", Digits())
-            return Phase(self, "forget", loss, beside=beside) if number == 0 else None
+        def phases(self, model: nn.Module, task: Task) -> list[Phase]:
+            return [Phase(self.recipe, "forget", self.loss, ("validation", Digits()))]
 
-        def note(self, model: nn.Module, task: Task, batch: Batch) -> Tensor:
-            own, other = batch.beside
+        def loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
+            own, other = batch.companions
             first = other.view(0)[:, :, :1, :1]
             assert torch.equal(other.view(0), first.expand_as(other.view(0)))
             seen.append(({*own.ids.tolist()}, {*other.ids.tolist()}, bool(other.is_forget.any())))
             return task.family.criterion(model, batch)
 
-    def other_data(dataset: Dataset) -> ResidentData:
+    def extra_data(dataset: Dataset) -> ResidentData:
         asked.append(dataset)
         return white
 
     unlearn(
         new_model(1), FAMILY, Reading(epochs=20), data(), SPLIT, seed=3, compute=COMPUTE,
-        make_model=new_model, other_data=other_data,
+        make_model=new_model, extra_data=extra_data,
     )  # fmt: skip
     assert asked == [Digits()]
     # A pass over either leaves one or two images out: not the same ones in each of 30 passes.

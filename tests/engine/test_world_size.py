@@ -29,12 +29,12 @@ from unlearn_ray.core.collective import (
     world_size,
 )
 from unlearn_ray.core.errors import DataError, NonFiniteLoss, StopRequested, StoreError
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import Player, Recipe
 from unlearn_ray.data.base import Split
 from unlearn_ray.engine import loop
 from unlearn_ray.engine.checkpoint_clock import CheckpointClock
 from unlearn_ray.engine.compute import Compute, Stopwatch
-from unlearn_ray.engine.loop import Progress, optimise
+from unlearn_ray.engine.loop import Progress, Training, optimise
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import SharedBatchNorm, share_batch_norm
 from unlearn_ray.engine.training import train_from_scratch
@@ -391,11 +391,13 @@ def check_a_checkpoint_tells_the_seconds_of_all() -> None:
 
     def run(watch: Stopwatch) -> float:
         model = nn.Linear(2, 1)
-        return optimise(
-            model, Recipe(epochs=1, batch_size=4), count=4, seed=0, compute=COMPUTE,
-            loss=lambda _: model(torch.ones(4, 2)).square().mean(),
-            checkpoints=memory, stopwatch=watch,
-        ).seconds  # fmt: skip
+        player = Player(
+            model,
+            Recipe(epochs=1, batch_size=4),
+            lambda iteration: model(torch.ones(4, 2)).square().mean(),
+        )
+        training = Training((player,), count=4, seed=0)
+        return optimise(training, COMPUTE, checkpoints=memory, stopwatch=watch).seconds
 
     run(watch)
     if rank() == 0:

@@ -121,21 +121,6 @@ def test_key_encoder_follows_before_keys_are_made() -> None:
     torch.testing.assert_close(pieces.positive, torch.full((8,), 10.0, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("queue_size", "batch_size"), [(10, 4), (4, 4), (5, 12), (3, 7)])
-def test_queue_holds_the_latest_keys(queue_size: int, batch_size: int) -> None:
-    model = model_of(MoCo(queue_size=queue_size, projection_size=2))
-    expected = model.queue.tolist()
-    place = 0
-    for iteration in range(5):
-        keys = torch.randn(batch_size, 2, dtype=torch.float64) + iteration
-        model.enqueue(keys)
-        for row in keys.tolist():
-            expected[place % queue_size] = row
-            place += 1
-        assert model.queue.tolist() == expected
-        assert int(model.queue_pointer) == place % queue_size
-
-
 @pytest.mark.parametrize("frozen", ["eval", "no_grad"])
 def test_looking_advances_nothing(frozen: str) -> None:
     family = MoCo(queue_size=16)

@@ -15,6 +15,7 @@ from unlearn_ray.core.keys import canonical, plain
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import find
 from unlearn_ray.data.splits import split
+from unlearn_ray.methods.base import TrainingMethod
 from unlearn_ray.models.base import Model
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.study import reference_row_name, study_identity, study_key
@@ -110,7 +111,8 @@ class SweepJudge:
         for resources in (sweep.resources.training, sweep.resources.trial):
             _check_resources(resources)
         recipes: list[Recipe] = [setting.training, setting.probe]
-        recipes += [study.at(next(study.corners())) for study in sweep.studies]
+        methods = [study.at(next(study.corners())) for study in sweep.studies]
+        recipes += [each.recipe for each in methods if isinstance(each, TrainingMethod)]
         for recipe in recipes:
             for epoch in _epochs(recipe):
                 assert np.isfinite(recipe.learning_rate_at(epoch)), "an infinite learning rate"

@@ -40,12 +40,12 @@ def part(size: int, seed: int) -> Batch:
 
 
 def batch_of(retain: int = 6, forget: int = 5, validation: int = 4) -> Batch:
-    return replace(part(retain, 0), beside=(part(forget, 1), part(validation, 2)))
+    return replace(part(retain, 0), companions=(part(forget, 1), part(validation, 2)))
 
 
 def seen_by(model: nn.Module, batch: Batch, through: bool = True) -> Pair:
     return observe(
-        model, FAMILY, batch.beside, torch.Generator().manual_seed(4),
+        model, FAMILY, batch.companions, torch.Generator().manual_seed(4),
         draws=3, scale=1e-3, through=through,
     )  # fmt: skip
 
@@ -117,7 +117,7 @@ class TestObservation:
         model, batch = small_model(), batch_of()
         noise = torch.Generator().manual_seed(drawn_seed(torch.Generator().manual_seed(4)))
         before = copy.deepcopy(model.state_dict())
-        for found, own in zip(seen_by(model, batch), batch.beside, strict=True):
+        for found, own in zip(seen_by(model, batch), batch.companions, strict=True):
             expected = naive_observed(model, own, 4, noise)
             assert torch.equal(found.labels, own.labels[:4])
             torch.testing.assert_close(found.logits, expected.logits)
@@ -141,7 +141,7 @@ class TestObservation:
         model, batch = small_model().float(), batch_of()
         batch = replace(
             batch,
-            beside=tuple(replace(b, views=(b.views[0].float(),)) for b in batch.beside),
+            companions=tuple(replace(b, views=(b.views[0].float(),)) for b in batch.companions),
         )
         with torch.autocast("cpu", torch.bfloat16):
             rough = seen_by(model, batch)
@@ -244,15 +244,14 @@ class TestLoss:
         model = small_model()
         task = prepared(method, model, small_task())
         task.state.eval()  # Its dropout would be another's in the naive computation.
-        phase = method.phase(1, model, task)
-        assert phase is not None
+        _, phase = method.phases(model, task)
         return model.train(), task, phase
 
     def expected(self, method: Adversarial, model: nn.Module, task: Task, batch: Batch) -> float:
         twin = torch.Generator()
         twin.set_state(batch.generator.get_state())
         noise = torch.Generator().manual_seed(drawn_seed(twin))
-        first, second = (naive_observed(model, own, 4, noise) for own in batch.beside)
+        first, second = (naive_observed(model, own, 4, noise) for own in batch.companions)
         _, logits = by_batch(model, batch.views[0])
         errors = [
             cross_entropy(row, label)
@@ -278,11 +277,11 @@ class TestLoss:
         model, task, phase = self.turns(method)
         batch = batch_of()
         expected = self.expected(method, model, task, batch)
-        assert phase.loss(batch).item() == pytest.approx(expected)
+        assert phase.loss(model, batch, task).item() == pytest.approx(expected)
 
     def test_gradient_is_that_of_the_loss(self) -> None:
         model, task, phase = self.turns()
-        phase.loss(batch_of()).backward()
+        phase.loss(model, batch_of(), task).backward()
         for weight, index in ((model.backbone.linear.weight, (1, 2)), (model.classifier.bias, 3)):
             values = []
             for step in (1e-6, -1e-6):
@@ -295,14 +294,15 @@ class TestLoss:
             assert float(weight.grad[index]) == pytest.approx(difference, rel=1e-4, abs=1e-7)
 
     def test_what_the_attacker_saw_is_not_computed_again(self) -> None:
-        model, _, phase = self.turns()
+        model, task, phase = self.turns()
         calls = []
         model.backbone.register_forward_hook(lambda *_: calls.append(1))
         batch = batch_of()
-        alone = self.turns()[2].loss(batch_of())
-        loss = phase.opponent.loss(batch)
+        another, same, afresh = self.turns()
+        alone = afresh.loss(another, batch_of(), same)
+        loss = phase.opponent.loss(model, batch, task)
         assert len(calls) == 2 * (1 + SMALL.draws)
-        found = phase.loss(batch)
+        found = phase.loss(model, batch, task)
         assert len(calls) == 2 * (1 + SMALL.draws) + 1
         torch.testing.assert_close(found, alone)
         loss.backward()
@@ -312,41 +312,37 @@ class TestLoss:
 
     def test_attackers(self) -> None:
         model, task, phase = self.turns()
-        pretraining = SMALL.phase(0, model, task)
-        assert pretraining is not None
+        pretraining, _ = SMALL.phases(model, task)
         for loss, batch, sets in (
             (phase.opponent.loss, batch_of(), slice(1, 3)),
-            (pretraining.loss, replace(batch_of(), beside=(part(4, 2),)), slice(0, 2)),
+            (pretraining.loss, replace(batch_of(), companions=(part(4, 2),)), slice(0, 2)),
         ):
             noise = torch.Generator()
             noise.set_state(batch.generator.get_state())
             noise = torch.Generator().manual_seed(drawn_seed(noise))
-            members, others = (batch, *batch.beside)[sets]
+            members, others = (batch, *batch.companions)[sets]
             seen = (
                 naive_observed(model, members, 4, noise),
                 naive_observed(model, others, 4, noise),
             )
-            assert loss(batch).item() == pytest.approx(naive_attack(task.state, seen, (1, 0)))
+            found = loss(model, batch, task).item()
+            assert found == pytest.approx(naive_attack(task.state, seen, (1, 0)))
 
 
 class TestPhases:
     def phases(self, method: Adversarial, task: Task) -> list[Phase]:
         model = small_model()
-        task = prepared(method, model, task)
-        found: list[Phase] = []
-        while (phase := method.phase(len(found), model, task)) is not None:
-            found.append(phase)
-        return found
+        return list(method.phases(model, prepared(method, model, task)))
 
     def test_samples(self) -> None:
         method = Adversarial(epochs=3, batch_size=5, pretraining_epochs=2)
         first, second = self.phases(method, small_task(12, 5))
-        assert (first.trains_on, first.beside) == ("all", ("validation",))
+        assert (first.trains_on, first.companions) == ("all", ("validation",))
         recipe = first.recipe
         assert isinstance(first.module, Attacker)
         assert (recipe.optimizer, recipe.learning_rate, recipe.weight_decay) == ("adam", 1e-3, 0)
         assert (recipe.epochs, recipe.batch_size, first.iterations) == (2, 5, None)
-        assert (second.trains_on, second.beside) == ("retain", ("forget", "validation"))
+        assert (second.trains_on, second.companions) == ("retain", ("forget", "validation"))
         # 12 retain samples are 2 batches of 5 and one of 2.
         assert (second.iterations, second.module) == (9, None)
         assert (second.recipe.learning_rate, second.recipe.momentum) == (0.01, 0.9)
@@ -382,8 +378,8 @@ def test_published_settings() -> None:
     assert (method.attack_weight, method.twins_weight, method.off_diagonal) == (0.9, 1e-3, 5e-3)
     assert (method.draws, method.scale, method.attacker_learning_rate) == (10, 1e-3, 1e-3)
     # 1000 updates, on 45,000 images.
-    assert replace(method, epochs=1).layout(45_000).batches * method.pretraining_epochs == 1056
-    assert method.others() == ("validation",)
+    assert method.recipe.layout(45_000).batches * method.pretraining_epochs == 1056
+    assert method.extra_data() == ("validation",)
     reason = Adversarial.unsupported(SimCLR(), Random())
     assert reason == "adversarial needs a classifier; simclr has none"
 
@@ -396,17 +392,14 @@ class TestRuns:
         class Pretraining(Adversarial):
             """Ends there."""
 
-            def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-                if number > 0:
-                    return None
-                phase = Adversarial.phase(self, number, model, task)
-                assert phase is not None
+            def phases(self, model: nn.Module, task: Task) -> list[Phase]:
+                phase, *_ = super().phases(model, task)
 
-                def noted(batch: Batch) -> Tensor:
-                    losses.append(phase.loss(batch))
+                def noted(model: nn.Module, batch: Batch, task: Task) -> Tensor:
+                    losses.append(phase.loss(model, batch, task))
                     return losses[-1]
 
-                return replace(phase, loss=noted)
+                return [replace(phase, loss=noted)]
 
         left = run(Pretraining(batch_size=40, draws=2, pretraining_epochs=25), RANDOM)
         found = [float(loss.detach()) for loss in losses]

@@ -58,9 +58,8 @@ def test_loss(temperature: float, forget: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(("fraction", "limit"), [(0.0, 0), (0.3, 9), (1.0, 30)])
 def test_sees_a_part_of_the_retain_set(fraction: float, limit: int) -> None:
     method = BadTeacher(retain_fraction=fraction)
-    phase = method.phase(0, model_of(3), prepared(method))
+    (phase,) = method.phases(model_of(3), prepared(method))
     assert (phase.trains_on, phase.retain_limit) == ("all", limit)
-    assert method.phase(1, model_of(3), prepared(method)) is None
 
 
 def test_an_epoch_has_the_forget_set_and_that_part() -> None:

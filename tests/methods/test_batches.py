@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -51,23 +52,22 @@ def data() -> ResidentData:
 
 
 def shown_by(method: type[Method], family: Family, **fields: object) -> list[tuple[list[int], ...]]:
-    """Ids of each update's own batch and of the batches beside it."""
+    """Ids of each update's own batch and of its companions."""
     seen: list[tuple[list[int], ...]] = []
 
     @schema
     class Counting(method):  # type: ignore[valid-type, misc]
         """Notes the images of every batch."""
 
-        def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-            phase = super().phase(number, model, task)
-            return phase and replace(phase, loss=self.noting(phase), until=None)
+        def phases(self, model: nn.Module, task: Task) -> list[Phase]:
+            return [
+                replace(phase, loss=partial(self.noting, phase), until=None)
+                for phase in super().phases(model, task)
+            ]
 
-        def noting(self, phase: Phase):  # type: ignore[no-untyped-def]
-            def loss(batch: Batch) -> Tensor:
-                seen.append((batch.ids.tolist(), *(other.ids.tolist() for other in batch.beside)))
-                return phase.loss(batch)
-
-            return loss
+        def noting(self, phase: Phase, model: nn.Module, batch: Batch, task: Task) -> Tensor:
+            seen.append(tuple(each.ids.tolist() for each in (batch, *batch.companions)))
+            return phase.loss(model, batch, task)
 
     model = family.build(TwoLayerBackbone(), 10)
     report = unlearn(

@@ -52,13 +52,13 @@ def model_of(family: Supervised, dtype: torch.dtype = torch.float64) -> Supervis
 
 
 def pair(labels: tuple[list[int], list[int]] = MIXED) -> Batch:
-    """A forget batch with a retain batch beside it."""
+    """A forget batch and its companion, a retain batch."""
     own, others = (random_batch(6, seed=n, views=1, dtype=torch.float64) for n in (1, 2))
     return replace(
         own,
         labels=torch.tensor(labels[0]),
         is_forget=torch.ones(6, dtype=torch.bool),
-        beside=(replace(others, labels=torch.tensor(labels[1])),),
+        companions=(replace(others, labels=torch.tensor(labels[1])),),
     )
 
 
@@ -119,19 +119,19 @@ def labelled(embeddings: Tensor, labels: Tensor) -> list[tuple[list[float], int]
 
 def expected_loss(method: ContrastiveUnlearning, family: Supervised, batch: Batch) -> float:
     """Equation 7; batch norm sees forget and retain images together."""
-    (beside,) = batch.beside
-    images = torch.cat([batch.view(0), beside.view(0)])
+    (companion,) = batch.companions
+    images = torch.cat([batch.view(0), companion.view(0)])
     represented = model_of(family).represent(images)
     logits = model_of(family)(images)[6:]
-    others = labelled(represented[6:], beside.labels)
+    others = labelled(represented[6:], companion.labels)
     if method.variant == "queue":
         model = model_of(family).eval()
         # Of 15 places, the first six are written over.
         shown, labels = next(ToySamples(15, 9, dtype=torch.float64).blocks("retain"))
         kept = labelled(model.represent(shown), labels)[6:]
-        others = labelled(model.represent(beside.view(0)), beside.labels) + kept
+        others = labelled(model.represent(companion.view(0)), companion.labels) + kept
     unlearning = unlearning_loss(labelled(represented[:6], batch.labels), others, method)
-    kept_loss = cross_entropy(logits, beside.labels.tolist())
+    kept_loss = cross_entropy(logits, companion.labels.tolist())
     return method.lambda_ul * unlearning + method.lambda_ce * kept_loss
 
 
@@ -188,7 +188,7 @@ def test_descending_leaves_the_own_class_for_the_others() -> None:
     family, batch = Supervised(), pair(CASES["every anchor has both"])
     torch.manual_seed(0)
     method, model = ContrastiveUnlearning(lambda_ce=0), family.build(Memory(), 10).double()
-    same = batch.labels[:, None] == batch.beside[0].labels[None, :]
+    same = batch.labels[:, None] == batch.companions[0].labels[None, :]
 
     @torch.no_grad()
     def gap() -> float:

@@ -70,14 +70,14 @@ def embedded(model: CLIPModel, images: torch.Tensor) -> torch.Tensor:
 
 def expected_loss(method: ContrastiveUnlearning, batch: Batch) -> float:
     """Equation 7, with one prompt of each class as its row of weights."""
-    (beside,) = batch.beside
-    rows = embedded(model_of(), torch.cat([batch.view(0), beside.view(0)]))
-    others = labelled(rows[6:], beside.labels)
+    (companion,) = batch.companions
+    rows = embedded(model_of(), torch.cat([batch.view(0), companion.view(0)]))
+    others = labelled(rows[6:], companion.labels)
     if method.variant == "queue":
         model, samples = model_of().eval(), ToySamples(15, 9, dtype=torch.float64)
         shown, labels = next(samples.blocks("retain"))
         # Of 15 places, the first six are written over.
-        others = labelled(embedded(model, beside.view(0)), beside.labels)
+        others = labelled(embedded(model, companion.view(0)), companion.labels)
         others += labelled(embedded(model, shown), labels)[6:]
     again = torch.Generator()
     again.set_state(batch.generator.get_state())
@@ -88,7 +88,7 @@ def expected_loss(method: ContrastiveUnlearning, batch: Batch) -> float:
         for u, places in zip(uniform, by_class(), strict=True)
     ]
     entropies = []
-    for row, label in zip(rows[6:].tolist(), beside.labels.tolist(), strict=True):
+    for row, label in zip(rows[6:].tolist(), companion.labels.tolist(), strict=True):
         logits = [SCALE * cosine(row, caption) for caption in drawn]
         entropies.append(log_sum_exp(logits) - SCALE * cosine(row, drawn[label]))
     unlearning = unlearning_loss(labelled(rows[:6], batch.labels), others, method)

@@ -61,16 +61,16 @@ def model_of(family: Family, backbone: nn.Module | None = None) -> nn.Module:
 
 
 def batch_of(family: Family, members: int = 5, non_members: int | None = 5) -> Batch:
-    """A retain batch with a forget batch and perhaps non-members beside it."""
+    """A retain batch and its companions: a forget batch and perhaps non-members."""
     sizes = [size for size in (members, non_members) if size is not None]
-    beside = tuple(
+    companions = tuple(
         random_batch(
             size, range(size) if number == 0 else (), seed=3 + number, views=family.views,
             dtype=torch.float64,
         )
         for number, size in enumerate(sizes)
     )  # fmt: skip
-    return replace(random_batch(6, views=family.views, dtype=torch.float64), beside=beside)
+    return replace(random_batch(6, views=family.views, dtype=torch.float64), companions=companions)
 
 
 def loss_of(method: GradientPenalty, family: Family, model: nn.Module, batch: Batch) -> Tensor:
@@ -112,7 +112,7 @@ def test_penalty_is_that_of_loops(name: str, scalar: str, non_members: int | Non
     model, batch = model_of(family), batch_of(family, 5, non_members)
     method = replace(PENALTY, scalar=scalar)
     loss = loss_of(method, family, model, batch)
-    forget, *others = batch_of(family, 5, non_members).beside
+    forget, *others = batch_of(family, 5, non_members).companions
     drawn = torch.rand(5, generator=forget.generator).tolist()
     expected = []
     for row, u in enumerate(drawn):
@@ -128,7 +128,7 @@ def test_length_is_that_of_loops(name: str) -> None:
     family = find(Family, name)()
     model, batch = model_of(family), batch_of(family)
     expected = [
-        plain_length(plain_output(family, model, image)) for image in batch.beside[0].view(0)
+        plain_length(plain_output(family, model, image)) for image in batch.companions[0].view(0)
     ]
     found = loss_of(LENGTH, family, model, batch).item()
     assert found == pytest.approx(math.fsum(expected) / 5, rel=1e-9)
@@ -259,18 +259,15 @@ def test_u_is_drawn_anew_for_every_pair() -> None:
 
 
 def test_what_it_reads() -> None:
-    assert GradientPenalty().others() == ("validation",)
-    assert GradientPenalty(non_members=Digits()).others() == (Digits(),)
+    assert GradientPenalty().extra_data() == ("validation",)
+    assert GradientPenalty(non_members=Digits()).extra_data() == (Digits(),)
     for method in (LENGTH, replace(PENALTY, interpolation="members")):
-        assert method.others() == ()
-        phase = method.phase(0, nn.Module(), Task(FAMILY, ToySamples(9, 3)))
-        assert phase is not None
-        assert (phase.trains_on, phase.beside) == ("retain", ("forget",))
-    phase = replace(PENALTY, criterion_on="all").phase(
-        0, nn.Module(), Task(FAMILY, ToySamples(9, 3))
-    )
-    assert phase is not None
-    assert (phase.trains_on, phase.beside) == ("all", ("forget", "validation"))
+        assert method.extra_data() == ()
+        (phase,) = method.phases(nn.Module(), Task(FAMILY, ToySamples(9, 3)))
+        assert (phase.trains_on, phase.companions) == ("retain", ("forget",))
+    method = replace(PENALTY, criterion_on="all")
+    (phase,) = method.phases(nn.Module(), Task(FAMILY, ToySamples(9, 3)))
+    assert (phase.trains_on, phase.companions) == ("all", ("forget", "validation"))
 
 
 @pytest.mark.parametrize(
@@ -328,7 +325,7 @@ def test_retain_accuracy_stays() -> None:
 def test_non_members_of_another_dataset() -> None:
     asked: list[Dataset] = []
 
-    def other_data(dataset: Dataset) -> ResidentData:
+    def extra_data(dataset: Dataset) -> ResidentData:
         asked.append(dataset)
         white = torch.full((7, 6, 6, 3), 255, dtype=torch.uint8)
         return replace(data(), train_images=white, train_labels=torch.zeros(7, dtype=torch.int64))
@@ -338,7 +335,7 @@ def test_non_members_of_another_dataset() -> None:
         model = original()
         unlearn(
             model, FAMILY, replace(PENALTY, non_members=non_members), data(), RANDOM, seed=SEED,
-            compute=COMPUTE, make_model=new_model, other_data=other_data,
+            compute=COMPUTE, make_model=new_model, extra_data=extra_data,
         )  # fmt: skip
         found.append(model.classifier.weight.detach())
     assert asked == [Digits(image_size=6)]

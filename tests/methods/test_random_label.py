@@ -41,7 +41,7 @@ def test_loss() -> None:
     losses = []
     for row, label in zip(model_of()(batch.view(0)).tolist(), labels, strict=True):
         losses.append(math.log(math.fsum(math.exp(value) for value in row)) - row[label])
-    found = RandomLabel().labelled_loss(model_of(), task, batch)
+    found = RandomLabel().loss(model_of(), batch, task)
     assert found.item() == pytest.approx(math.fsum(losses) / 9)
 
 
@@ -80,7 +80,7 @@ def test_redrawn_labels_change_with_the_batch() -> None:
     def loss(seed: int) -> float:
         generator = torch.Generator().manual_seed(seed)
         again = replace(batch, generator=generator)
-        return method.labelled_loss(model_of(), task, again).item()
+        return method.loss(model_of(), again, task).item()
 
     assert loss(1) == loss(1)
     assert len({loss(seed) for seed in range(5)}) == 5
@@ -93,13 +93,10 @@ def test_passes() -> None:
     task = prepared(RandomLabel(), ToySamples(30, 12))
 
     def found(method: RandomLabel) -> list[tuple[str, int, float]]:
-        number = 0
-        rows: list[tuple[str, int, float]] = []
-        while (phase := method.phase(number, model_of(), task)) is not None:
-            rate = phase.recipe.learning_rate_at(0)
-            rows.append((phase.trains_on, phase.recipe.epochs, rate))
-            number += 1
-        return rows
+        return [
+            (phase.trains_on, phase.recipe.epochs, phase.recipe.learning_rate_at(0))
+            for phase in method.phases(model_of(), task)
+        ]
 
     apart = RandomLabel(epochs=2, learning_rate=0.1, schedule="cosine")
     assert found(apart) == [

@@ -38,11 +38,7 @@ def task_of(method: SCRUB, teacher: nn.Module) -> Task:
 
 def phases(method: SCRUB) -> list[Phase]:
     student, teacher = models()
-    task = task_of(method, teacher)
-    found: list[Phase] = []
-    while (phase := method.phase(len(found), student, task)) is not None:
-        found.append(phase)
-    return found
+    return list(method.phases(student, task_of(method, teacher)))
 
 
 def softened(row: list[float], temperature: float) -> list[float]:
@@ -77,16 +73,16 @@ def test_losses(method: SCRUB) -> None:
         )
     )
     divergence, entropy = naive(method, rows)
-    found = method.forget_loss(student, task, batch)
+    found = method.forget_loss(student, batch, task)
     assert found.item() == pytest.approx(-divergence)
-    found = method.retain_loss(student, task, batch)
+    found = method.loss(student, batch, task)
     assert found.item() == pytest.approx(method.gamma * entropy + method.alpha * divergence)
 
 
 def test_only_the_student_learns() -> None:
     student, teacher = models()
     task = task_of(SCRUB(), teacher)
-    SCRUB().retain_loss(student, task, random_batch(8, views=1, dtype=torch.float64)).backward()
+    SCRUB().loss(student, random_batch(8, views=1, dtype=torch.float64), task).backward()
     assert all(weight.grad is not None for weight in student.parameters())
     assert all(weight.grad is None for weight in task.state.parameters())
     assert not task.state.teacher.training
@@ -143,11 +139,10 @@ def test_rewinding_compares_with_unseen_samples_of_the_classes_of_the_forget_set
     task = Task(FAMILY, samples)
     task = replace(task, state=method.prepare(model, task))
     # Forget errors of 0, 0.2, 0.4, 0.5 and 0.3; then 0.6 of unseen images of class 2, 0.3 of all.
-    for number, share in enumerate((0.0, 0.4, 0.8, 1.0, 0.6)):
+    shares = (0.0, 0.4, 0.8, 1.0, 0.6)
+    for phase, share in zip(method.phases(model, task), shares, strict=True):
         with torch.no_grad():
             model.share[2] = share
-        phase = method.phase(number, model, task)
-        assert phase is not None
         assert phase.after is not None
         phase.after()
     method.finish(model, task)

@@ -118,8 +118,7 @@ def test_workers_see_the_rows_of_one_batch(
 def test_phases() -> None:
     method = replace(SMALL, epochs=2, batch_size=7)
     task, model = task_of(method), small_model()
-    noise, impair, repair = (method.phase(number, model, task) for number in range(3))
-    assert method.phase(3, model, task) is None
+    noise, impair, repair = method.phases(model, task)
     assert noise.module is task.state
     assert not noise.training
     assert (noise.recipe.epochs, noise.repeats, noise.trains_on) == (1, 40, "forget")
@@ -137,7 +136,7 @@ def test_phases() -> None:
         cross_entropy(model, image, label)
         for image, label in zip(batch.views[0], batch.labels.tolist(), strict=True)
     ]
-    assert repair.loss(batch).item() == pytest.approx(sum(expected) / 6)
+    assert repair.loss(model, batch, task).item() == pytest.approx(sum(expected) / 6)
 
 
 # Of 4 classes one is forgotten; 40 retain samples are of each other one.

@@ -8,7 +8,8 @@ import torch
 
 from tests.metrics.evidence import SIZES, GivenEvidence, random_evidence
 from unlearn_ray.core.errors import DataError
-from unlearn_ray.metrics.emia_efficacy import EMIAEfficacy, best_threshold
+from unlearn_ray.metrics.attacks import best_threshold
+from unlearn_ray.metrics.emia_efficacy import EDGES, EMIAEfficacy
 from unlearn_ray.quantities.similarity import mean_pair_cosine
 
 
@@ -70,23 +71,23 @@ def test_threshold_equals_the_naive_search(members: int, others: int) -> None:
     rng = np.random.default_rng(members)
     for _ in range(20):
         a, b = rng.normal(0.6, 0.2, members), rng.normal(0.45, 0.2, others)
-        assert best_threshold(a, b) == pytest.approx(
+        assert best_threshold(a, b, EDGES) == pytest.approx(
             naive_threshold(a.tolist(), b.tolist()), abs=1e-12
         )
 
 
 def test_the_first_of_equal_edges_wins_and_the_edge_itself_is_a_member() -> None:
-    assert best_threshold(np.array([0.8, 0.9]), np.array([0.1, 0.2])) == pytest.approx(0.202)
-    assert best_threshold(np.array([0.5]), np.array([0.499])) == 0.5
+    assert best_threshold(np.array([0.8, 0.9]), np.array([0.1, 0.2]), EDGES) == pytest.approx(0.202)
+    assert best_threshold(np.array([0.5]), np.array([0.499]), EDGES) == 0.5
     # All alike: rejecting nobody is as good as rejecting everybody, and comes first.
-    assert best_threshold(np.full(5, 0.7), np.full(5, 0.7)) == 0.0
+    assert best_threshold(np.full(5, 0.7), np.full(5, 0.7), EDGES) == 0.0
 
 
 def test_unequal_numbers_count_alike() -> None:
     """A plain accuracy would call everybody a member here and score 0."""
     rng = np.random.default_rng(0)
     members, others = rng.normal(0.7, 0.1, 5000), rng.normal(0.5, 0.1, 100)
-    assert 0.55 < best_threshold(members, others) < 0.65
+    assert 0.55 < best_threshold(members, others, EDGES) < 0.65
 
 
 def test_members_limit() -> None:

@@ -102,7 +102,7 @@ def test_a_revision_counts_and_what_is_imported_beside_it(tmp_path: Path) -> Non
     home.edit("return self.retain_weight * retain", "return WEIGHT * self.retain_weight * retain")
     home.edit(
         "from torch import Tensor, nn\n",
-        "from torch import Tensor, nn\nfrom helper import WEIGHT\n",
+        "from typing import ClassVar\nfrom torch import Tensor, nn\nfrom helper import WEIGHT\n",
     )
     home.run("run")
     (tmp_path / "helper.py").write_text("# one\nWEIGHT = 1.0\n")

@@ -23,6 +23,7 @@ from unlearn_ray.core.errors import ConfigError, listed
 from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import parts
+from unlearn_ray.core.schema import field_values
 from unlearn_ray.data.base import Dataset
 from unlearn_ray.engine.probe import Probe
 from unlearn_ray.families.base import Family
@@ -110,7 +111,7 @@ def test_a_file_says_what_it_says(write: Write) -> None:
     assert alignment.space["positive_similarity"].choices == ("tempered", "cosine")
     assert (ascent.name, ascent.fixed, ascent.space) == ("gradient_ascent", {}, {})
     assert (sweep.trials(finetune), sweep.trials(ascent)) == (6, 1)
-    assert finetune.at({"learning_rate": 0.01}).epochs == 5
+    assert field_values(finetune.at({"learning_rate": 0.01}))["epochs"] == 5
 
 
 def test_an_augmentation_overrides_the_fields_of_its_family(write: Write) -> None:
@@ -886,7 +887,7 @@ def penalised(write: Write, fields: str, validation: str = "0.2") -> Sweep:
 
 @pytest.mark.parametrize("fields", ["", "{beta: {uniform: [0, 1]}}", "{non_members: validation}"])
 def test_a_method_that_reads_an_empty_validation_set(fields: str, write: Write) -> None:
-    assert penalised(write, fields).studies[2].others() == ("validation",)
+    assert penalised(write, fields).studies[2].extra_data() == ("validation",)
     with pytest.raises(ConfigError) as caught:
         penalised(write, fields, validation="0")
     told = str(caught.value)
@@ -899,7 +900,7 @@ def test_a_method_that_reads_an_empty_validation_set(fields: str, write: Write) 
 
 @pytest.mark.parametrize("fields", ["{beta: 0}", "{interpolation: members}"])
 def test_a_method_that_reads_nothing_else(fields: str, write: Write) -> None:
-    assert penalised(write, fields, validation="0").studies[2].others() == ()
+    assert penalised(write, fields, validation="0").studies[2].extra_data() == ()
 
 
 @pytest.mark.parametrize("named", ["svhn", "{svhn: {}}", "{svhn: }"])
@@ -907,7 +908,7 @@ def test_another_dataset_is_named_as_the_sweeps_own(named: str, write: Write) ->
     svhn = parts(Dataset)["svhn"]()
     sweep = penalised(write, f"{{non_members: {named}}}", validation="0")
     assert sweep.studies[2].fixed == {"non_members": svhn}
-    assert sweep.studies[2].others() == (svhn,)
+    assert sweep.studies[2].extra_data() == (svhn,)
     method = sweep.studies[2].at({})
     assert label(method) == "gradient_penalty(non_members=svhn)"
     assert plain(method)["non_members"]["name"] == "svhn"
@@ -1048,7 +1049,7 @@ def test_every_sweep_of_clip_loads_and_plans(
         calibration = sweep.studies[-1]
         assert calibration.space["beta"] == Range(kind="uniform", low=0, high=1)
         assert "gamma" not in calibration.fixed
-        assert calibration.at({"alpha": 0.5, "beta": 1.0}).learning_rate == 2e-4
+        assert field_values(calibration.at({"alpha": 0.5, "beta": 1.0}))["learning_rate"] == 2e-4
     plan = make_plan(sweep, open_store(str(tmp_path / "store")))
     assert sum(study.wanted for study in plan.studies) == sweep.search.trials * len(names)
 
@@ -1062,7 +1063,7 @@ def test_clip_is_unlearned_as_in_mucs_table_6(brought: dict[str, list[str]]) -> 
     assert training.schedule == "cosine"
     found = {
         study.name: (
-            study.at(next(study.corners())).epochs,
+            field_values(study.at(next(study.corners())))["epochs"],
             {name: (range_.low, range_.high) for name, range_ in study.space.items()},
         )
         for study in sweep.studies
@@ -1075,7 +1076,7 @@ def test_clip_is_unlearned_as_in_mucs_table_6(brought: dict[str, list[str]]) -> 
         "alignment_calibration": (8, {"alpha": (0.5, 1), "beta": (0, 1)}),
     }
     methods = [study.at(next(study.corners())) for study in sweep.studies]
-    assert {method.schedule for method in methods} == {"constant"}
+    assert {field_values(method)["schedule"] for method in methods} == {"constant"}
 
 
 @pytest.mark.parametrize("path", [*CU, SWEEPS / "clip_class.yaml"], ids=lambda path: path.stem)

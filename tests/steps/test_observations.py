@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -44,7 +44,7 @@ def without_models(store: Store) -> None:
             store.objects.delete(name)
 
 
-def table_rows(store: Store) -> list[dict[str, float]]:
+def table_rows(store: Store) -> list[dict[str, Any]]:
     return [row for row in store.read_rows().to_pylist() if row["purpose"] != "tuning"]
 
 

@@ -36,7 +36,7 @@ class Batch:
         ids: of each image in the dataset's training set, (B,).
         texts: tokens of one of each image's captions, drawn whenever the image is seen, (B, L);
             None where the family reads no captions.
-        beside: the batches of other sets that this iteration sees.
+        companions: the batches of other sets that this iteration sees, too.
         added: which of the images that the method adds to the epoch (`Phase.added`) are in the
             batch, by their numbers, (A,); None where it adds none.
         progress: share of the run's iterations done before this one, in [0, 1); of a method
@@ -49,7 +49,7 @@ class Batch:
     generator: torch.Generator
     ids: Int64[Tensor, " batch"]
     texts: Int64[Tensor, "batch length"] | None = None
-    beside: tuple[Batch, ...] = ()
+    companions: tuple[Batch, ...] = ()
     progress: float = 0.0
     added: Int64[Tensor, " added"] | None = None
 
@@ -60,8 +60,8 @@ class Batch:
 
     @property
     def joined(self) -> Batch:
-        """This batch and those beside it as one, in this order: one pass through a model."""
-        parts = (self, *self.beside)
+        """This batch and its companions as one, in this order: one pass through a model."""
+        parts = (self, *self.companions)
         sizes = tuple(part.size for part in parts)
         texts = [part.texts for part in parts if part.texts is not None]
         together = zip(*(part.views for part in parts), strict=True)

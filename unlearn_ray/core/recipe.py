@@ -1,10 +1,13 @@
-"""`Recipe`: how weights are optimised, whatever is optimised."""
+"""`Recipe`: how weights are optimised; `Player`: which weights, and on what they descend."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, ParamSpec, Self
+
+from torch import Tensor, nn
 
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -17,6 +20,7 @@ from unlearn_ray.core.schema import (
 
 Optimizer = Literal["sgd", "adam", "adamw", "lars"]
 LastBatch = Literal["keep", "drop"]
+Seen = ParamSpec("Seen")
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,10 @@ class Layout:
 
 
 @schema
-class Recipe:
-    """How weights are updated; the learning rate is constant or follows a per-epoch cosine to 0.
+class RecipeFields:
+    """The fields of a recipe, which a method that has one lists among its own.
 
-    The defaults are MUC's pretraining (appendix A.2): 800 epochs, batch 512, learning rate
-    0.06, momentum 0.9, weight decay 5e-4, cosine without warm-up.
+    The defaults are MUC's pretraining (appendix A.2).
 
     Attributes:
         optimizer: "sgd", or "adam" (Kingma and Ba, ICLR 2015; betas 0.9 and 0.999), for which
@@ -53,6 +56,10 @@ class Recipe:
             "adamw" (Loshchilov and Hutter, ICLR 2019): adam, but that the learning rate times
             the decay is taken off the weights themselves, and off matrices and convolutions
             alone, as CLIP's codes do: gains, biases and scales are left.
+        epochs: passes over the samples.
+        batch_size: samples of an update; those of a smaller set are one batch.
+        learning_rate, momentum, weight_decay: of the optimizer.
+        schedule: whether the learning rate is "constant" or follows a per-epoch "cosine" to 0.
         trust: LARS' coefficient: a layer's local rate is this times the length of its weights over
             that of its decayed gradient. The paper's is 0.001; public BYOL codes take 0.02.
         clip_trust: whether the learning rate is the largest that a local rate may be, rather than
@@ -80,6 +87,11 @@ class Recipe:
     clip_trust: bool = False
     last_batch: LastBatch | None = None
 
+
+@schema
+class Recipe(RecipeFields):
+    """How weights are updated."""
+
     def layout(self, count: int, usual: LastBatch = "keep") -> Layout:
         """The batches of an epoch over `count` samples.
 
@@ -103,3 +115,24 @@ class Recipe:
             return self.learning_rate
         done, of = epoch - self.warmup_epochs, self.epochs - self.warmup_epochs
         return 0.5 * self.learning_rate * (1 + math.cos(math.pi * done / of))
+
+    def alone(self, epoch: int) -> Self:
+        """One of its epochs (0-based), as a recipe of its own."""
+        rate = self.learning_rate_at(epoch)
+        return replace(self, epochs=1, learning_rate=rate, schedule="constant", warmup_epochs=0)
+
+
+@dataclass(frozen=True)
+class Player(Generic[Seen]):
+    """Weights that are optimised, and what they descend on.
+
+    Attributes:
+        module: that has them.
+        recipe: of their updates.
+        loss: a scalar with gradients, from what an iteration sees; of the whole batch on every
+            worker.
+    """
+
+    module: nn.Module
+    recipe: Recipe
+    loss: Callable[Seen, Tensor]

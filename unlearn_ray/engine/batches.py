@@ -92,7 +92,7 @@ class Batches:
         return _View(augmentation, images, drawn.to(images.device))
 
 
-class Beside:
+class CompanionBatches:
     """Batches of another set, a new one for every iteration, in shuffled passes of their own.
 
     As in the codes that read such batches each is full: what a pass leaves over, others each
@@ -102,7 +102,7 @@ class Beside:
         batches: of that set.
         size: of a batch; a smaller set is one batch.
         seed: of the order.
-        number: which of the sets beside a phase's own this is; each has its own order.
+        number: which of a phase's companion sets this is; each has its own order.
     """
 
     def __init__(self, batches: Batches, size: int, seed: int, number: int) -> None:
@@ -113,7 +113,7 @@ class Beside:
         self._order = torch.empty(0, dtype=torch.int64)
 
     def of(self, iteration: Iteration, most: int | None = None) -> Batch:
-        """The batch that an iteration sees beside its own.
+        """The companion of an iteration's own batch.
 
         Args:
             iteration: with its number and its generator.

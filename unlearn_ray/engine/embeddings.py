@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unlearn_ray.engine.features import BLOCK, Views, extract, in_blocks
+from unlearn_ray.engine.features import BLOCK, Views, extract, finite, frozen, in_blocks
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.texts import Texts
 from unlearn_ray.families.base import Family
@@ -83,18 +83,11 @@ class Embeddings:
 
     @cached_property
     def _classes(self) -> Float[Tensor, "classes d"]:
-        prompts, model = self._data.prompts, self._model
+        prompts = self._data.prompts
         assert prompts is not None
-        tokens = prompts.tokens
-        rows = torch.arange(len(tokens), device=tokens.device)
-        return prompts.means(
-            in_blocks(
-                model,
-                rows,
-                lambda block: self._family.embed_texts(model, tokens[block].long()),
-                "prompts",
-            )
-        )
+        with frozen(self._model):
+            classes = prompts.embedded(self._family, self._model).float().cpu()
+        return finite(classes, f"{len(prompts.tokens)} prompts")
 
     def _image_block(self, part: SetName, block: int) -> Tensor:
         if (part, block) not in self._images:

@@ -71,10 +71,19 @@ def in_blocks(
             for start in range(0, max(1, rows.shape[0]), BLOCK)
         ]
         features = torch.cat(blocks).cpu()
-    if not bool(features.isfinite().all()):
+    return finite(features, f"{rows.shape[0]} {what}")
+
+
+def finite(outputs: Tensor, what: str) -> Tensor:
+    """The outputs for so many images or captions.
+
+    Raises:
+        NonFiniteLoss: one is NaN or infinite.
+    """
+    if not bool(outputs.isfinite().all()):
         raise NonFiniteLoss(
-            f"outputs for {rows.shape[0]} {what}",
+            f"outputs for {what}",
             "hold NaN or infinite values",
             "lower the learning rate or the weight of the term that is ascended",
         )
-    return features
+    return outputs

@@ -11,7 +11,7 @@ each computes its rows of the same batches, and their weights stay the same bits
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.collective import average, gather_objects, on_first, world_size
 from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.core.recipe import LastBatch, Layout, Recipe
+from unlearn_ray.core.recipe import LastBatch, Layout, Player, Recipe
 from unlearn_ray.engine.checkpoint_clock import CheckpointClock
 from unlearn_ray.engine.compute import Compute, Stopwatch
 from unlearn_ray.engine.lars import LARS
@@ -87,18 +87,38 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Player:
-    """Weights that are optimised, and what they descend on.
+class Training:
+    """What a run of the loop optimises, and over what.
 
     Attributes:
-        module: already on the device; its training flag is the caller's.
-        recipe: of its updates.
-        loss: a scalar with gradients, from one iteration; of the whole batch on every worker.
+        players: updated one after the other in every iteration. Their modules are on the device,
+            and their training flags are the caller's. The last one's recipe says the batches and
+            the epochs.
+        count: number of samples of an epoch.
+        seed: of the order and of everything an iteration draws.
+        last_batch: what becomes of samples that fill no batch, where the recipe leaves it open.
+        repeats: how many updates in a row see the same batch.
+        iterations: how many updates in all, instead of the recipe's epochs.
+        after_update: called after every update, with the optimizers' steps done.
+        until: asked at the end of every epoch but the last whether to end here.
+        kept: what a checkpoint holds besides the optimizers' states, with all modules of players
+            within; the last player's module if not given.
     """
 
-    module: nn.Module
-    recipe: Recipe
-    loss: Callable[[Iteration], Tensor]
+    players: Sequence[Player[[Iteration]]]
+    count: int
+    seed: int
+    last_batch: LastBatch = "keep"
+    repeats: int = 1
+    iterations: int | None = None
+    after_update: Callable[[], None] | None = None
+    until: Callable[[], bool] | None = None
+    kept: nn.Module | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The batches of an epoch."""
+        return self.players[-1].recipe.layout(self.count, self.last_batch)
 
 
 class Checkpoints(Protocol):
@@ -129,62 +149,32 @@ def seeded(*words: str | int) -> torch.Generator:
 
 
 def optimise(
-    module: nn.Module,
-    recipe: Recipe,
-    *,
-    count: int,
-    seed: int,
-    loss: Callable[[Iteration], Tensor],
+    training: Training,
     compute: Compute,
+    *,
     checkpoints: Checkpoints | None = None,
     on_progress: Callable[[Progress], bool] | None = None,
-    repeats: int = 1,
-    iterations: int | None = None,
-    opponent: Player | None = None,
-    after_update: Callable[[], None] | None = None,
-    until: Callable[[], bool] | None = None,
-    kept: nn.Module | None = None,
     stopwatch: Stopwatch | None = None,
-    last_batch: LastBatch = "keep",
 ) -> Report:
-    """Descend on `loss` over `recipe.epochs` passes of `count` samples.
+    """Let players descend on their losses over the epochs of a recipe.
 
     Args:
-        module: what is optimised, already on the device; its training flag is the caller's.
-        recipe: the optimizer's settings.
-        count: number of samples of an epoch.
-        seed: of the order and of everything an iteration draws.
-        loss: a scalar with gradients, from one iteration; of the whole batch on every worker.
+        training: who, and over what.
         compute: the device.
         checkpoints: where to save and resume; none keeps nothing. Only worker 0 saves and loads.
         on_progress: called on worker 0 about every second and at the end; answers whether to
             save a checkpoint now. What it raises stops the run, after a last checkpoint if it is
             StopRequested.
-        repeats: how many updates in a row see the same batch.
-        iterations: how many updates in all, instead of the recipe's epochs.
-        opponent: updated in every iteration, too, right before `module`.
-        after_update: called after every update, with the optimizer's step done.
-        until: asked at the end of every epoch but the last whether to end here.
-        kept: what a checkpoint holds beside the optimizer's state; `module` if not given, and
-            else a module that has `module` within.
         stopwatch: goes on counting; a new one if not given.
-        last_batch: what becomes of samples that fill no batch, where the recipe leaves it open.
 
     Raises:
         NonFiniteLoss: the loss or a weight became NaN or infinite.
     """
-    watch = stopwatch or Stopwatch(compute)
-    players = (
-        [Player(module, recipe, loss)]
-        if opponent is None
-        else [opponent, Player(module, recipe, loss)]
-    )
-    layout = recipe.layout(count, last_batch)
-    run = _Run(players, layout, count, seed, watch, compute, repeats, iterations, kept or module)
+    run = _Run(training, compute, stopwatch or Stopwatch(compute))
     if checkpoints is not None:
         run.resume(checkpoints)
     try:
-        _descend(run, checkpoints, on_progress, after_update, until)
+        _descend(run, checkpoints, on_progress)
     except StopRequested:
         if checkpoints is not None and run.unsaved:
             run.save(checkpoints)
@@ -199,29 +189,27 @@ def _descend(
     run: _Run,
     checkpoints: Checkpoints | None,
     on_progress: Callable[[Progress], bool] | None,
-    after_update: Callable[[], None] | None,
-    until: Callable[[], bool] | None,
 ) -> None:
     save_seconds = math.inf if checkpoints is None else checkpoints.seconds_between
-    moments = CheckpointClock(run.done, save_seconds, PROGRESS_SECONDS)
+    clock = CheckpointClock(run.done, save_seconds, PROGRESS_SECONDS)
+    training = run.training
     while run.done < run.total:
         epoch, position = divmod(run.done, run.per_epoch)
         # At the beginning of an epoch, so that a resumed run asks what it would have asked.
-        if until is not None and epoch > 0 and position == 0 and run.ends(until):
+        if epoch > 0 and position == 0 and run.ends():
             break
-        order = torch.randperm(run.count, generator=seeded("order", run.seed, epoch))
+        order = torch.randperm(training.count, generator=seeded("order", training.seed, epoch))
         run.set_learning_rates(epoch)
         for number in range(position, min(run.per_epoch, position + run.total - run.done)):
-            rows = order[run.layout.rows(number // run.repeats)]
-            generator = seeded("iteration", run.seed, run.done)
-            iteration = Iteration(epoch, run.done, rows, generator, run.done / run.total)
-            run.update(iteration, after_update)
-            save, tell = moments.after(run.done)
+            rows = order[run.layout.rows(number // training.repeats)]
+            generator = seeded("iteration", training.seed, run.done)
+            run.update(Iteration(epoch, run.done, rows, generator, run.done / run.total))
+            save, tell = clock.after(run.done)
             if tell and on_progress is not None:
                 save = run.tell(on_progress) or save
             if save and checkpoints is not None:
                 run.save(checkpoints)
-                moments.saved()
+                clock.saved()
         run.check_loss()
     if on_progress is not None:
         run.tell(on_progress)
@@ -240,41 +228,29 @@ def check_weights(module: nn.Module, subject: str, remedy: str) -> None:
 class _Run:
     """The state of one call of `optimise`."""
 
-    def __init__(
-        self,
-        players: list[Player],
-        layout: Layout,
-        count: int,
-        seed: int,
-        stopwatch: Stopwatch,
-        compute: Compute,
-        repeats: int,
-        iterations: int | None,
-        kept: nn.Module,
-    ) -> None:
-        self.players = players
-        self.kept = kept
-        self.repeats = repeats
-        self.count = count
-        self.seed = seed
+    def __init__(self, training: Training, compute: Compute, stopwatch: Stopwatch) -> None:
+        self.training = training
         self.compute = compute
-        self.layout = layout
-        self.per_epoch = layout.batches * repeats
-        self.epochs = players[-1].recipe.epochs if iterations is None else 0
-        self.total = self.per_epoch * players[-1].recipe.epochs
+        self.stopwatch = stopwatch
+        self.players = training.players
+        self.kept = training.kept or self.players[-1].module
+        self.layout = training.layout
+        self.per_epoch = self.layout.batches * training.repeats
+        epochs, iterations = self.players[-1].recipe.epochs, training.iterations
+        self.epochs = epochs if iterations is None else 0
+        self.total = self.per_epoch * epochs
         if iterations is not None and self.per_epoch:
             self.total = iterations
         self.done = 0
         self.unsaved = 0
-        self.stopwatch = stopwatch
         self.loss = torch.full((), math.nan, device=compute.device)
         self.finite = torch.ones((), dtype=torch.bool, device=compute.device)
         self.parameters = [
-            [p for p in player.module.parameters() if p.requires_grad] for player in players
+            [p for p in player.module.parameters() if p.requires_grad] for player in self.players
         ]
         self.optimizers = [
             _optimizer(player.recipe, parameters)
-            for player, parameters in zip(players, self.parameters, strict=True)
+            for player, parameters in zip(self.players, self.parameters, strict=True)
         ]
 
     def set_learning_rates(self, epoch: int) -> None:
@@ -282,11 +258,7 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = player.recipe.learning_rate_at(epoch)
 
-    def update(
-        self,
-        iteration: Iteration,
-        after_update: Callable[[], None] | None,
-    ) -> None:
+    def update(self, iteration: Iteration) -> None:
         with self.stopwatch.running(), self._compiled_or_not(iteration):
             for player, parameters, optimizer in zip(
                 self.players, self.parameters, self.optimizers, strict=True
@@ -300,8 +272,8 @@ class _Run:
                     self._average_gradients(parameters)
                 optimizer.step()
                 self.finite &= self.loss.isfinite()
-            if after_update is not None:
-                after_update()
+            if self.training.after_update is not None:
+                self.training.after_update()
         self.done += 1
         self.unsaved += 1
         # Asking a GPU would make it wait at every iteration; it is asked once an epoch.
@@ -343,8 +315,11 @@ class _Run:
     def last_loss(self) -> float:
         return float(self.loss)
 
-    def ends(self, until: Callable[[], bool]) -> bool:
+    def ends(self) -> bool:
         """Worker 0 decides: another's answer may differ by a rounding."""
+        until = self.training.until
+        if until is None:
+            return False
         with self.stopwatch.running():
             return on_first(until)
 

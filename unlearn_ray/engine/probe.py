@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.core.recipe import LastBatch, Recipe
+from unlearn_ray.core.recipe import LastBatch, Player, Recipe
 from unlearn_ray.core.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Iteration, Progress, optimise
+from unlearn_ray.engine.loop import Iteration, Progress, Training, optimise
 
 
 @schema
@@ -89,13 +89,7 @@ def train_probe(
             logits = linear(features(iteration))
             return functional.cross_entropy(logits, labels[iteration.rows.to(compute.device)])
 
-    optimise(
-        linear,
-        probe,
-        count=labels.shape[0],
-        seed=stable_seed(*words),
-        loss=loss,
-        compute=compute,
-        on_progress=on_progress,
-    )
+    players = (Player(linear, probe, loss),)
+    training = Training(players, labels.shape[0], stable_seed(*words))
+    optimise(training, compute, on_progress=on_progress)
     return linear

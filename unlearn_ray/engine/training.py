@@ -11,11 +11,18 @@ from torch import Tensor, nn
 
 from unlearn_ray.core.collective import sharing, world_size
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.core.recipe import Layout, Recipe
+from unlearn_ray.core.recipe import Layout, Player, Recipe
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.engine.batches import Batches
 from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Checkpoints, Iteration, Progress, Report, optimise
+from unlearn_ray.engine.loop import (
+    Checkpoints,
+    Iteration,
+    Progress,
+    Report,
+    Training,
+    optimise,
+)
 from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.engine.shared_batch_norm import share_batch_norm
 from unlearn_ray.engine.sparsity import Masks, apply_masks, keeper
@@ -79,18 +86,14 @@ def train_from_scratch(
         with sharing(batch.size):
             return family.criterion(model, batch)
 
-    report = optimise(
-        model,
-        recipe,
+    training = Training(
+        players=(Player(model, recipe, loss),),
         count=len(ids),
         seed=seed,
-        loss=loss,
-        compute=compute,
-        checkpoints=checkpoints,
-        on_progress=on_progress,
-        after_update=keeper(model),
         last_batch=family.last_batch,
+        after_update=keeper(model),
     )
+    report = optimise(training, compute, checkpoints=checkpoints, on_progress=on_progress)
     model.eval()
     return report
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import on_first, sharing
 from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.recipe import Player
 from unlearn_ray.data.base import Dataset, Split
-from unlearn_ray.engine.batches import Batches, Beside
+from unlearn_ray.engine.batches import Batches, CompanionBatches
 from unlearn_ray.engine.compute import Compute, Stopwatch
 from unlearn_ray.engine.loop import (
     Checkpoints,
     Iteration,
-    Player,
     Progress,
     Report,
+    Training,
     check_weights,
     optimise,
 )
@@ -31,7 +32,7 @@ from unlearn_ray.engine.samples import TaskSamples
 from unlearn_ray.engine.sparsity import apply_masks, keeper
 from unlearn_ray.engine.training import ready
 from unlearn_ray.families.base import Family
-from unlearn_ray.methods.base import Method, Phase, Source, Task
+from unlearn_ray.methods.base import Loss, Method, Phase, Source, Task
 
 Stored = tuple[dict[str, Tensor], dict[str, str]]
 
@@ -46,7 +47,7 @@ def unlearn(
     seed: int,
     compute: Compute,
     make_model: Callable[[int], nn.Module],
-    other_data: Callable[[Dataset], ResidentData] | None = None,
+    extra_data: Callable[[Dataset], ResidentData] | None = None,
     checkpoints: Checkpoints | None = None,
     on_progress: Callable[[Progress], bool] | None = None,
 ) -> Report:
@@ -58,13 +59,13 @@ def unlearn(
     Args:
         model: the original, as pretraining left it.
         family: of the model.
-        method: with its recipe.
+        method: with all its hyperparameters.
         data: the dataset on the device.
         split: forget and retain set.
         seed: of order, views and everything that the method draws.
         compute: the device.
         make_model: a freshly initialised model from a seed, for methods that want another.
-        other_data: another dataset on the device, for methods that want one.
+        extra_data: another dataset on the device, for methods that read one.
         checkpoints: where to save and resume.
         on_progress: see `optimise`.
 
@@ -80,7 +81,7 @@ def unlearn(
     with stopwatch.running():
         task = replace(task, state=method.prepare(model.eval(), task).to(compute.device))
         apply_masks(_Kept(model, task.state))
-    run = _Unlearning(model, method, task, data, split, seed, compute, stopwatch, other_data)
+    run = _Unlearning(model, method, task, data, split, seed, compute, stopwatch, extra_data)
     loss = run.train(checkpoints, on_progress)
     with stopwatch.running():
         method.finish(model.eval(), task)
@@ -129,7 +130,7 @@ class _Unlearning:
     seed: int
     compute: Compute
     stopwatch: Stopwatch
-    other_data: Callable[[Dataset], ResidentData] | None
+    extra_data: Callable[[Dataset], ResidentData] | None
     done: int = 0
 
     def train(
@@ -138,11 +139,12 @@ class _Unlearning:
         on_progress: Callable[[Progress], bool] | None,
     ) -> float:
         """Run all phases, or what is left of them; returns the last loss, NaN if there was none."""
+        phases = list(enumerate(self.method.phases(self.model, self.task)))
         stored = None if checkpoints is None else on_first(checkpoints.load)
-        number = 0 if stored is None else int(stored[1]["phase"])
+        first = 0 if stored is None else int(stored[1]["phase"])
         self.done = 0 if stored is None else int(stored[1]["done"])
         loss = math.nan
-        while (phase := self.method.phase(number, self.model, self.task)) is not None:
+        for number, phase in phases[first:]:
             saved = None
             if checkpoints is not None:
                 saved = _OfPhase(checkpoints, number, self.done, stored)
@@ -152,7 +154,7 @@ class _Unlearning:
                     phase.after()
                     apply_masks(_Kept(self.model, self.task.state))
             self.done += report.iterations
-            loss, stored, number = report.loss, None, number + 1
+            loss, stored = report.loss, None
         return loss
 
     def _run(
@@ -168,45 +170,40 @@ class _Unlearning:
         layout = phase.recipe.layout(count, self.task.family.last_batch)
         ready(self.model, phase.recipe.epochs, layout, self.compute)
         size = layout.batch if phase.joined else phase.recipe.batch_size
-        beside = [
-            Beside(self._of(source, phase), size, seed, number)
-            for number, source in enumerate(phase.beside)
+        sources = [
+            CompanionBatches(self._of(source, phase), size, seed, number)
+            for number, source in enumerate(phase.companions)
         ]
 
-        def of_batch(loss: Callable[[Batch], Tensor]) -> Callable[[Iteration], Tensor]:
-            def of_iteration(iteration: Iteration) -> Tensor:
-                own = len(iteration.rows)
-                others = tuple(each.of(iteration, own if phase.joined else None) for each in beside)
-                together = own + sum(other.size for other in others) if phase.joined else own
-                with sharing(together):
-                    return loss(replace(batches.at(iteration), beside=others))
+        def of_iteration(loss: Loss, iteration: Iteration) -> Tensor:
+            own = len(iteration.rows)
+            most = own if phase.joined else None
+            companions = tuple(source.of(iteration, most) for source in sources)
+            together = own + sum(each.size for each in companions) if phase.joined else own
+            with sharing(together):
+                batch = replace(batches.at(iteration), companions=companions)
+                return loss(self.model, batch, self.task)
 
-            return of_iteration
-
-        opponent = None
-        if phase.opponent is not None:
-            other = phase.opponent
-            opponent = Player(other.module, other.recipe, of_batch(other.loss))
         self.model.train(phase.training)
         kept = _Kept(self.model, self.task.state)
-        report = optimise(
-            self.model if phase.module is None else phase.module,
-            phase.recipe,
+        training = Training(
+            players=[
+                Player(each.module, each.recipe, partial(of_iteration, each.loss))
+                for each in phase.players(self.model)
+            ],
             count=count,
             seed=seed,
-            loss=of_batch(phase.loss),
-            compute=self.compute,
-            checkpoints=checkpoints,
-            on_progress=on_progress,
+            last_batch=self.task.family.last_batch,
             repeats=phase.repeats,
             iterations=phase.iterations,
-            opponent=opponent,
             after_update=_masked(phase.after_update, keeper(kept)),
             until=phase.until,
             kept=kept,
-            stopwatch=self.stopwatch,
-            last_batch=self.task.family.last_batch,
         )
+        report = optimise(
+            training, self.compute, checkpoints=checkpoints, on_progress=on_progress,
+            stopwatch=self.stopwatch,
+        )  # fmt: skip
         self.model.eval()
         return report
 
@@ -218,8 +215,8 @@ class _Unlearning:
 
     def _of(self, source: Source, phase: Phase, added: int = 0) -> Batches:
         if isinstance(source, Dataset):
-            assert self.other_data is not None
-            data = self.other_data(source)
+            assert self.extra_data is not None
+            data = self.extra_data(source)
             every = np.arange(data.train_labels.shape[0])
             return Batches(self.task.family, data, every, np.zeros(len(every), dtype=bool))
         if source == "retain":

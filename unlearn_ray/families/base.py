@@ -18,8 +18,11 @@ from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.augmentation import Augmentation, contrastive_views
 from unlearn_ray.data.base import Captions, DatasetInfo
-from unlearn_ray.families.similarity import unit_rows
+from unlearn_ray.families.similarity import full_precision, unit_rows
 from unlearn_ray.models.base import Model
+
+# Prompts that pass the text tower at once.
+_AT_ONCE = 512
 
 Scores = Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n classes"]]
 
@@ -68,7 +71,7 @@ class InfoNCE:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What classes are told by, as tokens on the device.
+    """Tokenised class prompts, on the device.
 
     Attributes:
         tokens: of all prompts, class by class, (P, L).
@@ -89,13 +92,17 @@ class Prompts:
         counts = torch.tensor([len(of_class) for of_class in prompts])
         return cls(tokens.to(device), counts.to(device))
 
-    def means(self, embedded: Float[Tensor, "prompts d"]) -> Float[Tensor, "classes d"]:
+    def embedded(self, family: Family, model: nn.Module) -> Float[Tensor, "classes d"]:
         """Each class's prompts in one: the mean of their unit rows, at length 1.
 
-        Radford et al., section 3.1.4.
+        The class whose row is nearest to an image is the zero-shot prediction (Radford et al.,
+        section 3.1.4).
         """
-        of_classes = torch.split(embedded, self.counts.tolist())
-        return unit_rows(torch.stack([rows.mean(dim=0) for rows in of_classes]))
+        blocks = torch.split(self.tokens.long(), _AT_ONCE)
+        rows = torch.cat([family.embed_texts(model, block) for block in blocks])
+        with full_precision(rows):
+            of_classes = torch.split(rows, self.counts.tolist())
+            return unit_rows(torch.stack([of_class.mean(dim=0) for of_class in of_classes]))
 
     def drawn(self, generator: torch.Generator) -> Int64[Tensor, "classes length"]:
         """One prompt of each class, all being equally likely.

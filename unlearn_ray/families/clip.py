@@ -35,9 +35,6 @@ LOG_SCALES = (0.0, math.log(100))
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Prompts that pass the text tower at once when classes are told.
-_AT_ONCE = 256
-
 
 class CLIPModel(nn.Module):
     """Two towers, which embed images and captions in one space, and the scale of their cosine.
@@ -250,10 +247,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
     def class_scores(self, model: nn.Module, prompts: Prompts | None) -> Scores:
         """Cosines with the mean of each class's embedded prompts."""
         assert prompts is not None
-        blocks = torch.split(prompts.tokens.long(), _AT_ONCE)
-        rows = torch.cat([self.embed_texts(model, block) for block in blocks])
-        with full_precision(rows):
-            classes = prompts.means(rows)
+        classes = prompts.embedded(self, model)
 
         def scores(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n classes"]:
             embedded = self.embed_images(model, images)

@@ -18,7 +18,7 @@ from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveFloat, PositiveInt, UnitInterval, schema
 from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
-from unlearn_ray.families.momentum import follow, slow_copy
+from unlearn_ray.families.momentum import enqueue, follow, slow_copy
 from unlearn_ray.families.similarity import full_precision, unit_rows
 from unlearn_ray.families.split_batch_norm import split_batch_norm
 
@@ -74,14 +74,6 @@ class MoCoModel(nn.Module):
         follow(self.key_backbone, self.backbone, momentum)
         follow(self.key_projection, self.projection, momentum)
 
-    @torch.no_grad()
-    def enqueue(self, keys: Float[Tensor, "batch projection"]) -> None:
-        """Write keys over the oldest ones; of more keys than places, the last stay."""
-        size, count = self.queue.shape[0], keys.shape[0]
-        places = torch.arange(count, device=keys.device) + self.queue_pointer
-        self.queue.index_copy_(0, places[-size:] % size, keys[-size:].to(self.queue.dtype))
-        self.queue_pointer.add_(count).remainder_(size)
-
 
 @register("moco")
 @schema
@@ -132,7 +124,7 @@ class MoCo(ContrastiveFamily):
             negatives = queries @ model.queue.clone().T / self.temperature
             log_sum_exp = torch.logaddexp(positive, negatives.logsumexp(dim=1))
         if advance:
-            model.enqueue(keys)
+            enqueue(model.queue_pointer, (model.queue, keys))
         return InfoNCE(
             positive=positive,
             log_sum_exp=log_sum_exp,

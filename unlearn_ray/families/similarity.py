@@ -17,7 +17,7 @@ def full_precision(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def unit_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+def unit_rows(features: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
     """Rows scaled to length 1, in float32 at least.
 
     A row of no length, TINY at most, has no direction: it becomes 0 and gets no gradient, where
@@ -25,11 +25,11 @@ def unit_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """
     rows = precise(features)
     with torch.no_grad():
-        short = torch.linalg.vector_norm(rows, dim=1, keepdim=True) <= TINY
+        short = torch.linalg.vector_norm(rows, dim=-1, keepdim=True) <= TINY
     # Filled before the norm, whose second derivative at 0 is NaN.
     filled = rows.masked_fill(short, 1.0)
-    lengths: Tensor = torch.linalg.vector_norm(filled, dim=1, keepdim=True)
-    return (filled / lengths).masked_fill(short, 0.0)
+    lengths: Tensor = torch.linalg.vector_norm(filled, dim=-1, keepdim=True)
+    return (filled / lengths).masked_fill_(short, 0.0)
 
 
 def crossed_cosines(

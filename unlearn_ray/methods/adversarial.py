@@ -5,8 +5,8 @@ Sharma et al., "Discriminative Adversarial Unlearning", 2024 (arXiv 2402.06864).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.recipe import LastBatch
+from unlearn_ray.core.recipe import LastBatch, Player
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -26,13 +26,14 @@ from unlearn_ray.core.schema import (
 from unlearn_ray.methods.attacker import Attacker, Pair, membership_loss
 from unlearn_ray.methods.base import (
     ClassifierMethod,
-    Opponent,
     OwnBatches,
     PartName,
     Phase,
     Source,
     Task,
+    TrainingMethod,
     classifier_family,
+    criterion,
 )
 from unlearn_ray.methods.observation import barlow_twins, observe
 from unlearn_ray.methods.shared import seeded_globally
@@ -40,7 +41,7 @@ from unlearn_ray.methods.shared import seeded_globally
 
 @register("adversarial")
 @schema
-class Adversarial(ClassifierMethod):
+class Adversarial(ClassifierMethod, TrainingMethod):
     """L = CE(retain) + attack_weight * CE(A(forget, validation), swapped) + twins_weight * BT.
 
     The attacker A, pretrained on members against the validation set, descends in every iteration
@@ -74,7 +75,7 @@ class Adversarial(ClassifierMethod):
     """
 
     revision: ClassVar[int] = 2
-    tiny: ClassVar[Fields] = {**ClassifierMethod.tiny, "pretraining_epochs": 1, "draws": 2}
+    tiny: ClassVar[Fields] = {**TrainingMethod.tiny, "pretraining_epochs": 1, "draws": 2}
 
     epochs: NonNegativeInt = 3
     batch_size: PositiveInt = 256
@@ -91,7 +92,7 @@ class Adversarial(ClassifierMethod):
     attacker_learning_rate: PositiveFloat = 1e-3
     pretraining_epochs: NonNegativeInt = 6
 
-    def others(self) -> tuple[Source, ...]:
+    def extra_data(self) -> tuple[Source, ...]:
         """Who is no member."""
         return ("validation",)
 
@@ -106,58 +107,56 @@ class Adversarial(ClassifierMethod):
             attacker = Attacker(task.samples.num_classes)
         return attacker.to(next(model.parameters()).dtype)
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
         """Pretraining of the attacker, both in turn, fine-tuning: those that have iterations."""
+        recipe = self.recipe
         attack = replace(
-            self, optimizer="adam", learning_rate=self.attacker_learning_rate, weight_decay=0,
+            recipe, optimizer="adam", learning_rate=self.attacker_learning_rate, weight_decay=0,
             epochs=self.pretraining_epochs, schedule="constant",
         )  # fmt: skip
-        turns, recipe = _Turns(self, model, task), self
-        layout = self.layout(task.retain_size, task.family.last_batch)
+        in_turn = recipe
+        layout = recipe.layout(task.retain_size, task.family.last_batch)
         updates, rest = self.epochs * layout.batches, 0
         if set(task.samples.labels("forget").tolist()) <= set(task.samples.forgotten_classes):
-            recipe = replace(self, learning_rate=self.class_learning_rate)
+            in_turn = replace(recipe, learning_rate=self.class_learning_rate)
             rest = max(0, updates - self.class_iterations)
         phases = [
-            Phase(attack, "all", turns.pretraining_loss, ("validation",), module=task.state),
-            Phase(recipe, "retain", turns.loss, ("forget", "validation"), iterations=updates - rest,
-                  opponent=Opponent(task.state, attack, turns.attacker_loss)),
-            Phase(self, "retain", partial(task.family.criterion, model), iterations=rest),
+            Phase(attack, "all", self.pretraining_loss, ("validation",), module=task.state),
+            Phase(in_turn, "retain", self.loss, ("forget", "validation"),
+                  iterations=updates - rest,
+                  opponent=Player(task.state, attack, self.attacker_loss)),
+            Phase(recipe, "retain", criterion, iterations=rest),
         ]  # fmt: skip
         counts = (self.pretraining_epochs, updates - rest, rest) if self.epochs else (0, 0, 0)
-        kept = [phase for phase, count in zip(phases, counts, strict=True) if count]
-        return kept[number] if number < len(kept) else None
+        return [phase for phase, count in zip(phases, counts, strict=True) if count]
 
-
-@dataclass
-class _Turns:
-    """What attacker and model descend on; what the one has seen, the other's update needs."""
-
-    method: Adversarial
-    model: nn.Module
-    task: Task
-    seen: Pair | None = None
-
-    def pretraining_loss(self, batch: Batch) -> Float[Tensor, ""]:
+    def pretraining_loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """The attacker's: a batch of members against the validation set."""
         with torch.no_grad():
-            seen = self._observed(batch, (batch, *batch.beside))
-        return membership_loss(self.task.state, seen, batch.generator)
+            seen = self._observed(model, (batch, *batch.companions), batch, task)
+        return membership_loss(task.state, seen, batch.generator)
 
-    def attacker_loss(self, batch: Batch) -> Float[Tensor, ""]:
-        self.seen = self._observed(batch, batch.beside)
-        return membership_loss(self.task.state, self.seen, batch.generator)
+    def attacker_loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """The attacker's: the forget set against the validation set."""
+        attacker = task.state_of(Attacker)
+        attacker.seen = self._observed(model, batch.companions, batch, task)
+        return membership_loss(attacker, attacker.seen, batch.generator)
 
-    def loss(self, batch: Batch) -> Float[Tensor, ""]:
-        seen, self.seen = self.seen or self._observed(batch, batch.beside), None
-        method, (forget, others) = self.method, (each.features for each in seen)
-        retain = self.task.family.criterion(self.model, batch)
-        twins = barlow_twins(forget, others, method.off_diagonal)
-        fooled = membership_loss(self.task.state, seen, batch.generator, swapped=True)
-        return retain + method.attack_weight * fooled + method.twins_weight * twins
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """L, of what the attacker has just seen."""
+        attacker = task.state_of(Attacker)
+        seen = attacker.seen or self._observed(model, batch.companions, batch, task)
+        attacker.seen = None
+        forget, unseen = (each.features for each in seen)
+        retain = task.family.criterion(model, batch)
+        twins = barlow_twins(forget, unseen, self.off_diagonal)
+        fooled = membership_loss(attacker, seen, batch.generator, swapped=True)
+        return retain + self.attack_weight * fooled + self.twins_weight * twins
 
-    def _observed(self, batch: Batch, sets: tuple[Batch, ...]) -> Pair:
-        method, family = self.method, classifier_family(self.task)
+    def _observed(
+        self, model: nn.Module, sets: tuple[Batch, ...], batch: Batch, task: Task
+    ) -> Pair:
         return observe(
-            self.model, family, sets, batch.generator,
-            draws=method.draws, scale=method.scale, through=method.through_sensitivity,
+            model, classifier_family(task), sets, batch.generator,
+            draws=self.draws, scale=self.scale, through=self.through_sensitivity,
         )  # fmt: skip

@@ -8,7 +8,7 @@ representation uniform.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,12 +19,12 @@ from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, schema
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.families.base import ContrastiveFamily, Family, InfoNCE
-from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.methods.base import Task, TrainingMethod
 
 
 @register("alignment_calibration")
 @schema
-class AlignmentCalibration(Method):
+class AlignmentCalibration(TrainingMethod):
     """L = L_retain + epsilon * L_unlearn (MUC, equation 5).
 
     L_retain is the mean InfoNCE of retain anchors, and with means over the forget set's
@@ -59,8 +59,6 @@ class AlignmentCalibration(Method):
         epsilon: weight of the forget set; null is |D_forget| / |D_retain|.
         positive_similarity: what beta weighs: s ("tempered", the paper) or s * T ("cosine").
     """
-
-    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "all"
 
     alpha: NonNegativeFloat = 1.0
     beta: NonNegativeFloat = 1.0

@@ -27,7 +27,12 @@ class Attacker(nn.Module):
 
     Args:
         classes: C.
+
+    Attributes:
+        seen: what it was shown before its last update, where the model's update needs that.
     """
+
+    seen: Pair | None = None
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ Chundawat et al., "Can Bad Teaching Induce Forgetting?", AAAI 2023.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -24,13 +25,19 @@ from unlearn_ray.core.schema import (
     schema,
 )
 from unlearn_ray.families.similarity import precise
-from unlearn_ray.methods.base import ClassifierMethod, Phase, Task, TrainsOn, classifier_family
+from unlearn_ray.methods.base import (
+    ClassifierMethod,
+    Phase,
+    Task,
+    TrainingMethod,
+    classifier_family,
+)
 from unlearn_ray.methods.shared import divergence, frozen_copy
 
 
 @register("bad_teacher")
 @schema
-class BadTeacher(ClassifierMethod):
+class BadTeacher(ClassifierMethod, TrainingMethod):
     """L = KL(teacher || student), the mean over images of both sets and over classes.
 
     The teacher of a forget image is a freshly initialised model, that of a retain image the
@@ -47,7 +54,6 @@ class BadTeacher(ClassifierMethod):
     """
 
     revision: ClassVar[int] = 2
-    trains_on: ClassVar[TrainsOn] = "all"
 
     optimizer: Optimizer = "adam"
     epochs: NonNegativeInt = 1
@@ -60,23 +66,29 @@ class BadTeacher(ClassifierMethod):
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """Both teachers."""
-        return nn.ModuleDict(
-            {"bad": frozen_copy(task.samples.new_model()), "good": frozen_copy(model)}
-        )
+        return _Teachers(bad=task.samples.new_model(), good=model)
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
         """One phase over the forget set and a part of the retain set."""
-        phase = ClassifierMethod.phase(self, number, model, task)
-        return phase and replace(phase, retain_limit=int(self.retain_fraction * task.retain_size))
+        seen = int(self.retain_fraction * task.retain_size)
+        return [replace(phase, retain_limit=seen) for phase in super().phases(model, task)]
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """Each image's divergence from its teacher."""
-        family = classifier_family(task)
+        family, teachers = classifier_family(task), task.state_of(_Teachers)
         student = precise(family.batch_logits(model, batch))
         with torch.no_grad():
             bad, good = (
-                precise(family.batch_logits(task.state.get_submodule(name), batch))
-                for name in ("bad", "good")
+                precise(family.batch_logits(teacher, batch))
+                for teacher in (teachers.bad, teachers.good)
             )
         teacher = torch.where(batch.is_forget[:, None], bad, good)
         return divergence(teacher, student, self.temperature) / student.shape[1]
+
+
+class _Teachers(nn.Module):
+    """Whom the student learns forget images from, and whom the others."""
+
+    def __init__(self, bad: nn.Module, good: nn.Module) -> None:
+        super().__init__()
+        self.bad, self.good = frozen_copy(bad), frozen_copy(good)

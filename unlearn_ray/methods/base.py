@@ -2,25 +2,27 @@
 
 A method is run as
 
-    prepare  ->  phase 0, phase 1, ...  ->  finish
+    prepare  ->  each of its phases  ->  finish
 
-by the engine, which owns the one training loop. Most methods are one phase and say only which
-samples it sees and its loss. One that alternates says several phases; one that edits weights once
-has none and does its work in `finish`. Time is counted from the first to the last of these.
+by the engine, which owns the one training loop. Most methods train in one phase, and say only
+which samples it sees and its loss (`TrainingMethod`). One that alternates has several phases; one
+that edits weights once has none and does its work in `finish`. Time is counted from the first to
+the last of these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.recipe import Recipe
+from unlearn_ray.core.recipe import Player, Recipe, RecipeFields
 from unlearn_ray.core.registry import Fields, Part
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.data.base import Dataset, ForgetSet
@@ -30,6 +32,7 @@ TrainsOn = Literal["retain", "forget", "all"]
 PartName = Literal["retain", "forget", "validation"]
 Source = PartName | Dataset
 OwnBatches = tuple[tuple[TrainsOn | PartName, int], ...]
+S = TypeVar("S", bound=nn.Module)
 
 
 class Samples(Protocol):
@@ -107,21 +110,20 @@ class Task:
         """Number of forget samples."""
         return self.samples.size("forget")
 
+    def state_of(self, kind: type[S]) -> S:
+        """The state, which is of the class that the method prepares."""
+        assert isinstance(self.state, kind)
+        return self.state
 
-@dataclass(frozen=True)
-class Opponent:
-    """Another network, trained in turn with a phase's own.
 
-    Attributes:
-        module: of the state.
-        recipe: how its weights are updated; the phase says in how many epochs of what.
-        loss: what it descends on in every iteration, right before the phase's own update, on
-            the same batch.
-    """
+# What an iteration descends on, from the model, the batch and the task.
+Loss = Callable[[nn.Module, Batch, Task], Float[Tensor, ""]]
+TaskPlayer = Player[[nn.Module, Batch, Task]]
 
-    module: nn.Module
-    recipe: Recipe
-    loss: Callable[[Batch], Float[Tensor, ""]]
+
+def criterion(model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+    """What the family is trained with, as a phase's loss."""
+    return task.family.criterion(model, batch)
 
 
 @dataclass(frozen=True)
@@ -133,18 +135,19 @@ class Phase:
         trains_on: the samples of an epoch; "all" is one shuffled pass over retain and forget
             set together, so that a batch holds both in their proportion.
         loss: what one iteration descends on.
-        beside: other sets that every iteration sees a full batch of (`Batch.beside`), in shuffled
-            passes of their own; of another dataset, its training images.
+        companions: other sets that every iteration sees a full batch of (`Batch.companions`), in
+            shuffled passes of their own; of another dataset, its training images.
         joined: whether all pass the model as one (`Batch.joined`): batch norm sees them together,
-            and no batch beside is larger than the one that it is joined to.
+            and no companion batch is larger than the one that it is joined to.
         added: how many images of its own the method adds to an epoch: they are shuffled among the
             samples, and a batch says which of them are in it (`Batch.added`).
         iterations: how many updates it takes, instead of the recipe's epochs.
-        repeats: how many iterations in a row see the same batch (each with a new one beside).
+        repeats: how many iterations in a row see the same batch (each with new companions).
         retain_limit, retain_per_class: use only the first retain samples, of all or of each class,
             in the seed's permuted order.
         module: what is optimised; the model if None. It is a part of the model or the state.
-        opponent: another network that is trained in turn.
+        opponent: another player, whose module is of the state: it is updated in every iteration
+            right before the phase's own, on the same batch.
         training: whether the model is in training mode (batch statistics, dropout).
         after_update: called after every update, for what must hold of the weights.
         until: asked at the end of every epoch but the last, on worker 0, whether to end the phase.
@@ -153,8 +156,8 @@ class Phase:
 
     recipe: Recipe
     trains_on: TrainsOn
-    loss: Callable[[Batch], Float[Tensor, ""]]
-    beside: tuple[Source, ...] = ()
+    loss: Loss
+    companions: tuple[Source, ...] = ()
     joined: bool = False
     added: int = 0
     iterations: int | None = None
@@ -162,42 +165,37 @@ class Phase:
     retain_limit: int | None = None
     retain_per_class: int | None = None
     module: nn.Module | None = None
-    opponent: Opponent | None = None
+    opponent: TaskPlayer | None = None
     training: bool = True
     after_update: Callable[[], None] | None = None
     until: Callable[[], bool] | None = None
     after: Callable[[], None] | None = None
 
+    def players(self, model: nn.Module) -> tuple[TaskPlayer, ...]:
+        """What an iteration updates, in this order; the last is the phase's own."""
+        own = Player(model if self.module is None else self.module, self.recipe, self.loss)
+        return (own,) if self.opponent is None else (self.opponent, own)
+
 
 @schema
-class Method(Recipe, Part):
-    """Contract of a method. Defaults of its recipe: MUC's unlearning runs (appendix A.2).
-
-    Its `last_batch` is what its own code does; where that has none, or is one for many families,
-    it is null, as the family's.
+class Method(Part):
+    """Contract of a method.
 
     Class attributes:
-        trains_on: the samples of an epoch of its one phase; see `Phase`.
         idle: fields with which it leaves the model bit for bit; None if it always changes it.
     """
 
     kind: ClassVar[str] = "method"
     room: ClassVar[str] = "unlearn_ray.methods"
-    trains_on: ClassVar[TrainsOn] = "all"
-    tiny: ClassVar[Fields] = {"epochs": 1, "batch_size": 32}
-    idle: ClassVar[Fields | None] = {"epochs": 0}
-
-    epochs: NonNegativeInt = 10
-    learning_rate: PositiveFloat = 0.006
-    schedule: Literal["cosine", "constant"] = "constant"
+    idle: ClassVar[Fields | None] = None
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
         """Why this method cannot unlearn such a set from models of `family`; None if it can."""
         return None
 
-    def others(self) -> tuple[Source, ...]:
-        """What it reads beside retain and forget set: "validation", other datasets.
+    def extra_data(self) -> tuple[Source, ...]:
+        """What it reads besides retain and forget set: "validation", other datasets.
 
         A sweep whose validation set is empty, or whose images have another size, is refused.
         """
@@ -209,10 +207,10 @@ class Method(Recipe, Part):
         Planning asks whether the smallest of these batches is one that the model can be trained
         on; a phase that leaves the model in eval mode, or joins sets, has none.
         """
-        return ((self.trains_on, self.batch_size),) if self.epochs else ()
+        return ()
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
-        """What the method keeps beside the model, as parameters and buffers of a module.
+        """What the method keeps besides the model, as parameters and buffers of a module.
 
         Called first, with the original in eval mode; after a restart once more, before the
         checkpoint's tensors are put into model and state. It may change the model's structure,
@@ -220,22 +218,53 @@ class Method(Recipe, Part):
         """
         return nn.Module()
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-        """The phase of a number from 0; None ends the unlearning.
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
+        """The phases, one after the other.
 
-        After a restart it is called for the interrupted phase alone: it must not look at
-        weights, nor remember earlier calls.
+        Called once, before the first begins; after a restart once more, and those that had ended
+        are not run again. So none of them may depend on weights.
         """
-        if number > 0 or self.epochs == 0:
-            return None
-        return Phase(self, self.trains_on, lambda batch: self.loss(model, batch, task))
-
-    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """What one iteration of the one phase descends on."""
-        raise NotImplementedError
+        return ()
 
     def finish(self, model: nn.Module, task: Task) -> None:
         """What is done to the weights once, in eval mode, after the last phase."""
+
+
+@schema
+class TrainingMethod(RecipeFields, Method, ABC):
+    """A method that trains by a recipe. Its defaults: MUC's unlearning runs (appendix A.2).
+
+    Its `last_batch` is what its own code does; where that has none, or is one for many families,
+    it is null, as the family's.
+
+    Class attributes:
+        trains_on: the samples of an epoch of its one phase; see `Phase`.
+    """
+
+    trains_on: ClassVar[TrainsOn] = "all"
+    tiny: ClassVar[Fields] = {"epochs": 1, "batch_size": 32}
+    idle: ClassVar[Fields | None] = {"epochs": 0}
+
+    epochs: NonNegativeInt = 10
+    learning_rate: PositiveFloat = 0.006
+    schedule: Literal["cosine", "constant"] = "constant"
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of its fields."""
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+    def own_batches(self) -> OwnBatches:
+        """The samples of its one phase."""
+        return ((self.trains_on, self.batch_size),) if self.epochs else ()
+
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
+        """One; none without epochs."""
+        return [Phase(self.recipe, self.trains_on, self.loss)] if self.epochs else []
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
+        """What an iteration of the method's own phase descends on."""
 
 
 @schema

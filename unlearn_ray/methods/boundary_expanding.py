@@ -25,12 +25,18 @@ from unlearn_ray.core.schema import (
     schema,
 )
 from unlearn_ray.families.similarity import full_precision, precise
-from unlearn_ray.methods.base import ClassifierMethod, Task, TrainsOn, classifier_family
+from unlearn_ray.methods.base import (
+    ClassifierMethod,
+    Task,
+    TrainingMethod,
+    TrainsOn,
+    classifier_family,
+)
 
 
 @register("boundary_expanding")
 @schema
-class BoundaryExpanding(ClassifierMethod):
+class BoundaryExpanding(ClassifierMethod, TrainingMethod):
     """L = cross-entropy of forget images with class C of a classifier of C + 1 classes.
 
     The new row of weights is drawn as the official code draws it, normal with the deviation
@@ -50,7 +56,7 @@ class BoundaryExpanding(ClassifierMethod):
     last_batch: LastBatch | None = "keep"
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
-        """Nothing beside the model, which gets one class more."""
+        """Nothing besides the model, which gets one class more."""
         layer = classifier_family(task).classifier(model)
         generator = task.samples.generator("boundary_expanding")
         deviation = math.sqrt(2 / (layer.in_features + layer.out_features + 1))

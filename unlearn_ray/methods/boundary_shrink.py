@@ -6,7 +6,7 @@ Boundary", CVPR 2023, with the official code's settings.
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -26,13 +26,13 @@ from unlearn_ray.core.schema import (
     schema,
 )
 from unlearn_ray.families.similarity import full_precision, precise
-from unlearn_ray.methods.base import ClassifierMethod, Task, TrainsOn
+from unlearn_ray.methods.base import ClassifierMethod, Task, TrainingMethod, TrainsOn
 from unlearn_ray.methods.shared import frozen_copy
 
 
 @register("boundary_shrink")
 @schema
-class BoundaryShrink(ClassifierMethod):
+class BoundaryShrink(ClassifierMethod, TrainingMethod):
     """L = cross-entropy of forget images with the class that the original gives to their attack.
 
     The attack is one step of FGSM on the frozen original w0, in pixels of [0, 1] that are
@@ -64,9 +64,7 @@ class BoundaryShrink(ClassifierMethod):
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The frozen original."""
-        state = nn.Module()
-        state.original = frozen_copy(model)
-        return state
+        return frozen_copy(model)
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """Cross-entropy with the nearest other class."""
@@ -85,7 +83,7 @@ class BoundaryShrink(ClassifierMethod):
             torch.tensor(values, dtype=images.dtype).view(3, 1, 1).to(images.device)
             for values in (augmentation.mean, augmentation.std)
         )
-        original = cast(nn.Module, task.state.original)
+        original = task.state
         own = functional.one_hot(labels, task.samples.num_classes).bool()
         # Signs of gradients would be lost in half precision.
         with full_precision(images), torch.enable_grad():

@@ -7,12 +7,12 @@ import math
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.families.base import ClassFamily
+from unlearn_ray.families.momentum import enqueue, follow
 from unlearn_ray.families.similarity import unit_rows
 from unlearn_ray.methods.base import Task, class_family
 from unlearn_ray.methods.shared import accuracy, frozen_copy
@@ -80,19 +80,14 @@ class RetainQueue(nn.Module):
     ) -> tuple[Float[Tensor, "queue d"], Int[Tensor, " queue"]]:
         """Embeddings and classes, once a retain batch has been written over the oldest."""
         rows = gather_rows(self._embed(family, batch.view(0)), batch.size)
-        size = len(self.classes)
-        places = (torch.arange(batch.size, device=rows.device) + self.pointer)[-size:] % size
-        self.embeddings.index_copy_(0, places, rows[-size:])
-        self.classes.index_copy_(0, places, batch.labels[-size:])
-        self.pointer.add_(batch.size).remainder_(size)
+        enqueue(self.pointer, (self.embeddings, rows), (self.classes, batch.labels))
         # Backward reads what is returned here; the next batch is written in place.
         return self.embeddings.clone(), self.classes.clone()
 
     @torch.no_grad()
     def follow(self, model: nn.Module, momentum: float) -> None:
         """copy = momentum * copy + (1 - momentum) * model, but the model's batch statistics."""
-        copies, weights = list(self.copy.parameters()), list(model.parameters())
-        get_ema_multi_avg_fn(momentum)(copies, weights, 0)  # type: ignore[no-untyped-call]
+        follow(self.copy, model, momentum)
         for copied, buffer in zip(self.copy.buffers(), model.buffers(), strict=True):
             copied.copy_(buffer)
 

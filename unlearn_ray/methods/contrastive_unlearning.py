@@ -6,6 +6,7 @@ appendices B to D; with a momentum queue, appendix D.7.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -28,13 +29,13 @@ from unlearn_ray.core.schema import (
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.families.base import ClassFamily, ClassifierFamily, Family
 from unlearn_ray.families.similarity import full_precision, precise, unit_rows
-from unlearn_ray.methods.base import Method, OwnBatches, Phase, Task, TrainsOn, class_family
+from unlearn_ray.methods.base import OwnBatches, Phase, Task, TrainingMethod, TrainsOn, class_family
 from unlearn_ray.methods.contrast import RetainQueue, is_forgotten, push_and_pull
 
 
 @register("contrastive_unlearning")
 @schema
-class ContrastiveUnlearning(Method):
+class ContrastiveUnlearning(TrainingMethod):
     """L = lambda_ul * L_UL + lambda_ce * cross-entropy of a retain batch (equation 7).
 
     Each batch of B forget images (anchors) meets omega retain batches in turn. An anchor i has
@@ -120,34 +121,33 @@ class ContrastiveUnlearning(Method):
             return nn.Module()
         return RetainQueue(model, task, self.queue_size)
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-        """One phase: every forget batch omega times, each time beside another retain batch."""
-        if number > 0 or self.epochs == 0:
-            return None
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
+        """One phase: every forget batch omega times, each time with another retain batch."""
         queue, follow = task.state, None
         if isinstance(queue, RetainQueue):
             follow = partial(queue.follow, model, self.queue_momentum)
-        return Phase(
-            recipe=self,
-            trains_on="forget",
-            loss=lambda batch: self.loss(model, batch, task),
-            beside=("retain",),
+        phase = Phase(
+            self.recipe,
+            "forget",
+            self.loss,
+            companions=("retain",),
             joined=True,
             repeats=self.omega,
             after_update=follow,
-            until=lambda: is_forgotten(model, task),
+            until=partial(is_forgotten, model, task),
         )
+        return [phase] if self.epochs else []
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """Equation 7 of a forget batch and the retain batch beside it."""
-        (beside,) = batch.beside
-        family, both, labels = class_family(task), batch.joined, beside.labels
+        """Equation 7 of a forget batch and its companion, a retain batch."""
+        (companion,) = batch.companions
+        family, both, labels = class_family(task), batch.joined, companion.labels
         represented = gather_rows(family.represent(model, both.view(0)), both.size)
         anchors, retain = represented[: batch.size], represented[batch.size :]
         logits = family.class_logits(model, retain, task.samples.prompts, batch.generator)
         others, classes = unit_rows(retain), labels
         if isinstance(task.state, RetainQueue):
-            others, classes = task.state.after(beside, family)
+            others, classes = task.state.after(companion, family)
         with full_precision(represented):
             similarities = unit_rows(anchors) @ others.T / self.temperature
             positive = batch.labels[:, None] == classes[None, :]

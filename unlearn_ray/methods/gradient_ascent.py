@@ -6,7 +6,7 @@ with the contrastive criterion (section 3.2).
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
-from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.methods.base import Task, TrainingMethod, TrainsOn
 
 
 @register("gradient_ascent")
 @schema
-class GradientAscent(Method):
+class GradientAscent(TrainingMethod):
     """L = -criterion on the forget set.
 
     Nothing holds the model back, so `epochs` are few and `learning_rate` is small: MUC
@@ -27,7 +27,7 @@ class GradientAscent(Method):
     """
 
     revision: ClassVar[int] = 2
-    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "forget"
+    trains_on: ClassVar[TrainsOn] = "forget"
 
     epochs: NonNegativeInt = 5
     learning_rate: PositiveFloat = 1e-4

@@ -6,6 +6,7 @@ Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -20,7 +21,7 @@ from unlearn_ray.core.schema import NonNegativeFloat, schema
 from unlearn_ray.data.base import Dataset
 from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.families.similarity import full_precision, precise
-from unlearn_ray.methods.base import Method, OwnBatches, Phase, Source, Task, TrainsOn
+from unlearn_ray.methods.base import OwnBatches, Phase, Source, Task, TrainingMethod, TrainsOn
 from unlearn_ray.methods.shared import twice_differentiable
 
 # A square root has no derivative at zero, where dead features and flat outputs are.
@@ -29,7 +30,7 @@ TINY = 1e-12
 
 @register("gradient_penalty")
 @schema
-class GradientPenalty(Method):
+class GradientPenalty(TrainingMethod):
     """L = alpha * criterion + beta * E[(|grad D(x)| - 1)^2] + gamma * E[|f(forget image)|].
 
     f(x) is the model's output: a classifier's logits, else the backbone's features, which are what
@@ -77,7 +78,7 @@ class GradientPenalty(Method):
     non_members: Literal["validation"] | Dataset = "validation"
     criterion_on: TrainsOn = "retain"
 
-    def others(self) -> tuple[Source, ...]:
+    def extra_data(self) -> tuple[Source, ...]:
         """The non-members, if there is anything to interpolate."""
         return (self.non_members,) if self.beta and self.interpolation == "uniform" else ()
 
@@ -85,20 +86,15 @@ class GradientPenalty(Method):
         """The criterion's: the other terms see the model in eval mode."""
         return ((self.criterion_on, self.batch_size),) if self.epochs and self.alpha else ()
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
         """One phase; none if all weights are 0."""
-        if number > 0 or self.epochs == 0 or not (self.alpha or self.beta or self.gamma):
-            return None
-        return Phase(
-            recipe=self,
-            trains_on=self.criterion_on,
-            loss=lambda batch: self.loss(model, batch, task),
-            beside=("forget", *self.others()),
-        )
+        companions = ("forget", *self.extra_data())
+        phase = Phase(self.recipe, self.criterion_on, self.loss, companions)
+        return [phase] if self.epochs and (self.alpha or self.beta or self.gamma) else []
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """All three terms: of a batch, and of the forget images and non-members beside it."""
-        forget, *non_members = batch.beside
+        """All three terms: of a batch, and of its companions, forget images and non-members."""
+        forget, *non_members = batch.companions
         terms: list[Tensor] = []
         if self.alpha:
             # First: it moves the batch statistics that the other terms' derivatives read.

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, schema
-from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.methods.base import Task, TrainingMethod, TrainsOn
 
 
 @register("l1_sparsity")
 @schema
-class L1Sparsity(Method):
+class L1Sparsity(TrainingMethod):
     """L = criterion on the retain set + coefficient * ||theta||_1.
 
     theta are all trainable parameters. In MUC the coefficient stays constant, and is searched in
@@ -33,7 +33,7 @@ class L1Sparsity(Method):
     """
 
     revision: ClassVar[int] = 2
-    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "retain"
+    trains_on: ClassVar[TrainsOn] = "retain"
 
     coefficient: NonNegativeFloat = 1e-4
     coefficient_schedule: Literal["constant", "linear"] = "constant"

@@ -7,7 +7,7 @@ of the whole training set, every anchor counted once with its sign.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.methods.base import Task, TrainingMethod
 
 
 @register("neggrad")
 @schema
-class NegGrad(Method):
+class NegGrad(TrainingMethod):
     """L = (sum over retain anchors - sum over forget anchors) / A, for the batch's A anchors.
 
     MUC (appendix A.2): 10 epochs, learning rate searched in [0.003, 0.03]. Its SimCLR code
@@ -29,7 +29,6 @@ class NegGrad(Method):
     """
 
     revision: ClassVar[int] = 2
-    trains_on: ClassVar[Literal["retain", "forget", "all"]] = "all"
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """The signed mean over anchors."""

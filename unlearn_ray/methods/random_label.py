@@ -6,7 +6,7 @@ Machine Learning", AAAI 2021; as in the code of Fan et al., "SalUn", ICLR 2024.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -19,13 +19,19 @@ from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, PositiveInt, schema
 from unlearn_ray.families.similarity import precise
-from unlearn_ray.methods.base import ClassifierMethod, OwnBatches, Phase, Task, classifier_family
-from unlearn_ray.methods.shared import one_epoch
+from unlearn_ray.methods.base import (
+    ClassifierMethod,
+    OwnBatches,
+    Phase,
+    Task,
+    TrainingMethod,
+    classifier_family,
+)
 
 
 @register("random_label")
 @schema
-class RandomLabel(ClassifierMethod):
+class RandomLabel(ClassifierMethod, TrainingMethod):
     """L = cross-entropy, with a drawn label in the place of a forget image's own.
 
     SalUn's code has two forms. For CIFAR-10 and SVHN each epoch is a pass over the forget set and
@@ -60,29 +66,28 @@ class RandomLabel(ClassifierMethod):
             return (("all", self.batch_size),)
         return (("forget", self.batch_size), ("retain", self.batch_size))
 
-    def prepare(self, model: nn.Module, task: Task) -> nn.Module:
+    def prepare(self, model: nn.Module, task: Task) -> RandomLabels:
         """The labels drawn, by the id of the sample."""
-        samples, state = task.samples, nn.Module()
+        samples = task.samples
         last = max(int(samples.ids(part).max()) for part in ("forget", "retain"))
         own = samples.labels("forget")
         labels = torch.zeros(last + 1, dtype=own.dtype, device=own.device)
         labels[samples.ids("forget")] = self._drawn(own, task, samples.generator("random labels"))
-        state.register_buffer("labels", labels)
-        return state
+        return RandomLabels(labels)
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
         """Two passes an epoch, or one phase over both sets."""
-        loss = partial(self.labelled_loss, model, task)
         if self.passes == "mixed":
-            return Phase(self, "all", loss) if number == 0 and self.epochs > 0 else None
-        epoch = number // 2
-        if epoch >= self.epochs:
-            return None
-        return Phase(one_epoch(self, epoch), "retain" if number % 2 else "forget", loss)
+            return super().phases(model, task)
+        return [
+            Phase(self.recipe.alone(epoch), part, self.loss)
+            for epoch in range(self.epochs)
+            for part in ("forget", "retain")
+        ]
 
-    def labelled_loss(self, model: nn.Module, task: Task, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """Cross-entropy of a batch of either set or both."""
-        drawn = task.state.get_buffer("labels")[batch.ids]
+        drawn = task.state_of(RandomLabels).labels[batch.ids]
         if self.redrawn:
             drawn = self._drawn(batch.labels, task, batch.generator)
         labels = torch.where(batch.is_forget, drawn, batch.labels)
@@ -96,3 +101,13 @@ class RandomLabel(ClassifierMethod):
         drawn = torch.randint(classes - self.never_own, own.shape, generator=generator)
         drawn = drawn.to(own.device, non_blocking=True)
         return (own + 1 + drawn) % classes if self.never_own else drawn
+
+
+class RandomLabels(nn.Module):
+    """The labels drawn, by the id of the sample."""
+
+    labels: Int[Tensor, " samples"]
+
+    def __init__(self, labels: Int[Tensor, " samples"]) -> None:
+        super().__init__()
+        self.register_buffer("labels", labels)

@@ -5,6 +5,7 @@ Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Sali
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,8 +16,8 @@ from unlearn_ray.core.collective import average
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import UnitInterval, schema
 from unlearn_ray.methods.base import Phase, Task
-from unlearn_ray.methods.random_label import RandomLabel
-from unlearn_ray.methods.shared import summed_gradients, trained
+from unlearn_ray.methods.random_label import RandomLabel, RandomLabels
+from unlearn_ray.methods.shared import flattened, summed_gradients, trained
 
 
 @register("salun")
@@ -40,35 +41,37 @@ class SalUn(RandomLabel):
 
     ratio: UnitInterval = 0.5
 
-    def prepare(self, model: nn.Module, task: Task) -> nn.Module:
+    def prepare(self, model: nn.Module, task: Task) -> RandomLabels:
         """The labels drawn, the original weights, and which of them may move."""
-        state = RandomLabel.prepare(self, model, task)
         gradients = summed_gradients(model, task.samples.blocks("forget", size=self.batch_size))
         # Sums differ by roundings between workers, which must agree on the mask.
         average(list(gradients.values()))
-        scores = _flat([gradients[name] for name, _ in trained(model)]).abs()
+        scores = flattened(gradients[name] for name, _ in trained(model)).abs()
         order = scores.argsort(descending=True, stable=True)
         salient = torch.zeros_like(scores, dtype=torch.bool)
         salient[order[: int(self.ratio * len(order))]] = True
-        state.register_buffer("salient", salient)
-        state.register_buffer("original", _flat([w.detach() for _, w in trained(model)]))
-        return state
+        return _Salient(super().prepare(model, task).labels, salient, model)
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
         """As of `random_label`, with the other weights put back after every update."""
-        phase = RandomLabel.phase(self, number, model, task)
-        return phase and replace(phase, after_update=partial(_put_back, model, task.state))
+        put_back = partial(task.state_of(_Salient).put_back, model)
+        return [replace(phase, after_update=put_back) for phase in super().phases(model, task)]
 
 
-def _flat(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+class _Salient(RandomLabels):
+    salient: Tensor
+    original: Tensor
 
+    def __init__(self, labels: Tensor, salient: Tensor, model: nn.Module) -> None:
+        super().__init__(labels)
+        self.register_buffer("salient", salient)
+        self.register_buffer("original", flattened(w.detach() for _, w in trained(model)))
 
-@torch.no_grad()
-def _put_back(model: nn.Module, state: nn.Module) -> None:
-    weights = [weight for _, weight in trained(model)]
-    sizes = [weight.numel() for weight in weights]
-    salient = state.get_buffer("salient").split_with_sizes(sizes)
-    original = state.get_buffer("original").split_with_sizes(sizes)
-    for weight, moves, before in zip(weights, salient, original, strict=True):
-        weight.copy_(torch.where(moves.view_as(weight), weight, before.view_as(weight)))
+    @torch.no_grad()
+    def put_back(self, model: nn.Module) -> None:
+        weights = [weight for _, weight in trained(model)]
+        sizes = [weight.numel() for weight in weights]
+        salient = self.salient.split_with_sizes(sizes)
+        original = self.original.split_with_sizes(sizes)
+        for weight, moves, before in zip(weights, salient, original, strict=True):
+            weight.copy_(torch.where(moves.view_as(weight), weight, before.view_as(weight)))

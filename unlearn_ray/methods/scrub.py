@@ -5,6 +5,7 @@ Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023; with `rew
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -17,7 +18,7 @@ from torch.nn import functional
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import on_first
 from unlearn_ray.core.errors import TrialError
-from unlearn_ray.core.recipe import LastBatch, Recipe
+from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -33,14 +34,15 @@ from unlearn_ray.methods.base import (
     PartName,
     Phase,
     Task,
+    TrainingMethod,
     classifier_family,
 )
-from unlearn_ray.methods.shared import accuracy, divergence, frozen_copy, one_epoch
+from unlearn_ray.methods.shared import accuracy, divergence, frozen_copy
 
 
 @register("scrub")
 @schema
-class SCRUB(ClassifierMethod):
+class SCRUB(ClassifierMethod, TrainingMethod):
     """L = -D over the forget set, in turn with gamma * CE + alpha * D over the retain set.
 
     D = T^2 * KL(teacher || student), the mean over images, of logits softened by the temperature
@@ -97,45 +99,43 @@ class SCRUB(ClassifierMethod):
             )
         return _Kept(model, self.epochs if self.rewind else 0)
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
-        """A pass over one of the sets."""
-        ascending = min(self.msteps, self.epochs)
-        epoch = number // 2 if number < 2 * ascending else number - ascending
-        if epoch >= self.epochs:
-            return None
-        recipe = self._recipe(epoch)
-        if number < 2 * ascending and number % 2 == 0:
-            recipe = replace(recipe, batch_size=self.forget_batch_size)
-            return Phase(recipe, "forget", partial(self.forget_loss, model, task))
-        after = partial(_kept(task).keep, epoch, model, task) if self.rewind else None
-        return Phase(recipe, "retain", partial(self.retain_loss, model, task), after=after)
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
+        """A pass over the forget set, in the first epochs, and one over the retain set."""
+        phases = []
+        for epoch in range(self.epochs):
+            decays = sum(after <= epoch for after in self.lr_decay_epochs)
+            recipe = self.recipe.alone(epoch)
+            rate = recipe.learning_rate * self.lr_decay_rate**decays
+            recipe = replace(recipe, learning_rate=rate)
+            if epoch < self.msteps:
+                forget = replace(recipe, batch_size=self.forget_batch_size)
+                phases.append(Phase(forget, "forget", self.forget_loss))
+            keep = partial(task.state_of(_Kept).keep, epoch, model, task)
+            after = keep if self.rewind else None
+            phases.append(Phase(recipe, "retain", self.loss, after=after))
+        return phases
 
-    def forget_loss(self, model: nn.Module, task: Task, batch: Batch) -> Float[Tensor, ""]:
+    def forget_loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """-D of a forget batch."""
-        return -self._divergence(classifier_family(task).batch_logits(model, batch), task, batch)
+        return -self._divergence(classifier_family(task).batch_logits(model, batch), batch, task)
 
-    def retain_loss(self, model: nn.Module, task: Task, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """gamma * CE + alpha * D of a retain batch."""
         logits = classifier_family(task).batch_logits(model, batch)
         entropy = functional.cross_entropy(precise(logits), batch.labels)
-        return self.gamma * entropy + self.alpha * self._divergence(logits, task, batch)
+        return self.gamma * entropy + self.alpha * self._divergence(logits, batch, task)
 
     def finish(self, model: nn.Module, task: Task) -> None:
         """Rewind."""
-        kept = _kept(task)
+        kept = task.state_of(_Kept)
         if len(kept.snapshots) > 0:
             classes = tuple(set(task.samples.labels("forget").tolist()))
             distances = (kept.errors - _error(model, task, "validation", classes)).abs()
             model.load_state_dict(kept.snapshots[int(distances.argmin())].state_dict())
 
-    def _recipe(self, epoch: int) -> Recipe:
-        recipe = one_epoch(self, epoch)
-        decays = sum(after <= epoch for after in self.lr_decay_epochs)
-        return replace(recipe, learning_rate=recipe.learning_rate * self.lr_decay_rate**decays)
-
-    def _divergence(self, logits: Tensor, task: Task, batch: Batch) -> Tensor:
+    def _divergence(self, logits: Tensor, batch: Batch, task: Task) -> Tensor:
         with torch.no_grad():
-            teacher = classifier_family(task).batch_logits(_kept(task).teacher, batch)
+            teacher = classifier_family(task).batch_logits(task.state_of(_Kept).teacher, batch)
         found = divergence(precise(teacher), precise(logits), self.temperature)
         return self.temperature**2 * found
 
@@ -154,11 +154,6 @@ class _Kept(nn.Module):
     def keep(self, epoch: int, model: nn.Module, task: Task) -> None:
         self.snapshots[epoch].load_state_dict(model.state_dict())
         self.errors[epoch] = _error(model, task, "forget")
-
-
-def _kept(task: Task) -> _Kept:
-    assert isinstance(task.state, _Kept)
-    return task.state
 
 
 def _error(model: nn.Module, task: Task, part: PartName, classes: tuple[int, ...] = ()) -> float:

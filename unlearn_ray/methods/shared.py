@@ -1,25 +1,20 @@
-"""What several methods need: frozen copies, divergences, gradients, recipes, one-shot edits."""
+"""What several methods need: frozen copies, divergences, gradients, one-shot edits."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
-from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
-from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unlearn_ray.core.modes import in_eval_mode
-from unlearn_ray.core.recipe import Recipe
-from unlearn_ray.core.registry import Fields
-from unlearn_ray.core.schema import NonNegativeInt, PositiveInt, schema
+from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.families.base import Scores
+from unlearn_ray.families.momentum import slow_copy
 from unlearn_ray.methods.base import ClassifierMethod, PartName, Samples
 
 Blocks = Iterable[tuple[Tensor, Tensor]]
@@ -29,31 +24,11 @@ Blocks = Iterable[tuple[Tensor, Tensor]]
 class OneShot(ClassifierMethod):
     """A method without iterations: all that it does to a classifier is one edit, in `finish`.
 
-    Of the recipe it has the batch size alone; another value than the default of any other of
-    its fields is refused, since it would change a trial's key and nothing else.
-
     Attributes:
-        epochs: 0.
         batch_size: images of one forward and backward pass.
     """
 
-    tiny: ClassVar[Fields] = {}
-    idle: ClassVar[Fields | None] = None
-
-    epochs: NonNegativeInt = 0
     batch_size: PositiveInt = 256
-
-    @model_validator(mode="after")
-    def _without_recipe(self) -> Self:
-        defaults = {field.name: field.default for field in fields(type(self))}
-        for field in fields(Recipe):
-            name, value = field.name, getattr(self, field.name)
-            if name != "batch_size" and value != defaults[name]:
-                raise ValueError(
-                    f"{name} = {value}: {self.name} edits the weights once, without iterations; "
-                    f"leave {name} out"
-                )
-        return self
 
 
 @contextmanager
@@ -90,7 +65,7 @@ def twice_differentiable() -> Iterator[None]:
 
 def frozen_copy(model: nn.Module) -> nn.Module:
     """A copy in eval mode that is never trained."""
-    return copy.deepcopy(model).eval().requires_grad_(False)
+    return slow_copy(model).eval()
 
 
 def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -113,14 +88,6 @@ def divergence(
         reduction="batchmean",
         log_target=True,
     )
-
-
-def one_epoch(recipe: Recipe, epoch: int) -> Recipe:
-    """What `recipe` is in one of its epochs (0-based), run as a phase of its own."""
-    # All that is not said otherwise stays, whatever fields a recipe has.
-    values: dict[str, Any] = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
-    values |= {"epochs": 1, "learning_rate": recipe.learning_rate_at(epoch)}
-    return Recipe(**{**values, "schedule": "constant", "warmup_epochs": 0})
 
 
 @torch.no_grad()

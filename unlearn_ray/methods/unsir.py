@@ -5,9 +5,9 @@ Tarun et al., "Fast Yet Effective Machine Unlearning", TNNLS 2023; with their no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,12 +28,19 @@ from unlearn_ray.core.schema import (
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.similarity import full_precision, precise
-from unlearn_ray.methods.base import ClassifierMethod, Phase, Task, TrainsOn
+from unlearn_ray.methods.base import (
+    ClassifierMethod,
+    Phase,
+    Task,
+    TrainingMethod,
+    TrainsOn,
+    criterion,
+)
 
 
 @register("unsir")
 @schema
-class Unsir(ClassifierMethod):
+class Unsir(ClassifierMethod, TrainingMethod):
     """Three phases, for whole classes: noise, impair, repair.
 
     Noise: for each forgotten class c a batch of normalised images N_c, from N(0, 1), descends on
@@ -60,7 +67,7 @@ class Unsir(ClassifierMethod):
     revision: ClassVar[int] = 2
     trains_on: ClassVar[TrainsOn] = "retain"
     tiny: ClassVar[Fields] = {
-        **ClassifierMethod.tiny, "noise_size": 8, "noise_batches": 1, "noise_steps": 2
+        **TrainingMethod.tiny, "noise_size": 8, "noise_batches": 1, "noise_steps": 2
     }  # fmt: skip
 
     optimizer: Optimizer = "adam"
@@ -91,33 +98,27 @@ class Unsir(ClassifierMethod):
         noise = torch.randn(*labels.shape, *image.shape, generator=task.samples.generator("unsir"))
         return _Noise(noise.to(next(model.parameters()).dtype), labels)
 
-    def phase(self, number: int, model: nn.Module, task: Task) -> Phase | None:
+    def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
         """Noise, impair, repair."""
-        if self.epochs == 0 or number > 2:
-            return None
-        if number == 0:
-            noise = partial(self.noise_loss, model, task=task)
-            # Its one batch, of all forget images, is not looked at but repeated.
-            steps = Recipe(
-                optimizer="adam", epochs=1, batch_size=task.forget_size, weight_decay=0,
-                learning_rate=self.noise_learning_rate, schedule="constant",
-            )  # fmt: skip
-            return Phase(
-                steps, "forget", noise, repeats=self.noise_steps, module=task.state, training=False
-            )
-        if number == 1:
-            impair = partial(self.loss, model, task=task)
-            shown = self.noise_batches * self.noise_size * len(task.samples.forgotten_classes)
-            return Phase(
-                self, "retain", impair, retain_per_class=self.samples_per_class, added=shown
-            )
-        repair = partial(task.family.criterion, model)
-        milder = replace(self, learning_rate=self.repair_learning_rate)
-        return Phase(milder, "retain", repair, retain_per_class=self.samples_per_class)
+        # Its one batch, of all forget images, is not looked at but repeated.
+        steps = Recipe(
+            optimizer="adam", epochs=1, batch_size=task.forget_size, weight_decay=0,
+            learning_rate=self.noise_learning_rate, schedule="constant",
+        )  # fmt: skip
+        added = self.noise_batches * self.noise_size * len(task.samples.forgotten_classes)
+        milder = replace(self.recipe, learning_rate=self.repair_learning_rate)
+        limit = self.samples_per_class
+        phases = [
+            Phase(steps, "forget", self.noise_loss, repeats=self.noise_steps, module=task.state,
+                  training=False),
+            Phase(self.recipe, "retain", self.loss, retain_per_class=limit, added=added),
+            Phase(milder, "retain", criterion, retain_per_class=limit),
+        ]  # fmt: skip
+        return phases if self.epochs else []
 
     def noise_loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """Of all classes' noise: the sum of what each would descend on alone."""
-        noise = cast(_Noise, task.state)
+        noise = task.state_of(_Noise)
         count = len(noise.labels)
         logits = gather_rows(model(noise.images[own_rows(count)]), count)
         with full_precision(logits):
@@ -128,7 +129,7 @@ class Unsir(ClassifierMethod):
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """Cross-entropy of retain images and noise."""
         assert batch.added is not None
-        noise = cast(_Noise, task.state)
+        noise = task.state_of(_Noise)
         drawn = batch.added % len(noise.labels)
         count = batch.size + len(drawn)
         own = own_rows(count)

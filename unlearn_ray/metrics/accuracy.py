@@ -10,7 +10,7 @@ from torch import Tensor, isin
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import ForgetSet
-from unlearn_ray.metrics.base import Metric, Observed
+from unlearn_ray.metrics.base import Measurement, Metric, Observed
 from unlearn_ray.quantities.base import SetName
 
 
@@ -38,18 +38,41 @@ def accuracy(model: Observed, part: SetName, among: Bool[Tensor, " n"] | None = 
     return 100 * int(correct[among].sum()) / int(among.sum())
 
 
-def of_forgotten_classes(model: Observed) -> Bool[Tensor, " test"]:
-    """Which test samples are of a class that the forget set has and the retain set lacks."""
-    test, forget, retain = (model.labels(part) for part in ("test", "forget", "retain"))
-    return isin(test, forget) & ~isin(test, retain)
-
-
 @schema
-class ClassAccuracy(Metric):
-    """What the two accuracies share that tell forgotten from remaining classes, in percent."""
+class Accuracy(Metric):
+    """Percent of a set that is classified correctly, in one column of the metric's own name.
+
+    Class attributes:
+        part: the set.
+    """
 
     in_average_gap: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
+    part: ClassVar[SetName] = "test"
+
+    def measure(self, model: Observed) -> Measurement:
+        """The accuracy.
+
+        Raises:
+            DataError: there is nothing to count.
+        """
+        return Measurement({self.name: accuracy(model, self.part, self.among(model))})
+
+    def among(self, model: Observed) -> Bool[Tensor, " n"] | None:
+        """Which samples of the set count; None if all do."""
+        return None
+
+
+@schema
+class ClassAccuracy(Accuracy):
+    """An accuracy on test samples of some classes.
+
+    Class attributes:
+        forgotten: whether of those that the forget set has and the retain set lacks, or of the
+            others.
+    """
+
+    forgotten: ClassVar[bool]
 
     @classmethod
     def unsupported(cls, forget_set: ForgetSet) -> str | None:
@@ -57,6 +80,11 @@ class ClassAccuracy(Metric):
         if forget_set.whole_classes:
             return None
         return f"{cls.name} needs whole classes to be forgotten; {forget_set.name} forgets samples"
+
+    def among(self, model: Observed) -> Bool[Tensor, " test"]:
+        """Test samples of these classes."""
+        test, forget, retain = (model.labels(part) for part in ("test", "forget", "retain"))
+        return (isin(test, forget) & ~isin(test, retain)) == self.forgotten
 
 
 def require_samples(model: Observed, *sets: SetName) -> None:

@@ -6,26 +6,19 @@ from typing import ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.accuracy import accuracy
-from unlearn_ray.metrics.base import Measurement, Metric, Observed
+from unlearn_ray.metrics.accuracy import Accuracy
 
 
 @register("test_accuracy")
 @schema
-class AccuracyOnTest(Metric):
+class AccuracyOnTest(Accuracy):
     """Accuracy on the test set, in percent (MUC, section 3.3: TA).
 
     It does not count in the average gap where those on remaining and forgotten classes do.
     """
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy": "TA"}
-    in_average_gap: ClassVar[bool] = True
     by_default: ClassVar[bool] = True
     made_of: ClassVar[frozenset[str]] = frozenset(
         {"test_accuracy_remaining", "test_accuracy_forgotten"}
     )
-    needs_classes: ClassVar[bool] = True
-
-    def measure(self, model: Observed) -> Measurement:
-        """Percent of the test set classified correctly."""
-        return Measurement({"test_accuracy": accuracy(model, "test")})

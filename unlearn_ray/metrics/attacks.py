@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -173,15 +173,39 @@ def place_in_class(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     return places
 
 
-def best_threshold(members: Scores, non_members: Scores) -> float:
-    """The lowest of the observed scores that best tell both sides apart; >= is a member.
+def best_threshold(members: Scores, non_members: Scores, candidates: Scores | None = None) -> float:
+    """The first of the candidates that best tell both sides apart; >= is a member.
 
-    Whole numbers are compared, so that equally good thresholds tie exactly.
+    Both sides weigh the same. Whole numbers are compared, so that equally good thresholds tie
+    exactly.
+
+    Args:
+        members, non_members: the scores of each side.
+        candidates: in ascending order; the observed scores if not given.
     """
-    candidates = np.unique(np.concatenate([members, non_members]))
+    if candidates is None:
+        candidates = np.unique(np.concatenate([members, non_members]))
     found = len(members) - np.searchsorted(np.sort(members), candidates, side="left")
     rejected = np.searchsorted(np.sort(non_members), candidates, side="left")
     return float(candidates[np.argmax(found * len(non_members) + rejected * len(members))])
+
+
+def logistic_regression(
+    members: Float[np.ndarray, "m f"], non_members: Float[np.ndarray, "n f"], *before: Any
+) -> Any:
+    """A logistic regression (C = 1) that predicts 1 for members; both sides weigh the same.
+
+    Args:
+        members, non_members: what is known of each sample.
+        before: scikit-learn's transformers of that.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    learner = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-8, max_iter=10_000)
+    attack = make_pipeline(*before, learner)
+    is_member = np.repeat([1.0, 0.0], [len(members), len(non_members)])
+    return attack.fit(np.concatenate([members, non_members]), is_member)
 
 
 def class_thresholds(

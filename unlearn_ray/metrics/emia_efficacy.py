@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import numpy as np
-from jaxtyping import Float
 from pydantic import Field
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.metrics.accuracy import require_samples
+from unlearn_ray.metrics.attacks import best_threshold
 from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
 from unlearn_ray.quantities.view_similarity import ViewSimilarity
 
@@ -62,16 +62,5 @@ class EMIAEfficacy(Metric):
         retain, forget, test = (
             model.values(self._similarity, part).numpy() for part in ("retain", "forget", "test")
         )
-        threshold = best_threshold(retain[: min(self.members, len(test))], test)
-        below = forget < threshold
-        return Measurement({"emia_efficacy": 100 * float(np.mean(below))})
-
-
-def best_threshold(members: Float[np.ndarray, " m"], non_members: Float[np.ndarray, " n"]) -> float:
-    """The first edge that maximises the mean of both sides' accuracy; >= is a member.
-
-    Whole numbers are compared, so that equally good edges tie exactly.
-    """
-    found = len(members) - np.searchsorted(np.sort(members), EDGES, side="left")
-    rejected = np.searchsorted(np.sort(non_members), EDGES, side="left")
-    return float(EDGES[np.argmax(found * len(non_members) + rejected * len(members))])
+        threshold = best_threshold(retain[: min(self.members, len(test))], test, EDGES)
+        return Measurement({"emia_efficacy": 100 * float(np.mean(forget < threshold))})

@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.accuracy import accuracy
-from unlearn_ray.metrics.base import Measurement, Metric, Observed
+from unlearn_ray.metrics.accuracy import Accuracy
+from unlearn_ray.quantities.base import SetName
 
 
 @register("forget_accuracy")
 @schema
-class ForgetAccuracy(Metric):
+class ForgetAccuracy(Accuracy):
     """Accuracy on the forget set, in percent (MUC, section 3.3: UA).
 
     Beware: MUC's UA is this accuracy, near the test accuracy for a retrained model; the UA of
@@ -20,10 +20,5 @@ class ForgetAccuracy(Metric):
     """
 
     columns: ClassVar[dict[str, str]] = {"forget_accuracy": "UA"}
-    in_average_gap: ClassVar[bool] = True
     by_default: ClassVar[bool] = True
-    needs_classes: ClassVar[bool] = True
-
-    def measure(self, model: Observed) -> Measurement:
-        """Percent of the forget set classified correctly."""
-        return Measurement({"forget_accuracy": accuracy(model, "forget")})
+    part: ClassVar[SetName] = "forget"

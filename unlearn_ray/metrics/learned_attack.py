@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from unlearn_ray.metrics.attacks import (
     AttackOutput,
     AttackSplit,
     attack_columns,
+    logistic_regression,
     tail_columns,
 )
 from unlearn_ray.metrics.base import Observed
@@ -54,11 +55,13 @@ class LearnedAttack(Attack):
 
     def attack(self, model: Observed, split: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
         """Log odds of being a member; members lie at or above 0."""
+        from sklearn.preprocessing import StandardScaler
+
         test = observations(model, "test")
         members = observations(model, "retain")[: split.members]
-        learner = fit_attack(members, test[split.learnt])
-        forget = learner.decision_function(observations(model, "forget"))
-        tried = learner.decision_function(test[split.tried])
+        attack = logistic_regression(members, test[split.learnt], StandardScaler())
+        forget = attack.decision_function(observations(model, "forget"))
+        tried = attack.decision_function(test[split.tried])
         return AttackOutput(forget, forget >= 0), AttackOutput(tried, tried >= 0)
 
 
@@ -81,18 +84,3 @@ def observations(model: Observed, part: SetName) -> Float[np.ndarray, "n f"]:
             modified_entropy(probabilities, labels),
         ]
     )
-
-
-def fit_attack(members: Float[np.ndarray, "m f"], non_members: Float[np.ndarray, "n f"]) -> Any:
-    """The logistic regression; positive for members."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    learner = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-8, max_iter=10_000)
-    attack = make_pipeline(StandardScaler(), learner)
-    attack.fit(
-        np.concatenate([members, non_members]),
-        np.concatenate([np.ones(len(members)), np.zeros(len(non_members))]),
-    )
-    return attack

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.accuracy import require_samples
+from unlearn_ray.metrics.attacks import logistic_regression
 from unlearn_ray.metrics.base import Measurement, Metric, Observed
 
 
@@ -58,7 +59,7 @@ class MemberPredictionRate(Metric):
         step = model.size("test") // size
         retain = sorted_outputs(model.probabilities("retain")[: 2 * size])
         test = sorted_outputs(model.probabilities("test")[::step][:size])
-        attack = fit_attack(retain[:size], test)
+        attack = logistic_regression(retain[:size], test)
         tried = {
             "member_rate_forget": sorted_outputs(model.probabilities("forget")),
             "member_rate_members": retain[size:],
@@ -72,15 +73,3 @@ def sorted_outputs(probabilities: Float[Tensor, "n c"]) -> Float[np.ndarray, "n 
     """Each sample's probabilities, the largest first."""
     ordered = torch.sort(probabilities.double(), dim=1, descending=True).values
     return np.asarray(ordered.numpy())
-
-
-def fit_attack(members: Float[np.ndarray, "m c"], non_members: Float[np.ndarray, "n c"]) -> Any:
-    """The logistic regression; predicts 1 for members."""
-    from sklearn.linear_model import LogisticRegression
-
-    attack = LogisticRegression(C=1.0, tol=1e-8, max_iter=10_000)
-    attack.fit(
-        np.concatenate([members, non_members]),
-        np.concatenate([np.ones(len(members)), np.zeros(len(non_members))]),
-    )
-    return attack

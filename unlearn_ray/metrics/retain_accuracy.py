@@ -6,20 +6,15 @@ from typing import ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.accuracy import accuracy
-from unlearn_ray.metrics.base import Measurement, Metric, Observed
+from unlearn_ray.metrics.accuracy import Accuracy
+from unlearn_ray.quantities.base import SetName
 
 
 @register("retain_accuracy")
 @schema
-class RetainAccuracy(Metric):
+class RetainAccuracy(Accuracy):
     """Accuracy on the retain set, in percent (MUC, section 3.3: RA)."""
 
     columns: ClassVar[dict[str, str]] = {"retain_accuracy": "RA"}
-    in_average_gap: ClassVar[bool] = True
     by_default: ClassVar[bool] = True
-    needs_classes: ClassVar[bool] = True
-
-    def measure(self, model: Observed) -> Measurement:
-        """Percent of the retain set classified correctly."""
-        return Measurement({"retain_accuracy": accuracy(model, "retain")})
+    part: ClassVar[SetName] = "retain"

@@ -26,7 +26,7 @@ def check_data(sweep: Sweep) -> None:
     data = loaded.load(setting.dataset, cache_folder())
     captions = [data.train_captions, data.test_captions, setting.dataset.prompts()]
     for study in sweep.studies:
-        for source in study.others():
+        for source in study.extra_data():
             if isinstance(source, Dataset):
                 other = loaded.load(source, cache_folder())
                 captions += [other.train_captions, other.test_captions]

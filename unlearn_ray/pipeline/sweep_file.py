@@ -364,7 +364,7 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
             metric.check(info)
         for study in read.get("methods", ()):
             at = nodes["methods"].content[study.name]
-            _check_others(study, read["dataset"], size, info, read.get("family"))
+            _check_extra_data(study, read["dataset"], size, info, read.get("family"))
     except (DataError, ConfigError) as error:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None
     if {"model", "family", "forget_set"} <= read.keys():
@@ -392,10 +392,10 @@ def _check_batches(
         raise at.error(f"{error.subject}: {error.reason}", error.remedy, show=False) from None
 
 
-def _check_others(
+def _check_extra_data(
     study: Study, own: Dataset, validation: int, info: DatasetInfo, family: Family | None
 ) -> None:
-    for source in study.others():
+    for source in study.extra_data():
         if isinstance(source, Dataset):
             if source == own:
                 raise ConfigError(

@@ -75,10 +75,10 @@ class Study:
         """Its own name, or else the method's: what rows, tables and views call it."""
         return self.own_name or self.method.name
 
-    def others(self) -> tuple[Source, ...]:
-        """What the method reads beside retain and forget set, wherever in the space."""
-        found = [source for point in self.corners() for source in self.at(point).others()]
-        return tuple(dict.fromkeys(found))
+    def extra_data(self) -> tuple[Source, ...]:
+        """What the method reads besides retain and forget set, wherever in the space."""
+        read = [source for point in self.corners() for source in self.at(point).extra_data()]
+        return tuple(dict.fromkeys(read))
 
     def corners(self) -> Iterator[dict[str, Any]]:
         """Points that use every end and every choice, one field away from the first."""

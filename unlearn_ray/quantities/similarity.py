@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
+from unlearn_ray.families.similarity import unit_rows
 from unlearn_ray.quantities.base import Pairs
 
 # Rows turned into float64 at a time: 10 views of 512 features take 40 MB.
@@ -14,8 +14,8 @@ ROWS_AT_A_TIME = 1024
 
 
 def unit(features: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-    """Features at length 1, in float64; zero features stay zero, so that their cosine is 0."""
-    return functional.normalize(features.double(), dim=-1)
+    """`unit_rows` in float64; zero features stay zero, so that their cosine is 0."""
+    return unit_rows(features.double())
 
 
 def mean_pair_cosine(views: Float[Tensor, "n v d"]) -> Float[Tensor, " n"]:

@@ -14,7 +14,7 @@ from dataclasses import fields
 
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import Part, parts
-from unlearn_ray.methods.base import Method
+from unlearn_ray.methods.base import Method, TrainingMethod
 from unlearn_ray.pipeline.abilities import LEGEND, matrix
 from unlearn_ray.pipeline.fields import default_of, field_type, in_words, schema_fields
 from unlearn_ray.reporting.grid import markdown_grid
@@ -38,8 +38,9 @@ def methods_page() -> str:
 
 
 def _fields(method: type[Method]) -> Iterator[str]:
-    """A table of a method's own fields, and a line of its recipe."""
-    recipe = {field.name for field in fields(Recipe)}
+    """A table of a method's own fields, and a line of its recipe, if it has one."""
+    trains = issubclass(method, TrainingMethod)
+    recipe = {field.name for field in fields(Recipe)} if trains else set()
     known = schema_fields(method)
     own = [name for name in known if name not in recipe]
     if own:
@@ -51,7 +52,8 @@ def _fields(method: type[Method]) -> Iterator[str]:
             rows.append([f"`{name}`", takes, shown, meanings.get(name, "")])
         yield markdown_grid(rows)
     usual = [f"`{name}` {_shown(default_of(known[name]))}" for name in known if name in recipe]
-    yield f"Recipe: {', '.join(usual)}."
+    if usual:
+        yield f"Recipe: {', '.join(usual)}."
 
 
 def _shown(default: object) -> str:

@@ -6,17 +6,15 @@ import math
 from typing import Any
 
 from unlearn_ray.core.collective import gather_objects
-from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.engine.loop import Report
 from unlearn_ray.steps.runtime import Runtime
 
 
-def training_result(report: Report, recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
-    """The result of its record: compute seconds of all workers, iterations, epochs, last loss."""
+def training_result(report: Report, runtime: Runtime) -> dict[str, Any]:
+    """The result of its record: compute seconds of all workers, iterations, last loss."""
     return {
         "compute_seconds": math.fsum(gather_objects(report.seconds)),
         "iterations": report.iterations,
-        "epochs": recipe.epochs,
         "loss": None if report.iterations == 0 else report.loss,
         **runtime.compute.machine.facts(),
     }

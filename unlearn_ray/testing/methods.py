@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
 
 import torch
 from torch import nn
@@ -40,9 +39,9 @@ def says_in_words_what_it_cannot(method: type[Method], family: type[Family]) -> 
 
 def has_finite_losses_and_gradients(method: type[Method], family: type[Family]) -> None:
     """In each phase some gradient is not 0, and all are finite."""
-    for phase, criterion, model in _phases(method, family):
+    for phase, model, task in _phases(method, family):
         forget = {"retain": (), "forget": tuple(range(12)), "all": (1, 5, 6)}[phase.trains_on]
-        loss = phase.loss(_batch(phase, criterion, forget))
+        loss = phase.loss(model, _batch(phase, task.family, forget), task)
         assert loss.shape == ()
         assert torch.isfinite(loss)
         torch.autograd.backward(loss)
@@ -59,10 +58,10 @@ def mixed_batches_may_lack_either_set(
     method: type[Method], family: type[Family], forget: str
 ) -> None:
     """A batch of retain and forget set may hold no sample of one of them, by chance."""
-    for phase, criterion, model in _phases(method, family):
+    for phase, model, task in _phases(method, family):
         if phase.trains_on != "all":
             continue
-        loss = phase.loss(_batch(phase, criterion, _MIXED[forget]))
+        loss = phase.loss(model, _batch(phase, task.family, _MIXED[forget]), task)
         torch.autograd.backward(loss)
         optimised = model if phase.module is None else phase.module
         gradients = [weight.grad for weight in optimised.parameters() if weight.grad is not None]
@@ -71,24 +70,21 @@ def mixed_batches_may_lack_either_set(
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def _phases(part: type[Method], family: type[Family]) -> Iterator[tuple[Phase, Family, nn.Module]]:
+def _phases(part: type[Method], family: type[Family]) -> Iterator[tuple[Phase, nn.Module, Task]]:
     criterion, model = family_and_model(family)
     samples = ToySamples(90, 30, image_size=8, make_model=lambda: family_and_model(family)[1])
     method, task = tiny(part), Task(criterion, samples)
     task = replace(task, state=method.prepare(model.eval(), task))
-    for number in count():
-        phase = method.phase(number, model, task)
-        if phase is None:
-            break
+    for phase in method.phases(model, task):
         model.train(phase.training).zero_grad()
-        yield phase, criterion, model
+        yield phase, model, task
         if phase.after is not None:
             phase.after()
     method.finish(model.eval(), task)
 
 
 def _batch(phase: Phase, family: Family, forget: tuple[int, ...]) -> Batch:
-    beside = tuple(
+    companions = tuple(
         random_batch(
             12,
             tuple(range(12)) if source == "forget" else (),
@@ -96,6 +92,7 @@ def _batch(phase: Phase, family: Family, forget: tuple[int, ...]) -> Batch:
             views=family.views,
             image_size=8,
         )
-        for number, source in enumerate(phase.beside)
+        for number, source in enumerate(phase.companions)
     )
-    return replace(random_batch(12, forget, views=family.views, image_size=8), beside=beside)
+    batch = random_batch(12, forget, views=family.views, image_size=8)
+    return replace(batch, companions=companions)

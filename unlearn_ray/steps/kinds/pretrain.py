@@ -95,7 +95,7 @@ class Pretrain(Step):
             on_progress=runtime.tell,
         )
         runtime.remember(self.key, model)
-        result = training_result(report, setting.training, runtime)
+        result = training_result(report, runtime)
         return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
 
     def _prune(self, model: nn.Module, sparsity: Sparsity, runtime: Runtime) -> None:

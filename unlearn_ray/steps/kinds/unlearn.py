@@ -56,12 +56,12 @@ class Unlearn(Step):
             seed=stable_seed(self.name, self.seed),
             compute=runtime.compute,
             make_model=partial(runtime.new_model, self.setting),
-            other_data=lambda dataset: runtime.data(dataset, family),
+            extra_data=lambda dataset: runtime.data(dataset, family),
             checkpoints=runtime.checkpoints(self.key, at_end=False),
             on_progress=runtime.tell,
         )
         runtime.remember(self.key, model)
-        result = training_result(report, self.method, runtime)
+        result = training_result(report, runtime)
         return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
 
     def __str__(self) -> str:

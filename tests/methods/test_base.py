@@ -1,4 +1,4 @@
-"""What methods share."""
+"""A method's recipe, and what of it is one epoch's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.methods.random_label import RandomLabel
-from unlearn_ray.methods.shared import one_epoch
 
 # None of them is a default.
 UNUSUAL = {
@@ -23,8 +22,8 @@ OF_ALL_EPOCHS = {"epochs", "learning_rate", "schedule", "warmup_epochs"}
 def test_an_epoch_by_itself_is_run_as_within_the_whole(epoch: int) -> None:
     assert UNUSUAL.keys() == {field.name for field in fields(Recipe)}
     method = RandomLabel(**UNUSUAL)
-    alone = one_epoch(method, epoch)
+    alone = method.recipe.alone(epoch)
     for name in UNUSUAL.keys() - OF_ALL_EPOCHS:
         assert getattr(alone, name) == UNUSUAL[name]
     assert alone.epochs == 1
-    assert alone.learning_rate_at(0) == method.learning_rate_at(epoch)
+    assert alone.learning_rate_at(0) == method.recipe.learning_rate_at(epoch)
