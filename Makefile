@@ -2,7 +2,7 @@
 # make test         set up, then lint, types and tests
 # make kernels      the tests that compute again, rounding as processors without AVX-512 do
 # make benchmarks   set up with the peers, then print speed ratios
-# make docs         write docs/methods.md anew
+# make docs         write docs/methods.md and docs/columns.md anew
 # make digests      accept the built-in parts' code as it is, for the revisions that they have
 
 PYTHON ?= python3
@@ -63,11 +63,12 @@ kernels: setup s3
 		env $$kernels OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE \
 			$(BIN)/python -m pytest -m 'not slow and not gpu' $(COMPUTING) || exit 1; done; done
 
-# What methods say of themselves; a test holds the page to them.
+# What methods and columns say of themselves; a test holds the pages to them.
 docs: .venv/installed
 	mkdir -p docs
-	$(BIN)/python -m unlearn_ray.reporting.methods_page > docs/methods.md.new
-	mv docs/methods.md.new docs/methods.md
+	for page in methods columns; do \
+		$(BIN)/python -m unlearn_ray.reporting.$${page}_page > docs/page.new && \
+		mv docs/page.new docs/$$page.md || exit 1; done
 
 digests: .venv/installed
 	$(BIN)/python -m tests.conformance.digests

@@ -35,7 +35,7 @@ from unlearn_ray.engine.compute import Compute
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
-from unlearn_ray.methods.base import Method, Samples, Task
+from unlearn_ray.methods.base import Samples, Task, TrainingMethod
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.methods.gradient_penalty import GradientPenalty
 from unlearn_ray.models.resnet import ResNet18
@@ -43,7 +43,7 @@ from unlearn_ray.models.resnet import ResNet18
 ROUNDS, WARM_UP = 7, 2
 IMAGE_SIZE, CLASSES = 32, 10
 FAMILIES: dict[str, Family] = {"supervised": Supervised(), "simclr": SimCLR()}
-METHODS: dict[str, Method] = {
+METHODS: dict[str, TrainingMethod] = {
     "plain": Finetune(),
     "penalty": GradientPenalty(),
     "length": GradientPenalty(beta=0, gamma=0.1),

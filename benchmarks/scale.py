@@ -261,7 +261,8 @@ def _tune(trials: int, slots: int, sleep: float, *, reuse: bool) -> tuple[float,
 def _suggestions(after: Sequence[int]) -> None:
     """Time of the sampler and the pruner after so many trials of one study."""
     from benchmarks.simulated import SPACE, random_past
-    from unlearn_ray.pipeline.study import PastTrial
+    from unlearn_ray.pipeline.history import TrialRecord
+    from unlearn_ray.pipeline.rows import State
     from unlearn_ray.pipeline.sweep_schema import Search
     from unlearn_ray.scheduling.sampler import Bars, Sampler
 
@@ -279,7 +280,7 @@ def _suggestions(after: Sequence[int]) -> None:
             suggested = time.perf_counter()
             bars.now()
             decided = time.perf_counter()
-            sampler.tell(PastTrial(number, point, (0.5,), "stopped"))
+            sampler.tell(TrialRecord(number, point, (0.5,), State.STOPPED))
             taken = time.perf_counter() - decided
             times.append((suggested - started, decided - suggested, taken))
         medians = [1000 * statistics.median(each) for each in zip(*times, strict=True)]

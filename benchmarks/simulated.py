@@ -15,7 +15,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,9 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method, Task, TrainingMethod, TrainsOn
 from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
 from unlearn_ray.models.base import Model
+from unlearn_ray.pipeline.history import TrialRecord
 from unlearn_ray.pipeline.plan import reference_steps
-from unlearn_ray.pipeline.study import PastTrial
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.pipeline.sweep_schema import Range, Search, Seeds, Study, Sweep
 from unlearn_ray.quantities.base import Inference, Observation, Quantity
 from unlearn_ray.steps.graph import Graph
@@ -193,15 +194,15 @@ def run_references(sweep: Sweep, store: Store) -> None:
         graph.ensure(*reference_steps(sweep, seed))
 
 
-def random_past(trials: int) -> list[PastTrial]:
+def random_past(trials: int) -> list[TrialRecord]:
     """Trials of a study that searches `SPACE`: two of three were stopped."""
     drawn = random.Random(0)
     past = []
     for number in range(trials):
         point = {name: drawn.random() for name in SPACE}
-        state: Literal["complete", "stopped"] = "stopped" if number % 3 else "complete"
+        state = State.STOPPED if number % 3 else State.COMPLETE
         gaps = (drawn.random(),) * (1 if number % 3 else 3)
-        past.append(PastTrial(number, point, gaps, state))
+        past.append(TrialRecord(number, point, gaps, state))
     return past
 
 

@@ -41,7 +41,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn_ray.pipeline.study import PastTrial
+from unlearn_ray.pipeline.history import TrialRecord
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.pipeline.sweep_schema import Range, Search
 from unlearn_ray.scheduling.sampler import Sampler
 
@@ -92,14 +93,18 @@ def simulate(trials: int, workers: int, window: int | None, seed: int) -> Run:
                 if any(before not in ended for before in range(number - window + 1)):
                     break
                 while told <= number - window:
-                    sampler.tell(PastTrial(told, points[told], (loss(points[told]),), "complete"))
+                    sampler.tell(
+                        TrialRecord(told, points[told], (loss(points[told]),), State.COMPLETE)
+                    )
                     told += 1
             points.append(sampler.ask(None))
             heapq.heappush(running, (now + lengths[number], number))
         now, number = heapq.heappop(running)
         ended.add(number)
         if window is None:
-            sampler.tell(PastTrial(number, points[number], (loss(points[number]),), "complete"))
+            sampler.tell(
+                TrialRecord(number, points[number], (loss(points[number]),), State.COMPLETE)
+            )
     return Run(now, min(loss(point) for point in points))
 
 

@@ -139,7 +139,7 @@ def test_weights_of_another_model(tiny: Sweep, store: Store) -> None:
 
 
 def test_damaged_record(tiny: Sweep, store: Store) -> None:
-    step = measures(Retrain(setting=tiny.setting, seed=0), tiny.objective)[0]
+    step = measures(Retrain(setting=tiny.setting, seed=0), tiny.scored_by)[0]
     name = f"records/measure/{step.key}.json"
     store.objects.write(name, store.objects.read(name)[:50])
     with pytest.raises(CorruptObject, match=f"{name}: no record: .*delete that object and run"):
@@ -248,7 +248,7 @@ def test_nan_loss(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert any(line.startswith("finetune*") for line in table)
     notes = " ".join(said.out.partition("\nNotes\n")[2].split())  # in lines of a hundred columns
     assert re.search("gradient_ascent: .*NaN or infinite", notes)
-    sql = "SELECT state, failure FROM rows WHERE method = 'gradient_ascent'"
+    sql = "SELECT state, failure FROM rows WHERE study = 'gradient_ascent'"
     assert results.main([str(tmp_path / "store"), "query", sql, "--format", "csv"]) == 0
     assert "failed,loss within the first" in capfd.readouterr().out.replace('"', "")
 

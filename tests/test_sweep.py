@@ -68,7 +68,16 @@ def test_list_names_every_part_once(capsys: pytest.CaptureFixture[str]) -> None:
     headings = [line for line in lines if line and not line.startswith(" ")]
     sweep, *kinds, last = headings
     assert sweep.startswith("sweep ")
-    assert kinds == ["dataset", "forget set", "model", "family", "method", "metric", "logger"]
+    assert kinds == [
+        "dataset",
+        "forget set",
+        "model",
+        "family",
+        "method",
+        "metric",
+        "objective",
+        "logger",
+    ]
     listed = lines[lines.index(kinds[0]) : lines.index(last)]
     named = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
     assert named == [name for contract in CONTRACTS for name in parts(contract)]

@@ -93,7 +93,7 @@ def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
             name, row = reference_row(sweep, seed, method, graph(runtime))
             write_grown(name, row, sweep.metrics, runtime.store)
         for study in sweep.studies:
-            failed = any(one.failure for one in scored if one.row["method"] == study.name)
+            failed = any(one.failure for one in scored if one.row["study"] == study.name)
             if not failed:
                 scored.append(score(trial(sweep, study, seed), runtime))
     assert make_plan(sweep, runtime.store).complete

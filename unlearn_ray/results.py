@@ -6,14 +6,17 @@ import argparse
 import io
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.boundary import reason_of, run_command
+from unlearn_ray.core.columns import COLUMNS
 from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, did_you_mean, listed
 from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.core.words import counted
@@ -39,10 +42,10 @@ examples:
   SQL (DuckDB)
     python -m unlearn_ray.results ./store query "DESCRIBE winners"
     python -m unlearn_ray.results ./store query \\
-      "SELECT sweep, method, average_gap_of_means FROM winners ORDER BY ALL"
+      "SELECT sweep, study, average_gap_of_means FROM winners ORDER BY ALL"
     python -m unlearn_ray.results ./store query \\
-      "SELECT method, count(*), min(mean_average_gap) FROM trials
-       WHERE state = 'complete' GROUP BY method"
+      "SELECT study, count(*), min(mean_average_gap) FROM trials
+       WHERE state = 'complete' GROUP BY study"
     python -m unlearn_ray.results ./store query "SELECT * FROM rows" \\
       --format parquet --output rows.parquet
   which fields make two steps differ (keys may be shortened)
@@ -65,20 +68,12 @@ over seeds:
   |difference of the means over seeds|, as in MUC's tables; <metric>_mean_gap and
   mean_average_gap are means over seeds of each seed's gap; <name>_seed_std is over seeds (ddof 1)
 
-columns of rows:
-  sweep, study, purpose (tuning, reporting, reference), method (the study's name in the sweep
-  file), unlearning_method (that it ran), trial, point (hash of the searched fields), state
-  (complete, stopped, failed), failure, seed, dataset, forget_set, family, model,
-  hyperparameters, hp_<field>, <metric>, <metric>_retrained, <metric>_gap, average_gap,
-  average_gap_percentage, tug_of_war (of this seed), unlearning_compute_seconds,
-  retraining_compute_seconds (CPU time of all workers' threads, or device time of their GPUs:
-  what else a machine runs counts little), evaluation_seconds (wall time),
-  accelerator_hours_unlearn, accelerator_hours_measure (of steps that were run for this row),
-  device, threads, kernels (that unlearned), made_on (those of all steps behind the row), host,
-  version_<library>, key_unlearn, key_original, key_retrained, key_measure_<metric> of each
-  metric, created; rows with purpose tuning hold the metrics in the average gap alone
-
+columns of rows (docs/columns.md says which rows fill them):
 """
+_described = partial(textwrap.fill, width=100, subsequent_indent=30 * " ")
+EXAMPLES += "\n".join(
+    _described(one.meaning, initial_indent=f"  {one.name:<27} ") for one in COLUMNS
+)
 
 
 def load(store: str) -> pd.DataFrame:
@@ -116,13 +111,18 @@ class Output:
         else:
             self._machine(frame)
 
-    def comparisons(self, rows: pd.DataFrame, orders: Mapping[str, Sequence[str]]) -> None:
+    def comparisons(
+        self,
+        rows: pd.DataFrame,
+        orders: Mapping[str, Sequence[str]],
+        tuning: Mapping[str, Sequence[int]],
+    ) -> None:
         """Print the paper's table of every sweep, its studies in the order of its file."""
         import pandas as pd
 
         from unlearn_ray.reporting import render, table
 
-        found = table.comparisons(rows, orders)
+        found = table.comparisons(rows, orders, tuning)
         if self.format == "table":
             for number, comparison in enumerate(found):
                 view = partial(render.rich_view, comparison)
@@ -176,7 +176,7 @@ def _query(store: Store, options: argparse.Namespace, output: Output) -> None:
     rows = _rows(store, options)
     if rows is None:
         return
-    answer = query(rows, options.sql)
+    answer = query(rows, options.sql, _tuning(store))
     try:
         output.frame(answer.to_pandas())
     except (ValueError, OverflowError, TypeError) as error:
@@ -185,12 +185,19 @@ def _query(store: Store, options: argparse.Namespace, output: Output) -> None:
         raise BadInput(f"--format {output.format}", reason_of(error), remedy) from error
 
 
-def query(rows: pa.Table, sql: str) -> pa.Table:
+def query(
+    rows: pa.Table, sql: str, tuning: Mapping[str, Sequence[int]] = MappingProxyType({})
+) -> pa.Table:
     """What a SELECT over the table `rows` and the views made of it answers.
 
     `winners`, `trials` and `references` say what single rows do not: see
     `unlearn_ray.reporting.views`. Nothing else can be read or written: no other statement runs,
     and no file is reachable.
+
+    Args:
+        rows: of a store.
+        sql: the SELECT.
+        tuning: seeds of studies by their keys, where manifests of the store say them.
 
     Raises:
         BadInput: not one SELECT, or DuckDB refuses it.
@@ -215,7 +222,7 @@ def query(rows: pa.Table, sql: str) -> pa.Table:
         if views:
             frame = rows.to_pandas()
             for name in views:
-                connection.register(name, VIEWS[name](frame))
+                connection.register(name, VIEWS[name](frame, tuning))
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         reason = " ".join(str(error).split("\nLINE ")[0].split())
@@ -243,7 +250,7 @@ def _best(store: Store, options: argparse.Namespace, output: Output) -> None:
     rows = _rows(store, options)
     if rows is None:
         return
-    best = best_trials(rows.to_pandas())
+    best = best_trials(rows.to_pandas(), _tuning(store))
     if len(best):
         output.frame(best)
     else:
@@ -255,7 +262,13 @@ def _compare(store: Store, options: argparse.Namespace, output: Output) -> None:
 
     rows = _rows(store, options)
     if rows is not None:
-        output.comparisons(rows.to_pandas(), orders(store))
+        output.comparisons(rows.to_pandas(), orders(store), _tuning(store))
+
+
+def _tuning(store: Store) -> dict[str, tuple[int, ...]]:
+    from unlearn_ray.pipeline.manifest import tuning_seeds
+
+    return tuning_seeds(store)
 
 
 def _rows(store: Store, options: argparse.Namespace) -> pa.Table | None:
@@ -372,7 +385,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unlearn_ray.results",
         description="Read the rows and records of a store.",
-        epilog=EXAMPLES + EXIT_STATUSES,
+        epilog=f"{EXAMPLES}\n\n{EXIT_STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
     )

@@ -273,9 +273,10 @@ def _print_table(
         return  # what failed was run by another sweep
     table = comparison(
         pd.DataFrame(rows),
-        methods=[study.name for study in plan.sweep.studies],
+        studies=[study.name for study in plan.sweep.studies],
         counted=counted_columns(plan.sweep.metrics),
         measured=[column for metric in plan.sweep.metrics for column in metric.columns],
+        tuning={study.key: plan.sweep.seeds.tuning for study in plan.studies},
     )
     wanted = sum(study.wanted for study in plan.studies)
     if failure is not None:

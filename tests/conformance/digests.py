@@ -24,22 +24,26 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
+from unlearn_ray.objectives.base import Objective
 from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.steps.base import Step
 
 # What of a sweep changes its numbers; a logger does not.
-CONTRACTS: list[type[Part]] = [Dataset, ForgetSet, Model, Family, Method, Metric, Quantity]
+CONTRACTS: list[type[Part]] = [
+    *(Dataset, ForgetSet, Model, Family, Method, Quantity, Metric, Objective),
+]
 
 RECORDED = Path(__file__).with_name("digests.json")
 COVERED = (
-    *("methods", "metrics", "quantities", "families", "models", "data", "engine", "core"),
-    "steps",
+    *("methods", "metrics", "objectives", "quantities", "families", "models", "data", "engine"),
+    *("core", "steps"),
 )
 
 # In no digest: none of these changes a number that a step stores.
 UNCOVERED = {
     "unlearn_ray.core.code": "makes the digests themselves; tests/core says what they are",
     "unlearn_ray.core.boundary": "messages",
+    "unlearn_ray.core.columns": "says what rows hold, and computes none of it",
     "unlearn_ray.core.errors": "messages",
     "unlearn_ray.core.modules": "finds source for the digests",
     "unlearn_ray.core.open_clip_import": "imports another package, and computes nothing",
@@ -68,9 +72,9 @@ def covered() -> dict[str, tuple[int, Sources]]:
     for (contract, name), part in built_in.items():
         place = located(part.__module__)
         sources = reached(place, text_of(place), part_counts(contract))
+        if contract is Objective:  # rows hold the columns that it reads, which are made there
+            sources = {**sources, gaps.__name__: text_of(located(gaps.__name__))}
         found[f"{contract.kind}/{name}"] = (part.revision, sources)
-    sources = {gaps.__name__: text_of(located(gaps.__name__))}
-    found["objective/average_gap"] = (gaps.REVISION, sources)
     declaring = {part.__module__ for part in built_in.values()}
     kinds = {name: kind for name, kind in parts(Step).items() if not kind.code}
     declaring |= {kind.__module__ for kind in kinds.values()}

@@ -19,8 +19,8 @@ from unlearn_ray.core.registry import parts
 ROOT = Path(__file__).parents[2]
 COVERED = digests.covered()
 REMEDY = """
-Does any of these give other numbers than before? Raise its `revision`: the class attribute
-(`revision: ClassVar[int] = 2`); of the objective, that in unlearn_ray/core/gaps.py.
+Does any of these give other numbers than before? Raise its `revision`, the class attribute
+(`revision: ClassVar[int] = 2`).
 Then, or if none does, accept the code as it is, and commit the file that this writes:
 
     make digests

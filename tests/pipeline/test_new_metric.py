@@ -139,7 +139,7 @@ def test_one_that_counts_is_another_objective(sweep: Sweep, store: Store) -> Non
     assert (study.left, study.past) == (1, [])
     finish(counted, runtime(store.url))
     rows = store.read_rows(references_folder(counted)).to_pylist()
-    (original,) = [row for row in rows if row["method"] == "original"]
+    (original,) = [row for row in rows if row["study"] == "original"]
     gaps = [original[f"{metric.name}_gap"] for metric in counted.metrics]
     assert original["average_gap"] == pytest.approx(sum(gaps) / 3)
 

@@ -13,11 +13,12 @@ import pytest
 from tests.tiny import SWEEP, finish, runtime, tiny_sweep, trial
 from unlearn_ray import results
 from unlearn_ray.methods.finetune import Finetune
+from unlearn_ray.pipeline.history import recorded_trials
 from unlearn_ray.pipeline.manifest import announce
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.running import Observer
 from unlearn_ray.pipeline.status import sweep_statuses
-from unlearn_ray.pipeline.study import past_trials, study_identity, study_key
+from unlearn_ray.pipeline.study import study_identity, study_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.reporting.status_view import plain_status
@@ -65,27 +66,27 @@ def test_the_key_of_a_study_holds_its_own_name(sweep: Sweep) -> None:
 def test_rows_stand_under_the_names_and_say_the_method(place: Path, sweep: Sweep) -> None:
     found = rows(place)
     trials = found[found["purpose"] != "reference"]
-    counts = trials.groupby(["method", "unlearning_method", "study"]).size()
+    counts = trials.groupby(["study", "method", "study_key"]).size()
     assert dict(counts) == {
         (study.name, "finetune", study_key(sweep, study)): 2 for study in sweep.studies
     }
     references = found[found["purpose"] == "reference"]
-    assert set(references["method"]) == {"retrain", "original"}
-    assert references["unlearning_method"].isna().all()
+    assert set(references["study"]) == {"retrain", "original"}
+    assert references["method"].isna().all()
     listed = open_store(f"{place}/store").read_rows().to_pylist()
     for study in sweep.studies:
-        assert [one.state for one in past_trials(listed, sweep, study)] == ["complete"]
+        assert [one.state for one in recorded_trials(listed, sweep, study)] == ["complete"]
 
 
 def test_what_two_studies_share_is_run_once(place: Path) -> None:
     store, found = open_store(f"{place}/store"), rows(place)
     assert len(list(store.records(Unlearn.kind))) == 4  # two points under two seeds
-    keys = {name: set(part["key_unlearn"]) for name, part in found.groupby("method")}
+    keys = {name: set(part["key_unlearn"]) for name, part in found.groupby("study")}
     assert keys["again"] == keys["finetune"]
     assert keys["strong"].isdisjoint(keys["finetune"])
-    hours = found.groupby("method")["accelerator_hours_unlearn"].sum()
+    hours = found.groupby("study")["accelerator_hours_unlearn"].sum()
     assert (hours["finetune"] == 0) & (hours["again"] > 0) & (hours["strong"] > 0)
-    measured = found[found["purpose"] == "reporting"].set_index("method")["retain_accuracy"]
+    measured = found[found["purpose"] == "reporting"].set_index("study")["retain_accuracy"]
     assert measured["again"] == measured["finetune"] != measured["strong"]
 
 
@@ -105,7 +106,7 @@ def test_plan_and_status_name_every_study(place: Path, sweep: Sweep, tmp_path: P
     assert "3 trials" in fresh
     announce(make_plan(sweep, store), store)
     (status,) = sweep_statuses(store, "tiny", Observer())
-    assert [(one.method, one.complete, one.reported) for one in status.studies] == [
+    assert [(one.name, one.complete, one.reported) for one in status.studies] == [
         (name, 1, 1) for name in NAMES
     ]
     lines = plain_status([status], "here").splitlines()
@@ -134,14 +135,14 @@ def test_results_tell_the_studies_apart(place: Path, capsys: pytest.CaptureFixtu
         assert results.main([f"{place}/store", *command]) == 0
         return capsys.readouterr().out
 
-    best = {line["method"]: line for line in json.loads(printed("best", "--format", "json"))}
+    best = {line["study"]: line for line in json.loads(printed("best", "--format", "json"))}
     assert sorted(best) == sorted(NAMES)
-    assert best["strong"]["unlearning_method"] == "finetune"
+    assert best["strong"]["method"] == "finetune"
     assert json.loads(best["strong"]["hyperparameters"])["learning_rate"] == 0.5
-    table = {line["method"]: line for line in json.loads(printed("compare", "--format", "json"))}
-    assert table["again"]["unlearning_method"] == "finetune"
-    assert table["retrain"]["unlearning_method"] is None
-    sql = "SELECT count(DISTINCT method) AS names FROM rows WHERE unlearning_method = 'finetune'"
+    table = {line["study"]: line for line in json.loads(printed("compare", "--format", "json"))}
+    assert table["again"]["method"] == "finetune"
+    assert table["retrain"]["method"] is None
+    sql = "SELECT count(DISTINCT study) AS names FROM rows WHERE method = 'finetune'"
     assert json.loads(printed("query", sql, "--format", "json")) == [{"names": 3}]
 
 

@@ -77,10 +77,10 @@ def test_a_reference_step(
     assert results.main([url, "query", sql, "--format", "csv"]) == Exit.DONE
     assert capsys.readouterr().out.count("\n") == 1
     for view in ("winners", "trials"):  # of which there are none yet
-        sql = f"SELECT sweep, method, study FROM {view}"
+        sql = f"SELECT sweep, study, study_key FROM {view}"
         assert results.main([url, "query", sql, "--format", "csv"]) == Exit.DONE
-        assert capsys.readouterr().out == "sweep,method,study\n"
-    sql = "SELECT purpose, method, seed, state, failure FROM rows"
+        assert capsys.readouterr().out == "sweep,study,study_key\n"
+    sql = "SELECT purpose, study, seed, state, failure FROM rows"
     assert results.main([url, "query", sql, "--format", "csv"]) == Exit.DONE
     assert f"reference,original,0,failed,{said}" in capsys.readouterr().out.replace('"', "")
 

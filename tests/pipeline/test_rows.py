@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.results.rows import METRICS, SETTING, SPREAD, one_row
+from tests.tiny import tiny_sweep, trial
+from unlearn_ray.core.columns import COLUMNS, column_of
 from unlearn_ray.core.errors import UnlearnRayError
 from unlearn_ray.core.registry import find
 from unlearn_ray.metrics.base import Metric, counted_columns
+from unlearn_ray.objectives.average_gap import AverageGap
 from unlearn_ray.pipeline.rows import (
     Hours,
     Keys,
     Origin,
     Seconds,
+    State,
     Subject,
     row,
 )
+from unlearn_ray.pipeline.trial import lost_row
 
 
 def test_a_row_holds_values_references_gaps_and_hyperparameters() -> None:
@@ -41,9 +47,53 @@ def test_a_row_holds_values_references_gaps_and_hyperparameters() -> None:
     assert all(v is None or isinstance(v, str | int | float | bool) for v in found.values())
 
 
+def test_every_column_is_declared_with_its_type_and_the_rows_that_fill_it(tmp_path: Path) -> None:
+    sweep = tiny_sweep(tmp_path)
+    found = [
+        one_row("finetune", 3, 91.0, 81.0, forget=70.0),
+        one_row("finetune", 3, 91.0, 81.0, purpose="tuning", state=State.STOPPED),
+        lost_row(trial(sweep, sweep.studies[0], 0), "its worker was lost"),
+        one_row("retrain", 2, 90.0, 80.0),
+        one_row("original", 2, 90.0, 80.0),
+    ]
+    types = {"text": str, "integer": int, "number": float | int, "any": object}
+    for row_of in found:
+        failed, of_trial = row_of["state"] == "failed", row_of["purpose"] != "reference"
+        may: dict[str, bool] = {
+            "every row": True,
+            "trials": of_trial,
+            "failed": failed,
+            "not failed": not failed,
+            "trials that did not fail": of_trial and not failed,
+        }
+        for name, value in row_of.items():
+            declared = column_of(name)
+            assert value is None or isinstance(value, types[declared.type]), name
+            assert value is None or may[declared.filled], name
+        # Nothing is declared that no row has.
+        assert {column.name for column in COLUMNS if "<" not in column.name} <= row_of.keys()
+
+
+def test_a_metrics_columns_are_known_beside_those_with_a_meaning_of_their_own() -> None:
+    declared = {name: column_of(name).name for name in (
+        "average_gap", "retain_accuracy_gap", "key_evaluate_view_gap", "hp_a_gap", "key_evaluate",
+        "retain_accuracy", "version_torch", "emia_retrained",
+    )}  # fmt: skip
+    assert declared == {
+        "average_gap": "average_gap",
+        "retain_accuracy_gap": "<metric>_gap",
+        "key_evaluate_view_gap": "key_evaluate_<metric>",
+        "hp_a_gap": "hp_<field>",
+        "key_evaluate": "key_evaluate",
+        "retain_accuracy": "<metric>",
+        "version_torch": "version_<library>",
+        "emia_retrained": "<metric>_retrained",
+    }
+
+
 def test_a_failed_trial_has_the_same_columns_and_no_numbers() -> None:
     complete = one_row("finetune", 2, 91.0, 81.0)
-    failed = one_row("finetune", 2, None, state="failed", failure="loss is nan")
+    failed = one_row("finetune", 2, None, state=State.FAILED, failure="loss is nan")
     assert list(failed) == list(complete)
     assert (failed["state"], failed["failure"]) == ("failed", "loss is nan")
     assert failed["retain_accuracy_retrained"] == 90.0
@@ -61,7 +111,8 @@ def test_a_missing_reference_is_an_error_and_no_number() -> None:
             Subject("small", "s", "tuning", "finetune", 0, 0),
             SETTING,
             METRICS,
-            state="complete",
+            AverageGap(),
+            state=State.COMPLETE,
             values={**without, "test_accuracy": 1.0},
             reference=without,
             seconds=Seconds(),

@@ -231,7 +231,7 @@ def test_an_interrupted_sparse_training_ends_with_the_same_bits(
     step = Pretrain(setting=sparse(dense, "omp", 0.4), seed=0)
     for number, one in enumerate(chain(step)):
         stopped = runtime(here.store.url)
-        stopped.on_progress = StopAt(2 + number)  # type: ignore[assignment]
+        stopped.on_progress = StopAt(2 + number)
         with pytest.raises(StopRequested):
             run(one, stopped)
         found = here.store.latest_checkpoint(one.key)

@@ -19,7 +19,7 @@ from tests.results.rows import one_row
 from tests.s3_server import S3Server
 from tests.tiny import tiny_sweep
 from unlearn_ray.core.errors import BadInput
-from unlearn_ray.pipeline.manifest import Manifest, NamedStep, NamedStudy, announce, manifests
+from unlearn_ray.pipeline.manifest import Manifest, Wanted, announce, manifests
 from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.pipeline.running import Observer, activity
 from unlearn_ray.pipeline.status import SweepStatus, sweep_statuses
@@ -33,11 +33,14 @@ MANIFEST = Manifest(
     started="2026-01-01T00:00:00+00:00",
     driver=ELSEWHERE,
     references=(
-        NamedStep("pretrain", "a", "pretrain (seed 0)"),
-        NamedStep("retrain", "b", "retrain (seed 0)"),
-        NamedStep("measure", "c", "measure retrain (seed 0)"),
+        Wanted("pretrain", "a", "pretrain (seed 0)"),
+        Wanted("retrain", "b", "retrain (seed 0)"),
+        Wanted("measure", "c", "measure retrain (seed 0)"),
     ),
-    studies=(NamedStudy("finetune", "finetune-s1", 8), NamedStudy("neggrad", "neggrad-s1", 8)),
+    studies=(
+        Wanted("finetune", "finetune-s1", "finetune", 8),
+        Wanted("neggrad", "neggrad-s1", "neggrad", 8),
+    ),
     tuning=(0, 1),
     reporting=(2, 3),
     budget_hours=None,
@@ -73,9 +76,8 @@ def put(store: Store, method: str, seed: int, gap: float | None, **columns: Any)
     row = one_row(
         method, seed, *values, **{"purpose": "tuning", "created": ago(minutes=1), **columns}
     )
-    name = (
-        f"{row['study']}/{row['sweep']}/{row['purpose']}-{row['trial']:06d}-{row['point']}-{seed}"
-    )
+    where = f"{row['study_key']}/{row['sweep']}/{row['purpose']}"
+    name = f"{where}-{row['trial']:06d}-{row['point']}-{seed}"
     store.write_row(name, row)
 
 
@@ -128,7 +130,12 @@ def test_trials_are_counted_by_how_they_ended(store: Store) -> None:
     found = status(store)
     assert found.references == {"pretrain": (1, 1), "retrain": (0, 1), "measure": (0, 1)}
     finetune, neggrad = found.studies
-    assert (finetune.complete, finetune.stopped, finetune.failed, finetune.begun) == (2, 1, 1, 1)
+    assert (finetune.complete, finetune.stopped, finetune.failed, finetune.unfinished) == (
+        2,
+        1,
+        1,
+        1,
+    )
     assert (finetune.best, finetune.ended, finetune.wanted) == (2.0, 4, 8)
     assert (finetune.reported, finetune.to_report) == (1, 2)
     assert (neggrad.ended, neggrad.best, neggrad.reported) == (0, None, 0)
@@ -143,8 +150,8 @@ def test_failures_are_grouped_newest_first(store: Store) -> None:
             created=ago(minutes=30 - trial))  # fmt: skip
     put(store, "neggrad", 0, None, trial=0, state="failed", failure="features hold NaN")
     newest, loss = status(store).failures
-    assert (newest.method, newest.count, newest.reason) == ("neggrad", 1, "features hold NaN")
-    assert (loss.method, loss.count) == ("finetune", 4)
+    assert (newest.name, newest.count, newest.reason) == ("neggrad", 1, "features hold NaN")
+    assert (loss.name, loss.count) == ("finetune", 4)
     assert loss.reason == "loss within the first 13 of 45 iterations: NaN"
 
 
@@ -206,7 +213,7 @@ def test_throughput_and_time_left(store: Store) -> None:
 
 
 def test_reference_steps_that_are_left_count_by_their_kind(store: Store) -> None:
-    references = tuple(NamedStep("pretrain", f"p{n}", f"pretrain (seed {n})") for n in range(4))
+    references = tuple(Wanted("pretrain", f"p{n}", f"pretrain (seed {n})") for n in range(4))
     begin(store, replace(MANIFEST, references=references, studies=()))
     assert status(store).seconds_left is None
     assert store.complete(record("pretrain", "p0", seconds=1000.0))
@@ -360,7 +367,7 @@ def test_all_sweeps_of_a_store_the_newest_first(store: Store) -> None:
         put(store, "finetune", 0, 1.0, sweep=name, trial=number)
     found = sweep_statuses(store, None, Observer())
     assert [one.name for one in found] == ["three", "two", "one"]
-    assert all(one.studies[0].begun == 1 for one in found)
+    assert all(one.studies[0].unfinished == 1 for one in found)
 
 
 def test_a_store_without_sweeps(store: Store) -> None:
@@ -421,7 +428,7 @@ def test_on_s3(s3_server: S3Server) -> None:
     hold(store, "k", seen=ago(minutes=5))
     found = status(store)
     assert found.references["pretrain"] == (1, 1)
-    assert found.studies[0].begun == 1
+    assert found.studies[0].unfinished == 1
     assert [one.heartbeat for one in found.running] == ["silent"]
 
 

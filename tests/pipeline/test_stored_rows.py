@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.results.rows import one_row
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.storage.store import Store, open_store
 
@@ -19,7 +20,7 @@ NAMES = ["s/failed", "s/reference", "s/sound"]
 def store(tmp_path: Path) -> Store:
     store = open_store(str(tmp_path / "store"))
     store.write_row("s/sound", SOUND)
-    failed = one_row("finetune", 1, None, purpose="tuning", state="failed", failure="NaN")
+    failed = one_row("finetune", 1, None, purpose="tuning", state=State.FAILED, failure="NaN")
     store.write_row("s/failed", failed)
     store.write_row("s/reference", {**SOUND, "purpose": "reference", "hyperparameters": None})
     return store
@@ -29,7 +30,7 @@ def store(tmp_path: Path) -> Store:
     "changes",
     [
         {"sweep": None},
-        {"study": None},
+        {"study_key": None},
         {"trial": None},
         {"seed": None},
         {"purpose": "play"},
@@ -38,7 +39,7 @@ def store(tmp_path: Path) -> Store:
         {"created": "yesterday"},
         {"created": "2026-99-99T99:99:99Z"},
         {"created": "2026-01-01T00:00:00"},
-        {"average_gap": None},
+        {"score": None},
         {"hyperparameters": None},
         {"hyperparameters": "{"},
         {"hyperparameters": "[]"},
@@ -46,8 +47,8 @@ def store(tmp_path: Path) -> Store:
         {"hyperparameters": '{"a": ' * 5000},
         {"trial": "first"},
         {"seed": 1.5},
-        {"average_gap": "small"},
-        {"study": 3},
+        {"score": "small"},
+        {"study_key": 3},
         {"test_accuracy": "high"},
         {"test_accuracy_gap": "wide"},
         {"unlearning_compute_seconds": "long"},
@@ -62,10 +63,10 @@ def test_a_row_that_can_be_none(
     if merged:
         store.compact()
     with caplog.at_level("WARNING"):
-        for columns in ((), tuple(SOUND), (*changes, "sweep", "purpose", "state", "average_gap")):
+        for columns in ((), tuple(SOUND), (*changes, "sweep", "purpose", "state", "score")):
             found = read_rows(store, "s/", columns=columns)
             assert found["row"].to_pylist() == NAMES
-            assert found.schema.field("average_gap").type == "double"
+            assert found.schema.field("score").type == "double"
     assert caplog.text.count("s/wrong") == 1
     assert "run the sweep again" in caplog.text
 

@@ -71,7 +71,7 @@ def test_a_trial_under_one_seed_costs_18_requests(sweep: Sweep, store: str) -> N
     # Of the unlearned model, and of its outputs.
     both = [("read", "records"), ("create", "leases"), ("read", "records")]
     both += [("write", "artifacts"), ("create", "records"), ("delete", "leases")]
-    metrics = [("read", "records"), ("create", "records")] * len(sweep.objective)
+    metrics = [("read", "records"), ("create", "records")] * len(sweep.scored_by)
     once = [("names", "checkpoints"), ("create", "rows")]
     assert Counter(asked) == Counter([*both, *both, *metrics, *once])
 
@@ -82,7 +82,7 @@ def test_a_row_counts_the_steps_that_were_run_for_it(sweep: Sweep, store: str) -
     opened = open_store(store)
     unlearn = Unlearn(setting=sweep.setting, seed=0, method=at(sweep, 0.02, 20).method)
     outputs = Observe(setting=sweep.setting, seed=0, model=unlearn, quantity=Outputs())
-    steps = [unlearn, outputs, *measures(unlearn, sweep.objective)]
+    steps = [unlearn, outputs, *measures(unlearn, sweep.scored_by)]
     records = [opened.record(step.name, step.key) for step in steps]
     seconds = [record.seconds for record in records if record is not None]
     assert len(seconds) == len(steps)
@@ -97,7 +97,7 @@ def test_a_row_counts_the_steps_that_were_run_for_it(sweep: Sweep, store: str) -
         scored = score(other, runtime(store))
         assert hours(scored.row) == [0.0, 0.0]
         assert scored.accelerator_hours == 0.0
-        assert scored.average_gap == first.average_gap
+        assert scored.score == first.score
 
 
 def test_a_row_says_what_every_step_behind_it_was_made_on(sweep: Sweep, store: str) -> None:
@@ -123,7 +123,7 @@ def test_so_does_the_row_of_a_reference_model(
     sweep: Sweep, store: str, method: str, other: type[Pretrain]
 ) -> None:
     """The original's gap is to the retrained model; metrics compare that with the original."""
-    whole = replace(sweep, metrics=sweep.objective)
+    whole = replace(sweep, metrics=sweep.scored_by)
     here = runtime(store)
     for step in measures(Pretrain(setting=sweep.setting, seed=0), whole.metrics):
         run(step, here)

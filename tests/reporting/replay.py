@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unlearn_ray.pipeline.history import StudyProgress
 from unlearn_ray.pipeline.time_left import Span
-from unlearn_ray.reporting.progress import Expected, Heard, StudyProgress, SweepProgress
+from unlearn_ray.reporting.progress import Expected, Heard, SweepProgress
 
 METHODS = ("took", "ask", "put_off", "hear", "end", "ended_elsewhere", "drop")
 
@@ -81,7 +82,7 @@ class Run:
         progress = SweepProgress("replayed", clock=clock, places=dict(self.places))
         progress.works = {name: Expected(**vars(one)) for name, one in self.works.items()}
         trials = {name: one.left for name, one in self.works.items() if one.warm}
-        progress.studies = {name: StudyProgress(left) for name, left in trials.items()}
+        progress.studies = {name: StudyProgress(name, left) for name, left in trials.items()}
         progress.steps = sum(one.left for name, one in self.works.items() if name not in trials)
         events, told, total = iter([*self.events, (self.over, "", [])]), False, 0.0
         total = sum(one.left for one in self.works.values())

@@ -11,6 +11,7 @@ import pytest
 from tests.tiny import tiny_sweep
 from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
 from unlearn_ray.pipeline.plan import make_plan, sweep_rows
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.pipeline.sweep_schema import Resources, Seeds, Workers
 from unlearn_ray.reporting.expected import expect, needs, reports_of, trials_of
 from unlearn_ray.reporting.progress import SweepProgress
@@ -71,7 +72,7 @@ def test_rows_tell_what_trials_took(finished_sweep: Path) -> None:
     rows = sweep_rows(sweep, store)
     ((seconds,),) = trial_seconds(rows, sweep, planned.key, planned.past)
     assert 0 < seconds < 600
-    unfinished = [replace(trial, state="unfinished") for trial in planned.past]
+    unfinished = [replace(trial, state=State.UNFINISHED) for trial in planned.past]
     assert trial_seconds(rows, sweep, planned.key, unfinished) == []
 
 

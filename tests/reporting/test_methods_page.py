@@ -1,4 +1,4 @@
-"""docs/methods.md is what the methods say of themselves now."""
+"""docs/methods.md and docs/columns.md are what methods and columns say of themselves now."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from unlearn_ray.core.registry import find, parts
 from unlearn_ray.methods.base import Method
 from unlearn_ray.reporting.methods_page import attributes, methods_page
@@ -16,17 +18,18 @@ from unlearn_ray.reporting.methods_page import attributes, methods_page
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_is_up_to_date() -> None:
+@pytest.mark.parametrize("page", ["methods", "columns"])
+def test_the_page_is_up_to_date(page: str) -> None:
     # As the Makefile writes it: in this process tests may have registered methods.
     done = subprocess.run(
-        [sys.executable, "-m", "unlearn_ray.reporting.methods_page"],
+        [sys.executable, "-m", f"unlearn_ray.reporting.{page}_page"],
         cwd=ROOT,
         env=dict(os.environ, OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert (ROOT / "docs" / "methods.md").read_text() == done.stdout, "run `make docs`"
+    assert (ROOT / "docs" / f"{page}.md").read_text() == done.stdout, "run `make docs`"
 
 
 def test_every_method_has_a_section_with_its_fields() -> None:

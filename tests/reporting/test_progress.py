@@ -19,18 +19,20 @@ from rich.console import Console
 from rich.live import Live
 
 from tests.reporting.replay import Clock
+from unlearn_ray.pipeline.history import StudyProgress
 from unlearn_ray.pipeline.time_left import Span
 from unlearn_ray.reporting import progress_view as views
 from unlearn_ray.reporting import words
-from unlearn_ray.reporting.progress import Expected, Heard, StudyProgress, SweepProgress
+from unlearn_ray.reporting.expected import trials_of
+from unlearn_ray.reporting.progress import Expected, Heard, SweepProgress
 from unlearn_ray.reporting.progress_view import gap, line, shown, view
 from unlearn_ray.reporting.words import duration, time_left
 
 STUDIES = {
     "finetune": StudyProgress(
-        wanted=6, complete=2, stopped=1, failed=1, running=1, best=1.234, to_report=2
+        "finetune", wanted=6, complete=2, stopped=1, failed=1, best=1.234, to_report=2
     ),
-    "neggrad": StudyProgress(wanted=6, complete=6, best=0.5, reported=1, to_report=2),
+    "neggrad": StudyProgress("neggrad", wanted=6, complete=6, best=0.5, reported=1, to_report=2),
 }
 
 
@@ -143,7 +145,7 @@ def test_a_budget_leaves_trials_out() -> None:
     span = progress.left()
     assert span is not None
     assert span.low < 900 < span.high < 1500  # of 10,000 seconds
-    progress.studies["a"] = StudyProgress(wanted=100)
+    progress.studies["a"] = StudyProgress("a", wanted=100)
     assert progress.left() is not None
     progress.halted = True
     assert progress.left() is None
@@ -293,6 +295,7 @@ class Screen(io.StringIO):
 def test_a_terminal_is_shown_every_study_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     stream, progress = Screen(), begun()
+    progress.ask("finetune trial 4", trials_of("finetune"), "finetune trial 4")
     terminal = Console(file=stream, force_terminal=True, width=100, height=30, color_system=None)
     with shown(progress, terminal):
         progress.note("done: retrain (seed 1)")
@@ -309,7 +312,7 @@ def test_a_terminal_is_shown_every_study_and_step(monkeypatch: pytest.MonkeyPatc
     ):
         assert row in " ".join(text.split())
     assert re.search(rf"  pretrain \(seed 1\): epoch 3 of 12 +{'━' * 5}\r?\n", text)
-    assert "study trials best gap running failed stopped reported" in " ".join(text.split())
+    assert "study trials best score running failed stopped reported" in " ".join(text.split())
 
 
 def lines_of(progress: SweepProgress, width: int, height: int) -> list[str]:
@@ -326,7 +329,7 @@ def test_the_view_fits_its_terminal(width: int, height: int, many: int) -> None:
     progress.doing = "asking Ray what the cluster holds"
     for number in range(many):
         name = f"a study with a name that is rather long 名前 {number}"
-        progress.studies[name] = StudyProgress(wanted=1000, best=12.5, to_report=4)
+        progress.studies[name] = StudyProgress(name, wanted=1000, best=12.5, to_report=4)
         progress.beside[str(number)] = Heard(f"unlearn by it (seed 0), trial {number}", "", 0.3)
     lines = lines_of(progress, width, height)
     assert len(lines) < height
@@ -341,7 +344,7 @@ def test_the_view_fits_its_terminal(width: int, height: int, many: int) -> None:
 
 def test_a_narrow_terminal_keeps_the_columns_that_matter() -> None:
     (head,) = (line for line in lines_of(begun(), 40, 24) if line.startswith("study"))
-    assert head.split() == ["study", "trials", "best", "gap", "running"]
+    assert head.split() == ["study", "trials", "best", "score", "running"]
 
 
 def test_an_error_ends_the_view(monkeypatch: pytest.MonkeyPatch) -> None:

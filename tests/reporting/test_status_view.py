@@ -16,8 +16,9 @@ import pytest
 from rich.console import Console
 
 from unlearn_ray.core.errors import Exit
+from unlearn_ray.pipeline.history import StudyProgress
 from unlearn_ray.pipeline.running import Running
-from unlearn_ray.pipeline.status import Failure, StudyStatus, SweepStatus, Throughput
+from unlearn_ray.pipeline.status import Failure, SweepStatus, Throughput
 from unlearn_ray.pipeline.time_left import Span
 from unlearn_ray.reporting.status_view import json_status, plain_status, rich_status
 from unlearn_ray.sweep import main
@@ -32,8 +33,8 @@ STATUS = SweepStatus(
     driver_ended=False,
     references={"pretrain": (2, 2), "retrain": (1, 2), "measure": (0, 3)},
     studies=(
-        StudyStatus("finetune", 6, 2, 1, 1, 1, 1.234, 0, 2),
-        StudyStatus("neggrad", 6, 0, 0, 0, 0, None, 0, 2),
+        StudyProgress("finetune", 6, 2, 1, 1, 1, 1.234, 0, 2),
+        StudyProgress("neggrad", 6, 0, 0, 0, 0, None, 0, 2),
     ),
     failures=(Failure("finetune", 7, "2026-01-01T10:10:00+00:00", "loss [a] became NaN"),),
     running=(STEP,),
@@ -135,7 +136,7 @@ def begin(store: Path) -> None:
         "started": "2026-01-01T00:00:00+00:00",
         "driver": {"host": "elsewhere", "pid": 7, "machine": "", "started": ""},
         "references": [],
-        "studies": [{"method": "finetune", "key": "k", "wanted": 1}],
+        "studies": [{"kind": "finetune", "key": "k", "name": "finetune", "trials": 1}],
         "tuning": [0],
         "reporting": [1],
         "budget_hours": None,
@@ -212,7 +213,7 @@ def test_it_watches_until_all_is_finished(terminal: bool, tmp_path: Path) -> Non
     while seen.count(b"no step runs now") < 2:
         seen += os.read(source.fileno(), 4096)
     manifest = (tmp_path / "sweeps" / "tiny.json").read_text()
-    (tmp_path / "sweeps" / "tiny.json").write_text(manifest.replace('"wanted": 1', '"wanted": 0'))
+    (tmp_path / "sweeps" / "tiny.json").write_text(manifest.replace('"trials": 1', '"trials": 0'))
     try:
         while data := os.read(source.fileno(), 4096):
             seen += data

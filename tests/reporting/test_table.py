@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tests.results.rows import frame, one_row, small_sweep
 from unlearn_ray.engine.compute import Machine
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.reporting.grid import blocks
 from unlearn_ray.reporting.ranking import best_trials, scored_trials
 from unlearn_ray.reporting.render import hyperparameters, markdown, plain_text, rich_view
@@ -19,7 +20,7 @@ from unlearn_ray.reporting.table import Cell, Comparison, Line, comparison, comp
 def test_numbers_are_those_computed_by_hand() -> None:
     table = comparison(frame(small_sweep()))
     retrain, original, finetune, neggrad = table.lines
-    assert [line.method for line in table.lines] == ["retrain", "original", "finetune", "neggrad"]
+    assert [line.study for line in table.lines] == ["retrain", "original", "finetune", "neggrad"]
     assert table.counted == ("retain_accuracy", "test_accuracy")
     assert list(table.headers)[:3] == ["retain_accuracy", "test_accuracy", "forgetting_score"]
 
@@ -128,7 +129,7 @@ def test_no_mean_is_over_fewer_seeds_than_it_says() -> None:
     assert (line.mean_average_gap_percentage, line.tug_of_war) == (None, None)
 
     tuning = [one_row("finetune", seed, 91.0, 79.0, purpose="tuning") for seed in (0, 1)]
-    failed = one_row("finetune", 1, None, purpose="tuning", state="failed", trial=1)
+    failed = one_row("finetune", 1, None, purpose="tuning", state=State.FAILED, trial=1)
     rows = frame([*tuning, {**tuning[0], "trial": 1}, failed])
     percentage = rows.loc[0, "average_gap_percentage"]
     rows.loc[1, "average_gap_percentage"] = math.nan
@@ -182,7 +183,7 @@ def test_tug_of_war_is_shown_where_it_was_measured() -> None:
     assert lines["finetune"][-3:] == ["0.9360", "±", "0.0763"]
     assert lines["original"][-1] == "0.8000"
     assert lines["neggrad"][-1] == "-"
-    found = table.frame().set_index("method")
+    found = table.frame().set_index("study")
     assert found.loc["finetune", "tug_of_war"] == pytest.approx(sum(each) / 2)
 
 
@@ -191,7 +192,7 @@ def test_tug_of_war_is_not_shown_where_nothing_measured_it() -> None:
     assert "ToW" not in text
     assert "\nfinetune (trial 1): " in text
     best = best_trials(frame(small_sweep()))
-    assert list(best["unlearning_method"]) == ["finetune", "neggrad"]
+    assert list(best["method"]) == ["finetune", "neggrad"]
 
 
 def test_one_seed_has_no_deviation() -> None:
@@ -205,10 +206,8 @@ def test_one_seed_has_no_deviation() -> None:
 
 def test_a_method_that_lacks_a_seed_is_never_the_best() -> None:
     rows = small_sweep()
-    rows = [
-        r for r in rows if (r["method"], r["seed"], r["purpose"]) != ("neggrad", 3, "reporting")
-    ]
-    failed = one_row("neggrad", 3, None, state="failed", failure="loss is nan", trial=1)
+    rows = [r for r in rows if (r["study"], r["seed"], r["purpose"]) != ("neggrad", 3, "reporting")]
+    failed = one_row("neggrad", 3, None, state=State.FAILED, failure="loss is nan", trial=1)
     table = comparison(frame([*rows, failed]))
     assert table.best == "finetune"
     assert table.lines[-1].note == "1 of 2 seeds: loss is nan"
@@ -216,9 +215,11 @@ def test_a_method_that_lacks_a_seed_is_never_the_best() -> None:
 
 
 def test_a_method_without_rows_says_why() -> None:
-    lost = one_row("l1_sparsity", 0, None, purpose="tuning", state="failed", failure="loss is nan")
-    table = comparison(frame([*small_sweep(), lost]), methods=["l1_sparsity", "finetune", "scrub"])
-    notes = {line.method: line.note for line in table.lines if line.note}
+    lost = one_row(
+        "l1_sparsity", 0, None, purpose="tuning", state=State.FAILED, failure="loss is nan"
+    )
+    table = comparison(frame([*small_sweep(), lost]), studies=["l1_sparsity", "finetune", "scrub"])
+    notes = {line.study: line.note for line in table.lines if line.note}
     assert notes == {
         "l1_sparsity": "no row on a reporting seed (tuning trials: 1 failed; loss is nan)",
         "scrub": "not started",
@@ -228,7 +229,7 @@ def test_a_method_without_rows_says_why() -> None:
 
 def test_only_the_newest_study_of_a_method_is_shown() -> None:
     newer = "2026-02-01T00:00:00Z"
-    rows = [one_row("finetune", 2, 95.0, 85.0, study="s2", created=newer)]
+    rows = [one_row("finetune", 2, 95.0, 85.0, key="s2", created=newer)]
     table = comparison(frame([*small_sweep(), *rows]))
     finetune = table.lines[2]
     assert finetune.metrics is not None
@@ -246,7 +247,7 @@ def test_no_row_on_a_reporting_seed_yet() -> None:
     rows = [row for row in small_sweep() if row["purpose"] == "tuning"]
     table = comparison(frame(rows))
     assert table.best is None
-    assert [line.method for line in table.lines] == ["finetune", "neggrad"]
+    assert [line.study for line in table.lines] == ["finetune", "neggrad"]
     text = plain_text(table)
     assert "no row on a reporting seed yet" in text
     assert "no row on a reporting seed (tuning trials: 2 complete, 1 stopped)" in text
@@ -306,7 +307,7 @@ def test_plain_columns_are_aligned() -> None:
 
 
 def test_the_frame_holds_unrounded_numbers() -> None:
-    found = comparison(frame(small_sweep())).frame().set_index("method")
+    found = comparison(frame(small_sweep())).frame().set_index("study")
     assert found.loc["neggrad", "best"]
     assert found.loc["finetune", "average_gap_of_means"] == 1.0
     assert found.loc["finetune", "mean_average_gap"] == pytest.approx(1.5)
@@ -320,7 +321,7 @@ def test_the_frame_holds_unrounded_numbers() -> None:
 
 def test_trials_are_scored_over_their_tuning_seeds() -> None:
     trials = scored_trials(frame(small_sweep()))
-    finetune = trials[trials["method"] == "finetune"].set_index("trial")
+    finetune = trials[trials["study"] == "finetune"].set_index("trial")
     assert list(finetune["state"]) == ["complete", "complete", "stopped"]
     assert list(finetune["mean_average_gap"]) == pytest.approx([4.0, 1.0, 2.0])
     assert list(finetune["seeds"]) == [2, 2, 1]
@@ -333,16 +334,16 @@ def test_the_best_trial_is_complete_and_the_first_of_equals() -> None:
         one_row("finetune", 1, 91.0, 83.0, purpose="tuning", trial=7),
     ]
     perfect = [one_row("finetune", 0, 90.0, 80.0, purpose="tuning", trial=8)]
-    best = best_trials(frame([*rows, *equal, *perfect])).set_index("method")
+    best = best_trials(frame([*rows, *equal, *perfect])).set_index("study")
     assert best.loc["finetune", "trial"] == 1
     assert best.loc["finetune", "mean_average_gap"] == pytest.approx(1.0)
     # Trial 8 was perfect on its only seed: one seed less than the others is not complete.
-    counts = ["complete", "stopped", "failed"]
-    assert list(best.loc["finetune", counts]) == [3, 2, 0]
+    counts = ["complete", "stopped", "failed", "unfinished"]
+    assert list(best.loc["finetune", counts]) == [3, 1, 0, 1]
 
 
 def test_trials_that_all_failed_have_no_best() -> None:
-    rows = [one_row("finetune", 0, None, purpose="tuning", state="failed", failure="nan")]
+    rows = [one_row("finetune", 0, None, purpose="tuning", state=State.FAILED, failure="nan")]
     assert len(best_trials(frame(rows))) == 0
     assert list(scored_trials(frame(rows))["state"]) == ["failed"]
 
@@ -371,7 +372,7 @@ def wide_table() -> Comparison:
     cell = Cell(mean=123.456, std=12.345, gap_of_means=99.999, mean_gap=99.999)
     names = ("alignment_calibration_paper", "contrastive_unlearning", "x")
     lines = [
-        Line(method=name, seeds=(1, 2), metrics=dict.fromkeys(LONG, cell), mean_average_gap=cell,
+        Line(study=name, seeds=(1, 2), metrics=dict.fromkeys(LONG, cell), mean_average_gap=cell,
              average_gap_of_means=99.999, average_gap_percentage_of_means=1e5, seconds=cell)
         for name in names
     ]  # fmt: skip
@@ -425,7 +426,7 @@ def test_hyperparameters_are_written_as_in_a_sweep_file() -> None:
 def test_studies_stand_in_the_order_of_their_file() -> None:
     rows = frame([*small_sweep(), one_row("l1_sparsity", 2, 91.0, 79.0)])
     (table,) = comparisons(rows, {"small": ("neggrad", "scrub", "finetune")})
-    assert [line.method for line in table.lines] == [
+    assert [line.study for line in table.lines] == [
         *("retrain", "original", "neggrad", "scrub", "finetune", "l1_sparsity"),
     ]
     assert table.lines[3].note == "not started"

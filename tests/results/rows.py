@@ -14,6 +14,7 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
+from unlearn_ray.objectives.average_gap import AverageGap
 from unlearn_ray.pipeline.rows import (
     Hours,
     Keys,
@@ -51,16 +52,16 @@ RETRAINED = {
 
 
 def one_row(
-    method: str,
+    study: str,
     seed: int,
     retain: float | None,
     test: float | None = None,
     *,
     purpose: Purpose = "reporting",
     trial: int = 0,
-    state: State = "complete",
+    state: State = State.COMPLETE,
     failure: str | None = None,
-    study: str = "s1",
+    key: str = "s1",
     sweep: str = "small",
     created: str = "2026-01-01T00:00:00Z",
     seconds: float = 1.5,
@@ -88,21 +89,22 @@ def one_row(
         metrics = (*METRICS, find(Metric, "forget_accuracy")())
         values = {**values, "forget_accuracy": forget}
         retrained = {**retrained, "forget_accuracy": 80.0}
-    reference = method in ("retrain", "original")
+    reference = study in ("retrain", "original")
     subject = Subject(
         sweep=sweep,
-        study="" if reference else f"{method}-{study}",
+        study_key="" if reference else f"{study}-{key}",
         purpose="reference" if reference else purpose,
-        method=method,
+        study=study,
         trial=-1 if reference else trial,
         point="" if reference else point_key(hyperparameters),
         seed=seed,
-        hyperparameters=None if reference else find(Method, method)(**hyperparameters),
+        hyperparameters=None if reference else find(Method, study)(**hyperparameters),
     )
     return row(
         subject,
         SETTING,
         metrics,
+        AverageGap(),
         state=state,
         failure=failure,
         values=values,
@@ -124,7 +126,7 @@ def small_sweep() -> list[dict[str, Scalar]]:
                 point: dict[str, Any] = {"trial": trial, "learning_rate": 0.01 * (trial + 1)}
                 if trial == 2 and seed == 1:
                     continue  # stopped after its first seed
-                state: State = "stopped" if trial == 2 else "complete"
+                state: State = State.STOPPED if trial == 2 else State.COMPLETE
                 shifted = kept[0] - away, kept[1] + away
                 rows.append(one_row(method, seed, *shifted, purpose="tuning", state=state, **point))
     best: dict[str, Any] = {"trial": 1, "learning_rate": 0.02}

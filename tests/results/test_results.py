@@ -56,12 +56,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_load_gives_every_row(store: str) -> None:
     rows = load(store)
     assert len(rows) == len(small_sweep())
-    winner = rows[(rows["method"] == "finetune") & (rows["seed"] == 2)]
+    winner = rows[(rows["study"] == "finetune") & (rows["seed"] == 2)]
     assert winner["average_gap"].item() == 1.0
     assert winner["hp_learning_rate"].item() == 0.02
 
 
-SQL = "SELECT method, seed, average_gap FROM rows WHERE purpose = 'reporting' ORDER BY ALL"
+SQL = "SELECT study, seed, average_gap FROM rows WHERE purpose = 'reporting' ORDER BY ALL"
 ANSWER = [("finetune", 2, 1.0), ("finetune", 3, 2.0), ("neggrad", 2, 0.25), ("neggrad", 3, 0.25)]
 
 
@@ -80,7 +80,7 @@ def test_formats_round_trip(store: str, tmp_path: Path, kind: str, place: str) -
 
 def test_query_prints_an_aligned_table(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, store, "query", SQL).splitlines()
-    assert lines[0].split() == ["method", "seed", "average_gap"]
+    assert lines[0].split() == ["study", "seed", "average_gap"]
     assert lines[2].split() == ["finetune", "2", "1"]
     assert len(lines) == 2 + len(ANSWER)
     markdown = printed(capsys, store, "query", SQL, "--format", "markdown").splitlines()
@@ -102,33 +102,33 @@ def test_views_answer_what_people_ask(store: str) -> None:
     assert smallest == [{"gap": 0.0}]
     found = query(
         rows,
-        "SELECT method, trial, seeds, average_gap_of_means AS of_means, mean_average_gap AS mean, "
+        "SELECT study, trial, seeds, average_gap_of_means AS of_means, mean_average_gap AS mean, "
         "retain_accuracy_gap_of_means AS ra FROM winners ORDER BY average_gap_of_means",
     ).to_pylist()
-    assert [line["method"] for line in found] == ["neggrad", "finetune"]
+    assert [line["study"] for line in found] == ["neggrad", "finetune"]
     assert found[1] == {
-        "method": "finetune", "trial": 1, "seeds": 2, "of_means": 1.0, "mean": 1.5, "ra": 0.0,
+        "study": "finetune", "trial": 1, "seeds": 2, "of_means": 1.0, "mean": 1.5, "ra": 0.0,
     }  # fmt: skip
     trials = query(
         rows,
         "SELECT trial, state, seeds, mean_average_gap AS gap FROM trials "
-        "WHERE method = 'finetune' ORDER BY trial",
+        "WHERE study = 'finetune' ORDER BY trial",
     ).to_pylist()
     assert [tuple(line.values()) for line in trials] == [
         (0, "complete", 2, 4.0), (1, "complete", 2, 1.0), (2, "stopped", 1, 2.0),
     ]  # fmt: skip
     references = query(
         rows,
-        "SELECT method, seed FROM References WHERE 'ä' > 'references' OR method = 'ü' ORDER BY ALL",
+        "SELECT study, seed FROM References WHERE 'ä' > 'references' OR study = 'ü' ORDER BY ALL",
     ).to_pylist()
     assert [tuple(line.values()) for line in references] == [
         ("original", 2), ("original", 3), ("retrain", 2),
     ]  # fmt: skip
     joined = query(
-        rows, "WITH w AS (SELECT * FROM winners) SELECT w.method, count(*) AS n FROM w JOIN trials "
-        "ON w.study = trials.study AND w.point = trials.point GROUP BY ALL ORDER BY ALL"
+        rows, "WITH w AS (SELECT * FROM winners) SELECT w.study, count(*) AS n FROM w JOIN trials "
+        "ON w.study_key = trials.study_key AND w.point = trials.point GROUP BY ALL ORDER BY ALL"
     ).to_pylist()  # fmt: skip
-    assert joined == [{"method": "finetune", "n": 1}, {"method": "neggrad", "n": 1}]
+    assert joined == [{"study": "finetune", "n": 1}, {"study": "neggrad", "n": 1}]
     assert query(rows, "DESCRIBE winners").num_rows > 20
     assert query(rows, 'SELECT count(*) FROM "references"').num_rows == 1
 
@@ -140,7 +140,7 @@ def test_a_store_without_winners_has_empty_views(tmp_path: Path) -> None:
         opened.write_row(f"row{number:03}", row)
     rows = opened.read_rows()
     for view in ("winners", "references"):
-        assert query(rows, f"SELECT method FROM {view}").num_rows == 0
+        assert query(rows, f"SELECT study FROM {view}").num_rows == 0
     assert query(rows, "SELECT count(*) AS n FROM trials").to_pylist() == [{"n": 6}]
 
 
@@ -153,10 +153,10 @@ def test_a_store_with_reference_models_alone_has_empty_views(
         opened.write_row(f"row{number:03}", row)
     rows = opened.read_rows()
     for view in ("winners", "trials"):
-        assert query(rows, f"SELECT method, trial FROM {view}").num_rows == 0
-    assert query(rows, "SELECT method FROM references").num_rows == rows.num_rows
+        assert query(rows, f"SELECT study, trial FROM {view}").num_rows == 0
+    assert query(rows, "SELECT study FROM references").num_rows == rows.num_rows
     header = printed(capsys, str(tmp_path / "store"), "compare", "--format", "csv")
-    assert header.startswith("sweep,method,best,")
+    assert header.startswith("sweep,study,best,")
 
 
 @pytest.mark.parametrize("number", range(EXAMPLES.count("query ") + README.count("query ")))
@@ -205,7 +205,7 @@ def test_best_gives_the_winner_of_each_study(
     store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = json.loads(printed(capsys, store, "best", "--format", "json"))
-    assert [(line["method"], line["trial"]) for line in found] == [("finetune", 1), ("neggrad", 1)]
+    assert [(line["study"], line["trial"]) for line in found] == [("finetune", 1), ("neggrad", 1)]
     assert found[0]["mean_average_gap"] == 1.0
     assert (found[0]["complete"], found[0]["stopped"], found[0]["failed"]) == (2, 1, 0)
     assert json.loads(found[0]["hyperparameters"])["learning_rate"] == 0.02
@@ -216,7 +216,7 @@ def test_compare_prints_the_papers_table(store: str, capsys: pytest.CaptureFixtu
     assert "91.00 ± 0.00 (0.00)" in text
     assert "neggrad*" in text
     found = pd.read_csv(io.StringIO(printed(capsys, store, "compare", "--format", "csv")))
-    gaps = dict(zip(found["method"], found["mean_average_gap"], strict=True))
+    gaps = dict(zip(found["study"], found["mean_average_gap"], strict=True))
     assert gaps["finetune"] == pytest.approx(1.5)
     assert gaps["neggrad"] == pytest.approx(0.25)
 
@@ -340,11 +340,11 @@ def test_what_rows_say_is_not_obeyed_by_a_terminal(
     opened = open_store(url)
     for number, row in enumerate(small_sweep()):
         attacked = {
-            **row, "sweep": f"small{ATTACK}", "method": f"{row['method']}{ATTACK}",
+            **row, "sweep": f"small{ATTACK}", "study": f"{row['study']}{ATTACK}",
             "host": ATTACK, "model": f"resnet8{ATTACK}",
         }  # fmt: skip
         opened.write_row(f"s/{number}", attacked)
-    opened.write_row("s/x", {**row, "state": "failed", "failure": ATTACK, "average_gap": None})
+    opened.write_row("s/x", {**row, "state": "failed", "failure": ATTACK, "score": None})
     shown = [
         printed(capsys, url, command, "--format", kind)
         for command in ("compare", "best")
@@ -366,7 +366,7 @@ def test_what_rows_say_is_not_obeyed_by_a_terminal(
 
 def test_parquet_keeps_whole_numbers_whole(store: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
-    sql = "SELECT seed, trial, average_gap FROM rows WHERE method = 'finetune'"
+    sql = "SELECT seed, trial, average_gap FROM rows WHERE study = 'finetune'"
     assert main([store, "query", sql, "--format", "parquet", "--output", str(path)]) == 0
     assert [field.type for field in pq.read_schema(path)] == [pa.int64(), pa.int64(), pa.float64()]
 

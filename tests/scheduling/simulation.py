@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.tiny import tiny_sweep
-from unlearn_ray.pipeline.study import PastTrial, mean, past_trials, point_key, row_name, study_key
+from unlearn_ray.pipeline.history import TrialRecord, mean, recorded_trials
+from unlearn_ray.pipeline.rows import State
+from unlearn_ray.pipeline.study import point_key, row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Range, Search, Seeds, Study, Sweep
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.storage.store import Store, open_store
@@ -70,9 +72,9 @@ def write_seed(
     bar = trial.bars[run] if run < len(trial.bars) else None
     stopped = bar is not None and mean((*earlier, gap)) > bar
     row: dict[str, Any] = {
-        "sweep": sweep.name, "study": key, "purpose": "tuning", "method": study.name,
+        "sweep": sweep.name, "study_key": key, "purpose": "tuning", "study": study.name,
         "trial": trial.number, "point": point_key(trial.point), "seed": seed,
-        "state": "stopped" if stopped else "complete", "failure": None, "average_gap": gap,
+        "state": "stopped" if stopped else "complete", "failure": None, "score": gap,
         "hyperparameters": json.dumps({**study.fixed, **trial.point}),
         "created": "2026-01-01T00:00:00+00:00",
         "accelerator_hours_unlearn": 1.0, "accelerator_hours_measure": 0.0,
@@ -156,24 +158,24 @@ class Driver:
             if self.killed.is_set():
                 return None
             if trial.number in self.refuses:
-                return Ending("failed", gaps, "store: no answer", again=True)
+                return Ending(State.FAILED, gaps, "store: no answer", again=True)
             with self.ran.lock:
                 self.ran.seeds.append((trial.number, seed))
             gap, stopped = write_seed(self.sweep, self.store, trial, gaps)
             gaps += (gap,)
             if stopped:
-                return Ending("stopped", gaps, hours=(1.0,) * len(gaps))
-        return Ending("complete", gaps, hours=(1.0,) * len(gaps))
+                return Ending(State.STOPPED, gaps, hours=(1.0,) * len(gaps))
+        return Ending(State.COMPLETE, gaps, hours=(1.0,) * len(gaps))
 
 
-def history(sweep: Sweep, store: Store) -> list[PastTrial]:
+def history(sweep: Sweep, store: Store) -> list[TrialRecord]:
     """The trials of the sweep's study, from its rows."""
     (study,) = sweep.studies
     rows = store.read_rows(f"{study_key(sweep, study)}/").to_pylist()
-    return past_trials(rows, sweep, study)
+    return recorded_trials(rows, sweep, study)
 
 
-def alone(sweep: Sweep, store: Store) -> list[PastTrial]:
+def alone(sweep: Sweep, store: Store) -> list[TrialRecord]:
     """The study run by one driver, one trial after the other."""
     driver = Driver(sweep, store.url, Ran(), concurrent=1, seconds=0.0)
     driver.run()

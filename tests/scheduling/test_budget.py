@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 def tuned(store: str) -> list[tuple[str, int]]:
     """Method and number of every trial."""
-    return sorted((r["method"], r["trial"]) for r in rows(store) if r["purpose"] == "tuning")
+    return sorted((r["study"], r["trial"]) for r in rows(store) if r["purpose"] == "tuning")
 
 
 def spent(file: Path, store: str) -> float:
@@ -46,7 +46,7 @@ def test_a_budget_ends_the_search(tmp_path: Path, uninterrupted: Uninterrupted) 
         driver.ends(0)
     assert tuned(store) == [("finetune", 0), ("neggrad", 0)]
     assert re.search(rf"budget of [\d.]+ h spent after 2 of {WANTED} trials", driver.out)
-    reported = [(r["method"], r["trial"]) for r in rows(store) if r["purpose"] == "reporting"]
+    reported = [(r["study"], r["trial"]) for r in rows(store) if r["purpose"] == "reporting"]
     assert sorted(reported) == [("finetune", 0), ("neggrad", 0)]
     assert spent(file, store) > hours
 

@@ -21,13 +21,13 @@ def test_a_loss_of_nan_fails_its_trial_alone(tmp_path: Path, uninterrupted: Unin
     assert "failed: neggrad trial 0: loss within the first" in driver.err
     assert "neggrad: no trial was completed; nothing to report" in driver.err
     found = rows(store)
-    failed = [row for row in found if row["method"] == "neggrad"]
+    failed = [row for row in found if row["study"] == "neggrad"]
     assert len(failed) == SWEEP["search"]["trials"]
     for row in failed:
         assert (row["state"], row["purpose"], row["average_gap"]) == ("failed", "tuning", None)
         assert "became NaN or infinite" in row["failure"]
-    others = [row for row in found if row["method"] != "neggrad"]
-    expected = [row for row in uninterrupted.rows if row["method"] != "neggrad"]
+    others = [row for row in found if row["study"] != "neggrad"]
+    expected = [row for row in uninterrupted.rows if row["study"] != "neggrad"]
     assert [essence(row) for row in others] == [essence(row) for row in expected]
     for line in driver.out.splitlines():
         if line.startswith("neggrad"):

@@ -65,10 +65,10 @@ def test_every_trial_is_a_run_that_shows_what_its_rows_say(
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     trials = [row for row in rows(store) if row["purpose"] == "tuning"]
     assert len(trials) == 6
-    assert {f"{row['method']}-{row['trial']:06d}" for row in trials} == set(runs)
+    assert {f"{row['study']}-{row['trial']:06d}" for row in trials} == set(runs)
     for row in trials:
-        name = f"{row['method']}-{row['trial']:06d}"
-        expected: dict[str, Any] = {"mean_gap": row["average_gap"], "seeds_run": 1}
+        name = f"{row['study']}-{row['trial']:06d}"
+        expected: dict[str, Any] = {"mean_score": row["score"], "seeds_run": 1}
         for metric in METRICS:
             expected[f"value/{metric}"] = row[metric]
             expected[f"gap/{metric}"] = row[f"{metric}_gap"]
@@ -76,7 +76,7 @@ def test_every_trial_is_a_run_that_shows_what_its_rows_say(
         run = runs[name]
         assert run.info.status == "FINISHED"
         assert run.data.tags["sweep"] == "tiny"
-        assert run.data.params["method"] == row["method"]
+        assert run.data.params["study"] == row["study"]
         assert run.data.params["trial"] == str(row["trial"])
         parameters = run.data.params
         assert float(parameters["hyperparameters/learning_rate"]) == row["hp_learning_rate"]

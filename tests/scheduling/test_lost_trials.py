@@ -28,15 +28,15 @@ def test_a_trial_that_kills_its_worker_is_tried_again_and_then_failed(
     assert "neggrad: no trial was completed; nothing to report" in driver.err
 
     found = rows(store)
-    failed = [row for row in found if row["method"] == "neggrad"]
+    failed = [row for row in found if row["study"] == "neggrad"]
     assert [row["trial"] for row in failed] == [0, 1, 2]
     for row in failed:
         assert (row["state"], row["purpose"], row["average_gap"]) == ("failed", "tuning", None)
         assert str(row["failure"]).startswith(reason)
         assert "\n" not in str(row["failure"])
         assert "actor_id" not in str(row["failure"])
-    others = [row for row in found if row["method"] != "neggrad"]
-    expected = [row for row in uninterrupted.rows if row["method"] != "neggrad"]
+    others = [row for row in found if row["study"] != "neggrad"]
+    expected = [row for row in uninterrupted.rows if row["study"] != "neggrad"]
     assert [essence(row) for row in others] == [essence(row) for row in expected]
 
     everything = objects(store, "rows/")

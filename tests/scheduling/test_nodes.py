@@ -193,7 +193,7 @@ def test_a_quarter_of_a_gpu_packs_four_trials(tmp_path: Path, uninterrupted: Uni
         with started(nodes, uninterrupted.file, store, *packed) as driver:
             driver.until(lambda: len(node.processes(*TRIAL)) == 4, "four actors of trials at once")
             driver.ends(0)
-    assert {row["method"] for row in rows(store)} >= {"finetune", "neggrad"}
+    assert {row["study"] for row in rows(store)} >= {"finetune", "neggrad"}
 
 
 def test_what_can_never_be_placed_is_refused(tmp_path: Path) -> None:

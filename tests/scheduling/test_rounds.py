@@ -13,14 +13,16 @@ from ray import tune
 
 from tests.scheduling.nodes import small_ray
 from tests.scheduling.numbered import Numbered
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.scheduling import rounds
+from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
     FAILURE,
-    GAPS,
     HOURS,
     LAST,
     METRIC,
+    SCORES,
     SEEDS_RUN,
     STOPPED,
     StudiesSearch,
@@ -39,7 +41,7 @@ class Quick(tune.Trainable):  # type: ignore[misc]
         self.trial = config
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        if (new_config["method"], new_config["trial"]) == ("shy", 2):
+        if (new_config["study"], new_config["trial"]) == ("shy", 2):
             told = Path(new_config["hyperparameters"]["file"])
             times = len(told.read_text()) if told.exists() else 0
             if times < new_config["hyperparameters"]["times"]:
@@ -49,12 +51,12 @@ class Quick(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        if (self.trial["method"], self.trial["trial"]) == ("bad", 1):
+        if (self.trial["study"], self.trial["trial"]) == ("bad", 1):
             os.kill(os.getpid(), signal.SIGKILL)
-        if (self.trial["method"], self.trial["trial"]) == ("bad", 2):
+        if (self.trial["study"], self.trial["trial"]) == ("bad", 2):
             raise ValueError("a bug\nin two lines")
         gap = float(self.trial["trial"])
-        told = {METRIC: gap, SEEDS_RUN: 1, GAPS: (gap,), HOURS: ()}
+        told = {METRIC: gap, SEEDS_RUN: 1, SCORES: (gap,), HOURS: ()}
         return {**told, LAST: True, STOPPED: False, FAILURE: None, "done": True}
 
 
@@ -85,7 +87,10 @@ def run(
 
     search = StudiesSearch(list(studies), lambda: ROOM, lambda: True, on_start, on_end, retries)
     trainable = tune.with_resources(Quick, tune.PlacementGroupFactory([{"CPU": 1}]))
-    Rounds(search, trainable, "quick", lambda: ROOM, retries, list, lambda: False).run()
+    jobs = Jobs({})
+    tune_runs = Rounds(search, trainable, "quick", lambda: ROOM, retries, list, lambda: False, jobs)
+    jobs.add([Job("studies", tune_runs.run)])
+    jobs.run(lambda: False)
     return started, ended, most
 
 
@@ -116,7 +121,7 @@ def test_every_trial_runs_once_in_rounds_of_bounded_size(
 
 def test_what_took_a_trial_along_is_its_reason(two_slots: None) -> None:
     _, ended, _ = run([Numbered("bad", [0, 1, 2])])
-    assert ended["bad", 0] == Ending("complete", (0.0,))
+    assert ended["bad", 0] == Ending(State.COMPLETE, (0.0,))
     killed, raised = ended["bad", 1], ended["bad", 2]
     assert killed.untold
     assert killed.failure == (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,8 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
-from unlearn_ray.pipeline.study import PastTrial, mean
+from unlearn_ray.pipeline.history import TrialRecord, mean
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.pipeline.sweep_schema import Range, Search
 from unlearn_ray.scheduling.sampler import Bars, Sampler, distribution
 
@@ -33,13 +34,13 @@ def gap(point: dict[str, Any]) -> float:
     return abs(point["beta"] - 7) + 30 * point["learning_rate"] + wrong
 
 
-def ended(number: int, point: dict[str, Any]) -> PastTrial:
+def ended(number: int, point: dict[str, Any]) -> TrialRecord:
     """Every fifth trial fails, every third is stopped."""
     if number % 5 == 4:
-        return PastTrial(number, point, (), "failed", "loss is NaN")
+        return TrialRecord(number, point, (), State.FAILED, "loss is NaN")
     if number % 3 == 2:
-        return PastTrial(number, point, (gap(point),), "stopped")
-    return PastTrial(number, point, (gap(point), gap(point) + 0.1), "complete")
+        return TrialRecord(number, point, (gap(point),), State.STOPPED)
+    return TrialRecord(number, point, (gap(point), gap(point) + 0.1), State.COMPLETE)
 
 
 def points(window: int, count: int, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -68,8 +69,8 @@ def test_a_result_changes_what_comes_after_the_window_alone() -> None:
         for number in range(12):
             if number >= 5:
                 told = number - 5
-                gaps = (first if told == 0 else gap(found[told]),)
-                sampler.tell(PastTrial(told, found[told], gaps, "complete"))
+                scores = (first if told == 0 else gap(found[told]),)
+                sampler.tell(TrialRecord(told, found[told], scores, State.COMPLETE))
             found.append(sampler.ask(None))
         return found
 
@@ -94,9 +95,9 @@ def test_what_ended_is_told_as_what_it_is() -> None:
     sampler = Sampler("finetune", SPACE, Search())
     for _ in range(4):
         sampler.ask(POINT)
-    sampler.tell(PastTrial(0, POINT, (3.0, 5.0, 4.0), "complete"))
-    sampler.tell(PastTrial(1, POINT, (9.0, 11.0), "stopped"))
-    sampler.tell(PastTrial(2, POINT, (2.0,), "failed", "loss is NaN"))
+    sampler.tell(TrialRecord(0, POINT, (3.0, 5.0, 4.0), State.COMPLETE))
+    sampler.tell(TrialRecord(1, POINT, (9.0, 11.0), State.STOPPED))
+    sampler.tell(TrialRecord(2, POINT, (2.0,), State.FAILED, "loss is NaN"))
     told = sampler._study.trials
     assert [trial.state for trial in told] == [
         TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING,
@@ -148,19 +149,18 @@ class TestBars:
         seeds: int = 3,
         trials: int = 400,
         startup: int = 5,
-    ) -> list[PastTrial]:
-        """Trials with drawn gaps, each stopped where it does not reach the bars before it."""
+    ) -> list[TrialRecord]:
+        """Trials with drawn scores, each stopped where it does not reach the bars before it."""
         bars, done = Bars(Search(keep=keep, startup=startup), seeds), []
         for number in range(trials):
             marks, drawn = bars.now(), draw(number)
-            gaps: tuple[float, ...] = ()
+            scores: tuple[float, ...] = ()
             for run in range(seeds):
-                gaps += (drawn[run],)
-                if run < seeds - 1 and marks[run] is not None and mean(gaps) > marks[run]:
+                scores += (drawn[run],)
+                if run < seeds - 1 and marks[run] is not None and mean(scores) > marks[run]:
                     break
-            state: Literal["complete", "stopped"]
-            state = "complete" if len(gaps) == seeds else "stopped"
-            done.append(PastTrial(number, {}, gaps, state))
+            state = State.COMPLETE if len(scores) == seeds else State.STOPPED
+            done.append(TrialRecord(number, {}, scores, state))
             bars.tell(done[-1])
         return done
 
@@ -170,11 +170,11 @@ class TestBars:
         for seed in range(30):
             equal = np.random.default_rng(seed).normal(5, 1, size=(400, 3)).tolist()
             done = self.run(equal.__getitem__, keep=keep)
-            on = [len(trial.gaps) > 1 for trial in done[5:]]
+            on = [len(trial.scores) > 1 for trial in done[5:]]
             shares.append(np.mean(on))
             late.append(np.mean(on[-50:]))
             second.append(
-                np.mean([len(trial.gaps) > 2 for trial in done[5:] if len(trial.gaps) > 1])
+                np.mean([len(trial.scores) > 2 for trial in done[5:] if len(trial.scores) > 1])
             )
         for share in (shares, late):
             assert np.mean(share) == pytest.approx(keep / 100, abs=0.03)
@@ -184,23 +184,23 @@ class TestBars:
     def test_one_lucky_seed_saves_no_trial(self) -> None:
         bars = Bars(Search(keep=50, startup=4), seeds=3)
         for number in range(4):
-            bars.tell(PastTrial(number, {}, (2.0, 2.0, 2.0), "complete"))
+            bars.tell(TrialRecord(number, {}, (2.0, 2.0, 2.0), State.COMPLETE))
         after_one, after_two = bars.now()
         assert mean([1.9]) <= after_one
         assert mean([1.9, 50.0]) > after_two
 
     def test_stopped_trials_count_where_they_ran(self) -> None:
         bars = Bars(Search(keep=50, startup=2), seeds=2)
-        bars.tell(PastTrial(0, {}, (1.0, 1.0), "complete"))
+        bars.tell(TrialRecord(0, {}, (1.0, 1.0), State.COMPLETE))
         assert bars.now() == (None,)
-        bars.tell(PastTrial(1, {}, (), "failed"))
-        assert bars.now() == (None,)  # it has no gap to compare with
-        bars.tell(PastTrial(2, {}, (9.0,), "stopped"))
+        bars.tell(TrialRecord(1, {}, (), State.FAILED))
+        assert bars.now() == (None,)  # it has no score to compare with
+        bars.tell(TrialRecord(2, {}, (9.0,), State.STOPPED))
         assert bars.now() == (5.0,)
-        bars.tell(PastTrial(3, {}, (8.0,), "stopped"))
+        bars.tell(TrialRecord(3, {}, (8.0,), State.STOPPED))
         assert bars.now() == (8.0,)
 
     def test_one_seed_has_no_bar(self) -> None:
         bars = Bars(Search(startup=1), seeds=1)
-        bars.tell(PastTrial(0, {}, (1.0,), "complete"))
+        bars.tell(TrialRecord(0, {}, (1.0,), State.COMPLETE))
         assert bars.now() == ()

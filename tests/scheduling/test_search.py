@@ -6,12 +6,13 @@ from typing import Any
 
 from tests.scheduling.numbered import Numbered
 from unlearn_ray.core.errors import StoreFull
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.scheduling.search import (
     AGAIN,
     FAILURE,
-    GAPS,
     HOURS,
     LAST,
+    SCORES,
     STOPPED,
     UNTOLD,
     StudiesSearch,
@@ -19,10 +20,10 @@ from unlearn_ray.scheduling.search import (
 from unlearn_ray.scheduling.shared_study import Assignment, Ending
 
 
-def result(*gaps: float, last: bool = True, **others: Any) -> dict[str, Any]:
+def result(*scores: float, last: bool = True, **others: Any) -> dict[str, Any]:
     """What a trial tells after its seeds."""
-    hours = tuple(0.5 for _ in gaps)
-    told = {GAPS: gaps, HOURS: hours, LAST: last, STOPPED: False}
+    hours = tuple(0.5 for _ in scores)
+    told = {SCORES: scores, HOURS: hours, LAST: last, STOPPED: False}
     return {**told, FAILURE: None, UNTOLD: False, AGAIN: False, **others}
 
 
@@ -51,12 +52,12 @@ def test_a_trial_ends_as_its_last_result_says() -> None:
     search.on_trial_complete("d", None, error=True)
     search.on_trial_complete("e", result(1.0, last=False))  # the sweep is being stopped
     assert ends == list(study.ended.items()) == [
-        (0, Ending("complete", (1.0, 2.0), hours=(0.5, 0.5))),
-        (1, Ending("stopped", (9.0,), hours=(0.5,))),
-        (2, Ending("failed", (1.0,), "loss is NaN", (0.5,))),
-        (3, Ending("failed", (), "", untold=True)),
+        (0, Ending(State.COMPLETE, (1.0, 2.0), hours=(0.5, 0.5))),
+        (1, Ending(State.STOPPED, (9.0,), hours=(0.5,))),
+        (2, Ending(State.FAILED, (1.0,), "loss is NaN", (0.5,))),
+        (3, Ending(State.FAILED, (), "", untold=True)),
     ]  # fmt: skip
-    assert study.ended[0].gap == 1.5
+    assert study.ended[0].score == 1.5
 
 
 def test_a_lost_trial_ends_with_what_it_ran() -> None:
@@ -69,7 +70,7 @@ def test_a_lost_trial_ends_with_what_it_ran() -> None:
     assert search.runs("a")
     search.on_trial_complete("a", None, error=True)
     assert not search.runs("a")
-    lost = Ending("failed", (1.0,), "its worker was lost 2 times", (0.5,), untold=True)
+    lost = Ending(State.FAILED, (1.0,), "its worker was lost 2 times", (0.5,), untold=True)
     assert study.ended == {0: lost}
 
 
@@ -81,7 +82,7 @@ def test_a_trial_that_could_not_be_run_is_given_back() -> None:
     away = {FAILURE: "store: no answer", AGAIN: True}
     search.on_trial_complete("a", result(1.0, last=False, **away))
     assert (study.ended, study.given_back) == ({}, [0])
-    assert ends == [(0, Ending("failed", (1.0,), "store: no answer", (0.5,), again=True))]
+    assert ends == [(0, Ending(State.FAILED, (1.0,), "store: no answer", (0.5,), again=True))]
     assert search.suggest("b") == "FINISHED"  # nothing of its study can follow
 
 
@@ -110,7 +111,7 @@ def test_what_a_study_raises_ends_the_search() -> None:
 def test_studies_take_turns() -> None:
     search = searched(Numbered("one", [0, 1, 2]), Numbered("none", [0], {"epochs": 3}))
     suggested = [search.suggest(str(i)) for i in range(5)]
-    assert [(s["method"], s["trial"]) for s in suggested[:4]] == [
+    assert [(s["study"], s["trial"]) for s in suggested[:4]] == [
         ("one", 0), ("none", 0), ("one", 1), ("one", 2),
     ]  # fmt: skip
     assert suggested[1]["hyperparameters"] == {"epochs": 3}
@@ -124,7 +125,7 @@ def test_a_study_whose_trials_run_elsewhere_holds_up_no_other() -> None:
 
     blocked = Elsewhere("blocked", [0, 1])
     search = searched(blocked, Numbered("one", [0]))
-    assert search.suggest("a")["method"] == "one"
+    assert search.suggest("a")["study"] == "one"
     assert search.suggest("b") is None  # to be asked again
     blocked.numbers.clear()
     assert search.suggest("b") == "FINISHED"
@@ -157,7 +158,7 @@ def test_no_trial_is_launched_once_it_may_not() -> None:
         lambda _, ending: hours.extend(ending.hours),
     )
     launched = [search.suggest("a"), search.suggest("b")]
-    assert [one["method"] for one in launched] == ["one", "two"]  # the budget is shared evenly
+    assert [one["study"] for one in launched] == ["one", "two"]  # the budget is shared evenly
     search.on_trial_complete("a", result(1.0))
     assert search.suggest("c") not in (None, "FINISHED")
     search.on_trial_complete("b", result(1.0))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.scheduling.simulation import Driver, Ran, alone, history, simulated, together
 from unlearn_ray.core.errors import CorruptObject
-from unlearn_ray.pipeline.study import PastTrial, winner
+from unlearn_ray.pipeline.history import TrialRecord, winner
 from unlearn_ray.pipeline.sweep_schema import Search, Sweep
 from unlearn_ray.scheduling.shared_study import Assignment
 from unlearn_ray.storage.store import Store, open_store
@@ -29,7 +29,7 @@ def sweep(tmp_path: Path) -> Sweep:
 
 
 @pytest.fixture
-def expected(tmp_path: Path, sweep: Sweep) -> list[PastTrial]:
+def expected(tmp_path: Path, sweep: Sweep) -> list[TrialRecord]:
     """The study by one driver, one trial at a time."""
     return alone(sweep, open_store(str(tmp_path / "alone")))
 
@@ -46,7 +46,7 @@ def check_one_point_each(store: Store) -> None:
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_drivers_share_a_search(
-    store_url: str, sweep: Sweep, expected: list[PastTrial], count: int
+    store_url: str, sweep: Sweep, expected: list[TrialRecord], count: int
 ) -> None:
     ran = Ran()
     together([Driver(sweep, store_url, ran, seed=seed) for seed in range(count)])
@@ -60,7 +60,7 @@ def test_drivers_share_a_search(
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_drivers_change_nothing(
-    store_url: str, sweep: Sweep, expected: list[PastTrial], seed: int
+    store_url: str, sweep: Sweep, expected: list[TrialRecord], seed: int
 ) -> None:
     ran, drawn = Ran(), random.Random(seed)
     several = [Driver(sweep, store_url, ran, seed=number, seconds=0.1) for number in range(4)]
@@ -79,7 +79,7 @@ def test_killed_drivers_change_nothing(
 
 
 def test_it_goes_on_after_every_driver_was_killed(
-    store_url: str, sweep: Sweep, expected: list[PastTrial]
+    store_url: str, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     ran = Ran()
     for number in range(3):
@@ -91,7 +91,7 @@ def test_it_goes_on_after_every_driver_was_killed(
 
 
 def test_what_one_cannot_run_another_does(
-    store_url: str, sweep: Sweep, expected: list[PastTrial]
+    store_url: str, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     ran = Ran()
     one = Driver(sweep, store_url, ran, refuses=(2,))
@@ -101,7 +101,7 @@ def test_what_one_cannot_run_another_does(
 
 
 def test_drivers_that_cannot_run_each_a_trial_do_not_wait_for_each_other(
-    store_url: str, sweep: Sweep, expected: list[PastTrial]
+    store_url: str, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     ran, begun = Ran(), time.monotonic()
     both = [
@@ -116,7 +116,7 @@ def test_drivers_that_cannot_run_each_a_trial_do_not_wait_for_each_other(
 
 
 def test_a_sweep_that_wants_fewer_trials_ranks_no_more(
-    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+    tmp_path: Path, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     url = str(tmp_path / "store")
     fewer = replace(sweep, name="fewer", search=replace(SEARCH, trials=7))
@@ -127,7 +127,7 @@ def test_a_sweep_that_wants_fewer_trials_ranks_no_more(
 
 
 def test_sweeps_of_two_names_share_a_study(
-    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+    tmp_path: Path, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     url, ran = str(tmp_path / "store"), Ran()
     other = replace(sweep, name="other")
@@ -140,7 +140,7 @@ def test_sweeps_of_two_names_share_a_study(
 
 
 def test_times_change_no_suggestion_and_no_stop(
-    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+    tmp_path: Path, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     for seed in range(3):
         url = str(tmp_path / f"store-{seed}")
@@ -185,7 +185,7 @@ def _most_at_a_time(driver: Driver) -> int:
 
 
 def test_another_machines_points_are_taken_as_they_are(
-    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+    tmp_path: Path, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     """A sampler that computes a last digit differently follows the points that were claimed."""
     url = str(tmp_path / "store")
@@ -200,7 +200,7 @@ def test_another_machines_points_are_taken_as_they_are(
 
 
 def test_more_trials_go_on_where_fewer_ended(
-    tmp_path: Path, sweep: Sweep, expected: list[PastTrial]
+    tmp_path: Path, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     url = str(tmp_path / "store")
     for trials in (7, TRIALS):
@@ -243,7 +243,7 @@ def _key(sweep: Sweep) -> str:
 
 
 def test_damaged_claims_change_nothing(
-    store_url: str, sweep: Sweep, expected: list[PastTrial]
+    store_url: str, sweep: Sweep, expected: list[TrialRecord]
 ) -> None:
     store = open_store(store_url)
     claims = store.claims(_key(sweep))

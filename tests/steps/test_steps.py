@@ -135,7 +135,7 @@ def test_a_metric_names_its_measurement_and_no_study(tiny: Sweep) -> None:
     more = replace(tiny, metrics=beside)
     (study,) = tiny.studies
     assert study_key(more, study) == study_key(tiny, study)
-    assert (more.objective, more.metrics) == (tiny.metrics, beside)
+    assert (more.scored_by, more.metrics) == (tiny.metrics, beside)
     counted = replace(tiny, metrics=(*tiny.metrics, find(Metric, "forget_accuracy")()))
     assert study_key(counted, study) != study_key(tiny, study)
 
@@ -272,8 +272,8 @@ def test_a_trial_is_scored_once(tiny: Sweep, trained: Store) -> None:
     (read,) = trained.read_rows(wanted.row_name).to_pylist()
     assert read == {"row": wanted.row_name, **first.row}
     gaps = [first.row[f"{name}_gap"] for name in ("retain_accuracy", "test_accuracy")]
-    assert first.average_gap == pytest.approx(np.mean(np.array(gaps, dtype=float)))
-    for step in measures(unlearned, tiny.objective):
+    assert first.score == pytest.approx(np.mean(np.array(gaps, dtype=float)))
+    for step in measures(unlearned, tiny.scored_by):
         assert first.row[f"key_measure_{step.metric.name}"] == step.key
 
 

@@ -203,7 +203,7 @@ def changed(kind: str, store: Store, changes: dict[str, Any]) -> None:
         ("sweeps", {"driver.pid": "1"}, "driver.pid: "),
         ("sweeps", {"tuning": [-1]}, "tuning.0: "),
         ("sweeps", {"budget_hours": 0}, "budget_hours: "),
-        ("sweeps", {"studies": [{"method": "m", "key": "../x", "wanted": 1}]}, "studies.0.key: "),
+        ("sweeps", {"studies": [{"kind": "m", "key": "../x", "name": "m"}]}, "studies.0.key: "),
         ("sweeps", {"references": [{"kind": "a/b", "key": "k", "name": ""}]}, "references.0.kind:"),
         ("studies", {"method.revision": 2}, "it is not what was written"),
     ],

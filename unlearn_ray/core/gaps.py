@@ -12,9 +12,6 @@ from collections.abc import Collection, Mapping
 
 from unlearn_ray.core.errors import UnlearnRayError, listed
 
-# To be raised when a trial's score changes: what was searched before then no longer counts.
-REVISION = 1
-
 # Whose gaps Tug of War is made of: accuracies, in percent.
 TUG_OF_WAR = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 

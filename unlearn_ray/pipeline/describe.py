@@ -16,6 +16,7 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
+from unlearn_ray.objectives.base import Objective
 from unlearn_ray.pipeline.abilities import LEGEND, matrix
 from unlearn_ray.pipeline.fields import as_written, default_of, field_type, in_words, schema_fields
 from unlearn_ray.pipeline.loggers.base import Logger
@@ -23,7 +24,10 @@ from unlearn_ray.pipeline.sweep_file import default_metrics
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.steps.setting import Setting
 
-CONTRACTS: tuple[type[Part], ...] = (Dataset, ForgetSet, Model, Family, Method, Metric, Logger)
+CONTRACTS: tuple[type[Part], ...] = (
+    *(Dataset, ForgetSet, Model, Family),
+    *(Method, Metric, Objective, Logger),
+)
 
 # Columns of a paper's name.
 _PAPER = 110

@@ -9,9 +9,10 @@ from itertools import islice
 from typing import Any
 
 from unlearn_ray.core.keys import content_key
+from unlearn_ray.pipeline.history import Row, TrialRecord
 from unlearn_ray.pipeline.plan import Plan
-from unlearn_ray.pipeline.rows import HOURS
-from unlearn_ray.pipeline.study import PastTrial, Row, point_key
+from unlearn_ray.pipeline.rows import HOURS, State
+from unlearn_ray.pipeline.study import point_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.steps.base import Step
 from unlearn_ray.storage.store import Store
@@ -50,7 +51,7 @@ def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
 
 
 def trial_seconds(
-    rows: Iterable[Row], sweep: Sweep, study: str, past: Iterable[PastTrial]
+    rows: Iterable[Row], sweep: Sweep, study: str, past: Iterable[TrialRecord]
 ) -> list[list[float]]:
     """What the seeds of a study's ended trials took, a list for each trial.
 
@@ -63,12 +64,12 @@ def trial_seconds(
         past: its trials.
     """
     each_second = sweep.resources.trial.accelerator_hours(1.0)
-    ended = {(one.number, point_key(one.point)) for one in past if one.state != "unfinished"}
+    ended = {(one.number, point_key(one.point)) for one in past if one.state != State.UNFINISHED}
     trials: defaultdict[tuple[int, str], list[float]] = defaultdict(list)
     for row in rows:
         hours = sum(row.get(column) or 0.0 for column in HOURS)
         trial = (row["trial"], row["point"])
-        if row["study"] == study and row["purpose"] == "tuning" and trial in ended and hours:
+        if row["study_key"] == study and row["purpose"] == "tuning" and trial in ended and hours:
             trials[trial].append(hours / each_second)
     return list(trials.values())
 

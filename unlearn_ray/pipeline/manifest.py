@@ -19,21 +19,20 @@ from unlearn_ray.storage.stored import Count, Schema, Time, Word, stored
 
 
 @stored
-class NamedStep:
-    """A reference step: what it is, its key, and its name for people."""
+class Wanted:
+    """Something that a sweep is to have: a reference step, or a study.
+
+    Attributes:
+        kind: of the step, or the study's method.
+        key: its own.
+        name: of the step, for people; of the study, as in its rows.
+        trials: that a study is to have.
+    """
 
     kind: Word
     key: Word
     name: str
-
-
-@stored
-class NamedStudy:
-    """A study: its name (`method` of its rows), its key, and how many trials it is to have."""
-
-    method: str
-    key: Word
-    wanted: Count
+    trials: Count = 0
 
 
 @stored
@@ -53,8 +52,8 @@ class Manifest:
     name: Word
     started: Time
     driver: ProcessIdentity
-    references: tuple[NamedStep, ...]
-    studies: tuple[NamedStudy, ...]
+    references: tuple[Wanted, ...]
+    studies: tuple[Wanted, ...]
     tuning: tuple[Count, ...]
     reporting: tuple[Count, ...]
     budget_hours: PositiveFloat | None
@@ -77,8 +76,11 @@ def announce(plan: Plan, store: Store) -> None:
         name=sweep.name,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         driver=ProcessIdentity.here(),
-        references=tuple(NamedStep(step.name, step.key, f"{step}") for step in steps),
-        studies=tuple(NamedStudy(one.study.name, one.key, one.wanted) for one in plan.studies),
+        references=tuple(Wanted(step.name, step.key, f"{step}") for step in steps),
+        studies=tuple(
+            Wanted(one.study.method.name, one.key, one.study.name, one.wanted)
+            for one in plan.studies
+        ),
         tuning=sweep.seeds.tuning,
         reporting=sweep.seeds.reporting,
         budget_hours=sweep.budget.hours,
@@ -103,6 +105,15 @@ def manifests(store: Store) -> dict[str, Manifest]:
 def orders(store: Store) -> dict[str, tuple[str, ...]]:
     """The names of each sweep's studies, in the order of its file."""
     return {
-        name: tuple(study.method for study in manifest.studies)
+        name: tuple(study.name for study in manifest.studies)
         for name, manifest in manifests(store).items()
+    }
+
+
+def tuning_seeds(store: Store) -> dict[str, tuple[int, ...]]:
+    """The tuning seeds of each study that a sweep says it has, by the study's key."""
+    return {
+        study.key: manifest.tuning
+        for manifest in manifests(store).values()
+        for study in manifest.studies
     }

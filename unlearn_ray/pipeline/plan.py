@@ -9,20 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unlearn_ray.pipeline.forgotten import Forgotten, forgotten
-from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.history import Row, TrialRecord, recorded_trials, winner
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN, State
 from unlearn_ray.pipeline.similar import Change, changes
 from unlearn_ray.pipeline.spending import Spending, spent_by
 from unlearn_ray.pipeline.stored_rows import read_rows
-from unlearn_ray.pipeline.study import (
-    PastTrial,
-    Row,
-    past_trials,
-    reference_row_name,
-    references_folder,
-    row_name,
-    study_key,
-    winner,
-)
+from unlearn_ray.pipeline.study import reference_row_name, references_folder, row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import measured_keys
 from unlearn_ray.steps.base import Request, Step, of_references, with_inputs
@@ -63,7 +55,7 @@ class PlannedStudy:
 
     study: Study
     key: str
-    past: list[PastTrial]
+    past: list[TrialRecord]
     wanted: int
     halted: bool
     reports: list[PlannedStep]
@@ -75,12 +67,12 @@ class PlannedStudy:
     @property
     def ended(self) -> int:
         """Trials that need not be run any more."""
-        return sum(trial.state != "unfinished" for trial in self.past)
+        return sum(trial.state != State.UNFINISHED for trial in self.past)
 
     @property
     def failed(self) -> int:
         """Trials and reporting runs that could not be completed."""
-        return sum(trial.state == "failed" for trial in self.past) + self.reports_failed
+        return sum(trial.state == State.FAILED for trial in self.past) + self.reports_failed
 
     @property
     def left(self) -> int:
@@ -135,12 +127,12 @@ class Plan:
 def reference_steps(sweep: Sweep, seed: int) -> list[Step]:
     """The steps of both reference models under one seed, each behind its inputs."""
     reporting = seed in sweep.seeds.reporting
-    metrics = sweep.metrics if reporting else sweep.objective
+    metrics = sweep.metrics if reporting else sweep.scored_by
     others = sweep.seeds.other(seed) if reporting else ()
     return of_references(Request(sweep.setting, seed, metrics, reporting, others))
 
 
-def report_steps(sweep: Sweep, study: Study, best: PastTrial) -> list[Step]:
+def report_steps(sweep: Sweep, study: Study, best: TrialRecord) -> list[Step]:
     """The winner's own steps under every reporting seed."""
     steps: list[Step] = []
     for seed in sweep.seeds.reporting:
@@ -168,7 +160,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     taken = forgotten(sweep.setting, seeds)
     rows = sweep_rows(sweep, store)
     by_name = {row["row"]: row for row in rows}
-    failures = {row["row"] for row in rows if row["state"] == "failed"}
+    failures = {row["row"] for row in rows if row["state"] == State.FAILED}
 
     def told(name: str, model: Step) -> bool:
         """Whether a row of the table is there, with every metric as it is now, or says why not."""
@@ -195,7 +187,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     studies = []
     for study in sweep.studies:
         key = study_key(sweep, study)
-        past = past_trials(rows, sweep, study)
+        past = recorded_trials(rows, sweep, study)
         changed = () if past else changes(sweep, study, store)
         made = PlannedStudy(
             study, key, past, sweep.trials(study), halted, [], False, 0, changed, blocked

@@ -1,22 +1,13 @@
 """The rows of a result table: one per trial and seed, and one per reference model and seed.
 
-Columns: sweep, study (key), purpose, method (the study's name: its method's, or a person's own),
-unlearning_method (that it ran), trial, point (hash of the searched fields, by which rows of one
-trial are known), state, failure, seed, dataset, forget_set, family, model
-(with its sparsity); hyperparameters (JSON) and `hp_<field>` for each; `<metric>`,
-`<metric>_retrained` and `<metric>_gap` for each metric; average_gap (in the metrics' unit),
-average_gap_percentage and tug_of_war; unlearning_compute_seconds and retraining_compute_seconds
-(CPU time of all workers' threads, or device time of their GPUs), evaluation_seconds (wall time);
-accelerator_hours_unlearn, accelerator_hours_measure; device, threads and kernels that unlearned,
-made_on (those of every step behind the row), host, `version_<library>`;
-key_unlearn, key_original, key_retrained and `key_measure_<metric>` of each metric; created. Rows
-of trials on the tuning seeds hold the objective's metrics; those of the result table hold all.
+`core.columns` declares their columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps, tug_of_war
@@ -25,12 +16,22 @@ from unlearn_ray.core.schema import field_values
 from unlearn_ray.engine.compute import Machine
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric, counted_columns
+from unlearn_ray.objectives.base import Objective
 from unlearn_ray.pipeline.fields import label
 from unlearn_ray.steps.setting import Setting
 
 Scalar = str | int | float | bool | None
 Purpose = Literal["tuning", "reporting", "reference"]
-State = Literal["complete", "stopped", "failed"]
+
+
+class State(StrEnum):
+    """How a trial stands; its rows say how it ended, each as far as its seed."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    UNFINISHED = "unfinished"
+
 
 # Columns of accelerator hours.
 HOURS = ("accelerator_hours_unlearn", "accelerator_hours_measure")
@@ -111,17 +112,17 @@ class Subject:
 
     Attributes:
         sweep: its name.
-        study: key of the study; of a reference row, "".
-        method: the study's name, `RETRAIN` or `ORIGINAL`.
+        study_key: of the study; of a reference row, "".
+        study: its name; of a reference row, `RETRAIN` or `ORIGINAL`.
         trial: its number; of a reference row, -1.
         point: the hash of its searched fields; of a reference row, "".
         hyperparameters: the method with the trial's values; None for a reference.
     """
 
     sweep: str
-    study: str
+    study_key: str
     purpose: Purpose
-    method: str
+    study: str
     trial: int
     seed: int
     point: str = ""
@@ -132,6 +133,7 @@ def row(
     subject: Subject,
     setting: Setting,
     metrics: Collection[Metric],
+    objective: Objective,
     *,
     state: State,
     failure: str | None = None,
@@ -148,6 +150,7 @@ def row(
         subject: what it is about.
         setting: of the sweep.
         metrics: that the row holds.
+        objective: of the sweep.
         state: how the trial ended.
         failure: why it failed; None otherwise.
         values: what was measured, by column; None where nothing was.
@@ -163,13 +166,13 @@ def row(
     method, machine = subject.hyperparameters, origin.machine
     result: dict[str, Scalar] = {
         "sweep": subject.sweep,
-        "study": subject.study,
+        "study_key": subject.study_key,
         "purpose": subject.purpose,
-        "method": subject.method,
-        "unlearning_method": None if method is None else method.name,
+        "study": subject.study,
+        "method": None if method is None else method.name,
         "trial": subject.trial,
         "point": subject.point,
-        "state": state,
+        "state": str(state),
         "failure": failure,
         "seed": subject.seed,
         "dataset": label(setting.dataset),
@@ -177,6 +180,8 @@ def row(
         "family": label(setting.family),
         "model": _model(setting),
         **_hyperparameters(method),
+        "objective": objective.name,
+        "score": None,
         **_measured(metrics, values, reference),
         "unlearning_compute_seconds": seconds.unlearning,
         "retraining_compute_seconds": seconds.retraining,
@@ -196,7 +201,7 @@ def row(
         **keys.measured,
     }
     result["created"] = origin.created
-    return result
+    return {**result, "score": None if state == State.FAILED else objective.score(result)}
 
 
 def _model(setting: Setting) -> str:

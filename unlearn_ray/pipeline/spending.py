@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+from unlearn_ray.pipeline.history import Row
 from unlearn_ray.pipeline.rows import HOURS
-from unlearn_ray.pipeline.study import Row
 from unlearn_ray.storage.store import Record
 
 

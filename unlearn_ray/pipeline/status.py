@@ -12,16 +12,17 @@ from statistics import fmean
 from typing import Any
 
 from unlearn_ray.core.errors import BadInput, did_you_mean
-from unlearn_ray.pipeline.manifest import Manifest, NamedStep, NamedStudy, manifests
-from unlearn_ray.pipeline.rows import HOURS
+from unlearn_ray.pipeline.history import StudyProgress, rows_by_trial, trial_record, winner
+from unlearn_ray.pipeline.manifest import Manifest, Wanted, manifests
+from unlearn_ray.pipeline.rows import HOURS, State
 from unlearn_ray.pipeline.running import Activity, Observer, Running, activity
 from unlearn_ray.pipeline.stored_rows import read_rows
 from unlearn_ray.pipeline.time_left import Span
 from unlearn_ray.storage.store import Record, Store
 
 _COLUMNS = (
-    *("sweep", "study", "purpose", "method", "trial", "seed", "state", "failure"),
-    *("average_gap", "created"),
+    *("sweep", "study_key", "purpose", "study", "trial", "point", "seed", "state", "failure"),
+    *("score", "created"),
     *HOURS,
 )
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
@@ -35,46 +36,17 @@ _Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class StudyStatus:
-    """One study's trials.
-
-    Attributes:
-        method: the study's name, as in its rows.
-        wanted: trials that the study is to have.
-        complete, stopped, failed: trials that ended, by how.
-        begun: trials that have a row and have not ended.
-        best: smallest mean gap of a complete trial; None without one.
-        reported: reporting seeds that its trial has a row on, of `to_report`.
-    """
-
-    method: str
-    wanted: int
-    complete: int
-    stopped: int
-    failed: int
-    begun: int
-    best: float | None
-    reported: int
-    to_report: int
-
-    @property
-    def ended(self) -> int:
-        """Trials that need not be run any more."""
-        return self.complete + self.stopped + self.failed
-
-
-@dataclass(frozen=True)
 class Failure:
     """Failed trials of one study that failed alike but for numbers in the reason; or one step.
 
     Attributes:
-        method: the study's name, or the reference step's.
+        name: of the study, or of the reference step.
         count: of trials and seeds.
         newest: when the last one failed, ISO 8601.
         reason: of the last one.
     """
 
-    method: str
+    name: str
     count: int
     newest: str
     reason: str
@@ -117,7 +89,7 @@ class SweepStatus:
     drivers: tuple[Running, ...]
     driver_ended: bool
     references: dict[str, tuple[int, int]]
-    studies: tuple[StudyStatus, ...]
+    studies: tuple[StudyProgress, ...]
     failures: tuple[Failure, ...]
     running: tuple[Running, ...]
     throughput: Throughput
@@ -174,9 +146,7 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
     ]
 
 
-def _with_failed_steps(
-    status: SweepStatus, missing: Iterable[NamedStep], store: Store
-) -> SweepStatus:
+def _with_failed_steps(status: SweepStatus, missing: Iterable[Wanted], store: Store) -> SweepStatus:
     """Reference steps that failed come first: nothing runs before they do."""
     failed = store.failures.read((step.kind, step.key) for step in missing)
     steps = (Failure(one.step, 1, one.created, one.reason) for one in failed.values())
@@ -221,54 +191,29 @@ def _status(
     )
 
 
-def _study(study: NamedStudy, rows: list[_Row], manifest: Manifest) -> StudyStatus:
-    trials: defaultdict[int, list[_Row]] = defaultdict(list)
-    reports: Counter[int] = Counter()
-    for row in rows:
-        if row["study"] != study.key or row["trial"] >= study.wanted:
-            continue
-        if row["purpose"] == "tuning":
-            trials[row["trial"]].append(row)
-        else:
-            reports[row["trial"]] += 1
-    states = {number: _state(its, len(manifest.tuning)) for number, its in trials.items()}
-    counts = Counter(states.values())
-    scores = {
-        number: sum(row["average_gap"] for row in trials[number]) / len(manifest.tuning)
-        for number, state in states.items()
-        if state == "complete"
-    }
-    best = min(scores, key=lambda number: (scores[number], number), default=None)
-    return StudyStatus(
-        method=study.method,
-        wanted=study.wanted,
-        complete=counts["complete"],
-        stopped=counts["stopped"],
-        failed=counts["failed"],
-        begun=counts["begun"],
-        best=None if best is None else scores[best],
-        reported=0 if best is None else reports[best],
-        to_report=len(manifest.reporting),
-    )
-
-
-def _state(rows: list[_Row], seeds: int) -> str:
-    states = {row["state"] for row in rows}
-    for state in ("failed", "stopped"):
-        if state in states:
-            return state
-    return "complete" if len(rows) == seeds else "begun"
+def _study(study: Wanted, rows: list[_Row], manifest: Manifest) -> StudyProgress:
+    own = [row for row in rows if row["study_key"] == study.key and row["trial"] < study.trials]
+    trials = [
+        trial_record(number, by_seed, manifest.tuning)
+        for number, by_seed in rows_by_trial(own).items()
+    ]
+    told = StudyProgress.of(study.name, study.trials, trials, to_report=len(manifest.reporting))
+    if best := winner(trials):
+        told.reported = sum(
+            row["purpose"] == "reporting" and row["trial"] == best.number for row in own
+        )
+    return told
 
 
 def _failures(rows: Iterable[_Row]) -> tuple[Failure, ...]:
     alike: defaultdict[tuple[str, str], list[_Row]] = defaultdict(list)
     for row in rows:
-        if row["state"] == "failed":
-            alike[row["method"], _NUMBER.sub("#", row["failure"])].append(row)
+        if row["state"] == State.FAILED:
+            alike[row["study"], _NUMBER.sub("#", row["failure"])].append(row)
     found = []
-    for (method, _), several in alike.items():
+    for (name, _), several in alike.items():
         newest = max(several, key=lambda row: str(row["created"]))
-        found.append(Failure(method, len(several), newest["created"], newest["failure"]))
+        found.append(Failure(name, len(several), newest["created"], newest["failure"]))
     return tuple(sorted(found, key=lambda failure: failure.newest, reverse=True))
 
 
@@ -298,7 +243,7 @@ def _throughput(rows: Iterable[_Row]) -> Throughput:
 
 def _time_left(
     manifest: Manifest,
-    studies: Iterable[StudyStatus],
+    studies: Iterable[StudyProgress],
     rows: list[_Row],
     records: Mapping[str, Record],
     spent: float,
@@ -342,7 +287,7 @@ def _rate(ended: list[datetime]) -> float | None:
 
 
 def _seeds_left(
-    manifest: Manifest, studies: Iterable[StudyStatus], rows: list[_Row], spent: float
+    manifest: Manifest, studies: Iterable[StudyProgress], rows: list[_Row], spent: float
 ) -> float:
     """Trials times seeds that are still to be run, as far as the budget goes, and reports."""
     trials = sum(max(0, study.wanted - study.ended) for study in studies)

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from unlearn_ray.storage.store import Store
 
-_IN_EVERY_ROW = ("sweep", "study", "purpose", "method", "trial", "seed", "state", "created")
-_PURPOSES, _STATES = set(get_args(Purpose)), set(get_args(State))
-_LOOKED_AT = {*_IN_EVERY_ROW, "average_gap", "hyperparameters"}
+_IN_EVERY_ROW = (
+    *("sweep", "study_key", "purpose", "study", "trial", "point", "seed", "state", "created"),
+)
+_PURPOSES, _STATES = set(get_args(Purpose)), set(State) - {State.UNFINISHED}
+_LOOKED_AT = {*_IN_EVERY_ROW, "score", "hyperparameters"}
 
 
 def read_rows(store: Store, *prefixes: str, columns: Sequence[str] = ()) -> pa.Table:
@@ -58,9 +60,9 @@ def _wrong(table: pa.Table, columns: Sequence[str]) -> set[int]:
     if "created" in wanted:
         no_times = {text for text in set(said["created"]) if not _is_time(text)}
         wrong |= {row for row in rows if said["created"][row] in no_times}
-    if {"state", "average_gap"} <= said.keys():
-        gaps, states = said["average_gap"], said["state"]
-        wrong |= {row for row in rows if gaps[row] is None and states[row] != "failed"}
+    if {"state", "score"} <= said.keys():
+        scores, states = said["score"], said["state"]
+        wrong |= {row for row in rows if scores[row] is None and states[row] != State.FAILED}
     if {"purpose", "hyperparameters"} <= said.keys():
         purposes, texts = said["purpose"], said["hyperparameters"]
         unreadable = {text for text in set(texts) if not _is_mapping(text)}

@@ -22,6 +22,7 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric, counted_metrics
 from unlearn_ray.models.base import Model
+from unlearn_ray.objectives.base import Objective
 from unlearn_ray.pipeline.batch_check import check_study, check_training, counts_of
 from unlearn_ray.pipeline.fields import (
     class_problem,
@@ -64,7 +65,7 @@ _REQUIRED: dict[str, type[Part]] = {
 # Trials have folders of this name.
 _OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SWEEP = (
-    *("name", "metrics", "search", "seeds", "resources", "budget", "store"),
+    *("name", "metrics", "objective", "search", "seeds", "resources", "budget", "store"),
     *("checkpoint_minutes", "keep", "log"),
 )
 
@@ -166,12 +167,6 @@ def _metrics(value: Value) -> tuple[Metric, ...]:
                 raise item.error("measured twice", "name every metric once")
             read[metric.name] = metric
     problems.check()
-    if not any(metric.in_average_gap for metric in read.values()):
-        counted = [name for name, metric in parts(Metric).items() if metric.in_average_gap]
-        raise value.error(
-            "none counts in the average gap, so no trial has a score",
-            f"add one of {listed(counted, 20)}",
-        )
     return tuple(read.values())
 
 
@@ -273,6 +268,8 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
         _check_data(read, nodes)
     with problems:
         _check_sparsity(read, nodes)
+    with problems:
+        _check_objective(read, nodes)
     problems.found += lacks(read, nodes)
     if {"methods", "family", "forget_set"} <= read.keys():
         for study in read["methods"]:
@@ -323,6 +320,16 @@ def _check_seeds(seeds: Seeds, node: Value | None) -> None:
             f"{listed(shared)} also among the tuning seeds "
             f"[{listed(seeds.tuning)}]: a winner would be reported on the seeds it was chosen on",
             "make tuning and reporting seeds disjoint",
+        )
+
+
+def _check_objective(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    objective: Objective = read.get("objective", Sweep.objective)
+    if "metrics" in read and not objective.metrics(read["metrics"]):
+        known = [name for name, metric in parts(Metric).items() if objective.metrics((metric,))]
+        raise (nodes.get("metrics") or nodes["objective"]).error(
+            f"none counts in the {objective.name.replace('_', ' ')}, so no trial has a score",
+            f"add one of {listed(known, 20)}",
         )
 
 

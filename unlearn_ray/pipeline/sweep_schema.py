@@ -14,7 +14,9 @@ from unlearn_ray.core.registry import parts
 from unlearn_ray.core.schema import PositiveFloat, Seed, schema
 from unlearn_ray.core.words import counted
 from unlearn_ray.methods.base import Method, Source
-from unlearn_ray.metrics.base import Metric, counted_metrics
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.objectives.average_gap import AverageGap
+from unlearn_ray.objectives.base import Objective
 from unlearn_ray.pipeline.loggers.base import Logger
 from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.steps.setting import Setting
@@ -103,7 +105,7 @@ class Search:
         seed: seed of the sampler.
         startup: trials drawn at random before the sampler models the study, and before any
             trial may be stopped.
-        keep: a trial goes on to its next tuning seed while its retrain gap is within the best
+        keep: a trial goes on to its next tuning seed while its score is within the best
             `keep` percent of the study's trials at the same seed.
         concurrent: trials at a time over all studies; null leaves it to the cluster.
         window: trial n of a study is suggested, and stopped, by the results of trials 0 to
@@ -294,6 +296,7 @@ class Sweep:
     Attributes:
         name: of the sweep, in every row: letters, digits, `.`, `_` and `-`; 100 at most.
         metrics: what the models of the result table are measured by, in its order.
+        objective: what the searches make as small as they can.
         store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
         checkpoint_minutes: how often training saves what it needs to resume.
         keep: names of quantities that are stored for every trial though they are large: of
@@ -305,6 +308,7 @@ class Sweep:
     setting: Setting
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
     studies: tuple[Study, ...]
+    objective: Objective = AverageGap()
     search: Search = Search()
     seeds: Seeds = Seeds()
     resources: ResourcesByStep = ResourcesByStep()
@@ -315,9 +319,9 @@ class Sweep:
     log: tuple[Logger, ...] = ()
 
     @property
-    def objective(self) -> tuple[Metric, ...]:
-        """The metrics whose gaps are a trial's score; trials are measured by these alone."""
-        return counted_metrics(self.metrics)
+    def scored_by(self) -> tuple[Metric, ...]:
+        """The metrics that a trial's score is made of; trials are measured by these alone."""
+        return self.objective.metrics(self.metrics)
 
     def trials(self, study: Study) -> int:
         """How many trials a study has: one where nothing is searched."""

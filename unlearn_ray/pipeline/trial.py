@@ -13,6 +13,8 @@ from unlearn_ray.core.errors import TrialError
 from unlearn_ray.engine.compute import Machine
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
+from unlearn_ray.objectives.base import Objective
+from unlearn_ray.pipeline.history import mean
 from unlearn_ray.pipeline.rows import (
     ORIGINAL,
     RETRAIN,
@@ -26,7 +28,7 @@ from unlearn_ray.pipeline.rows import (
     Subject,
     row,
 )
-from unlearn_ray.pipeline.study import mean, point_key, reference_row_name, row_name, study_key
+from unlearn_ray.pipeline.study import point_key, reference_row_name, row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.graph import Graph
@@ -55,11 +57,12 @@ class TrialSeed:
         number: of the trial.
         point: the trial's searched fields.
         metrics: what its model is measured by.
+        objective: what makes its score.
         keep: names of quantities that are stored though they are large; None keeps all.
         other_seeds: the other reporting seeds, of a reporting run.
         resources: that it runs on.
-        earlier: average gaps of the seeds that the trial ran before.
-        bar: a mean gap beyond which the trial ends here; None if it goes on in any case.
+        earlier: scores of the seeds that the trial ran before.
+        bar: a mean score beyond which the trial ends here; None if it goes on in any case.
     """
 
     sweep: str
@@ -69,6 +72,7 @@ class TrialSeed:
     point: Mapping[str, Any]
     setting: Setting
     metrics: tuple[Metric, ...]
+    objective: Objective
     method: Method
     seed: int
     purpose: Purpose
@@ -99,7 +103,8 @@ class TrialSeed:
             number=number,
             point=point,
             setting=sweep.setting,
-            metrics=sweep.objective if purpose == "tuning" else sweep.metrics,
+            metrics=sweep.scored_by if purpose == "tuning" else sweep.metrics,
+            objective=sweep.objective,
             keep=sweep.keep if purpose == "tuning" else None,
             other_seeds=() if purpose == "tuning" else sweep.seeds.other(seed),
             method=study.at(dict(point)),
@@ -127,9 +132,9 @@ class TrialSeed:
         """What its row is about."""
         return Subject(
             sweep=self.sweep,
-            study=self.study,
+            study_key=self.study,
             purpose=self.purpose,
-            method=self.name,
+            study=self.name,
             trial=self.number,
             point=point_key(self.point),
             seed=self.seed,
@@ -150,10 +155,10 @@ class TrialSeed:
         """The steps that measure a model as its own is measured."""
         return measures(model, self.metrics, self.other_seeds)
 
-    def state_after(self, gap: float) -> State:
-        """Whether the trial goes on, or would have gone on, after this seed's average gap."""
-        stops = self.bar is not None and mean((*self.earlier, gap)) > self.bar
-        return "stopped" if stops else "complete"
+    def state_after(self, score: float) -> State:
+        """Whether the trial goes on, or would have gone on, after this seed's score."""
+        stops = self.bar is not None and mean((*self.earlier, score)) > self.bar
+        return State.STOPPED if stops else State.COMPLETE
 
 
 @dataclass(frozen=True)
@@ -161,14 +166,14 @@ class Scored:
     """How a trial did under one seed.
 
     Attributes:
-        average_gap: to the retrained model; None if the trial failed.
+        score: under this seed; None if the trial failed.
         stopped: whether the trial ends with this seed, clearly worse than its study's others.
         failure: why it failed.
         accelerator_hours: of the steps that were run for its row, now or earlier.
         row: as it stands in the store.
     """
 
-    average_gap: float | None
+    score: float | None
     stopped: bool
     failure: str | None
     accelerator_hours: float
@@ -220,11 +225,11 @@ def score(
             written = runtime.store.row(trial.row_name) or written
     else:
         written = write_grown(trial.row_name, written, trial.metrics, runtime.store)
-    gap, told = written["average_gap"], written["failure"]
-    assert gap is None or isinstance(gap, float | int)
+    scored, told = written["score"], written["failure"]
+    assert scored is None or isinstance(scored, float | int)
     return Scored(
-        average_gap=None if gap is None else float(gap),
-        stopped=written["state"] == "stopped",
+        score=None if scored is None else float(scored),
+        stopped=written["state"] == State.STOPPED,
         failure=None if told is None else str(told),
         accelerator_hours=hours.total,
         row=written,
@@ -254,7 +259,7 @@ def write_grown(
         if store.write_row(name, written):
             return written
         stands = store.row(name) or written
-    if "failed" in (stands["state"], written["state"]):
+    if State.FAILED in (stands["state"], written["state"]):
         return stands
     changed = {
         column.removeprefix(_MEASURED)
@@ -302,7 +307,9 @@ class Measured:
         (trained,) = graph.ensure(model)
         done = graph.ensure(*steps)
         read = (wanted for step in steps for wanted in step.inputs().values())
-        own = {one.key: one for one in read if isinstance(one, Observe) and one.model == model}
+        own = {
+            one.key: one for one in read if isinstance(one, Observe) and one.model.key == model.key
+        }
         values: dict[str, float] = {}
         for each in done:
             values |= each.record.told("values", dict[str, float])
@@ -327,7 +334,8 @@ def _complete_row(
         trial.subject,
         trial.setting,
         trial.metrics,
-        state="complete",
+        trial.objective,
+        state=State.COMPLETE,
         values=measured.values,
         reference=references.values,
         seconds=Seconds(
@@ -344,7 +352,7 @@ def _complete_row(
         ),
         origin=_origin(unlearned, original, retrained, *measured.records, *references.records),
     )
-    return {**written, "state": trial.state_after(float(written["average_gap"] or 0.0))}
+    return {**written, "state": str(trial.state_after(float(written["score"] or 0.0)))}
 
 
 def lost_row(trial: TrialSeed, failure: str) -> dict[str, Scalar]:
@@ -360,7 +368,8 @@ def _failed_row(
         trial.subject,
         trial.setting,
         trial.metrics,
-        state="failed",
+        trial.objective,
+        state=State.FAILED,
         failure=failure,
         seconds=Seconds(),
         hours=hours,
@@ -386,11 +395,12 @@ def reference_row(
     measured = of_retrained if method == RETRAIN else of_original
     written = row(
         Subject(
-            sweep=sweep.name, study="", purpose="reference", method=method, trial=-1, seed=seed
+            sweep=sweep.name, study_key="", purpose="reference", study=method, trial=-1, seed=seed
         ),
         setting,
         sweep.metrics,
-        state="complete",
+        sweep.objective,
+        state=State.COMPLETE,
         values=measured.values,
         reference=of_retrained.values,
         seconds=Seconds(
@@ -420,11 +430,17 @@ def failed_reference_row(sweep: Sweep, step: Step, failure: str) -> tuple[str, d
     method = RETRAIN if isinstance(model, Retrain) else ORIGINAL
     written = row(
         Subject(
-            sweep=sweep.name, study="", purpose="reference", method=method, trial=-1, seed=step.seed
+            sweep=sweep.name,
+            study_key="",
+            purpose="reference",
+            study=method,
+            trial=-1,
+            seed=step.seed,
         ),
         sweep.setting,
         sweep.metrics,
-        state="failed",
+        sweep.objective,
+        state=State.FAILED,
         failure=failure,
         seconds=Seconds(),
         hours=Hours(),

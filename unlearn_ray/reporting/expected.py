@@ -93,7 +93,7 @@ def _measured_by_reports(sweep: Sweep) -> list[str]:
     """
     seed = sweep.seeds.reporting[0]
     retrained = Retrain(setting=sweep.setting, seed=seed)
-    others = [metric for metric in sweep.metrics if metric not in sweep.objective]
+    others = [metric for metric in sweep.metrics if metric not in sweep.scored_by]
     return [kind_of(step) for step in measures(retrained, others, sweep.seeds.other(seed))]
 
 

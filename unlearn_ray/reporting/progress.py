@@ -8,38 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from unlearn_ray.core.words import counted
+from unlearn_ray.pipeline.history import StudyProgress
 from unlearn_ray.pipeline.time_left import Begun, Span, TimeLeft, Work
 
 # Of each study's failed trials, so many are told one by one; then at these counts.
 _FAILURES_TOLD = 5
 _FAILURES_COUNTED = frozenset(base * 10**power for power in range(1, 9) for base in (1, 2, 5))
-
-
-@dataclass
-class StudyProgress:
-    """One study's trials.
-
-    Attributes:
-        wanted: trials that the study is to have.
-        complete, stopped, failed: trials that ended, by how.
-        running: trials that run now.
-        best: smallest mean gap of a complete trial, in percentage points.
-        reported: reporting seeds done, of how many.
-    """
-
-    wanted: int
-    complete: int = 0
-    stopped: int = 0
-    failed: int = 0
-    running: int = 0
-    best: float | None = None
-    reported: int = 0
-    to_report: int = 0
-
-    @property
-    def ended(self) -> int:
-        """Trials that need not be run any more."""
-        return self.complete + self.stopped + self.failed
 
 
 @dataclass

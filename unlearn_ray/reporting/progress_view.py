@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -14,7 +15,8 @@ from rich.text import Text
 
 from unlearn_ray.core.printable import printable
 from unlearn_ray.core.words import counted
-from unlearn_ray.reporting.progress import Item, StudyProgress, SweepProgress
+from unlearn_ray.reporting.expected import trials_of
+from unlearn_ray.reporting.progress import Item, SweepProgress
 from unlearn_ray.reporting.words import duration, time_left
 
 REFRESH_SECONDS = 0.5
@@ -193,7 +195,7 @@ def view(progress: SweepProgress, width: int, height: int) -> RenderableType:
         if progress.doing:
             head.append(f"  {progress.doing}")
         waiting = [f"  {text}" for text in _waiting(progress)]
-        table = _table(progress.studies, width)
+        table = _table(progress, width)
         # One line stays free for the cursor.
         room = max(1, height - 1 - len(head))
         studies = _first(table, max(2, room - min(len(waiting) + 3, room // 2)), "studies", 1)
@@ -220,14 +222,16 @@ def _bar(name: str, doing: str, share: float | None, width: int) -> str:
     return f"{set_cell_size(text, width - _BAR - 2)} {bar}"
 
 
-def _table(studies: dict[str, StudyProgress], width: int) -> list[str]:
+def _table(progress: SweepProgress, width: int) -> list[str]:
     """Header and a line for each study; of the columns, as many as the width holds."""
+    studies = progress.studies
     if not studies:
         return []
+    asked = Counter(item.work for item in progress.items.values())
     columns = [
         ("trials", [f"{one.ended}/{one.wanted}" for one in studies.values()]),
-        ("best gap", ["-" if s.best is None else f"{s.best:.2f}" for s in studies.values()]),
-        ("running", [str(one.running) for one in studies.values()]),
+        ("best score", ["-" if s.best is None else f"{s.best:.2f}" for s in studies.values()]),
+        ("running", [str(asked[trials_of(name)]) for name in studies]),
         ("failed", [str(one.failed) for one in studies.values()]),
         ("stopped", [str(one.stopped) for one in studies.values()]),
         ("reported", [f"{one.reported}/{one.to_report}" for one in studies.values()]),

@@ -2,72 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import nan
+from types import MappingProxyType
 
 import pandas as pd
 
-STUDY = ["sweep", "method", "study"]
+from unlearn_ray.pipeline.history import most_seeds, rows_by_trial, trial_record
+from unlearn_ray.pipeline.rows import State
+
+STUDY = ["sweep", "study", "study_key"]
 TRIAL = [*STUDY, "trial"]
+# Tuning seeds by the study's key, as sweeps or their manifests say.
+Tuning = Mapping[str, Sequence[int]]
+UNKNOWN: Tuning = MappingProxyType({})
 
-_NUMBERS = ("average_gap", "average_gap_percentage", "unlearning_compute_seconds")
+_READ = ["purpose", "trial", "point", "seed", "state", "failure", "score", "created"]
+_NUMBERS = ("average_gap_percentage", "unlearning_compute_seconds")
 
 
-def scored_trials(rows: pd.DataFrame) -> pd.DataFrame:
+def scored_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
     """One line per trial of the tuning rows.
 
-    A trial is complete when every one of its rows is and it was run on as many seeds as any
-    other trial of its study; its score is the mean of its seeds' average gaps.
+    How a trial stands and what it scores, `unlearn_ray.pipeline.history` says, as it does when a
+    sweep is planned. Of a study whose seeds nobody knows they are as many as a trial of it has.
 
     Returns:
-        sweep, method, study, trial, point, state, seeds, mean_average_gap,
+        sweep, study, study_key, trial, point, state, seeds, score, mean_average_gap,
         mean_average_gap_seed_std (ddof 1; NaN for one seed), mean_average_gap_percentage (NaN
         where a seed that has a gap has none), unlearning_compute_seconds (mean),
-        unlearning_method, hyperparameters, failure.
+        method, hyperparameters, failure.
     """
-    tuning = rows[rows["purpose"] == "tuning"].sort_values("seed")
+    own = rows[rows["purpose"] == "tuning"].sort_values("seed")
     # A column without a single value has no type.
-    tuning = tuning.astype(dict.fromkeys(_NUMBERS, float))
-    without = tuning["average_gap"].notna() & tuning["average_gap_percentage"].isna()
-    tuning = tuning.assign(without_percentage=without)
-    trials = tuning.groupby(TRIAL, as_index=False, dropna=False).agg(
-        point=("point", "first"),
-        state=("state", _state),
-        seeds=("seed", "nunique"),
-        mean_average_gap=("average_gap", "mean"),
-        mean_average_gap_seed_std=("average_gap", "std"),
-        mean_average_gap_percentage=("average_gap_percentage", "mean"),
-        unlearning_compute_seconds=("unlearning_compute_seconds", "mean"),
-        unlearning_method=("unlearning_method", "first"),
-        hyperparameters=("hyperparameters", "first"),
-        failure=("failure", "first"),
-        without_percentage=("without_percentage", "any"),
+    own = own.astype(dict.fromkeys(("average_gap", *_NUMBERS), float))
+    without = own["average_gap"].notna() & own["average_gap_percentage"].isna()
+    own = own.assign(without_percentage=without).drop(columns=["state", "score"])
+    trials = (
+        own.merge(_as_they_stand(rows, tuning), on=[*TRIAL, "point"])
+        .groupby(TRIAL, as_index=False, dropna=False)
+        .agg(
+            point=("point", "first"),
+            state=("state", "first"),
+            seeds=("seed", "nunique"),
+            score=("score", "first"),
+            mean_average_gap=("average_gap", "mean"),
+            mean_average_gap_seed_std=("average_gap", "std"),
+            mean_average_gap_percentage=("average_gap_percentage", "mean"),
+            unlearning_compute_seconds=("unlearning_compute_seconds", "mean"),
+            method=("method", "first"),
+            hyperparameters=("hyperparameters", "first"),
+            failure=("failure", "first"),
+            without_percentage=("without_percentage", "any"),
+        )
     )
     trials.loc[trials.pop("without_percentage").astype(bool), "mean_average_gap_percentage"] = nan
-    most = trials.groupby(STUDY, dropna=False)["seeds"].transform("max")
-    trials.loc[(trials["state"] == "complete") & (trials["seeds"] < most), "state"] = "stopped"
     return trials
 
 
-def _state(states: pd.Series[str]) -> str:
-    found = set(states)
-    return next((state for state in ("failed", "stopped") if state in found), "complete")
+def _as_they_stand(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
+    """State and score of each study's trials."""
+    lines = []
+    for names, part in rows[rows["purpose"] == "tuning"].groupby(STUDY):
+        read = part[_READ].itertuples(index=False)
+        trials = rows_by_trial(dict(zip(_READ, row, strict=True)) for row in read)
+        seeds = tuning.get(str(names[-1])) or most_seeds(trials.values())
+        for number, by_seed in trials.items():
+            told = trial_record(number, by_seed, seeds)
+            point = next(iter(by_seed.values()))["point"]
+            lines.append((*names, number, point, str(told.state), told.score))
+    return pd.DataFrame(lines, columns=[*TRIAL, "point", "state", "score"]).astype(
+        {**dict.fromkeys([*STUDY, "point", "state"], "str"), "trial": "int64", "score": float}
+    )
 
 
-def best_trials(rows: pd.DataFrame) -> pd.DataFrame:
-    """The complete trial of each study with the smallest mean average gap; of equals, the first.
+def best_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
+    """The complete trial of each study with the smallest score; of equals, the first.
 
     Returns:
         The columns of `scored_trials` without state and failure, and how many trials of the
-        study were complete, stopped and failed; ordered by sweep and mean average gap. A study
-        without a complete trial has no line.
+        study are complete, stopped, failed and unfinished; ordered by sweep and score.
+        A study without a complete trial has no line.
     """
-    trials = scored_trials(rows)
+    trials = scored_trials(rows, tuning)
     counts = trials.pivot_table(
         index=STUDY, columns="state", values="trial", aggfunc="count", fill_value=0
-    ).reindex(columns=["complete", "stopped", "failed"], fill_value=0)
-    complete = trials[(trials["state"] == "complete") & trials["mean_average_gap"].notna()]
-    best = complete.sort_values(["mean_average_gap", "trial"]).drop_duplicates(STUDY)
+    ).reindex(columns=list(map(str, State)), fill_value=0)
+    complete = trials[(trials["state"] == State.COMPLETE) & trials["score"].notna()]
+    best = complete.sort_values(["score", "trial"]).drop_duplicates(STUDY)
     best = best.merge(counts.reset_index(), on=STUDY, how="left").drop(columns=["state", "failure"])
-    for name in ("unlearning_method", "hyperparameters"):  # what was run; the widest column last
+    for name in ("method", "hyperparameters"):  # what was run; the widest column last
         best[name] = best.pop(name)
-    return best.sort_values(["sweep", "mean_average_gap", "method"], ignore_index=True)
+    return best.sort_values(["sweep", "score", "study"], ignore_index=True)

@@ -81,8 +81,8 @@ def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
     head += ["Avg. Gap (pp)", "AGP (%)", *([_PER_SEED] if several else []), f"RTE ({unit})"]
     grid = [head]
     for line in comparison.lines:
-        best = line.method == comparison.best
-        cells = [f"{line.method}*" if best and not bold else line.method]
+        best = line.study == comparison.best
+        cells = [f"{line.study}*" if best and not bold else line.study]
         cells += [_text(cell, 2, wrap) for cell in _cells(line, comparison.counted)]
         cells += [_number(line.average_gap_of_means), _number(line.average_gap_percentage_of_means)]
         cells += [_text(line.mean_average_gap, 2, wrap)] if several else []
@@ -109,7 +109,7 @@ def further_grid(comparison: Comparison, wrap: str = " ") -> Grid:
     grid = [[*head, _TUG_OF_WAR] if tug_of_war else head]
     for line in comparison.lines:
         cells = [*_cells(line, names), *([line.tug_of_war] if tug_of_war else [])]
-        grid.append([line.method, *(_text(cell, 4, wrap) for cell in cells)])
+        grid.append([line.study, *(_text(cell, 4, wrap) for cell in cells)])
     return grid
 
 
@@ -121,11 +121,11 @@ def frame_grid(frame: pd.DataFrame) -> Grid:
 
 def _paragraphs(comparison: Comparison) -> list[str]:
     winners = [
-        f"{line.method} ({_winner(line)}): {hyperparameters(line.hyperparameters)}"
+        f"{line.study} ({_winner(line)}): {hyperparameters(line.hyperparameters)}"
         for line in comparison.lines
         if line.hyperparameters is not None
     ]
-    notes = [f"{line.method}: {line.note}" for line in comparison.lines if line.note]
+    notes = [f"{line.study}: {line.note}" for line in comparison.lines if line.note]
     notes += comparison.notes
     parts = [("Hyperparameters of each study's best trial", winners), ("Notes", notes)]
     return ["\n".join([head, *map(printable, lines)]) for head, lines in parts if lines]
@@ -133,7 +133,7 @@ def _paragraphs(comparison: Comparison) -> list[str]:
 
 def _winner(line: Line) -> str:
     """Its trial, and the method of a study that does not bear the method's name."""
-    method = "" if line.unlearning_method == line.method else f"{line.unlearning_method}, "
+    method = "" if line.method == line.study else f"{line.method}, "
     return f"{method}trial {line.trial}"
 
 

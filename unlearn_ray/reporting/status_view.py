@@ -88,12 +88,13 @@ def _state(status: SweepStatus) -> str:
 
 
 def _studies(status: SweepStatus) -> Grid:
-    grid = [["Study", "Trials", "Complete", "Stopped", "Failed", "Begun", "Best gap", "Reporting"]]
+    states = ("Complete", "Stopped", "Failed", "Unfinished")
+    grid = [["Study", "Trials", *states, "Best score", "Reporting"]]
     for study in status.studies:
-        counts = (study.complete, study.stopped, study.failed, study.begun)
+        counts = (study.complete, study.stopped, study.failed, study.unfinished)
         grid.append(
             [
-                study.method,
+                study.name,
                 f"{study.ended}/{study.wanted}",
                 *map(str, counts),
                 "-" if study.best is None else f"{study.best:.2f}",
@@ -132,7 +133,7 @@ def _failures(status: SweepStatus) -> list[_Block]:
         return []
     grid = [["Failures", "Study", "Newest", "Reason"]]
     for failure in status.failures[:_MOST_FAILURES]:
-        grid.append([f"{failure.count}", failure.method, failure.newest, failure.reason])
+        grid.append([f"{failure.count}", failure.name, failure.newest, failure.reason])
     return [grid, *_more(len(status.failures) - _MOST_FAILURES)]
 
 

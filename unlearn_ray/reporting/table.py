@@ -26,8 +26,8 @@ import pandas as pd
 from unlearn_ray.core.gaps import average_gap_percentage, gaps
 from unlearn_ray.core.registry import parts
 from unlearn_ray.metrics.base import Metric, counted_columns
-from unlearn_ray.pipeline.rows import MADE_ON_SEPARATOR, ORIGINAL, RETRAIN
-from unlearn_ray.reporting.ranking import best_trials, scored_trials
+from unlearn_ray.pipeline.rows import MADE_ON_SEPARATOR, ORIGINAL, RETRAIN, State
+from unlearn_ray.reporting.ranking import UNKNOWN, Tuning, best_trials, scored_trials
 from unlearn_ray.storage.stored import json_value
 
 MACHINES_SHOWN = 4
@@ -57,7 +57,7 @@ class Line:
     """One study, or a reference model.
 
     Attributes:
-        method: its name.
+        study: its name; `RETRAIN` or `ORIGINAL` of a reference model.
         seeds: the seeds behind its numbers.
         metrics: by column; a metric that was not measured is left out.
         average_gap_of_means: MUC's Avg. Gap: the mean over the counted metrics of their gaps of
@@ -67,13 +67,13 @@ class Line:
         mean_average_gap_percentage: likewise of each seed's AGP; None where a seed has none.
         tug_of_war: ToW, 1 at best; None where one of its accuracies was not measured on a seed.
         seconds: compute seconds of unlearning, or of retraining for the retrained model.
-        unlearning_method: that the study ran; None of a reference model.
-        study, trial, point: of the winning trial: its study's key, its number, its hash.
+        method: that the study ran; None of a reference model.
+        study_key, trial, point: of the winning trial: its study's key, its number, its hash.
         hyperparameters: of the winning trial.
         note: why numbers or seeds are missing.
     """
 
-    method: str
+    study: str
     seeds: tuple[int, ...] = ()
     metrics: Mapping[str, Cell] | None = None
     average_gap_of_means: float | None = None
@@ -82,8 +82,8 @@ class Line:
     mean_average_gap_percentage: Cell | None = None
     tug_of_war: Cell | None = None
     seconds: Cell | None = None
-    unlearning_method: str | None = None
-    study: str | None = None
+    method: str | None = None
+    study_key: str | None = None
     trial: int | None = None
     point: str | None = None
     hyperparameters: Mapping[str, Any] | None = None
@@ -135,13 +135,13 @@ class Comparison:
         `<name>_gap_of_means` and `<name>_mean_gap`, too.
         """
         # There may be no line, and the columns all the same.
-        columns = [*self._record(Line(method=""))]
+        columns = [*self._record(Line(study=""))]
         return pd.DataFrame([self._record(line) for line in self.lines], columns=columns)
 
     def _record(self, line: Line) -> dict[str, Any]:
-        record: dict[str, Any] = {"sweep": self.sweep, "method": line.method}
-        record |= {"best": line.method == self.best, "seeds": len(line.seeds)}
-        record |= {"study": line.study, "trial": line.trial, "point": line.point}
+        record: dict[str, Any] = {"sweep": self.sweep, "study": line.study}
+        record |= {"best": line.study == self.best, "seeds": len(line.seeds)}
+        record |= {"study_key": line.study_key, "trial": line.trial, "point": line.point}
         for name in self.headers:
             cell = (line.metrics or {}).get(name)
             record |= _numbers(name, cell)
@@ -157,7 +157,7 @@ class Comparison:
         ):
             record |= _numbers(name, cell)
         hyperparameters = line.hyperparameters
-        record["unlearning_method"] = line.unlearning_method
+        record["method"] = line.method
         record["hyperparameters"] = None if hyperparameters is None else json.dumps(hyperparameters)
         record["note"] = line.note
         return record
@@ -184,7 +184,9 @@ def stored_only_columns() -> frozenset[str]:
 
 
 def comparisons(
-    rows: pd.DataFrame, orders: Mapping[str, Sequence[str]] = MappingProxyType({})
+    rows: pd.DataFrame,
+    orders: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    tuning: Tuning = UNKNOWN,
 ) -> list[Comparison]:
     """One comparison per sweep in the rows, by name.
 
@@ -192,21 +194,23 @@ def comparisons(
         rows: of any sweeps.
         orders: the names of studies as a sweep's file has them; studies that it no longer has come
             after these.
+        tuning: seeds of studies, as far as they are known.
     """
     found = []
     for sweep, part in rows.groupby("sweep"):
-        methods = list(orders.get(str(sweep), ()))
-        methods += sorted(set(part.loc[part["purpose"] != "reference", "method"]) - set(methods))
-        found.append(comparison(part, methods))
+        studies = list(orders.get(str(sweep), ()))
+        studies += sorted(set(part.loc[part["purpose"] != "reference", "study"]) - set(studies))
+        found.append(comparison(part, studies, tuning=tuning))
     return found
 
 
 def comparison(
     rows: pd.DataFrame,
-    methods: Sequence[str] | None = None,
+    studies: Sequence[str] | None = None,
     headers: Mapping[str, str] | None = None,
     counted: Collection[str] | None = None,
     measured: Collection[str] | None = None,
+    tuning: Tuning = UNKNOWN,
 ) -> Comparison:
     """The comparison of one sweep's studies.
 
@@ -214,10 +218,11 @@ def comparison(
 
     Args:
         rows: of one sweep, with the columns of `unlearn_ray.pipeline.rows`.
-        methods: names of studies in the order of the table; sorted if left out.
+        studies: names of studies in the order of the table; sorted if left out.
         headers: of metric columns; those of the registered metrics if left out.
         counted: columns in the average gap; those of the registered metrics if left out.
         measured: columns to show; all that rows have if left out.
+        tuning: seeds of the studies, as far as they are known.
     """
     headers = metric_headers() if headers is None else headers
     counted = _counted_of(rows) if counted is None else counted
@@ -227,16 +232,18 @@ def comparison(
     unprinted = [name for name in columns if name in stored_only_columns()]
     if unprinted:
         notes += (f"stored and not printed: {', '.join(unprinted)}",)
-    winners = _winning_rows(current)
+    winners = _winning_rows(current, tuning)
     partly = _measured_partly(winners, columns)
     if partly:
         notes += (f"not measured on every seed yet, and left out: {', '.join(partly)}",)
         columns = [name for name in columns if name not in partly]
     seeds = tuple(sorted(set(winners["seed"])))
-    names = sorted(set(trials["method"])) if methods is None else methods
+    names = sorted(set(trials["study"])) if studies is None else studies
     notes += _mixed_machines(current)
     shown_counted = tuple(column for column in columns if column in counted)
-    lines = [_method_line(name, current, winners, columns, shown_counted, seeds) for name in names]
+    lines = [
+        _study_line(name, current, winners, columns, shown_counted, seeds, tuning) for name in names
+    ]
     references = [_retrained_line(winners, columns)] if len(winners) else []
     references += _original_lines(rows, winners, columns, shown_counted)
     shown = rows.iloc[-1]
@@ -269,9 +276,9 @@ def _metric_columns(rows: pd.DataFrame, counted: Collection[str]) -> list[str]:
 
 def _measured_partly(winners: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Metrics that some of a study's reporting rows have and others lack."""
-    complete = winners[winners["state"] == "complete"]
+    complete = winners[winners["state"] == State.COMPLETE]
     partly: set[str] = set()
-    for _, rows in complete.groupby("method"):
+    for _, rows in complete.groupby("study"):
         known = rows[list(columns)].notna()
         partly.update(known.columns[known.any() & ~known.all()])
     return [name for name in columns if name in partly]
@@ -279,12 +286,12 @@ def _measured_partly(winners: pd.DataFrame, columns: Sequence[str]) -> list[str]
 
 def _newest_studies(trials: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     kept, notes = [], []
-    for method, part in trials.groupby("method"):
-        newest = part.groupby("study")["created"].max().sort_values().index[-1]
-        kept.append(part[part["study"] == newest])
-        older = part["study"].nunique() - 1
+    for study, part in trials.groupby("study"):
+        newest = part.groupby("study_key")["created"].max().sort_values().index[-1]
+        kept.append(part[part["study_key"] == newest])
+        older = part["study_key"].nunique() - 1
         if older:
-            notes.append(f"{method}: {older} older stud{'y' if older == 1 else 'ies'} left out")
+            notes.append(f"{study}: {older} older stud{'y' if older == 1 else 'ies'} left out")
     return (pd.concat(kept) if kept else trials), tuple(notes)
 
 
@@ -311,16 +318,16 @@ def _mixed_machines(rows: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _winning_rows(trials: pd.DataFrame) -> pd.DataFrame:
-    """Reporting rows of each method's winner, one per seed: the newest of equals."""
+def _winning_rows(trials: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
+    """Reporting rows of each study's winner, one per seed: the newest of equals."""
     reporting = trials[trials["purpose"] == "reporting"].sort_values(["created", "trial"])
-    best = {line.method: line.trial for line in best_trials(trials).itertuples()}
+    best = {line.study: line.trial for line in best_trials(trials, tuning).itertuples()}
     kept = []
-    for method, part in reporting.groupby("method"):
+    for study, part in reporting.groupby("study"):
         known = set(part["trial"])
-        trial = best[method] if best.get(method) in known else part["trial"].iloc[-1]
+        trial = best[study] if best.get(study) in known else part["trial"].iloc[-1]
         kept.append(part[part["trial"] == trial].drop_duplicates("seed", keep="last"))
-    return pd.concat(kept).sort_values(["method", "seed"]) if kept else reporting
+    return pd.concat(kept).sort_values(["study", "seed"]) if kept else reporting
 
 
 def _values(text: object) -> dict[str, Any] | None:
@@ -332,33 +339,34 @@ def _values(text: object) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def _method_line(
-    method: str,
+def _study_line(
+    study: str,
     trials: pd.DataFrame,
     winners: pd.DataFrame,
     columns: Sequence[str],
     counted: Sequence[str],
     seeds: Sequence[int],
+    tuning: Tuning,
 ) -> Line:
-    rows = winners[winners["method"] == method]
-    complete = rows[rows["state"] == "complete"]
+    rows = winners[winners["study"] == study]
+    complete = rows[rows["state"] == State.COMPLETE]
     if not len(rows):
-        return Line(method=method, note=_why_no_rows(trials[trials["method"] == method]))
+        return Line(study=study, note=_why_no_rows(trials[trials["study"] == study], tuning))
     trial = int(rows["trial"].iloc[0])
     hyperparameters = _values(rows["hyperparameters"].iloc[0])
     note = ""
     if len(complete) < len(seeds):
-        failures = rows.loc[rows["state"] != "complete", "failure"].dropna()
+        failures = rows.loc[rows["state"] != State.COMPLETE, "failure"].dropna()
         note = f"{len(complete)} of {len(seeds)} seeds" + (
             f": {failures.iloc[0]}" if len(failures) else ""
         )
     return Line(
-        method=method,
+        study=study,
         seeds=tuple(complete["seed"]),
         **_measured(complete, columns, counted),
         seconds=_cell(complete["unlearning_compute_seconds"]),
-        unlearning_method=rows["unlearning_method"].iloc[0],
-        study=rows["study"].iloc[0],
+        method=rows["method"].iloc[0],
+        study_key=rows["study_key"].iloc[0],
         trial=trial,
         point=rows["point"].iloc[0],
         hyperparameters=hyperparameters,
@@ -366,10 +374,10 @@ def _method_line(
     )
 
 
-def _why_no_rows(trials: pd.DataFrame) -> str:
+def _why_no_rows(trials: pd.DataFrame, tuning: Tuning) -> str:
     if not len(trials):
         return "not started"
-    states = scored_trials(trials)["state"].value_counts()
+    states = scored_trials(trials, tuning)["state"].value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     failures = trials["failure"].dropna()
     reason = f"; {failures.iloc[0]}" if len(failures) else ""
@@ -382,7 +390,7 @@ def _retrained_line(winners: pd.DataFrame, columns: Sequence[str]) -> Line:
     first = ordered.dropna(subset=[f"{name}_retrained" for name in columns], how="all")
     rows = first.drop_duplicates("seed")
     return Line(
-        method=RETRAIN,
+        study=RETRAIN,
         seeds=tuple(rows["seed"]),
         metrics={
             name: cell for name in columns if (cell := _cell(rows[f"{name}_retrained"])) is not None
@@ -396,13 +404,13 @@ def _original_lines(
 ) -> list[Line]:
     """The model before unlearning, on the seeds of the winners; none if it was not measured."""
     models = set(winners["key_original"].dropna())
-    original = rows[(rows["method"] == ORIGINAL) & rows["key_original"].isin(models)]
+    original = rows[(rows["study"] == ORIGINAL) & rows["key_original"].isin(models)]
     original = original.sort_values(["seed", "created"]).drop_duplicates("seed", keep="last")
     if not len(original):
         return []
     return [
         Line(
-            method=ORIGINAL,
+            study=ORIGINAL,
             seeds=tuple(original["seed"]),
             **_measured(original, columns, counted),
         )
@@ -411,7 +419,7 @@ def _original_lines(
 
 def _best(lines: Sequence[Line], seeds: Sequence[int]) -> str | None:
     ranked = [
-        (line.average_gap_of_means, line.method)
+        (line.average_gap_of_means, line.study)
         for line in lines
         if line.average_gap_of_means is not None and line.seeds == tuple(seeds)
     ]

@@ -6,29 +6,29 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN
-from unlearn_ray.reporting.ranking import scored_trials
+from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN, State
+from unlearn_ray.reporting.ranking import Tuning, scored_trials
 from unlearn_ray.reporting.table import comparisons
 
 
-def winners(rows: pd.DataFrame) -> pd.DataFrame:
+def winners(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
     """One line per study that has a winner: what `compare` shows of it, unrounded.
 
     Numbers are over the reporting seeds, on which it was not chosen.
     """
-    frames = [each.frame() for each in comparisons(rows)]
+    frames = [each.frame() for each in comparisons(rows, tuning=tuning)]
     found = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    is_study = ~found["method"].isin((ORIGINAL, RETRAIN)) & found["trial"].notna()
+    is_study = ~found["study"].isin((ORIGINAL, RETRAIN)) & found["trial"].notna()
     return found[is_study].reset_index(drop=True)
 
 
-def references(rows: pd.DataFrame) -> pd.DataFrame:
+def references(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
     """One row per reference model and seed that is complete."""
-    complete = (rows["purpose"] == "reference") & (rows["state"] == "complete")
+    complete = (rows["purpose"] == "reference") & (rows["state"] == State.COMPLETE)
     return rows[complete].reset_index(drop=True)
 
 
-VIEWS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+VIEWS: Mapping[str, Callable[[pd.DataFrame, Tuning], pd.DataFrame]] = {
     "winners": winners,
     "trials": scored_trials,
     "references": references,

@@ -7,13 +7,11 @@ import time
 from dataclasses import dataclass
 
 import ray
-from ray._private.state import state as cluster_state
-from ray._private.worker import global_worker
-from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply
 
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.sweep_schema import Resources
+from unlearn_ray.scheduling.ray_private import autoscaling_state, draining_nodes
 
 # The autoscaler looks at what waits every 5 s, and says in its next look what it cannot serve.
 AUTOSCALER_SECONDS = 20.0
@@ -45,7 +43,7 @@ class Capacity:
             for node in ray.nodes()
             if node["Alive"] and node["NodeID"] not in draining
         )
-        state = _autoscaling_state()
+        state = autoscaling_state()
         refused = len(state.infeasible_gang_resource_requests)
         return cls(nodes, state.autoscaler_state_version > 0, refused)
 
@@ -72,18 +70,6 @@ class Capacity:
         most = f"at most {counted(cpu, 'CPU')} and {counted(gpu, 'GPU')}"
         several = len(self.nodes) > 1
         return f"its {counted(len(self.nodes), 'node')} {'have' if several else 'has'} {most}"
-
-
-def draining_nodes() -> frozenset[str]:
-    """Ids of the nodes that end soon, and take no new work."""
-    return frozenset(cluster_state.get_draining_nodes())
-
-
-def _autoscaling_state() -> AutoscalingState:
-    """What the autoscaler last said; version 0 where there is none (or only one of version 1)."""
-    reply = GetClusterStatusReply()
-    reply.ParseFromString(global_worker.gcs_client.get_cluster_status())
-    return reply.autoscaling_state
 
 
 def check_fits(resources: Resources, what: str, *, joining_seconds: float) -> None:
@@ -121,7 +107,7 @@ def _refused_by_autoscaler(resources: Resources) -> bool:
     try:
         deadline = time.monotonic() + AUTOSCALER_SECONDS
         while time.monotonic() < deadline:
-            state = _autoscaling_state()
+            state = autoscaling_state()
             if any(
                 group.id.hex() in gang.details for gang in state.infeasible_gang_resource_requests
             ):

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import ray
-from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from unlearn_ray.core.boundary import is_out_of_memory, reason_of
 from unlearn_ray.core.errors import ClusterError
 from unlearn_ray.scheduling.environment import named, ray_folder, starts_own_cluster
+from unlearn_ray.scheduling.ray_private import JOB_CONFIG_VARIABLE
 
 # One OpenMP thread per worker: on a shared CPU a second one makes small networks 4 to 15 times
 # slower, because idle threads spin. PyTorch's own threads are the sweep file's to set.
@@ -105,7 +105,7 @@ def _not_started(error: Exception) -> ClusterError:
 
 def _worker_environment() -> dict[str, str]:
     """What the job's runtime environment does not set itself; Ray refuses to be told twice."""
-    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR, "{}"))
+    job = json.loads(os.environ.get(JOB_CONFIG_VARIABLE, "{}"))
     told = (job.get("runtime_env") or {}).get("env_vars") or {}
     return {name: value for name, value in _WORKER_ENVIRONMENT.items() if name not in told}
 

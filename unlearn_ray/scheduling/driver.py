@@ -33,10 +33,11 @@ from unlearn_ray.core.errors import (
 )
 from unlearn_ray.core.words import counted
 from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
+from unlearn_ray.pipeline.history import Row, StudyProgress, TrialRecord, recorded_trials, winner
 from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
-from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN
+from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN, State
 from unlearn_ray.pipeline.stored_rows import read_rows
-from unlearn_ray.pipeline.study import PastTrial, Row, past_trials, point_key, winner
+from unlearn_ray.pipeline.study import point_key
 from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
 from unlearn_ray.pipeline.trial import (
     Scored,
@@ -56,7 +57,7 @@ from unlearn_ray.reporting.expected import (
     training_of,
     trials_of,
 )
-from unlearn_ray.reporting.progress import StudyProgress, SweepProgress
+from unlearn_ray.reporting.progress import SweepProgress
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import Board
 from unlearn_ray.scheduling.capacity import JOINING_SECONDS, Capacity, Room, check_fits
@@ -261,19 +262,12 @@ class _Driver:
         for planned in self.plan.studies:
             self._show_study(planned, planned.past)
 
-    def _show_study(self, planned: PlannedStudy, past: list[PastTrial]) -> None:
-        states = [trial.state for trial in past]
-        best = winner(past)
-        shown = self.progress.studies.get(planned.study.name)
-        self.progress.studies[planned.study.name] = StudyProgress(
-            reported=0 if shown is None else shown.reported,
-            wanted=planned.wanted,
-            complete=states.count("complete"),
-            stopped=states.count("stopped"),
-            failed=states.count("failed"),
-            best=best.score if best else None,
-            to_report=len(self.sweep.seeds.reporting),
-        )
+    def _show_study(self, planned: PlannedStudy, past: list[TrialRecord]) -> None:
+        name, seeds = planned.study.name, self.sweep.seeds.reporting
+        told = StudyProgress.of(name, planned.wanted, past, to_report=len(seeds))
+        if name in self.progress.studies:
+            told.reported = self.progress.studies[name].reported
+        self.progress.studies[name] = told
 
     # Reference models
 
@@ -400,6 +394,7 @@ class _Driver:
             studies,
             self.worker_config,
             self.board,
+            self.jobs,
             on_start=self._on_start,
             on_end=self._on_end,
             may_launch=self._may_launch,
@@ -432,15 +427,15 @@ class _Driver:
                 self._spend(row["row"], sum(row.get(column) or 0.0 for column in HOURS))
         studies = []
         for planned in self.plan.studies:
-            past = past_trials(rows, self.sweep, planned.study)
+            past = recorded_trials(rows, self.sweep, planned.study)
             self._adopt_rows(rows, {trial.number: trial for trial in past}, planned)
-            ended = sum(trial.state != "unfinished" for trial in past)
+            ended = sum(trial.state != State.UNFINISHED for trial in past)
             before = self.left[planned.key]
             self.left[planned.key] = 0 if planned.halted else planned.wanted - ended
             self._show_study(planned, past)
             self.progress.works[trials_of(planned.study.name)].left = self.left[planned.key]
-            failed = sum(trial.state == "failed" for trial in past)
-            self.trials_failed += failed - sum(t.state == "failed" for t in planned.past)
+            failed = sum(trial.state == State.FAILED for trial in past)
+            self.trials_failed += failed - sum(t.state == State.FAILED for t in planned.past)
             if before > 0 and self.left[planned.key] == 0:
                 self._add_reports(planned)
             studies.append(
@@ -462,29 +457,26 @@ class _Driver:
         self.progress.hours = self.spending.total
 
     def _adopt_rows(
-        self, rows: list[Row], trials: dict[int, PastTrial], planned: PlannedStudy
+        self, rows: list[Row], trials: dict[int, TrialRecord], planned: PlannedStudy
     ) -> None:
         own = {
             (row["trial"], row["seed"])
             for row in rows
-            if row["study"] == planned.key and row["sweep"] == self.sweep.name
+            if row["study_key"] == planned.key and row["sweep"] == self.sweep.name
         }
         for row in rows:
-            if row["study"] == planned.key and row["purpose"] == "tuning":
+            if row["study_key"] == planned.key and row["purpose"] == "tuning":
                 trial = trials.get(row["trial"])  # none, if the other sweep wants more
                 known = (row["trial"], row["seed"]) in own
                 if trial and not known and row["point"] == point_key(trial.point):
                     self.tuning_rows.adopt(row, trial.point)
 
     def _on_start(self, assignment: Assignment) -> None:
-        self.progress.studies[assignment.study].running += 1
         what = _trial_in_words(assignment)
         self.progress.ask(what, trials_of(assignment.study), what)
 
     def _on_end(self, assignment: Assignment, ending: Ending) -> None:
         study = self.progress.studies[assignment.study]
-        if ending.rows is None:
-            study.running -= 1
         what = _trial_in_words(assignment)
         if ending.again:
             self.progress.drop(what)
@@ -494,10 +486,10 @@ class _Driver:
                 " launched: run the sweep again"
             )
             return
-        if ending.state == "complete":
+        if ending.state == State.COMPLETE:
             study.complete += 1
-            study.best = ending.gap if study.best is None else min(study.best, ending.gap)
-        elif ending.state == "stopped":
+            study.best = ending.score if study.best is None else min(study.best, ending.score)
+        elif ending.state == State.STOPPED:
             study.stopped += 1
         else:
             study.failed += 1
@@ -515,7 +507,7 @@ class _Driver:
         planned = self._planned(assignment.study)
         self.left[planned.key] -= 1
         if self.left[planned.key] == 0:
-            best = "" if study.best is None else f", best gap {study.best:.2f}"
+            best = "" if study.best is None else f", best score {study.best:.2f}"
             self.progress.note(
                 f"ended: {counted(study.ended, 'trial')} of {assignment.study}{best}"
             )
@@ -538,7 +530,7 @@ class _Driver:
 
     def _add_reports(self, planned: PlannedStudy) -> None:
         rows = read_rows(self.store, f"{planned.key}/").to_pylist()
-        best = winner(past_trials(rows, self.sweep, planned.study))
+        best = winner(recorded_trials(rows, self.sweep, planned.study))
         if best is None:
             self.progress.note(f"{planned.study.name}: no trial was completed; nothing to report")
             self.progress.works[reports_of(planned.study.name)].left = 0

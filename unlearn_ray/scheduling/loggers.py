@@ -1,7 +1,7 @@
 """Loggers: Tune's own callbacks, which show every trial as a run with one step per tuning seed.
 
 What is shown: the study's name, the trial's number and its hyperparameters; after each seed the
-mean gap so far, and each metric's value and gap under that seed.
+mean score so far, and each metric's value and gap under that seed.
 """
 
 from __future__ import annotations

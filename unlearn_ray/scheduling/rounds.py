@@ -156,6 +156,7 @@ class Rounds:
         retries: how often a trial is started again whose worker was lost.
         callbacks: makes those of one run.
         stopping: asked all along.
+        jobs: of the driver; each of Tune's runs is one of them.
     """
 
     search: StudiesSearch
@@ -165,19 +166,21 @@ class Rounds:
     retries: int
     callbacks: Callable[[], list[Any]]
     stopping: Callable[[], bool]
-    _jobs: Jobs = field(default_factory=lambda: Jobs({}))
+    jobs: Jobs
     _begun: int = 0
     _ended: int = 0
+    _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
-        """Run every trial of the search; returns when all ended, or were stopped.
+        """Have every trial of the search run; returns when all ended, or were stopped.
 
         Raises:
             Exception: what ended the search.
         """
         self._add()
-        self._jobs.run(lambda: False)
+        if self._begun:
+            self._over.wait()
         if self.search.error is not None:
             raise self.search.error
 
@@ -189,7 +192,7 @@ class Rounds:
         most = max(MOST_TRIALS, MOST_TRIALS_EACH * self.room())
         trials = math.ceil(self.search.left / math.ceil(self.search.left / most))
         part = Round(self.search, trials, on_started=self._add)
-        self._jobs.add([Job(f"round {number}", partial(self._run, part, trials))])
+        self.jobs.add([Job(f"round {number}", partial(self._run, part, trials))])
 
     def _ending(self) -> bool:
         return self.stopping() or self.search.error is not None
@@ -223,6 +226,8 @@ class Rounds:
             last = self._ended == self._begun
         if last and self.search.took_back():
             self._add()
+        if self._ended == self._begun:
+            self._over.set()
 
 
 def _give_back_memory() -> None:
@@ -232,4 +237,4 @@ def _give_back_memory() -> None:
 
 
 def _trial_name(trial: Any) -> str:
-    return f"{trial.config['method']}-{trial.config['trial']:06d}"
+    return f"{trial.config['study']}-{trial.config['trial']:06d}"

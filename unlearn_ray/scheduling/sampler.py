@@ -24,7 +24,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.pipeline.study import PastTrial, mean
+from unlearn_ray.pipeline.history import TrialRecord, mean
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.pipeline.sweep_schema import Range, Search
 
 
@@ -88,24 +89,24 @@ class Sampler:
         self.asked += 1
         return dict(trial.params)
 
-    def tell(self, past: PastTrial) -> None:
-        """How a trial ended: never as complete with the gap of the seeds that it did run."""
+    def tell(self, past: TrialRecord) -> None:
+        """How a trial ended: never as complete with the score of the seeds that it did run."""
         trial = self._running.pop(past.number)
-        if past.state == "complete":
+        if past.state == State.COMPLETE:
             self._study.tell(trial, past.score)
-        elif past.state == "failed":
+        elif past.state == State.FAILED:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
-            assert past.state == "stopped", "only what has ended is told"
-            trial.report(past.score, len(past.gaps))
+            assert past.state == State.STOPPED, "only what has ended is told"
+            trial.report(past.score, len(past.scores))
             self._study.tell(trial, state=TrialState.PRUNED)
 
 
 class Bars:
     """How good a trial must be after each tuning seed to go on to the next.
 
-    Its mean gap over the seeds so far must be within the best `keep` percent of the means, over the
-    same seeds, of every trial that ran them, whether that went on, was stopped, or is complete.
+    Its mean score over the seeds so far must be within the best `keep` percent of the means, over
+    the same seeds, of every trial that ran them, whether that went on, was stopped, or is complete.
     (Optuna's percentile pruner compares the best step of a trial with complete trials alone, which
     lets a trial with one lucky seed run on, and raises the bar with time.)
 
@@ -119,14 +120,14 @@ class Bars:
         self._startup = search.startup
         self._means: list[list[float]] = [[] for _ in range(seeds)]
 
-    def tell(self, past: PastTrial) -> None:
-        """Count a trial that has ended; one that failed has no gap to compare with."""
-        if past.state != "failed":
-            for run, means in enumerate(self._means[: len(past.gaps)], start=1):
-                means.append(mean(past.gaps[:run]))
+    def tell(self, past: TrialRecord) -> None:
+        """Count a trial that has ended; one that failed has no score to compare with."""
+        if past.state != State.FAILED:
+            for run, means in enumerate(self._means[: len(past.scores)], start=1):
+                means.append(mean(past.scores[:run]))
 
     def now(self) -> tuple[float | None, ...]:
-        """After each seed but the last, the mean gap beyond which a trial ends; None: no bar."""
+        """After each seed but the last, the mean score beyond which a trial ends; None: no bar."""
         if len(self._means[0]) < self._startup:
             return (None,) * (len(self._means) - 1)
         return tuple(

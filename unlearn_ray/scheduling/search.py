@@ -10,10 +10,11 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from unlearn_ray.pipeline.rows import State
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 
-METRIC = "mean_gap"
-GAPS = "gaps"
+METRIC = "mean_score"
+SCORES = "scores"
 STOPPED = "stopped"
 FAILURE = "failure"
 # Of a failure: as in `Ending`.
@@ -21,7 +22,7 @@ UNTOLD = "untold"
 AGAIN = "again"
 SEEDS_RUN = "seeds_run"
 LAST = "last_seed"
-# What loggers show beside the mean gap.
+# What loggers show beside the mean score.
 SHOWN = ("value/", "gap/")
 HOURS = "accelerator_hours"
 
@@ -42,7 +43,7 @@ class _Running:
 
     Attributes:
         study: of the trial.
-        gaps: of the tuning seeds that it has told of.
+        scores: of the tuning seeds that it has told of.
         hours: what these cost.
         failure: why it had to be started again, if it had.
         again: whether Tune has given it up, and it is to be started again.
@@ -50,7 +51,7 @@ class _Running:
 
     assignment: Assignment
     study: SharedStudy
-    gaps: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
     hours: tuple[float, ...] = ()
     failure: str = ""
     again: bool = False
@@ -58,15 +59,15 @@ class _Running:
     def ending(self, result: dict[str, Any] | None) -> Ending | None:
         """How it ended with this last result, if it has."""
         if result is None:
-            return Ending("failed", self.gaps, self.failure, self.hours, untold=True)
-        gaps, hours = result[GAPS], result[HOURS]
+            return Ending(State.FAILED, self.scores, self.failure, self.hours, untold=True)
+        scores, hours = result[SCORES], result[HOURS]
         if result[FAILURE] is not None:
             told = {flag: result[flag] for flag in (UNTOLD, AGAIN)}
-            return Ending("failed", gaps, result[FAILURE], hours, **told)
+            return Ending(State.FAILED, scores, result[FAILURE], hours, **told)
         if result[STOPPED]:
-            return Ending("stopped", gaps, hours=hours)
+            return Ending(State.STOPPED, scores, hours=hours)
         if result[LAST]:
-            return Ending("complete", gaps, hours=hours)
+            return Ending(State.COMPLETE, scores, hours=hours)
         return None  # the whole sweep is being stopped; the trial goes on when it is resumed
 
 
@@ -138,7 +139,7 @@ class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
             if (assignment.study, assignment.number) not in self._given_up:
                 self._on_start(assignment)
         return {
-            "method": assignment.study,
+            "study": assignment.study,
             "trial": assignment.number,
             "hyperparameters": {**study.fixed, **assignment.point},
             "bars": assignment.bars,
@@ -160,8 +161,8 @@ class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
         """Keep what a trial has run so far, in case that its worker is lost."""
         with self._lock:
             running = self._running[trial_id]
-            if len(result[GAPS]) > len(running.gaps):
-                running.gaps, running.hours = result[GAPS], result[HOURS]
+            if len(result[SCORES]) > len(running.scores):
+                running.scores, running.hours = result[SCORES], result[HOURS]
 
     def runs(self, trial_id: str) -> bool:
         """Whether a trial was started and has not ended."""

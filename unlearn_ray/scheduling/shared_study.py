@@ -11,12 +11,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.core.keys import canonical
-from unlearn_ray.pipeline.rows import HOURS
-from unlearn_ray.pipeline.study import PastTrial, Row, mean, past_trial, row_name, study_key
+from unlearn_ray.pipeline.history import Row, TrialRecord, mean, trial_record
+from unlearn_ray.pipeline.rows import HOURS, State
+from unlearn_ray.pipeline.study import row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 from unlearn_ray.scheduling.sampler import Bars, Sampler
 from unlearn_ray.storage.store import Claim, Store
@@ -33,7 +34,7 @@ class Assignment:
         study: its name.
         number: of the trial.
         point: the searched fields.
-        bars: after each tuning seed but the last, the mean gap beyond which the trial ends.
+        bars: after each tuning seed but the last, the mean score beyond which the trial ends.
     """
 
     study: str
@@ -47,7 +48,7 @@ class Ending:
     """How a trial ended.
 
     Attributes:
-        gaps: average gap of each tuning seed that was run.
+        scores: of each tuning seed that was run.
         failure: why it failed.
         hours: accelerator hours of each seed's row.
         untold: whether it failed and no row tells of it yet.
@@ -56,8 +57,8 @@ class Ending:
         rows: that another driver wrote of it, by seed; empty if this one ran it.
     """
 
-    state: Literal["complete", "stopped", "failed"]
-    gaps: tuple[float, ...]
+    state: State
+    scores: tuple[float, ...]
     failure: str | None = None
     hours: tuple[float, ...] = ()
     untold: bool = False
@@ -65,9 +66,9 @@ class Ending:
     rows: Mapping[int, Row] | None = None
 
     @property
-    def gap(self) -> float:
-        """Mean average gap over the seeds that were run."""
-        return mean(self.gaps)
+    def score(self) -> float:
+        """Mean score over the seeds that were run."""
+        return mean(self.scores)
 
 
 class SharedStudy:
@@ -91,7 +92,7 @@ class SharedStudy:
         self,
         sweep: Sweep,
         study: Study,
-        past: list[PastTrial],
+        past: list[TrialRecord],
         store: Store,
         driver: str,
         on_end: Callable[[Assignment, Ending], None],
@@ -110,12 +111,12 @@ class SharedStudy:
         self._sampler = Sampler(study.name, study.space, sweep.search) if study.space else None
         self._bars = Bars(sweep.search, len(sweep.seeds.tuning))
         self._told = 0
-        self._ended: dict[int, PastTrial] = {}
+        self._ended: dict[int, TrialRecord] = {}
         self._here: set[int] = set()
         self._points = {trial.number: trial.point for trial in past}
         self._bars_of: dict[int, tuple[float | None, ...]] = {}
         for trial in past:
-            if trial.state != "unfinished" and trial.number < self._wanted:
+            if trial.state != State.UNFINISHED and trial.number < self._wanted:
                 self._ended[trial.number] = trial
         self._first = 0
         self._skip_ended()
@@ -175,8 +176,8 @@ class SharedStudy:
         self._claims.pop(number, None)
         self._bars_of.pop(number, None)
         self._rows.pop(number, None)
-        self._ended[number] = PastTrial(
-            number, assignment.point, ending.gaps, ending.state, ending.failure
+        self._ended[number] = TrialRecord(
+            number, assignment.point, ending.scores, ending.state, ending.failure
         )
         self._skip_ended()
 
@@ -297,19 +298,19 @@ class SharedStudy:
             asked = {names[name][0]: claims[names[name][0]] for name in found}
             for number in sorted(asked):
                 rows = self._rows[number]
-                trial = past_trial(number, rows, self._sweep, self._study)
-                if trial.state != "unfinished":
+                trial = trial_record(number, rows, self._sweep.seeds.tuning, self._study.space)
+                if trial.state != State.UNFINISHED:
                     del asked[number]
                     self._end_elsewhere(trial, rows)
 
-    def _end_elsewhere(self, trial: PastTrial, rows: Mapping[int, Row]) -> None:
-        assert trial.state != "unfinished"
+    def _end_elsewhere(self, trial: TrialRecord, rows: Mapping[int, Row]) -> None:
+        assert trial.state != State.UNFINISHED
         hours = tuple(
             sum(rows[seed].get(column) or 0.0 for column in HOURS)
             for seed in self._sweep.seeds.tuning
             if seed in rows and rows[seed]["sweep"] == self._sweep.name
         )
         assignment = Assignment(self.name, trial.number, trial.point)
-        ending = Ending(trial.state, trial.gaps, trial.failure, hours, rows=rows)
+        ending = Ending(trial.state, trial.scores, trial.failure, hours, rows=rows)
         self.end(assignment, ending)
         self._on_end(assignment, ending)

@@ -14,24 +14,25 @@ from functools import partial
 from typing import Any
 
 from ray import tune
-from ray.tune.execution import class_cache
 
 from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving, WorkersLost
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.study import mean
+from unlearn_ray.pipeline.history import mean
 from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.pipeline.trial import Scored, TrialSeed, score
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
+from unlearn_ray.scheduling.jobs import Jobs
+from unlearn_ray.scheduling.ray_private import keep_credentials
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
     AGAIN,
     FAILURE,
-    GAPS,
     HOURS,
     LAST,
     METRIC,
+    SCORES,
     SEEDS_RUN,
     SHOWN,
     STOPPED,
@@ -46,11 +47,7 @@ from unlearn_ray.steps.once import Uploaded
 
 _log = logging.getLogger(__name__)
 
-# Tune would hand the driver's AWS keys to its trials in a runtime environment, and Ray writes
-# those to its logs. Every node has its own.
-class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
-    {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
-)
+keep_credentials()
 
 
 def executor(
@@ -89,17 +86,17 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same, warm process."""
         self.trial = new_config
-        self.gaps: tuple[float, ...] = ()
+        self.scores: tuple[float, ...] = ()
         self.hours: tuple[float, ...] = ()
         return True
 
     def step(self) -> dict[str, Any]:
         """Run the next tuning seed."""
-        study = self.studies[self.trial["method"]]
+        study = self.studies[self.trial["study"]]
         seeds = self.sweep.seeds.tuning
         try:
             with notice.at_work():
-                scored = self.score(study, seeds[len(self.gaps)])
+                scored = self.score(study, seeds[len(self.scores)])
         except WorkerLeaving as error:
             sys.exit(str(error))  # Tune starts the trial again, where there is room for it
         except StopRequested:
@@ -115,10 +112,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             failure = f"its worker failed: {reason_of(error)}"
             return self._result(last=True, done=True, failure=failure, untold=True)
         self.hours += (scored.accelerator_hours,)
-        if scored.average_gap is None:
+        if scored.score is None:
             return self._result(last=True, done=True, failure=scored.failure)
-        self.gaps += (scored.average_gap,)
-        last = len(self.gaps) == len(seeds)
+        self.scores += (scored.score,)
+        last = len(self.scores) == len(seeds)
         done = last or scored.stopped
         return {
             **self._result(last=last, done=done, stopped=scored.stopped),
@@ -137,9 +134,9 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """What Tune and the search are told; an interrupted trial is done, but not at its last."""
         return {
-            METRIC: mean(self.gaps) if failure is None and self.gaps else None,
-            GAPS: self.gaps,
-            SEEDS_RUN: len(self.gaps),
+            METRIC: mean(self.scores) if failure is None and self.scores else None,
+            SCORES: self.scores,
+            SEEDS_RUN: len(self.scores),
             LAST: last,
             STOPPED: stopped,
             FAILURE: failure,
@@ -153,7 +150,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """What loggers show of a seed; nothing where there are none."""
         if not self.sweep.log:
             return {}
-        columns = [column for metric in self.sweep.objective for column in metric.columns]
+        columns = [column for metric in self.sweep.scored_by for column in metric.columns]
         value, gap = SHOWN
         return {
             **{value + column: scored.row[column] for column in columns},
@@ -165,7 +162,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         number, hyperparameters = self.trial["trial"], self.trial["hyperparameters"]
         point = {name: hyperparameters[name] for name in study.space}
         bars: tuple[float | None, ...] = self.trial["bars"]
-        run = len(self.gaps)
+        run = len(self.scores)
         trial = TrialSeed.of(
             self.sweep,
             study,
@@ -173,7 +170,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             point,
             seed,
             "tuning",
-            earlier=self.gaps,
+            earlier=self.scores,
             bar=bars[run] if run < len(bars) else None,
         )
         return score(
@@ -197,6 +194,7 @@ def run_studies(
     studies: list[SharedStudy],
     worker_config: WorkerConfig,
     board: Any,
+    jobs: Jobs,
     *,
     on_start: Callable[[Assignment], None],
     on_end: Callable[[Assignment, Ending], None],
@@ -211,6 +209,7 @@ def run_studies(
         studies: its studies, as far as they are.
         worker_config: of the actors.
         board: for progress.
+        jobs: of the driver, among which Tune's runs are.
         on_start: told each trial that starts.
         on_end: told each trial that ends.
         may_launch: asked before every trial; after the first no, there are no more.
@@ -249,4 +248,5 @@ def run_studies(
         retries=resources.retries,
         callbacks=partial(_callbacks, sweep),
         stopping=stopping,
+        jobs=jobs,
     ).run()

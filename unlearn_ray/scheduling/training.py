@@ -9,9 +9,14 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import (
+    ControllerError,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.collective import gather_objects, on_every, rank, world_size
@@ -25,6 +30,7 @@ from unlearn_ray.core.errors import (
 )
 from unlearn_ray.pipeline.sweep_schema import Resources
 from unlearn_ray.scheduling import notice
+from unlearn_ray.scheduling.ray_private import TorchBackend
 from unlearn_ray.scheduling.worker import WorkerConfig, here
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.once import Uploaded, run_here
@@ -110,7 +116,7 @@ class _SignalTorchConfig(TorchConfig):  # type: ignore[misc]
         return _SignalBackend
 
 
-class _SignalBackend(TorchConfig().backend_cls):  # type: ignore[misc]
+class _SignalBackend(TorchBackend):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Runs in the workers' main threads, where alone signals can be handled."""
         super().on_start(worker_group, backend_config)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from unlearn_ray.pipeline.rows import HOURS
+from unlearn_ray.pipeline.rows import HOURS, State
 from unlearn_ray.pipeline.study import row_name, study_key
 from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.pipeline.trial import TrialSeed, lost_row
@@ -44,8 +44,8 @@ class TuningRows:
         """Write what only the driver knows of a trial that has ended."""
         seeds = self._sweep.seeds.tuning
         if ending.untold:
-            self._write_failed(assignment, seeds[len(ending.gaps)], ending.failure or "")
-        ended_at = len(ending.gaps) + (ending.state == "failed")
+            self._write_failed(assignment, seeds[len(ending.scores)], ending.failure or "")
+        ended_at = len(ending.scores) + (ending.state == State.FAILED)
         self._settle([self.name(assignment, seed) for seed in seeds[:ended_at]])
 
     def _settle(self, names: list[str]) -> None:
@@ -67,7 +67,7 @@ class TuningRows:
         """Have a row of the same study under another sweep's name in this sweep's table, too."""
         if row["sweep"] != self._sweep.name:
             name = row_name(
-                row["study"], self._sweep.name, "tuning", row["trial"], point, row["seed"]
+                row["study_key"], self._sweep.name, "tuning", row["trial"], point, row["seed"]
             )
             mine = {column: value for column, value in row.items() if column != "row"}
             # What another sweep paid costs this one nothing.

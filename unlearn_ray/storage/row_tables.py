@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Container, Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from unlearn_ray.core.columns import Type, column_of
 from unlearn_ray.core.errors import CorruptObject
 
 NAME = "row"
@@ -16,19 +16,15 @@ NAME = "row"
 VERSION = "row version"
 # Which file a row was read from; in memory alone.
 SOURCE = "row source"
-_TEXT, _INTEGER = frozenset({pa.string()}), frozenset({pa.int64()})
-_NUMBER = frozenset({pa.float64(), pa.int64()})
 # What a value of a row can be; no lists, whoever has written them.
-ANY = _TEXT | _NUMBER | {pa.bool_()}
-_TYPES = {
-    NAME: _TEXT,
-    VERSION: _INTEGER,
-    **dict.fromkeys(("sweep", "study", "purpose", "method", "state"), _TEXT),
-    **dict.fromkeys(("point", "failure", "created", "hyperparameters"), _TEXT),
-    **dict.fromkeys(("trial", "seed"), _INTEGER),
-    **dict.fromkeys(("average_gap_percentage", "tug_of_war"), _NUMBER),
+ANY = frozenset({pa.string(), pa.float64(), pa.int64(), pa.bool_()})
+_TYPES: dict[Type, frozenset[pa.DataType]] = {
+    "text": frozenset({pa.string()}),
+    "integer": frozenset({pa.int64()}),
+    "number": frozenset({pa.float64(), pa.int64()}),
+    "any": ANY,
 }
-_NUMBERS = re.compile(r"(?!hp_|key_).*_(gap|retrained|seconds)|accelerator_hours_.*", re.DOTALL)
+_HIDDEN: dict[str, Type] = {NAME: "text", VERSION: "integer"}
 
 
 def types_of(column: str, columns: Container[str]) -> frozenset[pa.DataType]:
@@ -36,10 +32,12 @@ def types_of(column: str, columns: Container[str]) -> frozenset[pa.DataType]:
 
     One file of another hand must not make text of a column that all others fill with numbers.
     """
-    if column in _TYPES:
-        return _TYPES[column]
-    # What has a gap was measured.
-    return _NUMBER if _NUMBERS.fullmatch(column) or f"{column}_gap" in columns else ANY
+    if column in _HIDDEN:
+        return _TYPES[_HIDDEN[column]]
+    declared = column_of(column)
+    # What has a gap was measured; what has none may be a column of another version.
+    measured = declared.name != "<metric>" or f"{column}_gap" in columns
+    return _TYPES[declared.type] if measured else ANY
 
 
 def to_bytes(table: pa.Table) -> bytes:

@@ -1,0 +1,26 @@
+"""The average gap: how far a model's metrics are from the retrained model's, in the mean.
+
+MUC's Avg. Gap, under each seed; the mean over the tuning seeds is a trial's score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import ClassVar
+
+from unlearn_ray.core.registry import register
+from unlearn_ray.core.schema import schema
+from unlearn_ray.metrics.base import counted_metrics
+from unlearn_ray.objectives.base import Direction, Kind, Objective
+
+
+@register("average_gap")
+@schema
+class AverageGap(Objective):
+    """Mean gap to the retrained model over the metrics that count in it."""
+
+    columns: ClassVar[Mapping[str, Direction]] = {"average_gap": "minimize"}
+
+    def metrics(self, metrics: Collection[Kind]) -> tuple[Kind, ...]:
+        """Those that count in the average gap."""
+        return counted_metrics(metrics)
