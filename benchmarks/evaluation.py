@@ -30,14 +30,14 @@ from torch.nn import functional
 from unlearn_ray.core.registry import parts
 from unlearn_ray.data.augmentation import contrastive_views, normalise, probe_views
 from unlearn_ray.data.base import Split
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.inference import Inference
-from unlearn_ray.engine.probe import Probe
-from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.families.simclr import SimCLR
+from unlearn_ray.measure.inference import Inference
+from unlearn_ray.measure.probe import Probe
 from unlearn_ray.metrics.base import Metric, Observed
 from unlearn_ray.models.resnet8 import ResNet8
 from unlearn_ray.quantities.base import SETS
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.resident import ResidentData
 
 TRAIN, CLASSES = 5000, 10
 ROUNDS = 3

@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.engine.compute import Compute
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
@@ -39,6 +38,7 @@ from unlearn_ray.methods.base import Samples, Task, TrainingMethod
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.methods.gradient_penalty import GradientPenalty
 from unlearn_ray.models.resnet import ResNet18
+from unlearn_ray.train.compute import Compute
 
 ROUNDS, WARM_UP = 7, 2
 IMAGE_SIZE, CLASSES = 32, 10

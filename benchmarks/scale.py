@@ -115,10 +115,10 @@ class _Moment:
 def _sweep(options: argparse.Namespace, address: str, folder: Path) -> float:
     """Run the sweep and say what it cost; returns how many seeds a trial ran, on average."""
     from benchmarks.simulated import requests, run_references, simulated_sweep
-    from unlearn_ray.pipeline.plan import make_plan
     from unlearn_ray.reporting.progress import SweepProgress
     from unlearn_ray.scheduling.driver import run_sweep
     from unlearn_ray.storage.store import open_store
+    from unlearn_ray.studies.plan import make_plan
 
     sweep = simulated_sweep(
         options.studies, options.trials, seconds=options.seconds, seeds=SEEDS, window=options.nodes
@@ -261,10 +261,10 @@ def _tune(trials: int, slots: int, sleep: float, *, reuse: bool) -> tuple[float,
 def _suggestions(after: Sequence[int]) -> None:
     """Time of the sampler and the pruner after so many trials of one study."""
     from benchmarks.simulated import SPACE, random_past
-    from unlearn_ray.pipeline.history import TrialRecord
-    from unlearn_ray.pipeline.rows import State
-    from unlearn_ray.pipeline.sweep_schema import Search
+    from unlearn_ray.config.sweep_schema import Search
     from unlearn_ray.scheduling.sampler import Bars, Sampler
+    from unlearn_ray.studies.history import TrialRecord
+    from unlearn_ray.studies.rows import State
 
     print("  one study's trials so far: time to suggest one, for its bars, to take its end")
     for told in after:

@@ -20,21 +20,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from unlearn_ray.config.sweep_schema import Range, Search, Seeds, Study, Sweep
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.forget_sets.random import Random
-from unlearn_ray.engine.compute import Compute
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method, Task, TrainingMethod, TrainsOn
 from unlearn_ray.metrics.base import Measurement, Metric, Needs, Observed
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline.history import TrialRecord
-from unlearn_ray.pipeline.plan import reference_steps
-from unlearn_ray.pipeline.rows import State
-from unlearn_ray.pipeline.sweep_schema import Range, Search, Seeds, Study, Sweep
 from unlearn_ray.quantities.base import Inference, Observation, Quantity
 from unlearn_ray.steps.graph import Graph
 from unlearn_ray.steps.once import Account, run_here
@@ -42,6 +38,10 @@ from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.store import Store
+from unlearn_ray.studies.history import TrialRecord
+from unlearn_ray.studies.plan import reference_steps
+from unlearn_ray.studies.rows import State
+from unlearn_ray.train.compute import Compute
 
 REQUESTS = "UNLEARN_RAY_BENCHMARK_REQUESTS"
 VERBS = ("read", "write", "create", "delete", "names")

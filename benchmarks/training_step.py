@@ -5,7 +5,7 @@
 Both run in this process, on one thread, in turns, from the same uint8 images in memory, with the
 same network, batch size, distribution of views and optimizer settings:
 
-- ours: `engine.training.train_from_scratch`, that is the batched augmentation, channels_last,
+- ours: `train.training.train_from_scratch`, that is the batched augmentation, channels_last,
   our NT-Xent, fused SGD and the loop's own checks;
 - theirs: lightly's SimCLRTransform on PIL images, NCHW, lightly's head and NTXentLoss, SGD.
 
@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.base import DatasetInfo
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.training import new_model, train_from_scratch
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.models.resnet8 import ResNet8
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.training import new_model, train_from_scratch
 
 # Before lightly, which imports torchvision in its own way.
 import unlearn_ray.core.torchvision_import  # noqa: F401  # isort: skip

@@ -55,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(path: Path, store_url: str, options: argparse.Namespace) -> None:
-    from unlearn_ray.pipeline.plan import reference_steps
-    from unlearn_ray.pipeline.sweep_file import load_sweep
+    from unlearn_ray.config.sweep_file import load_sweep
     from unlearn_ray.scheduling.board import Board
     from unlearn_ray.scheduling.cluster import cluster
     from unlearn_ray.scheduling.shared_study import SharedStudy
@@ -65,6 +64,7 @@ def _measure(path: Path, store_url: str, options: argparse.Namespace) -> None:
     from unlearn_ray.steps.graph import Graph
     from unlearn_ray.steps.once import Account, run_here
     from unlearn_ray.storage.store import open_store
+    from unlearn_ray.studies.plan import reference_steps
 
     sweep = load_sweep(path)
     store = open_store(store_url)

@@ -41,10 +41,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn_ray.pipeline.history import TrialRecord
-from unlearn_ray.pipeline.rows import State
-from unlearn_ray.pipeline.sweep_schema import Range, Search
+from unlearn_ray.config.sweep_schema import Range, Search
 from unlearn_ray.scheduling.sampler import Sampler
+from unlearn_ray.studies.history import TrialRecord
+from unlearn_ray.studies.rows import State
 
 SPACE = {
     "x": Range("uniform", 0.0, 1.0),

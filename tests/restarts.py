@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from unlearn_ray.core.errors import StopRequested
-from unlearn_ray.engine.loop import Progress
+from unlearn_ray.train.loop import Progress
 
 
 @dataclass

@@ -35,7 +35,7 @@ IMPORTED = (
         module.name
         for module in pkgutil.walk_packages(unlearn_ray.__path__, "unlearn_ray.")
         if not module.name.startswith("unlearn_ray.scheduling.")
-        and not module.name.startswith("unlearn_ray.pipeline.loggers.")
+        and not module.name.startswith("unlearn_ray.loggers.")
     ),
     "unlearn_ray.scheduling.environment",
 )

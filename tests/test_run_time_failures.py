@@ -19,6 +19,7 @@ import pytest
 
 from tests.tiny import SWEEP, finish, run, run_references, runtime, tiny_sweep, trial
 from unlearn_ray import results, sweep
+from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import (
     CorruptObject,
     Exit,
@@ -29,15 +30,14 @@ from unlearn_ray.core.errors import (
     UnlearnRayError,
 )
 from unlearn_ray.core.registry import find
-from unlearn_ray.engine.loop import Progress
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline.sweep_schema import Sweep
-from unlearn_ray.pipeline.trial import score
 from unlearn_ray.steps.kinds.measure import measures
 from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.storage.store import Store, Work, open_store
+from unlearn_ray.studies.trial import score
+from unlearn_ray.train.loop import Progress
 
 # What the store is called, and what a sweep says of itself.
 BY_EVERY_RUN = ("identity", "sweeps/")

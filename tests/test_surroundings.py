@@ -20,11 +20,11 @@ import pytest
 
 from tests.surroundings import SURROUNDINGS
 from unlearn_ray import results, sweep
+from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.core.errors import Exit
-from unlearn_ray.pipeline.manifest import announce
-from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.monitor.manifest import announce
 from unlearn_ray.storage.store import open_store
+from unlearn_ray.studies.plan import make_plan
 
 FILE, STORE = "tiny.yaml", "store"
 # Of each command its arguments, in a folder with a sweep file and the store of the finished sweep.

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from tests.tiny import SWEEP
+from unlearn_ray.config.describe import CONTRACTS
 from unlearn_ray.core.registry import parts
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
-from unlearn_ray.pipeline.describe import CONTRACTS
 from unlearn_ray.sweep import main
 
 ROOT = Path(__file__).parents[1]

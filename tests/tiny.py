@@ -6,18 +6,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.pipeline.plan import make_plan, reference_steps
-from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN, Purpose
-from unlearn_ray.pipeline.sweep_file import load_sweep
-from unlearn_ray.pipeline.sweep_schema import Study, Sweep
-from unlearn_ray.pipeline.trial import Scored, TrialSeed, reference_row, score, write_grown
+from unlearn_ray.config.sweep_file import load_sweep
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Study, Sweep
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.graph import Graph
 from unlearn_ray.steps.known import Known
 from unlearn_ray.steps.once import Account, Done, Uploaded, run_here
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.studies.plan import make_plan, reference_steps
+from unlearn_ray.studies.rows import Purpose
+from unlearn_ray.studies.trial import Scored, TrialSeed, reference_row, score, write_grown
+from unlearn_ray.train.compute import Compute
 
 SWEEP = """\
 name: tiny

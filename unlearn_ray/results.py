@@ -85,8 +85,8 @@ def load(store: str) -> pd.DataFrame:
     Raises:
         StoreError: the store cannot be reached or read.
     """
-    from unlearn_ray.pipeline.stored_rows import read_rows
     from unlearn_ray.storage.store import open_store
+    from unlearn_ray.studies.stored_rows import read_rows
 
     frame: pd.DataFrame = read_rows(open_store(store)).to_pandas()
     return frame
@@ -258,7 +258,7 @@ def _best(store: Store, options: argparse.Namespace, output: Output) -> None:
 
 
 def _compare(store: Store, options: argparse.Namespace, output: Output) -> None:
-    from unlearn_ray.pipeline.manifest import orders
+    from unlearn_ray.monitor.manifest import orders
 
     rows = _rows(store, options)
     if rows is not None:
@@ -266,7 +266,7 @@ def _compare(store: Store, options: argparse.Namespace, output: Output) -> None:
 
 
 def _tuning(store: Store) -> dict[str, tuple[int, ...]]:
-    from unlearn_ray.pipeline.manifest import tuning_seeds
+    from unlearn_ray.monitor.manifest import tuning_seeds
 
     return tuning_seeds(store)
 
@@ -275,7 +275,7 @@ def _rows(store: Store, options: argparse.Namespace) -> pa.Table | None:
     """The rows, of one sweep if one is asked for; says so if there are none."""
     import pyarrow.compute as pc
 
-    from unlearn_ray.pipeline.stored_rows import read_rows
+    from unlearn_ray.studies.stored_rows import read_rows
 
     rows = read_rows(store)
     if rows.num_rows == 0:

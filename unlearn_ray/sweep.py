@@ -32,9 +32,9 @@ from unlearn_ray.reporting.status_command import status
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from unlearn_ray.pipeline.plan import Plan
     from unlearn_ray.scheduling.driver import Tally
     from unlearn_ray.storage.store import Store
+    from unlearn_ray.studies.plan import Plan
 
 _INTERRUPTED = "Interrupted; the same command goes on from here."
 
@@ -83,7 +83,7 @@ def _main(given: list[str]) -> int:
     plan_only = given[:1] == ["plan"]
     options = _parser().parse_args(given[1:] if plan_only else given)
     if options.list:
-        from unlearn_ray.pipeline.describe import describe_parts
+        from unlearn_ray.config.describe import describe_parts
 
         print(describe_parts())
         return Exit.DONE
@@ -142,9 +142,9 @@ def _version() -> str:
 
 
 def _planned(options: argparse.Namespace) -> tuple[Plan, Store]:
-    from unlearn_ray.pipeline.plan import make_plan
-    from unlearn_ray.pipeline.sweep_file import load_sweep
+    from unlearn_ray.config.sweep_file import load_sweep
     from unlearn_ray.storage.store import open_store
+    from unlearn_ray.studies.plan import make_plan
 
     sweep = load_sweep(options.file, options.set, options.store)
     store = open_store(sweep.store)
@@ -180,7 +180,7 @@ def _run(options: argparse.Namespace) -> int:
     out, err = Console(), Console(stderr=True)
     plan, store = _planned(options)
     if options.retry_failed and plan.failed_references:
-        from unlearn_ray.pipeline.plan import make_plan
+        from unlearn_ray.studies.plan import make_plan
 
         failed_steps = [planned.step for planned in plan.failed_references]
         store.failures.forget((step.name, step.key) for step in failed_steps)
@@ -212,7 +212,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _tell_failed(plan: Plan, store: Store, out: Console, failures: list[str]) -> int:
     """Reference steps failed, so that no study can go on: what there is, and what to do."""
-    from unlearn_ray.pipeline.plan import RETRY
+    from unlearn_ray.studies.plan import RETRY
 
     more = f"; and {counted(len(failures) - 1, 'more reference step')}" if failures[1:] else ""
     told = one_line(failures[0])
@@ -223,8 +223,8 @@ def _tell_failed(plan: Plan, store: Store, out: Console, failures: list[str]) ->
 
 def _check_before_spending(plan: Plan, store: Store, address: str | None) -> None:
     """Find out what would otherwise end the sweep once Ray runs and models were trained."""
-    from unlearn_ray.pipeline.data_check import check_data
-    from unlearn_ray.pipeline.manifest import announce
+    from unlearn_ray.config.data_check import check_data
+    from unlearn_ray.monitor.manifest import announce
     from unlearn_ray.scheduling.environment import prepare
 
     prepare(address)
@@ -264,9 +264,9 @@ def _print_table(
     import pandas as pd
 
     from unlearn_ray.metrics.base import counted_columns
-    from unlearn_ray.pipeline.plan import sweep_rows
     from unlearn_ray.reporting.render import plain_text, rich_view
     from unlearn_ray.reporting.table import comparison
+    from unlearn_ray.studies.plan import sweep_rows
 
     rows = [row for row in sweep_rows(plan.sweep, store) if row["sweep"] == plan.sweep.name]
     if not rows:

@@ -84,7 +84,7 @@ import unlearn_ray.methods
 folder, sweep, new, *files = sys.argv[1:]
 unlearn_ray.methods.__path__.append(folder)
 
-from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.sweep import main
 
 assert main(["--list"]) == 0
@@ -179,8 +179,8 @@ def test_two_methods_in_a_file_each(tmp_path: Path) -> None:
             assert f"test_part[{check}] PASSED" in rest
     for test in (
         "tests/conformance/test_digests.py::test_every_module_is_in_some_digest",
-        "tests/pipeline/test_abilities.py::test_every_method_names_its_paper[shrinking]",
-        "tests/pipeline/test_steps.py::test_idle_methods_leave_the_original_bit_for_bit[byol]",
+        "tests/config/test_abilities.py::test_every_method_names_its_paper[shrinking]",
+        "tests/steps/test_steps.py::test_idle_methods_leave_the_original_bit_for_bit[byol]",
         "tests/test_sweep.py::test_list_names_every_part_once",
     ):
         assert f"{test} PASSED" in rest

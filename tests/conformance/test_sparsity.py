@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from unlearn_ray.core.registry import find
-from unlearn_ray.engine import unlearning
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Method
 from unlearn_ray.testing.sparsity import keeps_zeros
 from unlearn_ray.testing.toy import tiny
+from unlearn_ray.train import unlearning
 
 
 @pytest.mark.parametrize(

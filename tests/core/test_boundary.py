@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from unlearn_ray.config.yaml_tree import ConfigErrors
 from unlearn_ray.core.boundary import is_machines, run_command, traceback_of, translated
 from unlearn_ray.core.errors import (
     EXIT_STATUSES,
@@ -23,7 +24,6 @@ from unlearn_ray.core.errors import (
     UnlearnRayError,
     exit_status,
 )
-from unlearn_ray.pipeline.yaml_tree import ConfigErrors
 
 
 class NoWords(Exception):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from unlearn_ray.config.sweep_schema import Resources, Workers
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.sweep_schema import Resources, Workers
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.augmentation import normalise
 from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.digits import Digits
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.training import new_model, train_from_scratch
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.similarity import unit_rows
 from unlearn_ray.models.resnet8 import ResNet8
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.training import new_model, train_from_scratch
 
 DIGITS = Digits(image_size=8)
 COUNT = 512

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from tests.engine.test_loop import Memory
 from tests.families import naive
 from tests.families.collapse import COLLAPSED, digits, model_of, rank_after_training
+from tests.train.test_loop import Memory
 from unlearn_ray.core.recipe import Recipe
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.training import train_from_scratch
 from unlearn_ray.families.byol import BYOL, BYOLModel
 from unlearn_ray.testing.toy import TwoLayerBackbone, random_batch
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.training import train_from_scratch
 
 SMALL = BYOL(hidden_size=7, projection_size=4)
 TRAINED = ("backbone", "projection", "prediction")

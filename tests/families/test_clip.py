@@ -18,9 +18,6 @@ from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.base import Split
 from unlearn_ray.data.datasets.digits import Digits
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.clip import CLIP, LOG_SCALES, CLIPModel
 from unlearn_ray.methods.alignment_calibration import AlignmentCalibration
 from unlearn_ray.methods.base import Method
@@ -30,6 +27,9 @@ from unlearn_ray.methods.l1_sparsity import L1Sparsity
 from unlearn_ray.methods.neggrad import NegGrad
 from unlearn_ray.models.resnet8 import ResNet8
 from unlearn_ray.testing.toy import END, TwoLayerBackbone, random_batch
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.unlearning import unlearn
 
 FAMILY = CLIP(
     embedding_size=7, context_length=9, text_width=8, text_heads=2, text_layers=2, temperature=0.3

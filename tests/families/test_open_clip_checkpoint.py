@@ -21,8 +21,6 @@ from unlearn_ray.core.open_clip_import import open_clip
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.forget_sets.random import Random
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Report
 from unlearn_ray.families.clip import CLIP, CLIPModel
 from unlearn_ray.models.open_clip import OpenCLIP
 from unlearn_ray.models.resnet8 import ResNet8
@@ -34,6 +32,8 @@ from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import open_store
 from unlearn_ray.testing.toy import random_batch
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.loop import Report
 
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 4, "layers": 2}
 VIT = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8}
@@ -165,7 +165,7 @@ def test_both_reference_models_start_from_it(
     monkeypatch.setattr(Runtime, "data", lambda *_: None)
     runtime = Runtime(open_store(str(tmp_path / "store")), Compute.detect(), 600)
     for step in (Pretrain(setting=setting, seed=0), Retrain(setting=setting, seed=1)):
-        step._train(runtime, [])
+        step.train(runtime, [])
     for state in started:
         for name, value in theirs.visual.state_dict().items():
             assert torch.equal(state[f"backbone.tower.{name}"], value)

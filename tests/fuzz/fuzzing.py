@@ -21,8 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
 
+from unlearn_ray.config.yaml_tree import ConfigErrors
 from unlearn_ray.core.errors import UnlearnRayError
-from unlearn_ray.pipeline.yaml_tree import ConfigErrors
 
 I = TypeVar("I")  # noqa: E741
 

@@ -16,14 +16,14 @@ from typing import Any
 from tests.fuzz.fuzzing import LONGEST_LINE
 from tests.fuzz.values import TEXT, emitted, hard
 from unlearn_ray import results, sweep
+from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.core.errors import CorruptObject, UnlearnRayError
-from unlearn_ray.pipeline.manifest import announce
-from unlearn_ray.pipeline.plan import Plan, make_plan
-from unlearn_ray.pipeline.running import Observer
-from unlearn_ray.pipeline.status import sweep_statuses
-from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.monitor.manifest import announce
+from unlearn_ray.monitor.running import Observer
+from unlearn_ray.monitor.status import sweep_statuses
 from unlearn_ray.storage.leases import Work
 from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.studies.plan import Plan, make_plan
 
 FOREIGN = (
     *(".DS_Store", "Thumbs.db", "desktop.ini", "records/.DS_Store", "rows/.DS_Store", "_SUCCESS"),

@@ -11,20 +11,20 @@ import numpy as np
 import torch
 
 from tests.fuzz.sweeps import SweepInput
+from unlearn_ray.config.sweep_file import load_sweep
+from unlearn_ray.config.sweep_schema import Resources, Sweep
 from unlearn_ray.core.keys import canonical, plain
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import find
 from unlearn_ray.data.splits import split
 from unlearn_ray.methods.base import TrainingMethod
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.study import reference_row_name, study_identity, study_key
-from unlearn_ray.pipeline.sweep_file import load_sweep
-from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
-from unlearn_ray.pipeline.trial import TrialSeed, lost_row
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.storage.objects import check_name
 from unlearn_ray.storage.store import open_store
+from unlearn_ray.studies.plan import make_plan
+from unlearn_ray.studies.study import reference_row_name, study_identity, study_key
+from unlearn_ray.studies.trial import TrialSeed, lost_row
 
 # Bytes of one part of an object's name, and of the whole: a file system's, and S3's.
 _LONGEST_PART, _LONGEST_NAME = 255, 900

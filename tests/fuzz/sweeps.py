@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.values import REAL, STORES, TEXT, WHOLE, emitted, hard
+from unlearn_ray.config.fields import default_of, schema_fields
+from unlearn_ray.config.sweep_schema import Resources, Search
+from unlearn_ray.config.yaml_file import read_tree
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import Part, find, parts
 from unlearn_ray.core.schema import field_values
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.families.base import Family
+from unlearn_ray.loggers.base import Logger
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline.fields import default_of, schema_fields
-from unlearn_ray.pipeline.loggers.base import Logger
-from unlearn_ray.pipeline.sweep_schema import Resources, Search
-from unlearn_ray.pipeline.yaml_file import read_tree
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 

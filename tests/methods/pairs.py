@@ -16,14 +16,14 @@ from unlearn_ray.data.augmentation import Augmentation, normalise
 from unlearn_ray.data.base import ImageData, Split
 from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Report
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.samples import TaskSamples
-from unlearn_ray.engine.training import train_from_scratch
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.clip import CLIP, MEAN, STD
 from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.loop import Report
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.samples import TaskSamples
+from unlearn_ray.train.training import train_from_scratch
+from unlearn_ray.train.unlearning import unlearn
 
 COUNT, TRAINED_ON, SEED, FORGOTTEN = 260, 200, 1, 3
 COMPUTE = Compute.detect()

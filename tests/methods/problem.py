@@ -16,14 +16,14 @@ from tests.restarts import Kept
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.augmentation import normalise
 from unlearn_ray.data.base import Split
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Progress, Report
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.samples import TaskSamples
-from unlearn_ray.engine.training import train_from_scratch
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Method, Task
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.loop import Progress, Report
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.samples import TaskSamples
+from unlearn_ray.train.training import train_from_scratch
+from unlearn_ray.train.unlearning import unlearn
 
 CLASSES, COUNT, SEED = 4, 240, 5
 FAMILY = Supervised(embedding_size=8)

@@ -19,7 +19,6 @@ from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.forget_sets.random import Random
-from unlearn_ray.engine import loop
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.adversarial import Adversarial
@@ -28,6 +27,7 @@ from unlearn_ray.methods.base import Phase, Task
 from unlearn_ray.methods.observation import barlow_twins, by_batch_statistics, observe
 from unlearn_ray.methods.shared import drawn_seed
 from unlearn_ray.testing.toy import random_batch
+from unlearn_ray.train import loop
 
 FAMILY = Supervised()
 SMALL = Adversarial(draws=3)

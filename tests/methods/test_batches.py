@@ -17,20 +17,20 @@ from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import find
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import Split
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.probe import Probe
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.training import train_from_scratch
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
+from unlearn_ray.measure.probe import Probe
 from unlearn_ray.methods.base import Method, Phase, Task
 from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.methods.gradient_ascent import GradientAscent
 from unlearn_ray.methods.scrub import SCRUB
 from unlearn_ray.testing.toy import TwoLayerBackbone
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.training import train_from_scratch
+from unlearn_ray.train.unlearning import unlearn
 
 COUNT = 620
 SPLIT = Split(

@@ -11,9 +11,9 @@ from tests.methods.exact import small_model, small_task
 from tests.methods.problem import CLASS, original, run
 from tests.restarts import Kept, stop_at_iteration
 from unlearn_ray.core.errors import StopRequested
-from unlearn_ray.engine import loop
 from unlearn_ray.methods.boundary_expanding import BoundaryExpanding
 from unlearn_ray.testing.toy import random_batch
+from unlearn_ray.train import loop
 
 
 def test_the_new_class() -> None:

@@ -24,12 +24,12 @@ from tests.methods.problem import (
 from tests.restarts import Kept, stop_at_iteration
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.errors import StopRequested
-from unlearn_ray.engine import loop
 from unlearn_ray.families.supervised import Supervised, SupervisedModel
 from unlearn_ray.methods.base import Task
 from unlearn_ray.methods.contrast import RetainQueue, is_forgotten
 from unlearn_ray.methods.contrastive_unlearning import ContrastiveUnlearning
 from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
+from unlearn_ray.train import loop
 
 QUEUE = ContrastiveUnlearning(variant="queue", queue_size=15, temperature=0.4)
 SMALL: dict[str, Any] = {"batch_size": 20, "learning_rate": 1e-2, "queue_size": 60}

@@ -29,8 +29,6 @@ from unlearn_ray.core.registry import find, parts
 from unlearn_ray.data.augmentation import normalise
 from unlearn_ray.data.base import Dataset
 from unlearn_ray.data.datasets.digits import Digits
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Task
@@ -38,6 +36,8 @@ from unlearn_ray.methods.gradient_penalty import GradientPenalty, interpolates, 
 from unlearn_ray.models.resnet8 import ResNet8
 from unlearn_ray.models.vit_small import ViTSmall
 from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.unlearning import unlearn
 
 FAMILIES = list(parts(Family))
 SCALARS = ("norm", "mean", "max")

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from tests.methods.problem import CLASS, RANDOM, VALIDATION, original, run
 from tests.restarts import Kept, stop_at_report
 from unlearn_ray.core.errors import StopRequested, TrialError
-from unlearn_ray.engine import loop
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Phase, Task
 from unlearn_ray.methods.scrub import SCRUB
 from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
+from unlearn_ray.train import loop
 
 FAMILY = Supervised()
 REWINDING = SCRUB(

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tests.methods.problem import CLASS, COMPUTE, FAMILY, RANDOM, SEED, data, new_model, original
 from tests.workers import found_by_two
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.methods.adversarial import Adversarial
 from unlearn_ray.methods.bad_teacher import BadTeacher
 from unlearn_ray.methods.base import Method
@@ -26,6 +25,7 @@ from unlearn_ray.methods.salun import SalUn
 from unlearn_ray.methods.scrub import SCRUB
 from unlearn_ray.methods.ssd import SSD
 from unlearn_ray.methods.unsir import Unsir
+from unlearn_ray.train.unlearning import unlearn
 
 # Batches of 17 are not shared evenly.
 METHODS: dict[str, Method] = {

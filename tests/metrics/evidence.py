@@ -12,9 +12,9 @@ from unlearn_ray.core.registry import parts
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.data.forget_sets.classes import Classes
 from unlearn_ray.data.forget_sets.random import Random
-from unlearn_ray.engine.resident import ResidentData
 from unlearn_ray.metrics.base import Metric, Observed
 from unlearn_ray.quantities.base import SETS, Inference, Observation, Pairs, Quantity, SetName
+from unlearn_ray.train.resident import ResidentData
 
 FORGET_SETS: dict[str, ForgetSet] = {"samples": Random(), "classes": Classes(classes=(0,))}
 

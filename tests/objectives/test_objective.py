@@ -19,8 +19,8 @@ from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.average_gap import AverageGap
 from unlearn_ray.objectives.base import Direction, Kind, Objective
-from unlearn_ray.pipeline.rows import Hours, Keys, Origin, Seconds, State, Subject, row
-from unlearn_ray.pipeline.study import problem, study_key
+from unlearn_ray.studies.rows import Hours, Keys, Origin, Seconds, State, Subject, row
+from unlearn_ray.studies.study import problem, study_key
 
 ACCURACIES = "metrics: [retain_accuracy, test_accuracy, forget_accuracy]"
 

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unlearn_ray.pipeline.history import StudyProgress
-from unlearn_ray.pipeline.time_left import Span
+from unlearn_ray.monitor.time_left import Span
 from unlearn_ray.reporting.progress import Expected, Heard, SweepProgress
+from unlearn_ray.studies.history import StudyProgress
 
 METHODS = ("took", "ask", "put_off", "hear", "end", "ended_elsewhere", "drop")
 

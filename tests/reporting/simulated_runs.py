@@ -1,7 +1,7 @@
 """Runs that never ran: a sweep played through on a cluster of so many places.
 
 What waits is started first come, first served, as Ray does; what things take is drawn, and differs
-from one to the next. It is no copy of `pipeline.time_left`: seeds are told apart, trials end early,
+from one to the next. It is no copy of `monitor.time_left`: seeds are told apart, trials end early,
 workers need time to start, and drivers share the work.
 """
 

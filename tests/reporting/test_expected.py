@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import tiny_sweep
-from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
-from unlearn_ray.pipeline.plan import make_plan, sweep_rows
-from unlearn_ray.pipeline.rows import State
-from unlearn_ray.pipeline.sweep_schema import Resources, Seeds, Workers
+from unlearn_ray.config.sweep_schema import Resources, Seeds, Workers
+from unlearn_ray.monitor.durations import earlier_seconds, kind_of, trial_seconds
 from unlearn_ray.reporting.expected import expect, needs, reports_of, trials_of
 from unlearn_ray.reporting.progress import SweepProgress
 from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.storage.store import open_store
+from unlearn_ray.studies.plan import make_plan, sweep_rows
+from unlearn_ray.studies.rows import State
 
 
 def test_all_of_a_fresh_plan(tmp_path: Path) -> None:

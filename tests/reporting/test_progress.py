@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.live import Live
 
 from tests.reporting.replay import Clock
-from unlearn_ray.pipeline.history import StudyProgress
-from unlearn_ray.pipeline.time_left import Span
+from unlearn_ray.monitor.time_left import Span
 from unlearn_ray.reporting import progress_view as views
 from unlearn_ray.reporting import words
 from unlearn_ray.reporting.expected import trials_of
 from unlearn_ray.reporting.progress import Expected, Heard, SweepProgress
 from unlearn_ray.reporting.progress_view import gap, line, shown, view
 from unlearn_ray.reporting.words import duration, time_left
+from unlearn_ray.studies.history import StudyProgress
 
 STUDIES = {
     "finetune": StudyProgress(

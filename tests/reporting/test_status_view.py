@@ -16,11 +16,11 @@ import pytest
 from rich.console import Console
 
 from unlearn_ray.core.errors import Exit
-from unlearn_ray.pipeline.history import StudyProgress
-from unlearn_ray.pipeline.running import Running
-from unlearn_ray.pipeline.status import Failure, SweepStatus, Throughput
-from unlearn_ray.pipeline.time_left import Span
+from unlearn_ray.monitor.running import Running
+from unlearn_ray.monitor.status import Failure, SweepStatus, Throughput
+from unlearn_ray.monitor.time_left import Span
 from unlearn_ray.reporting.status_view import json_status, plain_status, rich_status
+from unlearn_ray.studies.history import StudyProgress
 from unlearn_ray.sweep import main
 
 STEP = Running("unlearn by neggrad (seed 0), trial 4", "node-3", 812, 95.0, 4.0, "alive")

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from tests.results.rows import frame, one_row, small_sweep
-from unlearn_ray.engine.compute import Machine
-from unlearn_ray.pipeline.rows import State
 from unlearn_ray.reporting.grid import blocks
 from unlearn_ray.reporting.ranking import best_trials, scored_trials
 from unlearn_ray.reporting.render import hyperparameters, markdown, plain_text, rich_view
 from unlearn_ray.reporting.table import Cell, Comparison, Line, comparison, comparisons
+from unlearn_ray.studies.rows import State
+from unlearn_ray.train.compute import Machine
 
 
 def test_numbers_are_those_computed_by_hand() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.reporting.replay import Clock, Moment, Run
 from tests.reporting.simulated_runs import Simulation
-from unlearn_ray.pipeline.time_left import Begun, Durations, Span, TimeLeft, Work, makespan
+from unlearn_ray.monitor.time_left import Begun, Durations, Span, TimeLeft, Work, makespan
 
 RECORDED = Path(__file__).parent / "recorded"
 KINDS: dict[str, dict[str, Any]] = {

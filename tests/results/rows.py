@@ -9,13 +9,13 @@ import pandas as pd
 
 from unlearn_ray.core.registry import find
 from unlearn_ray.data.base import Dataset, ForgetSet
-from unlearn_ray.engine.compute import Machine
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 from unlearn_ray.objectives.average_gap import AverageGap
-from unlearn_ray.pipeline.rows import (
+from unlearn_ray.steps.setting import Setting
+from unlearn_ray.studies.rows import (
     Hours,
     Keys,
     Origin,
@@ -26,8 +26,8 @@ from unlearn_ray.pipeline.rows import (
     Subject,
     row,
 )
-from unlearn_ray.pipeline.study import point_key
-from unlearn_ray.steps.setting import Setting
+from unlearn_ray.studies.study import point_key
+from unlearn_ray.train.compute import Machine
 
 SETTING = Setting(
     dataset=find(Dataset, "digits")(),

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.tiny import tiny_sweep
-from unlearn_ray.pipeline.history import TrialRecord, mean, recorded_trials
-from unlearn_ray.pipeline.rows import State
-from unlearn_ray.pipeline.study import point_key, row_name, study_key
-from unlearn_ray.pipeline.sweep_schema import Range, Search, Seeds, Study, Sweep
+from unlearn_ray.config.sweep_schema import Range, Search, Seeds, Study, Sweep
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.studies.history import TrialRecord, mean, recorded_trials
+from unlearn_ray.studies.rows import State
+from unlearn_ray.studies.study import point_key, row_name, study_key
 
 SPACE = {
     "learning_rate": Range("log_uniform", 1e-4, 1e-1),

@@ -12,9 +12,9 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from tests.scheduling.nodes import small_ray
 from unlearn_ray.core.errors import StopRequested
-from unlearn_ray.engine.loop import Progress
 from unlearn_ray.reporting.progress import Heard
 from unlearn_ray.scheduling.board import Board, BoardReporter, Directive, Told
+from unlearn_ray.train.loop import Progress
 
 HALF = Progress(iteration=5, iterations=10, loss=0.0, seconds=1.0)
 

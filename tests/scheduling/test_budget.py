@@ -9,9 +9,9 @@ import pytest
 
 from tests.scheduling.conftest import Uninterrupted
 from tests.scheduling.sweeps import SWEEP, Driver, objects, rows, table, weights, write_sweep
-from unlearn_ray.pipeline.plan import make_plan
-from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.storage.store import open_store
+from unlearn_ray.studies.plan import make_plan
 
 WANTED = len(SWEEP["methods"]) * SWEEP["search"]["trials"]
 

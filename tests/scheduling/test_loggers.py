@@ -15,7 +15,7 @@ from tests.scheduling.sweeps import SWEEP, Driver, rows, table, write_sweep
 from tests.tiny import SWEEP as TINY
 from tests.tiny import tiny_sweep
 from unlearn_ray.core.errors import BadInput
-from unlearn_ray.pipeline.loggers.wandb import WeightsAndBiases
+from unlearn_ray.loggers.wandb import WeightsAndBiases
 
 METRICS = SWEEP["metrics"]
 

@@ -16,11 +16,11 @@ from tests.scheduling.nodes import OPEN, Nodes, terminate, titled
 from tests.scheduling.sweeps import Driver, attempts, objects, rows, table, weights, write_sweep
 from tests.scheduling.test_kill import checkpoints, no_step_ran_twice
 from tests.tiny import run, runtime
-from unlearn_ray.engine.training import new_model
-from unlearn_ray.pipeline.sweep_file import load_sweep
+from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.store import Record, Store, open_store, unpack_tensors
+from unlearn_ray.train.training import new_model
 
 Found = TypeVar("Found")
 

@@ -13,7 +13,6 @@ from ray import tune
 
 from tests.scheduling.nodes import small_ray
 from tests.scheduling.numbered import Numbered
-from unlearn_ray.pipeline.rows import State
 from unlearn_ray.scheduling import rounds
 from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.rounds import Rounds
@@ -28,6 +27,7 @@ from unlearn_ray.scheduling.search import (
     StudiesSearch,
 )
 from unlearn_ray.scheduling.shared_study import Assignment, Ending
+from unlearn_ray.studies.rows import State
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

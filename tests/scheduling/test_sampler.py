@@ -16,10 +16,10 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
-from unlearn_ray.pipeline.history import TrialRecord, mean
-from unlearn_ray.pipeline.rows import State
-from unlearn_ray.pipeline.sweep_schema import Range, Search
+from unlearn_ray.config.sweep_schema import Range, Search
 from unlearn_ray.scheduling.sampler import Bars, Sampler, distribution
+from unlearn_ray.studies.history import TrialRecord, mean
+from unlearn_ray.studies.rows import State
 
 SPACE = {
     "learning_rate": Range("log_uniform", 1e-4, 1e-1),

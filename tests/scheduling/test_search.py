@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.scheduling.numbered import Numbered
 from unlearn_ray.core.errors import StoreFull
-from unlearn_ray.pipeline.rows import State
 from unlearn_ray.scheduling.search import (
     AGAIN,
     FAILURE,
@@ -18,6 +17,7 @@ from unlearn_ray.scheduling.search import (
     StudiesSearch,
 )
 from unlearn_ray.scheduling.shared_study import Assignment, Ending
+from unlearn_ray.studies.rows import State
 
 
 def result(*scores: float, last: bool = True, **others: Any) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.scheduling.simulation import Driver, Ran, alone, history, simulated, together
+from unlearn_ray.config.sweep_schema import Search, Sweep
 from unlearn_ray.core.errors import CorruptObject
-from unlearn_ray.pipeline.history import TrialRecord, winner
-from unlearn_ray.pipeline.sweep_schema import Search, Sweep
 from unlearn_ray.scheduling.shared_study import Assignment
 from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.studies.history import TrialRecord, winner
 
 TRIALS = 20
 SEARCH = Search(trials=TRIALS, startup=4, keep=50)
@@ -237,7 +237,7 @@ def test_the_search_beats_its_random_start(tmp_path: Path) -> None:
 
 
 def _key(sweep: Sweep) -> str:
-    from unlearn_ray.pipeline.study import study_key
+    from unlearn_ray.studies.study import study_key
 
     return study_key(sweep, sweep.studies[0])
 

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import ensure
+from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.core.errors import NonFiniteLoss, StopRequested
 from unlearn_ray.data.datasets.digits import Digits
-from unlearn_ray.engine.training import new_model
 from unlearn_ray.families.moco import MoCo
 from unlearn_ray.models.resnet8 import ResNet8
-from unlearn_ray.pipeline.sweep_file import load_sweep
 from unlearn_ray.scheduling.board import Board
 from unlearn_ray.scheduling.cluster import cluster
 from unlearn_ray.scheduling.training import run_under_ray_train
@@ -26,6 +25,7 @@ from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.once import Account, Done
 from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.store import open_store, unpack_tensors
+from unlearn_ray.train.training import new_model
 
 pytestmark = pytest.mark.slow
 

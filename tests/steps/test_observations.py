@@ -19,12 +19,12 @@ from unlearn_ray.core.errors import CorruptObject, ProgramError
 from unlearn_ray.core.registry import find
 from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.base import OUTPUTS, Measurement, Metric, Needs, Observed
-from unlearn_ray.pipeline.plan import make_plan
 from unlearn_ray.quantities.base import SetName
 from unlearn_ray.quantities.view_features import ViewFeatures
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.storage.observations import pack, unpack
 from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.studies.plan import make_plan
 
 MODELS = ("pretrain", "retrain", "unlearn")
 
@@ -220,7 +220,7 @@ def test_a_metric_of_models_of_other_seeds(tmp_path: Path) -> None:
     assert len(reported) == 9
     by_model: dict[str, set[float]] = {}
     for row in reported:
-        by_model.setdefault(row["method"], set()).add(row["spread"])
+        by_model.setdefault(row["study"], set()).add(row["spread"])
     # Of one model, whatever the seed that is called its own.
     assert all(max(s) == pytest.approx(min(s)) for s in by_model.values())
 

@@ -14,26 +14,23 @@ import torch
 from tests.metrics.evidence import metrics_of
 from tests.tiny import SWEEP, graph, run, run_references, runtime, tiny_sweep, trial
 from unlearn_ray import results
+from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import find, parts
 from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.data.datasets.digits import Digits
-from unlearn_ray.engine.loop import Progress
-from unlearn_ray.engine.probe import Probe
-from unlearn_ray.engine.sparsity import Sparsity
 from unlearn_ray.families.base import Family
+from unlearn_ray.measure.probe import Probe
 from unlearn_ray.methods.base import Method
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
-from unlearn_ray.pipeline.study import study_key
-from unlearn_ray.pipeline.sweep_schema import Sweep
-from unlearn_ray.pipeline.trial import score
 from unlearn_ray.quantities.outputs import Outputs
 from unlearn_ray.quantities.view_similarity import ViewSimilarity
 from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.graph import batches
 from unlearn_ray.steps.kinds.measure import measures
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.pretrain import Pretrain
@@ -42,7 +39,12 @@ from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import Store, open_store, unpack_tensors
+from unlearn_ray.studies.plan import reference_steps
+from unlearn_ray.studies.study import study_key
+from unlearn_ray.studies.trial import score
 from unlearn_ray.testing import toy
+from unlearn_ray.train.loop import Progress
+from unlearn_ray.train.sparsity import Sparsity
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +298,7 @@ class StopAt:
 def test_an_interrupted_pretraining_ends_with_the_same_bits(
     tiny: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unlearn_ray.engine.loop.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("unlearn_ray.train.loop.PROGRESS_SECONDS", 0.0)
     setting = replace(
         tiny.setting, family=find(Family, "moco")(), training=Recipe(epochs=2, batch_size=128)
     )
@@ -320,6 +322,23 @@ def test_an_interrupted_pretraining_ends_with_the_same_bits(
     assert done.record.result["iterations"] == iterations
     assert equal(tensors(step, store), tensors(step, open_store(str(tmp_path / "whole"))))
     assert store.objects.names("checkpoints/") == []
+
+
+# Batches
+
+
+def test_what_is_missing_is_run_by_some_batch(tiny: Sweep) -> None:
+    """Each step once per model, behind the samples that it needs; these alone, if nothing else."""
+    everything = reference_steps(tiny, 1)
+    found = batches(everything)
+    small = [step for step in everything if step.batch is None]
+    assert len(small) == 1
+    for steps in found.values():
+        assert small[0] in steps
+        assert len({step.key for step in steps}) == len(steps)
+    run_there = {step.key for steps in found.values() for step in steps}
+    assert run_there == {step.key for step in everything if step.asks != "training"}
+    assert batches(small) == {small[0].key: small}
 
 
 # What else is asked of steps

@@ -20,7 +20,7 @@ from tests.storage.test_leases import TIME, WORK, foreign_holder
 from tests.storage.test_store import RECORD
 from unlearn_ray.core.errors import CorruptObject, StoreDenied, StoreError, UnlearnRayError
 from unlearn_ray.core.keys import canonical, content_key
-from unlearn_ray.pipeline.manifest import Manifest, manifests
+from unlearn_ray.monitor.manifest import Manifest, manifests
 from unlearn_ray.storage import records
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.processes import ProcessIdentity

@@ -1,6 +1,6 @@
 """The columns of rows: what each is called and holds, which rows fill it, and what it says.
 
-`unlearn_ray.pipeline.rows` writes them, the store holds files to their types, and docs/columns.md
+`unlearn_ray.studies.rows` writes them, the store holds files to their types, and docs/columns.md
 and the help of `unlearn_ray.results` are made of them.
 """
 

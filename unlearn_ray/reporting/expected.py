@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from unlearn_ray.pipeline.durations import kind_of
-from unlearn_ray.pipeline.plan import Plan
-from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
+from unlearn_ray.config.sweep_schema import Resources, Sweep
+from unlearn_ray.monitor.durations import kind_of
 from unlearn_ray.reporting.progress import Expected, SweepProgress
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.graph import batches
 from unlearn_ray.steps.kinds.measure import measures
 from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.studies.plan import Plan
 
 
 def trials_of(study: str) -> str:

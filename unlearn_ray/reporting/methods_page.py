@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 
+from unlearn_ray.config.abilities import LEGEND, matrix
+from unlearn_ray.config.fields import default_of, field_type, in_words, schema_fields
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import Part, parts
 from unlearn_ray.methods.base import Method, TrainingMethod
-from unlearn_ray.pipeline.abilities import LEGEND, matrix
-from unlearn_ray.pipeline.fields import default_of, field_type, in_words, schema_fields
 from unlearn_ray.reporting.grid import markdown_grid
 
 _HEAD = f"""\

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+from unlearn_ray.config.forgotten import Forgotten
 from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.errors import listed, shown
 from unlearn_ray.core.printable import printable_lines
-from unlearn_ray.pipeline.forgotten import Forgotten
-from unlearn_ray.pipeline.plan import RETRY, Plan, PlannedStep, PlannedStudy
 from unlearn_ray.steps.base import Step
+from unlearn_ray.studies.plan import RETRY, Plan, PlannedStep, PlannedStudy
 
 # Most measurements of one study that are listed.
 _SHOWN = 10

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.history import StudyProgress
-from unlearn_ray.pipeline.time_left import Begun, Span, TimeLeft, Work
+from unlearn_ray.monitor.time_left import Begun, Span, TimeLeft, Work
+from unlearn_ray.studies.history import StudyProgress
 
 # Of each study's failed trials, so many are told one by one; then at these counts.
 _FAILURES_TOLD = 5

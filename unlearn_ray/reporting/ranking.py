@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from unlearn_ray.pipeline.history import most_seeds, rows_by_trial, trial_record
-from unlearn_ray.pipeline.rows import State
+from unlearn_ray.studies.history import most_seeds, rows_by_trial, trial_record
+from unlearn_ray.studies.rows import State
 
 STUDY = ["sweep", "study", "study_key"]
 TRIAL = [*STUDY, "trial"]
@@ -24,7 +24,7 @@ _NUMBERS = ("average_gap_percentage", "unlearning_compute_seconds")
 def scored_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
     """One line per trial of the tuning rows.
 
-    How a trial stands and what it scores, `unlearn_ray.pipeline.history` says, as it does when a
+    How a trial stands and what it scores, `unlearn_ray.studies.history` says, as it does when a
     sweep is planned. Of a study whose seeds nobody knows they are as many as a trial of it has.
 
     Returns:

@@ -11,9 +11,9 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from unlearn_ray.config.sweep_schema import RETRAIN
+from unlearn_ray.config.yaml_tree import in_yaml
 from unlearn_ray.core.printable import printable
-from unlearn_ray.pipeline.rows import RETRAIN
-from unlearn_ray.pipeline.yaml_tree import in_yaml
 from unlearn_ray.reporting.grid import Grid, aligned, blocks, markdown_grid, rich_grid
 from unlearn_ray.reporting.table import Cell, Comparison, Line
 

@@ -41,8 +41,8 @@ def status(arguments: Sequence[str]) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from unlearn_ray.pipeline.running import Observer
-    from unlearn_ray.pipeline.status import sweep_statuses
+    from unlearn_ray.monitor.running import Observer
+    from unlearn_ray.monitor.status import sweep_statuses
     from unlearn_ray.reporting.status_view import json_status, plain_status, rich_status
     from unlearn_ray.storage.store import open_store
 

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from unlearn_ray.core.printable import printable_lines
-from unlearn_ray.pipeline.running import Running
-from unlearn_ray.pipeline.status import SweepStatus
+from unlearn_ray.monitor.running import Running
+from unlearn_ray.monitor.status import SweepStatus
 from unlearn_ray.reporting.grid import Grid, aligned, rich_grid
 from unlearn_ray.reporting.words import duration, time_left
 

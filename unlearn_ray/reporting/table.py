@@ -23,12 +23,13 @@ from typing import Any
 
 import pandas as pd
 
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN
 from unlearn_ray.core.gaps import average_gap_percentage, gaps
 from unlearn_ray.core.registry import parts
 from unlearn_ray.metrics.base import Metric, counted_columns
-from unlearn_ray.pipeline.rows import MADE_ON_SEPARATOR, ORIGINAL, RETRAIN, State
 from unlearn_ray.reporting.ranking import UNKNOWN, Tuning, best_trials, scored_trials
 from unlearn_ray.storage.stored import json_value
+from unlearn_ray.studies.rows import MADE_ON_SEPARATOR, State
 
 MACHINES_SHOWN = 4
 _MINUTES_FROM = 120.0
@@ -217,7 +218,7 @@ def comparison(
     Where a name has rows of several studies (the file changed), the newest is shown.
 
     Args:
-        rows: of one sweep, with the columns of `unlearn_ray.pipeline.rows`.
+        rows: of one sweep, with the columns of `unlearn_ray.studies.rows`.
         studies: names of studies in the order of the table; sorted if left out.
         headers: of metric columns; those of the registered metrics if left out.
         counted: columns in the average gap; those of the registered metrics if left out.

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from unlearn_ray.pipeline.rows import ORIGINAL, RETRAIN, State
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN
 from unlearn_ray.reporting.ranking import Tuning, scored_trials
 from unlearn_ray.reporting.table import comparisons
+from unlearn_ray.studies.rows import State
 
 
 def winners(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearn_ray.pipeline.time_left import Span
+    from unlearn_ray.monitor.time_left import Span
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
 _SECONDS = {"s": 1, "min": _MINUTE, "h": _HOUR, "days": _DAY}

@@ -15,10 +15,10 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
 from unlearn_ray.core.errors import StopRequested, WorkerLeaving
-from unlearn_ray.engine.loop import Progress
 from unlearn_ray.reporting.progress import Heard
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.ray_private import draining_nodes
+from unlearn_ray.train.loop import Progress
 
 # While a worker's node is drained, it saves this often, until the node is gone.
 DRAINED_SAVE_SECONDS = 5.0

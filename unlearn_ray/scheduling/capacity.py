@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import ray
 
+from unlearn_ray.config.sweep_schema import Resources
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.sweep_schema import Resources
 from unlearn_ray.scheduling.ray_private import autoscaling_state, draining_nodes
 
 # The autoscaler looks at what waits every 5 s, and says in its next look what it cannot serve.

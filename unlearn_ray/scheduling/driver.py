@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Sweep
 from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import (
     BadInput,
@@ -32,22 +33,7 @@ from unlearn_ray.core.errors import (
     WorkersLost,
 )
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.durations import earlier_seconds, kind_of, trial_seconds
-from unlearn_ray.pipeline.history import Row, StudyProgress, TrialRecord, recorded_trials, winner
-from unlearn_ray.pipeline.plan import Plan, PlannedStudy, reference_steps, sweep_rows
-from unlearn_ray.pipeline.rows import HOURS, ORIGINAL, RETRAIN, State
-from unlearn_ray.pipeline.stored_rows import read_rows
-from unlearn_ray.pipeline.study import point_key
-from unlearn_ray.pipeline.sweep_schema import Resources, Sweep
-from unlearn_ray.pipeline.trial import (
-    Scored,
-    TrialSeed,
-    failed_reference_row,
-    lost_row,
-    reference_row,
-    score,
-    write_grown,
-)
+from unlearn_ray.monitor.durations import earlier_seconds, kind_of, trial_seconds
 from unlearn_ray.reporting.expected import (
     expect,
     measuring_of,
@@ -74,6 +60,20 @@ from unlearn_ray.steps.graph import Graph, batches
 from unlearn_ray.steps.known import Known
 from unlearn_ray.steps.once import Account, Done, Uploaded, may_run, run_here
 from unlearn_ray.storage.store import Store
+from unlearn_ray.studies.history import Row, StudyProgress, TrialRecord, recorded_trials, winner
+from unlearn_ray.studies.plan import Plan, PlannedStudy, reference_steps, sweep_rows
+from unlearn_ray.studies.rows import HOURS, State
+from unlearn_ray.studies.stored_rows import read_rows
+from unlearn_ray.studies.study import point_key
+from unlearn_ray.studies.trial import (
+    Scored,
+    TrialSeed,
+    failed_reference_row,
+    lost_row,
+    reference_row,
+    score,
+    write_grown,
+)
 
 STUDIES = "studies"
 # Each training keeps a controller of Ray Train and a thread beside the driver.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from unlearn_ray.config.sweep_schema import Resources
 from unlearn_ray.core.errors import BadInput, ClusterError, MachineError
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.sweep_schema import Resources
 
 _DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -19,12 +19,12 @@ from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.result import TRAINING_ITERATION
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import BadInput, StepFailed, UnlearnRayError
-from unlearn_ray.pipeline.loggers.base import Logger
-from unlearn_ray.pipeline.loggers.mlflow import MLflow
-from unlearn_ray.pipeline.loggers.tensorboard import TensorBoard
-from unlearn_ray.pipeline.loggers.wandb import WeightsAndBiases
-from unlearn_ray.pipeline.sweep_schema import Sweep
+from unlearn_ray.loggers.base import Logger
+from unlearn_ray.loggers.mlflow import MLflow
+from unlearn_ray.loggers.tensorboard import TensorBoard
+from unlearn_ray.loggers.wandb import WeightsAndBiases
 from unlearn_ray.scheduling.search import METRIC, SEEDS_RUN, SHOWN
 
 

@@ -23,10 +23,10 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from unlearn_ray.config.sweep_schema import Range, Search
 from unlearn_ray.core.keys import stable_seed
-from unlearn_ray.pipeline.history import TrialRecord, mean
-from unlearn_ray.pipeline.rows import State
-from unlearn_ray.pipeline.sweep_schema import Range, Search
+from unlearn_ray.studies.history import TrialRecord, mean
+from unlearn_ray.studies.rows import State
 
 
 def distribution(field_range: Range) -> BaseDistribution:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from unlearn_ray.pipeline.rows import State
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
+from unlearn_ray.studies.rows import State
 
 METRIC = "mean_score"
 SCORES = "scores"

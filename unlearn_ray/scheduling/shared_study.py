@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from unlearn_ray.config.sweep_schema import Study, Sweep
 from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.core.keys import canonical
-from unlearn_ray.pipeline.history import Row, TrialRecord, mean, trial_record
-from unlearn_ray.pipeline.rows import HOURS, State
-from unlearn_ray.pipeline.study import row_name, study_key
-from unlearn_ray.pipeline.sweep_schema import Study, Sweep
 from unlearn_ray.scheduling.sampler import Bars, Sampler
 from unlearn_ray.storage.store import Claim, Store
+from unlearn_ray.studies.history import Row, TrialRecord, mean, trial_record
+from unlearn_ray.studies.rows import HOURS, State
+from unlearn_ray.studies.study import row_name, study_key
 
 # How often the store is asked for trials that other drivers run.
 POLL_SECONDS = 1.0

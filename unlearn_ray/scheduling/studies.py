@@ -15,12 +15,10 @@ from typing import Any
 
 from ray import tune
 
+from unlearn_ray.config.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving, WorkersLost
 from unlearn_ray.core.words import counted
-from unlearn_ray.pipeline.history import mean
-from unlearn_ray.pipeline.sweep_schema import Resources, Study, Sweep
-from unlearn_ray.pipeline.trial import Scored, TrialSeed, score
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
 from unlearn_ray.scheduling.jobs import Jobs
@@ -44,6 +42,8 @@ from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import WorkerConfig
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.once import Uploaded
+from unlearn_ray.studies.history import mean
+from unlearn_ray.studies.trial import Scored, TrialSeed, score
 
 _log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from unlearn_ray.config.sweep_schema import Resources
 from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.collective import gather_objects, on_every, rank, world_size
 from unlearn_ray.core.errors import (
@@ -28,7 +29,6 @@ from unlearn_ray.core.errors import (
     WorkerLeaving,
     WorkersLost,
 )
-from unlearn_ray.pipeline.sweep_schema import Resources
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.ray_private import TorchBackend
 from unlearn_ray.scheduling.worker import WorkerConfig, here

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from unlearn_ray.pipeline.rows import HOURS, State
-from unlearn_ray.pipeline.study import row_name, study_key
-from unlearn_ray.pipeline.sweep_schema import Sweep
-from unlearn_ray.pipeline.trial import TrialSeed, lost_row
+from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.scheduling.shared_study import Assignment, Ending
 from unlearn_ray.storage.store import Store
+from unlearn_ray.studies.rows import HOURS, State
+from unlearn_ray.studies.study import row_name, study_key
+from unlearn_ray.studies.trial import TrialSeed, lost_row
 
 MERGED_AT_A_TIME = 2000
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import ray
 
+from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.registry import parts as registered
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.pipeline.sweep_schema import Sweep
 from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import BoardReporter
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.storage.store import open_store
+from unlearn_ray.train.compute import Compute
 
 _RUNTIMES: dict[WorkerConfig, Runtime] = {}
 

@@ -21,17 +21,17 @@ from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset, Split
 from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.splits import split
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.inference import Inference
-from unlearn_ray.engine.loop import Progress
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.training import new_model
 from unlearn_ray.families.base import Family
+from unlearn_ray.measure.inference import Inference
 from unlearn_ray.quantities.base import Observation, SetName
 from unlearn_ray.steps.known import Known
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.observations import unpack
 from unlearn_ray.storage.store import Store, pack_tensors, unpack_tensors
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.loop import Progress
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.training import new_model
 
 if TYPE_CHECKING:
     from unlearn_ray.steps.base import Step
@@ -80,7 +80,7 @@ class _Recent(Generic[Value]):
 
 @dataclass
 class StoredCheckpoints:
-    """The checkpoints of one step, in the store (`engine.loop.Checkpoints`)."""
+    """The checkpoints of one step, in the store (`train.loop.Checkpoints`)."""
 
     store: Store
     key: str

@@ -9,10 +9,10 @@ from pydantic import Field
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.schema import NonNegativeInt, schema
 from unlearn_ray.data.base import Dataset, ForgetSet
-from unlearn_ray.engine.probe import Probe
-from unlearn_ray.engine.sparsity import Sparsity
 from unlearn_ray.families.base import Family
+from unlearn_ray.measure.probe import Probe
 from unlearn_ray.models.base import Model
+from unlearn_ray.train.sparsity import Sparsity
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from unlearn_ray.core.collective import gather_objects
-from unlearn_ray.engine.loop import Report
 from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.train.loop import Report
 
 
 def training_result(report: Report, runtime: Runtime) -> dict[str, Any]:

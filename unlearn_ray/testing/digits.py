@@ -20,12 +20,6 @@ from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.forget_sets.classes import Classes
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.data.splits import split
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.loop import Report
-from unlearn_ray.engine.resident import ResidentData
-from unlearn_ray.engine.texts import Texts
-from unlearn_ray.engine.training import new_model
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.families.base import Family, Prompts
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.methods.base import Method
@@ -34,6 +28,12 @@ from unlearn_ray.models.resnet8 import ResNet8
 from unlearn_ray.models.vit_small import ViTSmall
 from unlearn_ray.testing.check import Check
 from unlearn_ray.testing.toy import tiny
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.loop import Report
+from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.texts import Texts
+from unlearn_ray.train.training import new_model
+from unlearn_ray.train.unlearning import unlearn
 
 MODELS: dict[str, Model] = {"resnet": tiny(ResNet8), "vit": tiny(ViTSmall)}
 FORGET_SETS: dict[str, ForgetSet] = {"class": Classes(classes=(5,)), "samples": Random(count=12)}

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from unlearn_ray.data.splits import split
-from unlearn_ray.engine import unlearning
-from unlearn_ray.engine.compute import Compute
-from unlearn_ray.engine.sparsity import Masks, apply_masks, magnitude_masks
-from unlearn_ray.engine.training import new_model
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.testing.check import Check
 from unlearn_ray.testing.digits import FORGET_SETS, INFO, MODELS, VALIDATION, digits_for
 from unlearn_ray.testing.toy import tiny
+from unlearn_ray.train import unlearning
+from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.sparsity import Masks, apply_masks, magnitude_masks
+from unlearn_ray.train.training import new_model
 
 
 def sparsity_checks(method: type[Method], family: type[Family]) -> Iterator[Check]:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import Seed, schema
-from unlearn_ray.engine.loop import Progress
 from unlearn_ray.metrics.base import Metric, Observed
 from unlearn_ray.quantities.base import Observation, Quantity
 from unlearn_ray.steps.base import Request, Step
@@ -19,6 +18,7 @@ from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.runtime import ARRAYS, Produced, Runtime
 from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.train.loop import Progress
 
 
 @register("measure")

@@ -14,12 +14,12 @@ from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.splits import training_ids
-from unlearn_ray.engine.sparsity import Sparsity, magnitude_masks, masks_of, synflow_masks
-from unlearn_ray.engine.training import train_from_scratch
 from unlearn_ray.steps.base import Request, Step
 from unlearn_ray.steps.runtime import MODEL, Produced, Runtime
 from unlearn_ray.steps.training import training_result
 from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.train.sparsity import Sparsity, magnitude_masks, masks_of, synflow_masks
+from unlearn_ray.train.training import train_from_scratch
 
 
 @register("pretrain")

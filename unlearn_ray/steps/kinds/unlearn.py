@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.engine.unlearning import unlearn
 from unlearn_ray.methods.base import Method
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.runtime import MODEL, Produced, Runtime
 from unlearn_ray.steps.training import training_result
 from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.train.unlearning import unlearn
 
 
 @register("unlearn")

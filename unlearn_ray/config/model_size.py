@@ -1,0 +1,74 @@
+"""Refuse, while planning, a model that no device holds."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import torch
+
+from unlearn_ray.config.fields import default_of, label, schema_fields
+from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.core.registry import Part
+from unlearn_ray.core.schema import field_values
+from unlearn_ray.data.base import DatasetInfo
+from unlearn_ray.families.base import Family
+from unlearn_ray.models.base import Model
+
+# Weights and buffers; with gradients and momentum, in 32 bits each, 120 GB.
+MOST_NUMBERS = 10**10
+# Of a whole dataset, decoded, which one machine holds: ImageNet at 224 pixels has 200 GB.
+MOST_BYTES = 3 * 10**11
+LARGEST_IMAGE = 2048
+
+
+def check_images(info: DatasetInfo) -> None:
+    """A machine must hold all decoded images.
+
+    Raises:
+        ConfigError: none does.
+    """
+    count, pixels = info.train_size + info.test_size, info.image_size
+    gigabytes = 3 * count * pixels**2 / 10**9
+    if pixels > LARGEST_IMAGE or gigabytes * 10**9 > MOST_BYTES:
+        raise ConfigError(
+            f"image_size = {pixels:,}",
+            f"{count:,} images have {gigabytes:,.0f} GB then; at most {LARGEST_IMAGE:,} pixels and "
+            f"{MOST_BYTES // 10**9} GB are taken",
+            "set a smaller one",
+        )
+
+
+def check_size(model: Model, family: Family, info: DatasetInfo) -> None:
+    """A model's weights and buffers must fit on a device.
+
+    They are counted, without memory, where a field is larger than the part's own default.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    if not (_asks_for_more(model) or _asks_for_more(family)):
+        return  # Counting imports torchvision, which takes seconds.
+    try:
+        with torch.device("meta"):
+            built = family.build(model.build(info.image_size), len(info.class_names))
+        numbers = sum(each.numel() for each in chain(built.parameters(), built.buffers()))
+    except RuntimeError:
+        numbers = None  # more than 64 bits can count
+    if numbers is None or numbers > MOST_NUMBERS:
+        many = "more weights than can be counted" if numbers is None else f"{numbers:,} weights"
+        raise ConfigError(
+            f"{label(model)} with {label(family)}",
+            f"has {many}; at most {MOST_NUMBERS:,}, with their gradients and momentum, fit on a "
+            "device",
+            "make it smaller",
+        )
+
+
+def _asks_for_more(part: Part) -> bool:
+    known = schema_fields(type(part))
+    return any(
+        isinstance(value, int)
+        and not (isinstance(usual := default_of(known[name]), int) and value <= usual)
+        for name, value in field_values(part).items()
+        if not isinstance(value, bool)
+    )

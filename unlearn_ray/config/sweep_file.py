@@ -1,0 +1,439 @@
+"""Sweep files: YAML in, a validated `Sweep` out, every error at its line.
+
+`methods` holds the studies: `method: {field: value}`, a study of the method's name, or
+`name: {method: {field: value}}`, one of the person's own name, so that a sweep can hold several
+studies of a method. A field is one value or a range.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from unlearn_ray.config.batch_check import check_study, check_training, counts_of
+from unlearn_ray.config.fields import (
+    class_problem,
+    field_nodes,
+    field_type,
+    is_range,
+    known_field,
+    read_choice,
+    read_field,
+    read_part,
+    require,
+    schema_fields,
+)
+from unlearn_ray.config.model_size import check_images, check_size
+from unlearn_ray.config.needs import lacks
+from unlearn_ray.config.ranges import read_range
+from unlearn_ray.config.sweep_schema import (
+    LONGEST_NAME,
+    ORIGINAL,
+    RETRAIN,
+    Range,
+    Seeds,
+    Study,
+    Sweep,
+)
+from unlearn_ray.config.yaml_file import override, read_tree
+from unlearn_ray.config.yaml_nodes import text_fault
+from unlearn_ray.config.yaml_tree import Problems, Value
+from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mean, listed, shown
+from unlearn_ray.core.registry import Part, parts
+from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
+from unlearn_ray.data.splits import forget_size, validation_size
+from unlearn_ray.families.base import Family
+from unlearn_ray.loggers.base import Logger
+from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric, counted_metrics
+from unlearn_ray.models.base import Model
+from unlearn_ray.objectives.base import Objective
+from unlearn_ray.steps.setting import Setting
+
+# The columns of MUC's Table 1, in its order; further metrics stand behind them.
+TABLE_1 = (
+    "emia_efficacy",
+    "retain_accuracy",
+    "test_accuracy",
+    "forget_accuracy",
+    "cmia_efficacy",
+)
+_REQUIRED: dict[str, type[Part]] = {
+    "dataset": Dataset,
+    "forget_set": ForgetSet,
+    "model": Model,
+    "family": Family,
+    "methods": Method,
+}
+# Trials have folders of this name.
+_OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_SWEEP = (
+    *("name", "metrics", "objective", "search", "seeds", "resources", "budget", "store"),
+    *("checkpoint_minutes", "keep", "log"),
+)
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> Sweep:
+    """Read and check a sweep file.
+
+    Args:
+        path: of the YAML file.
+        overrides: `key=value` with a dotted path and a YAML value, applied in order.
+        store: replaces the file's store.
+
+    Raises:
+        ConfigError: what is wrong; several at once as a `ConfigErrors`.
+    """
+    tree = read_tree(path)
+    for assignment in overrides:
+        tree = override(tree, assignment)
+    if store is not None:
+        # An URL may hold a password.
+        given = Value(store, "--store URL", "store", override=True)
+        if (fault := text_fault(store)) is not None:
+            raise given.error(f"the text {fault}", "name a folder, or s3://bucket/prefix")
+        tree = Value({**field_nodes(tree), "store": given}, tree.where, tree.path)
+    nodes = field_nodes(tree)
+    problems = Problems()
+    read: dict[str, Any] = {}
+    if "name" not in nodes:
+        with problems:
+            read["name"] = _name_of(path)
+    for name, value in nodes.items():
+        with problems:
+            read[name] = _read(value, name)
+    with problems:
+        options = {name: listed(parts(contract), 20) for name, contract in _REQUIRED.items()}
+        require(tree, list(_REQUIRED), options)
+    read.setdefault("metrics", default_metrics())
+    for error in _conflicts(read, nodes):
+        problems.found.append(error)
+    problems.check()
+    studies = read.pop("methods")
+    outer = {name: read.pop(name) for name in _SWEEP if name in read}
+    return Sweep(setting=Setting(**read), studies=studies, **outer)
+
+
+def default_metrics() -> tuple[Metric, ...]:
+    """The registered metrics that are measured by default, those of MUC's Table 1 first."""
+    known = {name: metric for name, metric in parts(Metric).items() if metric.by_default}
+    first = [name for name in TABLE_1 if name in known]
+    return tuple(known[name]() for name in [*first, *(n for n in known if n not in first)])
+
+
+def _read(value: Value, name: str) -> Any:
+    """The value of one field of the file."""
+    if name == "name":
+        return _name(value)
+    if name == "methods":
+        return _studies(value)
+    if name == "metrics":
+        return _metrics(value)
+    if name == "log":
+        return _loggers(value)
+    cls = Sweep if name in _SWEEP else Setting
+    known = [*schema_fields(Setting), "methods", *_SWEEP]
+    known_field(value, name, dict.fromkeys(known))
+    return read_field(value, cls, name)
+
+
+def _name(value: Value) -> Any:
+    try:
+        return read_field(value, Sweep, "name")
+    except ConfigError as error:
+        raise value.error(error.reason, "choose another name") from None
+
+
+def _name_of(path: Path) -> Any:
+    """A sweep without a name has that of its file."""
+    stem = Value(path.stem, "", "")
+    try:
+        return read_field(stem, Sweep, "name")
+    except ConfigError as error:
+        raise ConfigError(
+            str(path),
+            f"the sweep has no name, and its file's, {shown(path.stem)}, cannot be one: "
+            f"{error.reason}",
+            "add `name: ...` to the file",
+        ) from None
+
+
+def _metrics(value: Value) -> tuple[Metric, ...]:
+    if not isinstance(value.content, list):
+        raise value.error("a list of metrics is expected", "write [retain_accuracy, ...]")
+    problems = Problems()
+    read: dict[str, Metric] = {}
+    for item in value.content:
+        with problems:
+            metric = read_part(item, Metric)
+            if metric.name in read:
+                raise item.error("measured twice", "name every metric once")
+            read[metric.name] = metric
+    problems.check()
+    return tuple(read.values())
+
+
+def _loggers(value: Value) -> tuple[Logger, ...]:
+    """One logger, a list of them, or null."""
+    if value.content is None:
+        return ()
+    items = value.content if isinstance(value.content, list) else [value]
+    problems = Problems()
+    read: dict[str, Logger] = {}
+    for item in items:
+        with problems:
+            logger = read_part(item, Logger)
+            if logger.name in read:
+                raise item.error("named twice", "name every logger once")
+            read[logger.name] = logger
+    problems.check()
+    return tuple(read.values())
+
+
+def _studies(value: Value) -> tuple[Study, ...]:
+    nodes = field_nodes(value)
+    if not nodes:
+        raise value.error("no methods", f"name some of {listed(parts(Method), 20)}", show=False)
+    problems = Problems()
+    studies = []
+    for name, node in nodes.items():
+        with problems:
+            studies.append(_entry(node, name))
+    problems.check()
+    return tuple(studies)
+
+
+def _entry(value: Value, name: str) -> Study:
+    """A method with its fields, or under a name of the person's own a method with its fields."""
+    known = parts(Method)
+    if name in known:
+        return _study(value, known[name])
+    if not _holds_method(value, name):
+        remedy = did_you_mean(name, known)
+        if closest(name, known) is None:
+            remedy += f"; a study of your own name is {name}: {{method: {{field: value}}}}"
+        raise value.error("unknown method", remedy)
+    if name in (RETRAIN, ORIGINAL):
+        raise value.error("rows and tables call a reference model so", "choose another name")
+    if not _OWN_NAME.fullmatch(name):
+        raise value.error(
+            "a study's name has only letters, digits, `_`, `-` and `.`, the last two not in front",
+            "choose another name",
+        )
+    if len(name) > LONGEST_NAME:
+        reason = f"a study's name has {LONGEST_NAME} characters at most"
+        raise value.error(reason, "choose a shorter name")
+    cls, inner = read_choice(value, Method)
+    return _study(inner, cls, name)
+
+
+def _holds_method(value: Value, name: str) -> bool:
+    """Whether a method is meant by what stands under `name`, which is no method's."""
+    known = parts(Method)
+    inner = list(value.content) if isinstance(value.content, dict) else []
+    if isinstance(value.content, str) or known.keys() & set(inner):
+        return True
+    # A slip in the inner name rather than in the outer one.
+    return len(inner) == 1 and closest(inner[0], known) is not None and closest(name, known) is None
+
+
+def _study(value: Value, cls: type[Method], own_name: str | None = None) -> Study:
+    fixed: dict[str, Any] = {}
+    space: dict[str, Range] = {}
+    problems = Problems()
+    known = schema_fields(cls)
+    for name, node in field_nodes(value).items():
+        with problems:
+            known_field(node, name, known)
+            hint = field_type(known[name])
+            if is_range(node, hint):
+                space[name] = read_range(node, hint)
+            else:
+                fixed[name] = read_field(node, cls, name)
+    with problems:
+        require(value, [name for name, field in known.items() if field.is_required()])
+    problems.check()
+    study = Study(method=cls, fixed=fixed, space=space, own_name=own_name)
+    for point in study.corners():
+        try:
+            study.at(point)
+        except ValidationError as error:
+            raise class_problem(value, error, cls) from None
+    return study
+
+
+def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigError]:
+    """Fields that are right alone and wrong together."""
+    problems = Problems()
+    with problems:
+        _check_seeds(read.get("seeds", Seeds()), nodes.get("seeds"))
+    with problems:
+        _check_data(read, nodes)
+    with problems:
+        _check_sparsity(read, nodes)
+    with problems:
+        _check_objective(read, nodes)
+    problems.found += lacks(read, nodes)
+    if {"methods", "family", "forget_set"} <= read.keys():
+        for study in read["methods"]:
+            reason = study.method.unsupported(read["family"], read["forget_set"])
+            with problems:
+                if reason is not None:
+                    node = nodes["methods"].content[study.name]
+                    remedy = "remove the method, or change the family or the forget set"
+                    raise node.error(reason, remedy, show=False)
+    if {"metrics", "forget_set"} <= read.keys():
+        for metric in read["metrics"]:
+            reason = metric.unsupported(read["forget_set"])
+            with problems:
+                if reason is not None:
+                    node = nodes["metrics"]
+                    raise node.error(
+                        reason, "remove the metric, or change the forget set", show=False
+                    )
+    for metric in counted_metrics(read.get("metrics", ())):
+        with problems:
+            if metric.needs().other_seeds:
+                raise nodes["metrics"].error(
+                    f"{metric.name} counts in the average gap and compares models of other seeds,"
+                    " which trials have not",
+                    "remove the metric",
+                    show=False,
+                )
+    return problems.found
+
+
+def _check_seeds(seeds: Seeds, node: Value | None) -> None:
+    if node is None:
+        return
+    problems = Problems()
+    for name in ("tuning", "reporting"):
+        with problems:
+            values = getattr(seeds, name)
+            given = field_nodes(node).get(name, node)
+            if not values:
+                raise given.error("no seeds", "give at least one")
+            if len(set(values)) < len(values):
+                raise given.error("a seed stands twice", "list every seed once")
+    problems.check()
+    shared = sorted(set(seeds.tuning) & set(seeds.reporting))
+    if shared:
+        given = field_nodes(node).get("reporting", node)
+        raise given.error(
+            f"{listed(shared)} also among the tuning seeds "
+            f"[{listed(seeds.tuning)}]: a winner would be reported on the seeds it was chosen on",
+            "make tuning and reporting seeds disjoint",
+        )
+
+
+def _check_objective(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    objective: Objective = read.get("objective", Sweep.objective)
+    if "metrics" in read and not objective.metrics(read["metrics"]):
+        known = [name for name, metric in parts(Metric).items() if objective.metrics((metric,))]
+        raise (nodes.get("metrics") or nodes["objective"]).error(
+            f"none counts in the {objective.name.replace('_', ' ')}, so no trial has a score",
+            f"add one of {listed(known, 20)}",
+        )
+
+
+def _check_sparsity(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    sparsity, model = read.get("sparsity"), read.get("model")
+    if sparsity is None or model is None:
+        return
+    if sparsity.method == "synflow" and not model.synaptic_flow:
+        raise nodes["sparsity"].error(
+            f"synflow follows paths through ReLUs and batch norm; {model.name} has others",
+            "prune by omp or imp, or change the model",
+            show=False,
+        )
+
+
+def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    if "dataset" not in read:
+        return
+    at = nodes["dataset"]
+    try:
+        info = read["dataset"].info()
+        check_images(info)
+        if "validation" in nodes and "validation" not in read:
+            return
+        at = nodes.get("validation", at)
+        size = validation_size(read.get("validation", Setting.validation), info.train_size)
+        if "forget_set" in read:
+            at = nodes["forget_set"]
+            read["forget_set"].check(info, size)
+        if "model" in read:
+            at = nodes["model"]
+            read["model"].check(info.image_size)
+            if "family" in read:
+                at = nodes["family"]
+                read["family"].check(read["model"], info)
+                check_size(read["model"], read["family"], info)
+        for metric in read.get("metrics", ()):
+            at = nodes.get("metrics", nodes["dataset"])
+            metric.check(info)
+        for study in read.get("methods", ()):
+            at = nodes["methods"].content[study.name]
+            _check_extra_data(study, read["dataset"], size, info, read.get("family"))
+    except (DataError, ConfigError) as error:
+        raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None
+    if {"model", "family", "forget_set"} <= read.keys():
+        _check_batches(read, nodes, info, size)
+
+
+def _check_batches(
+    read: dict[str, Any], nodes: dict[str, Value], info: DatasetInfo, validation: int
+) -> None:
+    """Whatever the seed is."""
+    seeds = read.get("seeds", Seeds())
+    asked = read["forget_set"], info.train_size, validation
+    sizes = {forget_size(*asked, seed) for seed in (*seeds.tuning, *seeds.reporting)}
+    at = nodes["forget_set"]
+    try:
+        for size in sizes:
+            counts = counts_of(info.train_size - validation, size, validation)
+            where = (counts, read["family"], read["model"], info.image_size)
+            at = nodes.get("training", nodes["forget_set"])
+            check_training(read.get("training", Setting.training), *where)
+            for study in read.get("methods", ()):
+                at = nodes["methods"].content[study.name]
+                check_study(study, *where)
+    except ConfigError as error:
+        raise at.error(f"{error.subject}: {error.reason}", error.remedy, show=False) from None
+
+
+def _check_extra_data(
+    study: Study, own: Dataset, validation: int, info: DatasetInfo, family: Family | None
+) -> None:
+    for source in study.extra_data():
+        if isinstance(source, Dataset):
+            if source == own:
+                raise ConfigError(
+                    f"{study.name} with {source.name}",
+                    "those are the images that the models are trained on",
+                    "name another dataset",
+                )
+            found = source.info()
+            if family is not None and family.reads_captions and not found.captioned:
+                raise ConfigError(
+                    f"{study.name} with {source.name}",
+                    f"{family.name} reads captions, and it has none",
+                    "write prompts of its classes by prompted, or name another dataset",
+                )
+            if found.image_size != info.image_size:
+                raise ConfigError(
+                    f"{study.name} with {source.name}",
+                    f"its images have {found.image_size} pixels, those of the sweep's dataset "
+                    f"{info.image_size}",
+                    "name a dataset with images of the same size",
+                )
+        elif validation == 0:
+            raise ConfigError(
+                study.name,
+                "it reads the validation set, which is empty",
+                "set validation to 0.1, or remove the method",
+            )

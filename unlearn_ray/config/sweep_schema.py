@@ -1,0 +1,331 @@
+"""A validated sweep: what a sweep file says, as values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field, model_validator
+
+from unlearn_ray.core.registry import parts
+from unlearn_ray.core.schema import PositiveFloat, Seed, schema
+from unlearn_ray.core.words import counted
+from unlearn_ray.loggers.base import Logger
+from unlearn_ray.methods.base import Method, Source
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.objectives.average_gap import AverageGap
+from unlearn_ray.objectives.base import Objective
+from unlearn_ray.quantities.base import Quantity
+from unlearn_ray.steps.setting import Setting
+
+RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
+# What rows and tables call the reference models; no study may be called so.
+RETRAIN = "retrain"
+ORIGINAL = "original"
+RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
+
+DEFAULT_WINDOW = 4
+
+# A study keeps the numbers of its trials in memory, and each trial models all before it.
+Trials = Annotated[int, Field(gt=0, le=100_000)]
+# A group is asked of the cluster worker by worker.
+WorkerCount = Annotated[int, Field(gt=0, le=10_000)]
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a field is searched over.
+
+    Attributes:
+        kind: how values are drawn; `int` is uniform over both ends included.
+        low, high: the ends, of all kinds but `choice`.
+        choices: the values of `choice`.
+    """
+
+    kind: RangeKind
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Any, ...] = ()
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Both ends, or every choice."""
+        if self.kind == "choice":
+            return self.choices
+        number = int if self.kind == "int" else float
+        return number(self.low), number(self.high)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search of one method: its fixed fields, and the ranges of the others.
+
+    Attributes:
+        method: the class of the method.
+        fixed: the fields that the file sets to one value.
+        space: the fields that it gives as a range.
+        own_name: what the file calls it, where that is not the method's name.
+    """
+
+    method: type[Method]
+    fixed: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Range] = field(default_factory=dict)
+    own_name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its own name, or else the method's: what rows, tables and views call it."""
+        return self.own_name or self.method.name
+
+    def extra_data(self) -> tuple[Source, ...]:
+        """What the method reads besides retain and forget set, wherever in the space."""
+        read = [source for point in self.corners() for source in self.at(point).extra_data()]
+        return tuple(dict.fromkeys(read))
+
+    def corners(self) -> Iterator[dict[str, Any]]:
+        """Points that use every end and every choice, one field away from the first."""
+        values = {name: range_.ends for name, range_ in self.space.items()}
+        first = {name: options[0] for name, options in values.items()}
+        yield first
+        for name, options in values.items():
+            for option in options[1:]:
+                yield {**first, name: option}
+
+    def at(self, point: dict[str, Any]) -> Method:
+        """The method with the searched fields set to `point`."""
+        return self.method(**self.fixed, **point)
+
+
+@schema
+class Search:
+    """How hyperparameters are searched; the same for every study.
+
+    Attributes:
+        trials: trials of each study.
+        seed: seed of the sampler.
+        startup: trials drawn at random before the sampler models the study, and before any
+            trial may be stopped.
+        keep: a trial goes on to its next tuning seed while its score is within the best
+            `keep` percent of the study's trials at the same seed.
+        concurrent: trials at a time over all studies; null leaves it to the cluster.
+        window: trial n of a study is suggested, and stopped, by the results of trials 0 to
+            n - window, and of no other: so the search is the same on every cluster and after
+            every restart. At most so many trials of a study run at a time. null is `concurrent`,
+            or 4 where that is left to the cluster.
+    """
+
+    trials: Trials = 20
+    seed: Seed = 0
+    startup: Trials = 5
+    keep: Annotated[float, Field(gt=0, le=100)] = 50.0
+    concurrent: Trials | None = None
+    window: Trials | None = None
+
+    @property
+    def lag(self) -> int:
+        """The window that is in force: trial n knows the trials up to n - lag."""
+        return self.window or self.concurrent or DEFAULT_WINDOW
+
+
+# Both reference models are planned under every seed.
+SeedList = Annotated[tuple[Seed, ...], Field(max_length=1000)]
+
+
+@schema
+class Seeds:
+    """Tuning seeds score trials; only reporting seeds stand in the final table."""
+
+    tuning: SeedList = (0, 1, 2)
+    reporting: SeedList = (3, 4, 5, 6, 7)
+
+    def other(self, seed: int) -> tuple[int, ...]:
+        """The reporting seeds but one."""
+        return tuple(other for other in self.reporting if other != seed)
+
+
+@schema
+class Workers:
+    """An elastic group: as many workers as the cluster has room for, between both ends."""
+
+    min: WorkerCount
+    max: WorkerCount
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Workers:
+        if self.min > self.max:
+            raise ValueError(f"min = {self.min} is more than max = {self.max}")
+        return self
+
+
+def _countable(quantity: float) -> float:
+    # Ray counts in units of 1/10000; what is less it takes for none, or refuses.
+    units = quantity * 10_000
+    if abs(units - round(units)) > 1e-6 or (quantity and not round(units)):
+        raise ValueError("must be a multiple of 0.0001, in which Ray counts")
+    return quantity
+
+
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus % 1:
+        raise ValueError("more than one gpu must be a whole number of them")
+    return gpus
+
+
+# Of one worker, which is on one machine.
+Cpus = Annotated[float, Field(gt=0, le=10_000), AfterValidator(_countable)]
+Gpus = Annotated[
+    float, Field(ge=0, le=1000), AfterValidator(_countable), AfterValidator(_whole_above_one)
+]
+
+
+@schema
+class Resources:
+    """What one kind of step asks of the cluster.
+
+    Attributes:
+        workers: Ray Train workers that share one model's training; `{min: 1, max: 4}` goes on
+            with fewer when nodes are lost, and with more when they come.
+        cpu, gpu: of each worker, in steps of 0.0001; `gpu: 0.25` packs four on one device (with
+            one worker each), and more than one must be whole.
+        threads: OpenMP threads of each worker.
+        retries: how often a lost worker or node is made up for before the step or trial counts
+            as failed; a node that was drained first does not count for training.
+    """
+
+    workers: WorkerCount | Workers = 1
+    cpu: Cpus = 1.0
+    gpu: Gpus = 0.0
+    threads: Annotated[int, Field(gt=0, le=10_000)] = 1
+    retries: Annotated[int, Field(ge=0, le=1000)] = 3
+
+    @model_validator(mode="after")
+    def _one_device_each(self) -> Resources:
+        if self.most_workers > 1 and self.gpu % 1:
+            raise ValueError("workers that share one training need a whole gpu each, or none")
+        return self
+
+    @property
+    def most_workers(self) -> int:
+        """Workers of a group that has all it may have."""
+        return self.workers.max if isinstance(self.workers, Workers) else self.workers
+
+    @property
+    def fewest_workers(self) -> int:
+        """Workers that a group needs to run."""
+        return self.workers.min if isinstance(self.workers, Workers) else self.workers
+
+    def workers_on(self, cpus: float, gpus: float) -> int:
+        """How many workers a machine of this size holds."""
+        # Ray counts in units of 1/10000.
+        fits = [math.floor(cpus / self.cpu + 1e-4)]
+        if self.gpu:
+            fits.append(math.floor(gpus / self.gpu + 1e-4))
+        return min(fits)
+
+    def __str__(self) -> str:
+        """The fewest workers, in words."""
+        gpu = f" and {counted(self.gpu, 'GPU')}" if self.gpu else ""
+        workers = counted(self.fewest_workers, "worker")
+        return f"{workers} of {counted(self.cpu, 'CPU')}{gpu} each"
+
+    @property
+    def accelerators(self) -> float:
+        """GPUs of each worker; where it asks for none, its CPUs."""
+        return self.gpu or self.cpu
+
+    def accelerator_hours(self, seconds: float) -> float:
+        """What a group of the fewest workers costs."""
+        return seconds / 3600 * self.fewest_workers * self.accelerators
+
+
+@schema
+class ResourcesByStep:
+    """Resources of training (pretrain and retrain) and of trials (unlearn, observe and measure)."""
+
+    training: Resources = Resources()
+    trial: Resources = Resources()
+
+
+@schema
+class Budget:
+    """What a sweep may spend.
+
+    Attributes:
+        hours: accelerator hours: of every step that the sweep runs, its reference steps
+            included, wall hours times workers times GPUs of each (CPUs where it asks for none).
+            Once they are spent, no further trial is launched; null is no limit.
+    """
+
+    hours: PositiveFloat | None = None
+
+    def spent(self, hours: float) -> bool:
+        """Whether so many hours are all that there is."""
+        return self.hours is not None and hours >= self.hours
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# A file system's names have 255 bytes at most, and S3's keys 1,024 with all folders above.
+LONGEST_NAME = 100
+
+
+def _fit_for_a_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "a sweep's name has only letters from a to z, digits, `.`, `_` and `-`, the last three "
+            "not in front"
+        )
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a sweep's name has {LONGEST_NAME} characters at most")
+    return name
+
+
+def _large_quantity(name: str) -> str:
+    large = [known for known, quantity in parts(Quantity).items() if not quantity.kept]
+    if name not in large:
+        raise ValueError(f"what is stored only on demand is {' and '.join(large)}")
+    return name
+
+
+SweepName = Annotated[str, AfterValidator(_fit_for_a_name)]
+
+
+@schema
+class Sweep:
+    """One sweep file, validated.
+
+    Attributes:
+        name: of the sweep, in every row: letters, digits, `.`, `_` and `-`; 100 at most.
+        metrics: what the models of the result table are measured by, in its order.
+        objective: what the searches make as small as they can.
+        store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
+        checkpoint_minutes: how often training saves what it needs to resume.
+        keep: names of quantities that are stored for every trial though they are large: of
+            reference models and winners all are.
+        log: where trials are shown beside the sweep's own table.
+    """
+
+    name: SweepName
+    setting: Setting
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
+    studies: tuple[Study, ...]
+    objective: Objective = AverageGap()
+    search: Search = Search()
+    seeds: Seeds = Seeds()
+    resources: ResourcesByStep = ResourcesByStep()
+    budget: Budget = Budget()
+    store: Annotated[str, Field(min_length=1)] = "./store"
+    checkpoint_minutes: Annotated[float, Field(gt=0, le=1_000_000)] = 10.0
+    keep: tuple[Annotated[str, AfterValidator(_large_quantity)], ...] = ()
+    log: tuple[Logger, ...] = ()
+
+    @property
+    def scored_by(self) -> tuple[Metric, ...]:
+        """The metrics that a trial's score is made of; trials are measured by these alone."""
+        return self.objective.metrics(self.metrics)
+
+    def trials(self, study: Study) -> int:
+        """How many trials a study has: one where nothing is searched."""
+        return self.search.trials if study.space else 1

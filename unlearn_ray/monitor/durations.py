@@ -1,0 +1,79 @@
+"""What the steps of a sweep took before, by kind: of its own records, and of others alike."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+from unlearn_ray.config.sweep_schema import Sweep
+from unlearn_ray.core.keys import content_key
+from unlearn_ray.steps.base import Step
+from unlearn_ray.storage.store import Store
+from unlearn_ray.studies.history import Row, TrialRecord
+from unlearn_ray.studies.plan import Plan
+from unlearn_ray.studies.rows import HOURS, State
+from unlearn_ray.studies.study import point_key
+
+# Most records that are read of each kind.
+_MOST = 32
+
+
+def kind_of(step: Step) -> str:
+    """What takes as long as this step: all that is like it but for the seed."""
+    return _kind(step.config)
+
+
+def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
+    """What steps like the reference steps of a plan took, by `kind_of`.
+
+    Of observations and measurements, those of the plan alone: others may be of larger models.
+
+    Raises:
+        StoreError: the store cannot be read, or a record in it is damaged.
+    """
+    stored = [planned.step for planned in plan.references if planned.stored]
+    asked: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for step in stored:
+        asked[step.name][step.key] = None
+    known = {kind_of(step) for step in stored}
+    trained = [p.step for p in plan.references if p.step.asks == "training"]
+    for kind in {step.name for step in trained if kind_of(step) not in known}:
+        asked[kind] |= dict.fromkeys(islice(store.records(kind), _MOST))
+    records = store.read_records((kind, key) for kind in asked for key in list(asked[kind])[:_MOST])
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for record in records.values():
+        with suppress(TypeError):  # written by other hands: it has no canonical form
+            seconds[_kind(record.config)].append(record.seconds)
+    return dict(seconds)
+
+
+def trial_seconds(
+    rows: Iterable[Row], sweep: Sweep, study: str, past: Iterable[TrialRecord]
+) -> list[list[float]]:
+    """What the seeds of a study's ended trials took, a list for each trial.
+
+    A row that found its steps in the store says nothing.
+
+    Args:
+        rows: of the store.
+        sweep: whose resources the trials had, as far as is known.
+        study: its key.
+        past: its trials.
+    """
+    each_second = sweep.resources.trial.accelerator_hours(1.0)
+    ended = {(one.number, point_key(one.point)) for one in past if one.state != State.UNFINISHED}
+    trials: defaultdict[tuple[int, str], list[float]] = defaultdict(list)
+    for row in rows:
+        hours = sum(row.get(column) or 0.0 for column in HOURS)
+        trial = (row["trial"], row["point"])
+        if row["study_key"] == study and row["purpose"] == "tuning" and trial in ended and hours:
+            trials[trial].append(hours / each_second)
+    return list(trials.values())
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    alike = {name: value for name, value in config.items() if name not in ("seed", "inputs")}
+    return f"{config.get('kind')} {content_key(alike)}"

@@ -1,0 +1,119 @@
+"""`Manifest`: what a sweep says of itself in the store when it starts.
+
+From it and from the rows, records and leases, anybody can tell how far the sweep is without its
+file. A sweep that is started again replaces it; a plan writes none.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from unlearn_ray.core.schema import PositiveFloat
+from unlearn_ray.storage.processes import ProcessIdentity
+from unlearn_ray.storage.store import Store
+from unlearn_ray.storage.stored import Count, Schema, Time, Word, stored
+from unlearn_ray.studies.plan import Plan
+from unlearn_ray.studies.similar import remember
+
+
+@stored
+class Wanted:
+    """Something that a sweep is to have: a reference step, or a study.
+
+    Attributes:
+        kind: of the step, or the study's method.
+        key: its own.
+        name: of the step, for people; of the study, as in its rows.
+        trials: that a study is to have.
+    """
+
+    kind: Word
+    key: Word
+    name: str
+    trials: Count = 0
+
+
+@stored
+class Manifest:
+    """A sweep as it was last started.
+
+    Attributes:
+        name: of the sweep.
+        started: when, ISO 8601 in UTC.
+        driver: the process that runs it.
+        references: steps of the reference models.
+        studies: in the order of the file.
+        tuning, reporting: seeds.
+        budget_hours: accelerator hours that it may spend; None is no limit.
+    """
+
+    name: Word
+    started: Time
+    driver: ProcessIdentity
+    references: tuple[Wanted, ...]
+    studies: tuple[Wanted, ...]
+    tuning: tuple[Count, ...]
+    reporting: tuple[Count, ...]
+    budget_hours: PositiveFloat | None
+
+
+_SCHEMA: Schema[Manifest] = Schema(
+    Manifest,
+    "manifest of a sweep",
+    "delete that object; the sweep writes it anew when it is started again",
+)
+
+
+def announce(plan: Plan, store: Store) -> None:
+    """Write the manifest of a sweep that this process is about to run, and what its studies are."""
+    sweep = plan.sweep
+    for study in sweep.studies:
+        remember(sweep, study, store)
+    steps = (planned.step for planned in plan.references)
+    manifest = Manifest(
+        name=sweep.name,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        driver=ProcessIdentity.here(),
+        references=tuple(Wanted(step.name, step.key, f"{step}") for step in steps),
+        studies=tuple(
+            Wanted(one.study.method.name, one.key, one.study.name, one.wanted)
+            for one in plan.studies
+        ),
+        tuning=sweep.seeds.tuning,
+        reporting=sweep.seeds.reporting,
+        budget_hours=sweep.budget.hours,
+    )
+    store.write_sweep(sweep.name, json.dumps(asdict(manifest), indent=1).encode())
+
+
+def manifests(store: Store) -> dict[str, Manifest]:
+    """The sweeps that ran on a store, by name, the last started first.
+
+    A manifest that is damaged is told of, and left out.
+    """
+    # One under another sweep's name is a copy.
+    found = {
+        name: manifest
+        for name, manifest in store.sweeps(_SCHEMA.parse).items()
+        if manifest.name == name
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1].started, reverse=True))
+
+
+def orders(store: Store) -> dict[str, tuple[str, ...]]:
+    """The names of each sweep's studies, in the order of its file."""
+    return {
+        name: tuple(study.name for study in manifest.studies)
+        for name, manifest in manifests(store).items()
+    }
+
+
+def tuning_seeds(store: Store) -> dict[str, tuple[int, ...]]:
+    """The tuning seeds of each study that a sweep says it has, by the study's key."""
+    return {
+        study.key: manifest.tuning
+        for manifest in manifests(store).values()
+        for study in manifest.studies
+    }

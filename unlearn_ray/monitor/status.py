@@ -1,0 +1,310 @@
+"""How far a sweep is, from the store alone: manifest, records, rows and leases."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from statistics import fmean
+from typing import Any
+
+from unlearn_ray.core.errors import BadInput, did_you_mean
+from unlearn_ray.monitor.manifest import Manifest, Wanted, manifests
+from unlearn_ray.monitor.running import Activity, Observer, Running, activity
+from unlearn_ray.monitor.time_left import Span
+from unlearn_ray.storage.store import Record, Store
+from unlearn_ray.studies.history import StudyProgress, rows_by_trial, trial_record, winner
+from unlearn_ray.studies.rows import HOURS, State
+from unlearn_ray.studies.stored_rows import read_rows
+
+_COLUMNS = (
+    *("sweep", "study_key", "purpose", "study", "trial", "point", "seed", "state", "failure"),
+    *("score", "created"),
+    *HOURS,
+)
+_NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
+
+_HOUR = timedelta(hours=1)
+_FEWEST_FOR_A_RATE = 3
+# Of an estimate of time left, however much it stands on.
+_LEAST_SPREAD = 0.2
+
+_Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Failed trials of one study that failed alike but for numbers in the reason; or one step.
+
+    Attributes:
+        name: of the study, or of the reference step.
+        count: of trials and seeds.
+        newest: when the last one failed, ISO 8601.
+        reason: of the last one.
+    """
+
+    name: str
+    count: int
+    newest: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Trials times seeds that the sweep ran, an hour: in the last hour, and over all its rows."""
+
+    last_hour: float | None
+    overall: float | None
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """One sweep.
+
+    Attributes:
+        name: of the sweep.
+        started: when it was last started, ISO 8601.
+        host, process: of the driver that was started last.
+        drivers: those whose heartbeat goes on.
+        driver_ended: whether the driver that was started last is known to have ended (it ran on
+            this machine), and no other goes on.
+        references: reference steps done and in all, by kind.
+        studies: in the order of the file.
+        failures: newest first.
+        running: what is held now, the longest first.
+        throughput: of trials.
+        seconds_left: an estimate, counted down since the last record or row while something runs;
+            None as long as a kind of step that is left has no sample.
+        hours: accelerator hours so far, by kind of step.
+        budget_hours: that it may spend; None is no limit.
+    """
+
+    name: str
+    started: str
+    host: str
+    process: int
+    drivers: tuple[Running, ...]
+    driver_ended: bool
+    references: dict[str, tuple[int, int]]
+    studies: tuple[StudyProgress, ...]
+    failures: tuple[Failure, ...]
+    running: tuple[Running, ...]
+    throughput: Throughput
+    seconds_left: Span | None
+    hours: dict[str, float]
+    budget_hours: float | None
+
+    @property
+    def halted(self) -> bool:
+        """Whether the budget is spent, so that no further trial is launched."""
+        return self.budget_hours is not None and sum(self.hours.values()) >= self.budget_hours
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to run."""
+        return (
+            all(done == total for done, total in self.references.values())
+            and all(one.ended >= one.wanted or self.halted for one in self.studies)
+            and all(one.reported == one.to_report or not one.complete for one in self.studies)
+        )
+
+
+def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[SweepStatus]:
+    """How far the sweeps of a store are, the last started first.
+
+    Args:
+        store: to read.
+        name: of the one sweep that is asked for; None is all.
+        observer: of heartbeats; keep it for the next time.
+
+    Raises:
+        BadInput: there is no sweep, or none of this name.
+        StoreError: the store cannot be read.
+    """
+    known = manifests(store)
+    if not known:
+        remedy = "start one: python -m unlearn_ray.sweep FILE"
+        raise BadInput(f"store {store.url}", "no sweep was started on it", remedy)
+    if name is not None and name not in known:
+        reason = f"no sweep of this name was started on {store.url}"
+        raise BadInput(f"sweep {name}", reason, did_you_mean(name, known))
+    wanted = list(known.values()) if name is None else [known[name]]
+    active = activity(store, observer)
+    records = store.read_records((s.kind, s.key) for one in wanted for s in one.references)
+    prefixes = [f"{study.key}/{one.name}/" for one in wanted for study in one.studies]
+    by_sweep: defaultdict[str, list[_Row]] = defaultdict(list)
+    for row in read_rows(store, *prefixes, columns=_COLUMNS).to_pylist():
+        by_sweep[row["sweep"]].append(row)
+    found = [_status(one, records, by_sweep[one.name], active) for one in wanted]
+    missing = [[s for s in one.references if s.key not in records] for one in wanted]
+    return [
+        _with_failed_steps(status, steps, store)
+        for status, steps in zip(found, missing, strict=True)
+    ]
+
+
+def _with_failed_steps(status: SweepStatus, missing: Iterable[Wanted], store: Store) -> SweepStatus:
+    """Reference steps that failed come first: nothing runs before they do."""
+    failed = store.failures.read((step.kind, step.key) for step in missing)
+    steps = (Failure(one.step, 1, one.created, one.reason) for one in failed.values())
+    return replace(status, failures=(*steps, *status.failures))
+
+
+def _status(
+    manifest: Manifest,
+    records: Mapping[str, Record],
+    rows: list[_Row],
+    active: Activity,
+) -> SweepStatus:
+    running = active.steps.get(manifest.name, [])
+    drivers = [one for one in active.drivers.get(manifest.name, []) if one.heartbeat == "alive"]
+    references: dict[str, tuple[int, int]] = {}
+    for step in manifest.references:
+        done, total = references.get(step.kind, (0, 0))
+        references[step.kind] = (done + (step.key in records), total + 1)
+    own = [records[step.key] for step in manifest.references if step.key in records]
+    studies = tuple(_study(study, rows, manifest) for study in manifest.studies)
+    hours = _hours(manifest.name, own, rows)
+    own_records = {record.key: record for record in own}
+    alive = sum(one.heartbeat == "alive" for one in running)
+    left = _time_left(manifest, studies, rows, own_records, sum(hours.values()), alive)
+    if left is not None and running:
+        left = left.after(_since(own_records, rows))
+    return SweepStatus(
+        name=manifest.name,
+        started=manifest.started,
+        host=manifest.driver.host,
+        process=manifest.driver.pid,
+        drivers=tuple(sorted(drivers, key=lambda one: -one.held_seconds)),
+        driver_ended=manifest.driver.is_dead() and not drivers,
+        references=references,
+        studies=studies,
+        failures=_failures(rows),
+        running=tuple(sorted(running, key=lambda one: -one.held_seconds)),
+        throughput=_throughput(rows),
+        seconds_left=left if left is None or left.high else None,
+        hours=hours,
+        budget_hours=manifest.budget_hours,
+    )
+
+
+def _study(study: Wanted, rows: list[_Row], manifest: Manifest) -> StudyProgress:
+    own = [row for row in rows if row["study_key"] == study.key and row["trial"] < study.trials]
+    trials = [
+        trial_record(number, by_seed, manifest.tuning)
+        for number, by_seed in rows_by_trial(own).items()
+    ]
+    told = StudyProgress.of(study.name, study.trials, trials, to_report=len(manifest.reporting))
+    if best := winner(trials):
+        told.reported = sum(
+            row["purpose"] == "reporting" and row["trial"] == best.number for row in own
+        )
+    return told
+
+
+def _failures(rows: Iterable[_Row]) -> tuple[Failure, ...]:
+    alike: defaultdict[tuple[str, str], list[_Row]] = defaultdict(list)
+    for row in rows:
+        if row["state"] == State.FAILED:
+            alike[row["study"], _NUMBER.sub("#", row["failure"])].append(row)
+    found = []
+    for (name, _), several in alike.items():
+        newest = max(several, key=lambda row: str(row["created"]))
+        found.append(Failure(name, len(several), newest["created"], newest["failure"]))
+    return tuple(sorted(found, key=lambda failure: failure.newest, reverse=True))
+
+
+def _hours(sweep: str, references: Iterable[Record], rows: Iterable[_Row]) -> dict[str, float]:
+    hours: defaultdict[str, float] = defaultdict(float)
+    for record in references:
+        if record.sweep == sweep:
+            hours[record.kind] += record.accelerator_hours
+    for row in rows:
+        for kind, column in zip(("unlearn", "measure"), HOURS, strict=True):
+            hours[kind] += row.get(column) or 0.0
+    return dict(hours)
+
+
+def _throughput(rows: Iterable[_Row]) -> Throughput:
+    ended = sorted(_time(row["created"]) for row in rows if _cost(row))
+    if len(ended) < _FEWEST_FOR_A_RATE:
+        return Throughput(None, None)
+    # Times are whole seconds.
+    overall = (len(ended) - 1) * _HOUR / max(ended[-1] - ended[0], timedelta(seconds=1))
+    now = datetime.now(UTC)
+    lately = [each for each in ended if each > now - _HOUR]
+    # A sweep that began less than an hour ago has had less time.
+    hours = min(_HOUR, now - ended[0]) / _HOUR
+    return Throughput(len(lately) / hours if lately else None, overall)
+
+
+def _time_left(
+    manifest: Manifest,
+    studies: Iterable[StudyProgress],
+    rows: list[_Row],
+    records: Mapping[str, Record],
+    spent: float,
+    running: int,
+) -> Span | None:
+    """As of the last record or row; None as long as a kind of step that is left has no sample."""
+    wanted = Counter(step.kind for step in manifest.references if step.key not in records)
+    known = defaultdict(list)
+    for record in records.values():
+        known[record.kind].append(record.seconds)
+    if not known.keys() >= wanted.keys():
+        return None
+    references = sum(count * fmean(known[kind]) for kind, count in wanted.items())
+    trials = _seeds_left(manifest, studies, rows, spent)
+    rate = _rate(sorted(_time(row["created"]) for row in rows if _cost(row)))
+    if trials and rate is None:
+        return None
+    seconds = references / max(1, running) + (3600 * trials / rate if rate else 0.0)
+    samples = min([len(rows)] * bool(trials) + [len(known[kind]) for kind in wanted] or [1])
+    spread = 1 + _LEAST_SPREAD + 0.5 / math.sqrt(samples)
+    return Span(seconds / spread, seconds * spread)
+
+
+def _since(records: Mapping[str, Record], rows: Iterable[_Row]) -> float:
+    """Seconds since the last record or row, by the clocks of both machines."""
+    created = [record.created for record in records.values()]
+    created += [row["created"] for row in rows]
+    if not created:
+        return 0.0
+    newest = max(map(_time, created))
+    return max(0.0, (datetime.now(UTC) - newest).total_seconds())
+
+
+def _rate(ended: list[datetime]) -> float | None:
+    """Rows an hour, in the hour up to the last one: so it stays until there is another."""
+    lately = [each for each in ended if each > ended[-1] - _HOUR]
+    for times in (lately, ended):
+        if len(times) >= _FEWEST_FOR_A_RATE:
+            return (len(times) - 1) * _HOUR / max(times[-1] - times[0], timedelta(seconds=1))
+    return None
+
+
+def _seeds_left(
+    manifest: Manifest, studies: Iterable[StudyProgress], rows: list[_Row], spent: float
+) -> float:
+    """Trials times seeds that are still to be run, as far as the budget goes, and reports."""
+    trials = sum(max(0, study.wanted - study.ended) for study in studies)
+    ended = sum(study.ended for study in studies)
+    tuned = sum(row["purpose"] == "tuning" for row in rows)
+    # A trial that is stopped early has fewer seeds than there are.
+    left = trials * (tuned / ended if ended else float(len(manifest.tuning)))
+    costs = [cost for row in rows if (cost := _cost(row))]
+    if manifest.budget_hours is not None and costs:
+        left = min(left, max(0.0, manifest.budget_hours - spent) * len(costs) / sum(costs))
+    return left + sum(study.to_report - study.reported for study in studies)
+
+
+def _cost(row: _Row) -> float:
+    """Accelerator hours; 0 if this sweep ran no step of the row, and found them in the store."""
+    return sum(row.get(column) or 0.0 for column in HOURS)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

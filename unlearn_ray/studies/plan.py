@@ -1,0 +1,245 @@
+"""What a sweep will do: the steps and trials that the store does not hold yet.
+
+Planning reads the store and nothing else: it starts no Ray and touches no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from unlearn_ray.config.forgotten import Forgotten, forgotten
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Study, Sweep
+from unlearn_ray.steps.base import Request, Step, of_references, with_inputs
+from unlearn_ray.steps.kinds.measure import measures
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.storage.store import Store
+from unlearn_ray.studies.history import Row, TrialRecord, recorded_trials, winner
+from unlearn_ray.studies.rows import State
+from unlearn_ray.studies.similar import Change, changes
+from unlearn_ray.studies.spending import Spending, spent_by
+from unlearn_ray.studies.stored_rows import read_rows
+from unlearn_ray.studies.study import reference_row_name, references_folder, row_name, study_key
+from unlearn_ray.studies.trial import measured_keys
+
+# What a person does about a reference step that failed.
+RETRY = "mend the cause, then run the sweep with --retry-failed"
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step, whether the store holds its record, and why it cannot be run, if it failed."""
+
+    step: Step
+    stored: bool
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A study as it stands.
+
+    Attributes:
+        past: its trials so far.
+        wanted: how many it is to have.
+        halted: whether the sweep's budget is spent, so that no further trial is launched.
+        reports: the winner's steps on the reporting seeds; empty until the study has ended.
+        reported: whether all of the winner's rows are in the store; one that failed stays so.
+        reports_failed: of these rows, how many say so.
+        changed: whose code or data differs from that of a study that the store holds, where
+            nothing else does.
+        blocked: whether a reference step failed, so that nothing can run.
+    """
+
+    study: Study
+    key: str
+    past: list[TrialRecord]
+    wanted: int
+    halted: bool
+    reports: list[PlannedStep]
+    reported: bool
+    reports_failed: int
+    changed: tuple[Change, ...] = ()
+    blocked: bool = False
+
+    @property
+    def ended(self) -> int:
+        """Trials that need not be run any more."""
+        return sum(trial.state != State.UNFINISHED for trial in self.past)
+
+    @property
+    def failed(self) -> int:
+        """Trials and reporting runs that could not be completed."""
+        return sum(trial.state == State.FAILED for trial in self.past) + self.reports_failed
+
+    @property
+    def left(self) -> int:
+        """Trials that are still to be run."""
+        return 0 if self.halted or self.blocked else max(0, self.wanted - self.ended)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep against a store.
+
+    Attributes:
+        references: both reference models and what is measured of them, tuning seeds first, each
+            step behind those that it reads.
+        reference_rows: whether all rows of reference models are in the store.
+        forgotten: what the sweep forgets.
+        spending: of this sweep so far; nothing is known of it where there is no budget.
+    """
+
+    sweep: Sweep
+    references: list[PlannedStep]
+    studies: list[PlannedStudy]
+    reference_rows: bool
+    forgotten: Forgotten
+    spending: Spending
+
+    @property
+    def failed_references(self) -> list[PlannedStep]:
+        """Reference steps that failed, and are not run again by themselves."""
+        return [planned for planned in self.references if planned.failure is not None]
+
+    @property
+    def asks(self) -> dict[str, Resources]:
+        """What the steps that are left ask of a cluster, by the field of the sweep file."""
+        resources = self.sweep.resources
+        training = any(p.step.asks == "training" and not p.stored for p in self.references)
+        return {
+            **({"training": resources.training} if training else {}),
+            **({} if self.complete else {"trial": resources.trial}),
+        }
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to run."""
+        return (
+            self.reference_rows
+            and all(planned.stored for planned in self.references)
+            and all(study.left == 0 and study.reported for study in self.studies)
+        )
+
+
+def reference_steps(sweep: Sweep, seed: int) -> list[Step]:
+    """The steps of both reference models under one seed, each behind its inputs."""
+    reporting = seed in sweep.seeds.reporting
+    metrics = sweep.metrics if reporting else sweep.scored_by
+    others = sweep.seeds.other(seed) if reporting else ()
+    return of_references(Request(sweep.setting, seed, metrics, reporting, others))
+
+
+def report_steps(sweep: Sweep, study: Study, best: TrialRecord) -> list[Step]:
+    """The winner's own steps under every reporting seed."""
+    steps: list[Step] = []
+    for seed in sweep.seeds.reporting:
+        unlearn = Unlearn(setting=sweep.setting, seed=seed, method=study.at(best.point))
+        steps += [unlearn, *measures(unlearn, sweep.metrics, sweep.seeds.other(seed))]
+    references = {step.key for s in sweep.seeds.reporting for step in reference_steps(sweep, s)}
+    return list(with_inputs(steps, lambda step: step.key in references).values())
+
+
+def sweep_rows(sweep: Sweep, store: Store) -> list[Row]:
+    """The rows of a sweep's studies and of its reference models."""
+    prefixes = [f"{study_key(sweep, study)}/" for study in sweep.studies]
+    prefixes.append(references_folder(sweep))
+    return list(read_rows(store, *prefixes).to_pylist())
+
+
+def make_plan(sweep: Sweep, store: Store) -> Plan:
+    """Compare a sweep with what is in the store.
+
+    Raises:
+        DataError: a seed has nothing to forget or retain.
+        StoreError: the store cannot be read, or a row in it is unreadable.
+    """
+    seeds = (*sweep.seeds.tuning, *sweep.seeds.reporting)
+    taken = forgotten(sweep.setting, seeds)
+    rows = sweep_rows(sweep, store)
+    by_name = {row["row"]: row for row in rows}
+    failures = {row["row"] for row in rows if row["state"] == State.FAILED}
+
+    def told(name: str, model: Step) -> bool:
+        """Whether a row of the table is there, with every metric as it is now, or says why not."""
+        row = by_name.get(name)
+        others = sweep.seeds.other(model.seed)
+        keys = measured_keys(measures(model, sweep.metrics, others))
+        return row is not None and (
+            name in failures or all(row.get(column) == key for column, key in keys.items())
+        )
+
+    stored: dict[str, set[str]] = {}
+
+    def planned(steps: list[Step]) -> list[PlannedStep]:
+        for kind in {step.name for step in steps} - stored.keys():
+            stored[kind] = set(store.records(kind))
+        return [PlannedStep(step, step.key in stored[step.name]) for step in steps]
+
+    references = _with_failures(
+        [step for seed in seeds for step in planned(reference_steps(sweep, seed))], store
+    )
+    blocked = any(each.failure is not None for each in references)
+    spending = _spending(sweep, store, references, rows)
+    halted = sweep.budget.spent(spending.total)
+    studies = []
+    for study in sweep.studies:
+        key = study_key(sweep, study)
+        past = recorded_trials(rows, sweep, study)
+        changed = () if past else changes(sweep, study, store)
+        made = PlannedStudy(
+            study, key, past, sweep.trials(study), halted, [], False, 0, changed, blocked
+        )
+        best = winner(past)
+        ended = best and not made.left and not blocked
+        reports = planned(report_steps(sweep, study, best)) if ended and best else []
+        wanted_rows = {
+            row_name(key, sweep.name, "reporting", best.number, best.point, seed): Unlearn(
+                setting=sweep.setting, seed=seed, method=study.at(best.point)
+            )
+            for seed in sweep.seeds.reporting
+            if best is not None
+        }
+        failed = wanted_rows.keys() & failures
+        reported = all(told(name, model) for name, model in wanted_rows.items()) and (
+            bool(failed) or all(s.stored for s in reports)
+        )
+        studies.append(
+            replace(made, reports=reports, reported=reported, reports_failed=len(failed))
+        )
+    reference_rows = all(
+        told(reference_row_name(sweep, method, seed), kind(setting=sweep.setting, seed=seed))
+        for seed in sweep.seeds.reporting
+        for method, kind in ((RETRAIN, Retrain), (ORIGINAL, Pretrain))
+    )
+    return Plan(
+        sweep=sweep,
+        references=references,
+        studies=studies,
+        reference_rows=reference_rows,
+        forgotten=taken,
+        spending=spending,
+    )
+
+
+def _with_failures(references: Sequence[PlannedStep], store: Store) -> list[PlannedStep]:
+    missing = [(each.step.name, each.step.key) for each in references if not each.stored]
+    failures = store.failures.read(missing)
+    return [
+        replace(each, failure=failures[each.step.key].reason)
+        if not each.stored and each.step.key in failures
+        else each
+        for each in references
+    ]
+
+
+def _spending(
+    sweep: Sweep, store: Store, references: Sequence[PlannedStep], rows: Sequence[Row]
+) -> Spending:
+    if sweep.budget.hours is None:
+        return Spending()
+    steps = (planned.step for planned in references if planned.stored)
+    records = store.read_records((step.name, step.key) for step in steps)
+    return spent_by(sweep.name, records.values(), rows)

@@ -1,0 +1,240 @@
+"""The rows of a result table: one per trial and seed, and one per reference model and seed.
+
+`core.columns` declares their columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from unlearn_ray.config.fields import label
+from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps, tug_of_war
+from unlearn_ray.core.keys import canonical, plain
+from unlearn_ray.core.schema import field_values
+from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric, counted_columns
+from unlearn_ray.objectives.base import Objective
+from unlearn_ray.steps.setting import Setting
+from unlearn_ray.train.compute import Machine
+
+Scalar = str | int | float | bool | None
+Purpose = Literal["tuning", "reporting", "reference"]
+
+
+class State(StrEnum):
+    """How a trial stands; its rows say how it ended, each as far as its seed."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    UNFINISHED = "unfinished"
+
+
+# Columns of accelerator hours.
+HOURS = ("accelerator_hours_unlearn", "accelerator_hours_measure")
+# Between the machines of `made_on`.
+MADE_ON_SEPARATOR = "; "
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of the steps behind a row; None where there was no such step.
+
+    Attributes:
+        measured: of what measured each metric, by column.
+    """
+
+    unlearn: str | None = None
+    original: str | None = None
+    retrained: str | None = None
+    measured: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What a row's steps took.
+
+    Attributes:
+        unlearning: MUC's RTE, without measuring and I/O, in compute seconds: CPU time on CPUs,
+            device time on GPUs, summed over workers. Wall time would tell what else ran.
+        retraining: compute seconds, likewise.
+        evaluation: wall time.
+    """
+
+    unlearning: float | None = None
+    retraining: float | None = None
+    evaluation: float | None = None
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Accelerator hours of the steps that were run for a row: 0 where another row's served.
+
+    Their sum over the rows of a sweep is what its trials cost; None in reference rows, whose
+    steps' records tell.
+    """
+
+    unlearn: float | None = None
+    measure: float | None = None
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return (self.unlearn or 0.0) + (self.measure or 0.0)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where and when a row was made.
+
+    Attributes:
+        machine: what the model was unlearned on; None where nobody is left to say.
+        made_on: the machines of every step behind the row.
+        versions: of the libraries that its numbers depend on, by name.
+        created: ISO 8601, UTC.
+    """
+
+    machine: Machine | None
+    made_on: frozenset[Machine]
+    host: str
+    versions: Mapping[str, str]
+    created: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a row is about.
+
+    Attributes:
+        sweep: its name.
+        study_key: of the study; of a reference row, "".
+        study: its name; of a reference row, `RETRAIN` or `ORIGINAL`.
+        trial: its number; of a reference row, -1.
+        point: the hash of its searched fields; of a reference row, "".
+        hyperparameters: the method with the trial's values; None for a reference.
+    """
+
+    sweep: str
+    study_key: str
+    purpose: Purpose
+    study: str
+    trial: int
+    seed: int
+    point: str = ""
+    hyperparameters: Method | None = None
+
+
+def row(
+    subject: Subject,
+    setting: Setting,
+    metrics: Collection[Metric],
+    objective: Objective,
+    *,
+    state: State,
+    failure: str | None = None,
+    values: Mapping[str, float] | None = None,
+    reference: Mapping[str, float] | None = None,
+    seconds: Seconds,
+    hours: Hours,
+    keys: Keys,
+    origin: Origin,
+) -> dict[str, Scalar]:
+    """One row.
+
+    Args:
+        subject: what it is about.
+        setting: of the sweep.
+        metrics: that the row holds.
+        objective: of the sweep.
+        state: how the trial ended.
+        failure: why it failed; None otherwise.
+        values: what was measured, by column; None where nothing was.
+        reference: the same of the retrained model of this seed; None if it failed.
+        seconds: what the steps took.
+        hours: what they cost.
+        keys: of the steps.
+        origin: where and when.
+
+    Raises:
+        UnlearnRayError: there are values and a reference, but one that the reference lacks.
+    """
+    method, machine = subject.hyperparameters, origin.machine
+    result: dict[str, Scalar] = {
+        "sweep": subject.sweep,
+        "study_key": subject.study_key,
+        "purpose": subject.purpose,
+        "study": subject.study,
+        "method": None if method is None else method.name,
+        "trial": subject.trial,
+        "point": subject.point,
+        "state": str(state),
+        "failure": failure,
+        "seed": subject.seed,
+        "dataset": label(setting.dataset),
+        "forget_set": label(setting.forget_set),
+        "family": label(setting.family),
+        "model": _model(setting),
+        **_hyperparameters(method),
+        "objective": objective.name,
+        "score": None,
+        **_measured(metrics, values, reference),
+        "unlearning_compute_seconds": seconds.unlearning,
+        "retraining_compute_seconds": seconds.retraining,
+        "evaluation_seconds": seconds.evaluation,
+        **dict(zip(HOURS, (hours.unlearn, hours.measure), strict=True)),
+        "device": machine.device if machine else "unknown",
+        "threads": machine.threads if machine else None,
+        "kernels": machine.kernels if machine else None,
+        "made_on": MADE_ON_SEPARATOR.join(sorted(map(str, origin.made_on))) or None,
+        "host": origin.host,
+    }
+    result |= {f"version_{name}": version for name, version in origin.versions.items()}
+    result |= {
+        "key_unlearn": keys.unlearn,
+        "key_original": keys.original,
+        "key_retrained": keys.retrained,
+        **keys.measured,
+    }
+    result["created"] = origin.created
+    return {**result, "score": None if state == State.FAILED else objective.score(result)}
+
+
+def _model(setting: Setting) -> str:
+    name = label(setting.model)
+    return name if setting.sparsity is None else f"{name}, {setting.sparsity}"
+
+
+def _hyperparameters(method: Method | None) -> dict[str, Scalar]:
+    if method is None:
+        return {"hyperparameters": None}
+    fields: dict[str, Scalar] = {"hyperparameters": canonical(field_values(method))}
+    for name, value in field_values(method).items():
+        simple = value is None or isinstance(value, str | int | float | bool)
+        fields[f"hp_{name}"] = value if simple else canonical(plain(value))
+    return fields
+
+
+def _measured(
+    metrics: Collection[Metric],
+    values: Mapping[str, float] | None,
+    reference: Mapping[str, float] | None,
+) -> dict[str, Scalar]:
+    columns = [column for metric in metrics for column in metric.columns]
+    counted = counted_columns(metrics)
+    gap = gaps(values, reference) if values is not None and reference is not None else None
+    result: dict[str, Scalar] = {}
+    for column in columns:
+        result[column] = None if values is None else values[column]
+        result[f"{column}_retrained"] = None if reference is None else reference[column]
+        result[f"{column}_gap"] = None if gap is None else gap[column]
+    result["average_gap"] = None if gap is None else average_gap(gap, counted)
+    result["average_gap_percentage"] = (
+        None
+        if gap is None or reference is None
+        else average_gap_percentage(gap, reference, counted)
+    )
+    result["tug_of_war"] = None if gap is None else tug_of_war(gap)
+    return result

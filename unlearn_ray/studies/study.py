@@ -1,0 +1,81 @@
+"""What names a study and its trials in the store: the identity that its search depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from unlearn_ray.config.sweep_schema import Study, Sweep
+from unlearn_ray.core.keys import content_key, plain
+from unlearn_ray.steps.kinds.measure import Measure
+from unlearn_ray.steps.kinds.observe import Observe
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.samples import Samples
+from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.studies.rows import Purpose
+
+REFERENCES = "references"
+# What a score stands on; other kinds of steps change no search.
+SCORED = (Pretrain, Retrain, Unlearn, Samples, Observe, Measure)
+
+
+def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
+    """What a study's suggestions and scores depend on, in plain JSON values.
+
+    Not how many trials it is to have, nor what is measured beside the objective.
+    """
+    search = sweep.search
+    identity = {
+        "method": study.method.code_identity(),
+        "name": study.own_name,
+        "fixed": study.fixed,
+        "space": {name: vars(field) for name, field in study.space.items()},
+        **problem(sweep),
+        "search": {
+            "seed": search.seed,
+            "startup": search.startup,
+            "keep": search.keep,
+            "window": search.lag,
+        },
+        "tuning": sweep.seeds.tuning,
+    }
+    result: dict[str, Any] = plain(identity)
+    return result
+
+
+def problem(sweep: Sweep) -> dict[str, Any]:
+    """What all scores of a sweep depend on: its setting, its objective, and how steps are run."""
+    return {
+        "setting": sweep.setting,
+        "objective": {**sweep.objective.content(), "metrics": sweep.scored_by},
+        "observed": [metric.needs() for metric in sweep.scored_by],
+        "steps": [kind.code_identity() for kind in SCORED],
+    }
+
+
+def study_key(sweep: Sweep, study: Study) -> str:
+    """The study's identity, hashed."""
+    return content_key(study_identity(sweep, study))
+
+
+def point_key(point: Mapping[str, Any]) -> str:
+    """A point's content, hashed: what names a trial."""
+    return content_key(point)
+
+
+def row_name(
+    study: str, sweep: str, purpose: Purpose, trial: int, point: Mapping[str, Any], seed: int
+) -> str:
+    """The name of a row in the store: writing it twice is harmless."""
+    return f"{study}/{sweep}/{purpose}-{trial:06d}-{point_key(point)}-{seed}"
+
+
+def references_folder(sweep: Sweep) -> str:
+    """What the names of rows of reference models begin with."""
+    return f"{REFERENCES}/{content_key(problem(sweep))}/"
+
+
+def reference_row_name(sweep: Sweep, method: str, seed: int) -> str:
+    """The name of a reference model's row."""
+    return f"{references_folder(sweep)}{sweep.name}/{method}-{seed}"

@@ -1,0 +1,467 @@
+"""One trial under one seed: unlearn, observe, measure, and write its row."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Study, Sweep
+from unlearn_ray.core.errors import TrialError
+from unlearn_ray.methods.base import Method
+from unlearn_ray.metrics.base import Metric
+from unlearn_ray.objectives.base import Objective
+from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.graph import Graph
+from unlearn_ray.steps.kinds.measure import Measure, measures
+from unlearn_ray.steps.kinds.observe import Observe
+from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.once import Account, Uploaded, run_here, versions, work_of
+from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.steps.setting import Setting
+from unlearn_ray.storage.store import Record, Store
+from unlearn_ray.studies.history import mean
+from unlearn_ray.studies.rows import (
+    Hours,
+    Keys,
+    Origin,
+    Purpose,
+    Scalar,
+    Seconds,
+    State,
+    Subject,
+    row,
+)
+from unlearn_ray.studies.study import point_key, reference_row_name, row_name, study_key
+from unlearn_ray.train.compute import Machine
+
+_MEASURED = "key_measure_"
+_OF_A_METRIC = ("", "_retrained", "_gap")
+
+
+@dataclass(frozen=True)
+class TrialSeed:
+    """One trial under one seed.
+
+    Attributes:
+        sweep: its name.
+        study: the study's key.
+        name: the study's name.
+        number: of the trial.
+        point: the trial's searched fields.
+        metrics: what its model is measured by.
+        objective: what makes its score.
+        keep: names of quantities that are stored though they are large; None keeps all.
+        other_seeds: the other reporting seeds, of a reporting run.
+        resources: that it runs on.
+        earlier: scores of the seeds that the trial ran before.
+        bar: a mean score beyond which the trial ends here; None if it goes on in any case.
+    """
+
+    sweep: str
+    study: str
+    name: str
+    number: int
+    point: Mapping[str, Any]
+    setting: Setting
+    metrics: tuple[Metric, ...]
+    objective: Objective
+    method: Method
+    seed: int
+    purpose: Purpose
+    resources: Resources
+    earlier: tuple[float, ...] = ()
+    bar: float | None = None
+    keep: tuple[str, ...] | None = None
+    other_seeds: tuple[int, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        sweep: Sweep,
+        study: Study,
+        number: int,
+        point: Mapping[str, Any],
+        seed: int,
+        purpose: Purpose,
+        *,
+        earlier: Sequence[float] = (),
+        bar: float | None = None,
+    ) -> TrialSeed:
+        """A trial of one of a sweep's studies; tuning measures the objective's metrics alone."""
+        return cls(
+            sweep=sweep.name,
+            study=study_key(sweep, study),
+            name=study.name,
+            number=number,
+            point=point,
+            setting=sweep.setting,
+            metrics=sweep.scored_by if purpose == "tuning" else sweep.metrics,
+            objective=sweep.objective,
+            keep=sweep.keep if purpose == "tuning" else None,
+            other_seeds=() if purpose == "tuning" else sweep.seeds.other(seed),
+            method=study.at(dict(point)),
+            seed=seed,
+            purpose=purpose,
+            resources=sweep.resources.trial,
+            earlier=tuple(earlier),
+            bar=bar,
+        )
+
+    @property
+    def row_name(self) -> str:
+        """The name of its row."""
+        return row_name(self.study, self.sweep, self.purpose, self.number, self.point, self.seed)
+
+    @property
+    def account(self) -> Account:
+        """What its steps' time is counted for."""
+        of_study = "" if self.name == self.method.name else f" of {self.name}"
+        trial = f"trial {self.number}{of_study}"
+        return Account(self.sweep, self.resources.accelerators, self.row_name, trial)
+
+    @property
+    def subject(self) -> Subject:
+        """What its row is about."""
+        return Subject(
+            sweep=self.sweep,
+            study_key=self.study,
+            purpose=self.purpose,
+            study=self.name,
+            trial=self.number,
+            point=point_key(self.point),
+            seed=self.seed,
+            hyperparameters=self.method,
+        )
+
+    @property
+    def unlearn(self) -> Unlearn:
+        """The step that makes its model."""
+        return Unlearn(setting=self.setting, seed=self.seed, method=self.method)
+
+    @property
+    def retrained(self) -> Retrain:
+        """The step that makes the model it is compared with."""
+        return Retrain(setting=self.setting, seed=self.seed)
+
+    def measures(self, model: Step) -> list[Measure]:
+        """The steps that measure a model as its own is measured."""
+        return measures(model, self.metrics, self.other_seeds)
+
+    def state_after(self, score: float) -> State:
+        """Whether the trial goes on, or would have gone on, after this seed's score."""
+        stops = self.bar is not None and mean((*self.earlier, score)) > self.bar
+        return State.STOPPED if stops else State.COMPLETE
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How a trial did under one seed.
+
+    Attributes:
+        score: under this seed; None if the trial failed.
+        stopped: whether the trial ends with this seed, clearly worse than its study's others.
+        failure: why it failed.
+        accelerator_hours: of the steps that were run for its row, now or earlier.
+        row: as it stands in the store.
+    """
+
+    score: float | None
+    stopped: bool
+    failure: str | None
+    accelerator_hours: float
+    row: dict[str, Scalar]
+
+
+def score(
+    trial: TrialSeed,
+    runtime: Runtime,
+    execute_training: Callable[[Step], Uploaded] | None = None,
+    *,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Scored:
+    """Run what is not in the store yet, and write the row.
+
+    Args:
+        trial: what to run; both reference models of its seed are in the store.
+        runtime: of this process.
+        execute_training: how unlearning is run; in this process if not given.
+        give_up: asked while another process runs a step of it.
+
+    Raises:
+        HeldElsewhere: `give_up` said so.
+    """
+
+    def execute(step: Step) -> Uploaded:
+        if step.distributed and execute_training is not None:
+            return execute_training(step)
+        return run_here(step, runtime, work_of(step, trial.account).name)
+
+    graph = Graph(runtime.known, execute, trial.account, keep=trial.keep, give_up=give_up)
+    references = Measured.of(trial.retrained, trial.measures(trial.retrained), graph)
+    failure: str | None = None
+    started = time.monotonic()
+    try:
+        measured = Measured.of(trial.unlearn, trial.measures(trial.unlearn), graph)
+    except TrialError as error:
+        failure = str(error)
+        # There is no record that could tell.
+        hours = Hours(trial.resources.accelerator_hours(time.monotonic() - started), 0.0)
+        written = _failed_row(trial, failure, hours, runtime.compute.machine)
+    else:
+        own = [[measured.model], measured.records]
+        hours = Hours(*(_hours_for(trial.row_name, records) for records in own))
+        original = runtime.known.of(trial.unlearn.original)
+        written = _complete_row(trial, hours, measured, references, original)
+    if trial.purpose == "tuning":
+        if not runtime.store.write_row(trial.row_name, written):
+            written = runtime.store.row(trial.row_name) or written
+    else:
+        written = write_grown(trial.row_name, written, trial.metrics, runtime.store)
+    scored, told = written["score"], written["failure"]
+    assert scored is None or isinstance(scored, float | int)
+    return Scored(
+        score=None if scored is None else float(scored),
+        stopped=written["state"] == State.STOPPED,
+        failure=None if told is None else str(told),
+        accelerator_hours=hours.total,
+        row=written,
+    )
+
+
+def write_grown(
+    name: str, written: dict[str, Scalar], metrics: Collection[Metric], store: Store
+) -> dict[str, Scalar]:
+    """Write a row of the result table; one that is there takes the metrics that came since.
+
+    Or that have changed since: what a metric beside the objective says of a model is no more than
+    it says now.
+
+    Args:
+        name: of the row.
+        written: as it is now.
+        metrics: that it holds.
+        store: of the row.
+
+    Returns:
+        The row as it stands.
+    """
+    columns = {metric.name: metric.columns for metric in metrics}
+    stands = store.row(name)
+    if stands is None:
+        if store.write_row(name, written):
+            return written
+        stands = store.row(name) or written
+    if State.FAILED in (stands["state"], written["state"]):
+        return stands
+    changed = {
+        column.removeprefix(_MEASURED)
+        for column, key in written.items()
+        if column.startswith(_MEASURED) and stands.get(column) != key
+    }
+    if changed:
+        anew = [f"{_MEASURED}{metric}" for metric in changed]
+        anew += [f"{c}{of}" for m in changed for c in columns[m] for of in _OF_A_METRIC]
+        # Of all metrics together.
+        anew += ["tug_of_war", "evaluation_seconds", "accelerator_hours_measure", "made_on"]
+        store.extend_row(name, written, anew)
+    return store.row(name) or written
+
+
+def measured_keys(steps: Iterable[Measure]) -> dict[str, str]:
+    """What a model's row says of its measurements, by column."""
+    return {f"{_MEASURED}{step.metric.name}": step.key for step in steps}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model that was measured.
+
+    Attributes:
+        model: the record of the step that left it.
+        steps: that measured it.
+        records: of these, and of what was observed of it, as far as that is stored.
+        values: by column.
+    """
+
+    model: Record
+    steps: Sequence[Measure]
+    records: Sequence[Record]
+    values: Mapping[str, float]
+
+    @classmethod
+    def of(cls, model: Step, steps: Sequence[Measure], graph: Graph) -> Measured:
+        """Ensure the model and its measurements.
+
+        Raises:
+            TrialError: a step failed.
+            HeldElsewhere: another process runs one.
+        """
+        (trained,) = graph.ensure(model)
+        done = graph.ensure(*steps)
+        read = (wanted for step in steps for wanted in step.inputs().values())
+        own = {
+            one.key: one for one in read if isinstance(one, Observe) and one.model.key == model.key
+        }
+        values: dict[str, float] = {}
+        for each in done:
+            values |= each.record.told("values", dict[str, float])
+        return cls(trained.record, steps, graph.records([*own.values(), *steps]), values)
+
+    @property
+    def seconds(self) -> float:
+        """What it took to observe and measure it."""
+        return sum(record.seconds for record in self.records)
+
+
+def _hours_for(row: str, records: Collection[Record]) -> float:
+    """Accelerator hours of a row's own steps: another row's step costs it nothing."""
+    return sum(record.accelerator_hours for record in records if record.row == row)
+
+
+def _complete_row(
+    trial: TrialSeed, hours: Hours, measured: Measured, references: Measured, original: Record
+) -> dict[str, Scalar]:
+    unlearned, retrained = measured.model, references.model
+    written = row(
+        trial.subject,
+        trial.setting,
+        trial.metrics,
+        trial.objective,
+        state=State.COMPLETE,
+        values=measured.values,
+        reference=references.values,
+        seconds=Seconds(
+            unlearning=unlearned.told("compute_seconds", float),
+            retraining=retrained.told("compute_seconds", float),
+            evaluation=measured.seconds,
+        ),
+        hours=hours,
+        keys=Keys(
+            unlearn=unlearned.key,
+            original=unlearned.inputs["original"],
+            retrained=retrained.key,
+            measured=measured_keys(measured.steps),
+        ),
+        origin=_origin(unlearned, original, retrained, *measured.records, *references.records),
+    )
+    return {**written, "state": str(trial.state_after(float(written["score"] or 0.0)))}
+
+
+def lost_row(trial: TrialSeed, failure: str) -> dict[str, Scalar]:
+    """The row of a trial whose workers were lost; what they cost, nobody is left to say."""
+    return _failed_row(trial, failure, Hours(), None)
+
+
+def _failed_row(
+    trial: TrialSeed, failure: str, hours: Hours, machine: Machine | None
+) -> dict[str, Scalar]:
+    """The row of a trial that has no values."""
+    return row(
+        trial.subject,
+        trial.setting,
+        trial.metrics,
+        trial.objective,
+        state=State.FAILED,
+        failure=failure,
+        seconds=Seconds(),
+        hours=hours,
+        keys=Keys(
+            unlearn=trial.unlearn.key,
+            original=trial.unlearn.original.key,
+            retrained=trial.retrained.key,
+        ),
+        origin=Origin(machine, frozenset(), socket.gethostname(), versions(), _now()),
+    )
+
+
+def reference_row(
+    sweep: Sweep, seed: int, method: str, graph: Graph
+) -> tuple[str, dict[str, Scalar]]:
+    """The name and the row of a reference model (`RETRAIN` or `ORIGINAL`) that was measured."""
+    setting, others = sweep.setting, sweep.seeds.other(seed)
+    original, retrained = (kind(setting=setting, seed=seed) for kind in (Pretrain, Retrain))
+    of_original, of_retrained = (
+        Measured.of(model, measures(model, sweep.metrics, others), graph)
+        for model in (original, retrained)
+    )
+    measured = of_retrained if method == RETRAIN else of_original
+    written = row(
+        Subject(
+            sweep=sweep.name, study_key="", purpose="reference", study=method, trial=-1, seed=seed
+        ),
+        setting,
+        sweep.metrics,
+        sweep.objective,
+        state=State.COMPLETE,
+        values=measured.values,
+        reference=of_retrained.values,
+        seconds=Seconds(
+            retraining=of_retrained.model.told("compute_seconds", float),
+            evaluation=measured.seconds,
+        ),
+        hours=Hours(),
+        keys=Keys(
+            original=original.key if method == ORIGINAL else None,
+            retrained=retrained.key,
+            measured=measured_keys(measured.steps),
+        ),
+        origin=_origin(
+            measured.model, of_original.model, of_retrained.model,
+            *measured.records, *of_retrained.records,
+        ),
+    )  # fmt: skip
+    return reference_row_name(sweep, method, seed), written
+
+
+def failed_reference_row(sweep: Sweep, step: Step, failure: str) -> tuple[str, dict[str, Scalar]]:
+    """The name and the row of a reference model that could not be trained or measured.
+
+    A name of its own: should the step be run again and succeed, that row stands beside it.
+    """
+    model = step.model if isinstance(step, Observe | Measure) else step
+    method = RETRAIN if isinstance(model, Retrain) else ORIGINAL
+    written = row(
+        Subject(
+            sweep=sweep.name,
+            study_key="",
+            purpose="reference",
+            study=method,
+            trial=-1,
+            seed=step.seed,
+        ),
+        sweep.setting,
+        sweep.metrics,
+        sweep.objective,
+        state=State.FAILED,
+        failure=failure,
+        seconds=Seconds(),
+        hours=Hours(),
+        keys=Keys(),
+        origin=Origin(None, frozenset(), socket.gethostname(), versions(), _now()),
+    )
+    return f"{reference_row_name(sweep, method, step.seed)}-failed", written
+
+
+def _origin(trained: Record, *others: Record) -> Origin:
+    """Where and when the record's step ran, the same in every row that tells of it.
+
+    And on what machines all steps ran that the row's numbers stand on.
+    """
+    made_on = frozenset(map(_machine, (trained, *others)))
+    return Origin(_machine(trained), made_on, trained.host, trained.versions, trained.created)
+
+
+def _machine(record: Record) -> Machine:
+    return Machine(
+        record.told("device", str), record.told("threads", int), record.told("kernels", str)
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,414 @@
+"""The one training loop: pretraining, retraining, unlearning and probes all run through it.
+
+Nothing random is carried from one iteration to the next: the order of an epoch depends on
+(seed, epoch) and everything an iteration draws on (seed, iteration). So a run that is resumed
+from a checkpoint sees what it would have seen, and ends with the same weights.
+
+Several workers (`core.collective`) run this loop side by side and take every decision together:
+each computes its rows of the same batches, and their weights stay the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from unlearn_ray.core.collective import average, gather_objects, on_first, world_size
+from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
+from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.recipe import LastBatch, Layout, Player, Recipe
+from unlearn_ray.train.checkpoint_clock import CheckpointClock
+from unlearn_ray.train.compute import Compute, Stopwatch
+from unlearn_ray.train.lars import LARS
+
+PROGRESS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One optimizer update.
+
+    Attributes:
+        epoch: 0-based.
+        number: 0-based, counted over all epochs.
+        rows: positions, among the `count` samples, of this batch: int64 on the CPU, (B,).
+        generator: on the CPU, seeded from (seed, number).
+        progress: share of the run's iterations done before this one, in [0, 1).
+    """
+
+    epoch: int
+    number: int
+    rows: Tensor
+    generator: torch.Generator
+    progress: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        iteration, iterations: updates done, and of how many.
+        loss: of the last update.
+        seconds: of optimisation so far, without checkpoints.
+        epoch, epochs: the one that goes on, from 1, and of how many; 0 where there are none.
+        doing: what is run, if it is not the step's own training.
+    """
+
+    iteration: int
+    iterations: int
+    loss: float
+    seconds: float
+    epoch: int = 0
+    epochs: int = 0
+    doing: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        iterations: updates, those before a resumption included.
+        seconds: of optimisation on this worker (device time on a GPU, CPU time on a CPU),
+            without checkpoints and set-up; of what was done before a resumption, its share.
+        loss: of the last update; NaN if there was none.
+    """
+
+    iterations: int
+    seconds: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a run of the loop optimises, and over what.
+
+    Attributes:
+        players: updated one after the other in every iteration. Their modules are on the device,
+            and their training flags are the caller's. The last one's recipe says the batches and
+            the epochs.
+        count: number of samples of an epoch.
+        seed: of the order and of everything an iteration draws.
+        last_batch: what becomes of samples that fill no batch, where the recipe leaves it open.
+        repeats: how many updates in a row see the same batch.
+        iterations: how many updates in all, instead of the recipe's epochs.
+        after_update: called after every update, with the optimizers' steps done.
+        until: asked at the end of every epoch but the last whether to end here.
+        kept: what a checkpoint holds besides the optimizers' states, with all modules of players
+            within; the last player's module if not given.
+    """
+
+    players: Sequence[Player[[Iteration]]]
+    count: int
+    seed: int
+    last_batch: LastBatch = "keep"
+    repeats: int = 1
+    iterations: int | None = None
+    after_update: Callable[[], None] | None = None
+    until: Callable[[], bool] | None = None
+    kept: nn.Module | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The batches of an epoch."""
+        return self.players[-1].recipe.layout(self.count, self.last_batch)
+
+
+class Checkpoints(Protocol):
+    """Where a run saves what it needs to be resumed."""
+
+    @property
+    def seconds_between(self) -> float:
+        """How often to save."""
+        ...
+
+    @property
+    def at_end(self) -> bool:
+        """Whether to save the finished run, too."""
+        ...
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """The newest checkpoint: tensors and metadata."""
+        ...
+
+    def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        """Keep a checkpoint."""
+        ...
+
+
+def seeded(*words: str | int) -> torch.Generator:
+    """A CPU generator seeded from words and numbers."""
+    return torch.Generator().manual_seed(stable_seed(*words))
+
+
+def optimise(
+    training: Training,
+    compute: Compute,
+    *,
+    checkpoints: Checkpoints | None = None,
+    on_progress: Callable[[Progress], bool] | None = None,
+    stopwatch: Stopwatch | None = None,
+) -> Report:
+    """Let players descend on their losses over the epochs of a recipe.
+
+    Args:
+        training: who, and over what.
+        compute: the device.
+        checkpoints: where to save and resume; none keeps nothing. Only worker 0 saves and loads.
+        on_progress: called on worker 0 about every second and at the end; answers whether to
+            save a checkpoint now. What it raises stops the run, after a last checkpoint if it is
+            StopRequested.
+        stopwatch: goes on counting; a new one if not given.
+
+    Raises:
+        NonFiniteLoss: the loss or a weight became NaN or infinite.
+    """
+    run = _Run(training, compute, stopwatch or Stopwatch(compute))
+    if checkpoints is not None:
+        run.resume(checkpoints)
+    try:
+        _descend(run, checkpoints, on_progress)
+    except StopRequested:
+        if checkpoints is not None and run.unsaved:
+            run.save(checkpoints)
+        raise
+    run.check_weights()
+    if checkpoints is not None and checkpoints.at_end and run.unsaved:
+        run.save(checkpoints)
+    return Report(run.done, run.stopwatch.total(), run.last_loss())
+
+
+def _descend(
+    run: _Run,
+    checkpoints: Checkpoints | None,
+    on_progress: Callable[[Progress], bool] | None,
+) -> None:
+    save_seconds = math.inf if checkpoints is None else checkpoints.seconds_between
+    clock = CheckpointClock(run.done, save_seconds, PROGRESS_SECONDS)
+    training = run.training
+    while run.done < run.total:
+        epoch, position = divmod(run.done, run.per_epoch)
+        # At the beginning of an epoch, so that a resumed run asks what it would have asked.
+        if epoch > 0 and position == 0 and run.ends():
+            break
+        order = torch.randperm(training.count, generator=seeded("order", training.seed, epoch))
+        run.set_learning_rates(epoch)
+        for number in range(position, min(run.per_epoch, position + run.total - run.done)):
+            rows = order[run.layout.rows(number // training.repeats)]
+            generator = seeded("iteration", training.seed, run.done)
+            run.update(Iteration(epoch, run.done, rows, generator, run.done / run.total))
+            save, tell = clock.after(run.done)
+            if tell and on_progress is not None:
+                save = run.tell(on_progress) or save
+            if save and checkpoints is not None:
+                run.save(checkpoints)
+                clock.saved()
+        run.check_loss()
+    if on_progress is not None:
+        run.tell(on_progress)
+
+
+def check_weights(module: nn.Module, subject: str, remedy: str) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        NonFiniteLoss: a weight or buffer is NaN or infinite; the message has both texts.
+    """
+    if not all(bool(value.isfinite().all()) for value in module.state_dict().values()):
+        raise NonFiniteLoss(subject, "hold NaN or infinite values", remedy)
+
+
+class _Run:
+    """The state of one call of `optimise`."""
+
+    def __init__(self, training: Training, compute: Compute, stopwatch: Stopwatch) -> None:
+        self.training = training
+        self.compute = compute
+        self.stopwatch = stopwatch
+        self.players = training.players
+        self.kept = training.kept or self.players[-1].module
+        self.layout = training.layout
+        self.per_epoch = self.layout.batches * training.repeats
+        epochs, iterations = self.players[-1].recipe.epochs, training.iterations
+        self.epochs = epochs if iterations is None else 0
+        self.total = self.per_epoch * epochs
+        if iterations is not None and self.per_epoch:
+            self.total = iterations
+        self.done = 0
+        self.unsaved = 0
+        self.loss = torch.full((), math.nan, device=compute.device)
+        self.finite = torch.ones((), dtype=torch.bool, device=compute.device)
+        self.parameters = [
+            [p for p in player.module.parameters() if p.requires_grad] for player in self.players
+        ]
+        self.optimizers = [
+            _optimizer(player.recipe, parameters)
+            for player, parameters in zip(self.players, self.parameters, strict=True)
+        ]
+
+    def set_learning_rates(self, epoch: int) -> None:
+        for player, optimizer in zip(self.players, self.optimizers, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = player.recipe.learning_rate_at(epoch)
+
+    def update(self, iteration: Iteration) -> None:
+        with self.stopwatch.running(), self._compiled_or_not(iteration):
+            for player, parameters, optimizer in zip(
+                self.players, self.parameters, self.optimizers, strict=True
+            ):
+                optimizer.zero_grad(set_to_none=True)
+                with self.compute.autocast():
+                    value = player.loss(iteration)
+                value.backward()  # type: ignore[no-untyped-call]
+                self.loss = value.detach()
+                if world_size() > 1:
+                    self._average_gradients(parameters)
+                optimizer.step()
+                self.finite &= self.loss.isfinite()
+            if self.training.after_update is not None:
+                self.training.after_update()
+        self.done += 1
+        self.unsaved += 1
+        # Asking a GPU would make it wait at every iteration; it is asked once an epoch.
+        if not self.compute.on_gpu:
+            self.check_loss()
+
+    def _compiled_or_not(self, iteration: Iteration) -> AbstractContextManager[object]:
+        """An encoder compiled for one more size, or for all, would cost more than it saves."""
+        if self.compute.on_gpu and len(iteration.rows) != self.layout.batch:
+            return cast(AbstractContextManager[object], torch.compiler.set_stance("force_eager"))
+        return nullcontext()
+
+    def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """One message per update.
+
+        Not DistributedDataParallel: a family calls parts of its model, not its forward, and
+        its buffers are already the same on every worker. The loss goes along, so that all
+        workers see the same bits and give up at the same update.
+        """
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        average([*gradients, self.loss])
+
+    def check_loss(self) -> None:
+        if not bool(self.finite):
+            raise NonFiniteLoss(
+                f"loss within the first {self.done} of {self.total} iterations",
+                "became NaN or infinite",
+                "lower the learning rate or the weight of the term that is ascended",
+            )
+
+    def check_weights(self) -> None:
+        for player in self.players:
+            check_weights(
+                player.module,
+                f"weights after {self.done} iterations",
+                "lower the learning rate or the weight of the term that is ascended",
+            )
+
+    def last_loss(self) -> float:
+        return float(self.loss)
+
+    def ends(self) -> bool:
+        """Worker 0 decides: another's answer may differ by a rounding."""
+        until = self.training.until
+        if until is None:
+            return False
+        with self.stopwatch.running():
+            return on_first(until)
+
+    def progress(self) -> Progress:
+        epoch = min(self.done // max(self.per_epoch, 1) + 1, self.epochs)
+        seconds = self.stopwatch.total()
+        return Progress(self.done, self.total, self.last_loss(), seconds, epoch, self.epochs)
+
+    def tell(self, on_progress: Callable[[Progress], bool]) -> bool:
+        return on_first(lambda: on_progress(self.progress()))
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        self.check_loss()
+        self.check_weights()
+        # Of all workers, since another number of them may go on.
+        seconds = math.fsum(gather_objects(self.stopwatch.total()))
+        on_first(lambda: self._save(checkpoints, seconds))
+        self.unsaved = 0
+
+    def _save(self, checkpoints: Checkpoints, seconds: float) -> None:
+        tensors = {f"model/{name}": value for name, value in self.kept.state_dict().items()}
+        for index, (parameter, state) in enumerate(self._optimized()):
+            for name, value in state.get(parameter, {}).items():
+                if value is not None:
+                    tensors[f"optimizer/{index}/{name}"] = value
+        metadata = {
+            "iteration": str(self.done),
+            "seconds": repr(seconds),
+            "loss": repr(self.last_loss()),
+        }
+        checkpoints.save(self.done, {k: v.cpu() for k, v in tensors.items()}, metadata)
+
+    def _optimized(self) -> list[tuple[nn.Parameter, dict[Tensor, Any]]]:
+        """Every parameter of every player, with what its optimizer knows of its parameters."""
+        return [
+            (parameter, optimizer.state)
+            for parameters, optimizer in zip(self.parameters, self.optimizers, strict=True)
+            for parameter in parameters
+        ]
+
+    def resume(self, checkpoints: Checkpoints) -> None:
+        loaded = on_first(checkpoints.load)
+        if loaded is None:
+            return
+        tensors, metadata = loaded
+        state = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+        try:
+            self.kept.load_state_dict(state)
+            done = int(metadata["iteration"])
+            self.stopwatch.restart(float(metadata["seconds"]) / world_size())
+            self.loss = torch.tensor(float(metadata["loss"]), device=self.compute.device)
+            self._restore_optimizers(tensors)
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
+            raise CorruptObject(
+                "checkpoint", f"does not fit this model: {error}", "delete it and run again"
+            ) from error
+        self.done = done
+
+    def _restore_optimizers(self, tensors: dict[str, Tensor]) -> None:
+        optimized = self._optimized()
+        for name, value in tensors.items():
+            where, _, rest = name.partition("/")
+            if where == "optimizer":
+                index, _, entry = rest.partition("/")
+                parameter, entries = optimized[int(index)]
+                like = parameter if value.shape == parameter.shape else value
+                buffer = torch.empty_like(like, dtype=value.dtype, device=parameter.device)
+                entries[parameter][entry] = buffer.copy_(value)
+
+
+def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    decay = recipe.weight_decay
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=decay, fused=True)
+    if recipe.optimizer == "adamw":
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+    if recipe.optimizer == "lars":
+        return LARS(
+            parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=decay,
+            trust=recipe.trust, clip=recipe.clip_trust,
+        )  # fmt: skip
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=decay,
+        fused=True,
+    )
