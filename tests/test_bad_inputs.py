@@ -133,7 +133,11 @@ IN_THE_FILE = {
         "count = 5000: leaves nothing to retain: models are trained on 719 samples;"
         " forget fewer than 719",
     ),
-    "forget set of nothing": ("{fraction: 0.1}", "{fraction: 0.001}", "less than one of 719"),
+    "forget set of nothing": (
+        "{fraction: 0.1}",
+        "{fraction: 0.001}",
+        "less than one sample out of 719",
+    ),
     "validation set of everything": ("validation: 0.5", "validation: 1437", "nothing to train on"),
     "class that does not exist": (
         "{random: {fraction: 0.1}}",
@@ -221,9 +225,9 @@ def test_ids_that_are_none(place: Place, refused: Refused) -> None:
     ids = place.folder / "ids.txt"
     place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
     for text, message in {
-        "3\n1437\n": f"file = {ids}: 1 of 2 lines do not name one training sample: line 2: '1437';"
+        "3\n1437\n": f"file = {ids}: 1 of 2 lines do not name a single training sample: line 2: '1437';"
         " write positions in the training set, from 0 to 1436",
-        "-1\n3\nthree\n": "2 of 3 lines do not name one training sample: line 1: '-1', line 3: "
+        "-1\n3\nthree\n": "2 of 3 lines do not name a single training sample: line 1: '-1', line 3: "
         "'three'; write",
         "# none\n": "names no sample; write positions in the training set",
         "".join(f"{number}\n" for number in range(1437)): "leaves nothing to retain",
@@ -241,7 +245,7 @@ def test_ids_that_no_model_was_trained_on(place: Place, refused: Refused) -> Non
     place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
     for command in ((), ("plan",)):
         said = refused(*command, str(place.file), "--store", str(place.store))
-        assert "forget_set ids: none of its samples was trained on under seed 1" in said
+        assert "forget_set ids: none of its samples is trained on under seed 1" in said
 
 
 def test_no_sweep_file(place: Place, refused: Refused) -> None:
@@ -305,7 +309,7 @@ def test_a_dataset_that_cannot_be_downloaded(
     said = refused(*given)
     assert f"dataset cifar10: cifar-10-python.tar.gz in {place.folder}/cifar: cannot be" in said
     assert "https://www.cs.toronto.edu" in said
-    assert f"and put it into {place.folder}/cifar" in said
+    assert f"and put them into {place.folder}/cifar" in said
 
 
 @pytest.fixture
@@ -347,9 +351,9 @@ def test_files_that_are_no_images(place: Place, images: Path, refused: Refused) 
     assert f"{odd}: is a device, not a file; remove it" in refused(*given)
     odd.unlink()
     odd.write_bytes(b"DDS " + bytes(200))
-    assert f"{odd}: cannot be read as an image: of no known format" in refused(*given)
+    assert f"{odd}: cannot be read as an image: unknown format" in refused(*given)
     Image.new("1", (20_000, 9_000)).save(odd)
-    assert f"{odd}: has 180,000,000 pixels, which are more than can be decoded" in refused(*given)
+    assert f"{odd}: has 180,000,000 pixels, more than can be decoded" in refused(*given)
     odd.unlink()
     named = os.path.join(os.fsencode(odd.parent), b"\xff.png")
     shutil.copy(os.fsencode(images / "train" / "dog" / "3.png"), named)
@@ -442,12 +446,12 @@ def test_images_of_no_classes(
     said = refused(*given, "--set", "family=supervised")
     assert "supervised needs classes; the images of coco_captions are of none" in said
     said = refused(*given, "--set", "forget_set={classes: {classes: [cat]}}")
-    assert "the dataset's images are of no classes; forget samples, by random or ids" in said
+    assert "the dataset's images are unlabelled; forget samples instead, with random or ids" in said
     fields = json.dumps(photos)
     said = refused(
         *given, "--set", f"dataset={{prompted: {{dataset: {{coco_captions: {fields}}}}}}}"
     )
-    assert "prompted with coco_captions: its images are of no classes that prompts" in said
+    assert "prompted with coco_captions: its images are unlabelled, so there are no" in said
 
 
 @pytest.mark.usefixtures("words")
@@ -470,7 +474,7 @@ def test_metrics_of_pairs_by_a_family_that_reads_no_captions(
     chosen = "metrics=[emia_efficacy, {pair_alignment_matrices: {ids: [3, 20]}}]"
     said = refused(*given, "--set", "family=words", "--set", chosen)
     assert (
-        "pair_alignment_matrices.ids: 1 of 2 ids do not name one training sample: '3'; write "
+        "pair_alignment_matrices.ids: 1 of 2 ids do not name a single training sample: '3'; write "
         "an image's id or file name"
     ) in said
     named = "name metrics among "
@@ -498,8 +502,9 @@ def test_captions_that_do_not_fit_their_images(
     assert f"{path}: images without a caption, 1 in all: 019.jpg; write one, or remove" in said(
         annotations=others[1:]
     )
-    assert "captions of no image, 1 in all: the id 99 of annotations[0]; list the images" in said(
-        annotations=[{**first, "image_id": 99}, *others]
+    assert (
+        "captions without an image, 1 in all: the id 99 of annotations[0]; list the images"
+        in said(annotations=[{**first, "image_id": 99}, *others])
     )
     path.write_text(json.dumps(content)[:100])
     assert f"{path}:1: no JSON: " in refused(*given)

@@ -118,7 +118,7 @@ def test_what_is_not_decoded_yet(tmp_path: Path) -> None:
 
 def test_a_seed_with_nothing_to_retain_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text(str(training_ids(1437, 0.5, 1)[0]))
-    with pytest.raises(DataError, match="none of its samples was trained on under seed 0"):
+    with pytest.raises(DataError, match="none of its samples is trained on under seed 0"):
         said(tmp_path, SWEEP.replace(RANDOM, f"{{ids: {{file: {tmp_path}/ids.txt}}}}"))
 
 

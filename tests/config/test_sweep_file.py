@@ -544,7 +544,7 @@ BAD = {
         "validation: 100000",
         "3: validation = 100000",
         "leaves nothing to train on",
-        "keep fewer than",
+        "hold out fewer than",
     ),
     "a class that does not exist": (
         "{random: {fraction: 0.1}}",

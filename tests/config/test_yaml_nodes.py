@@ -193,7 +193,7 @@ def test_a_file_whose_name_is_no_sweeps_name(tmp_path: Path) -> None:
         ("a: !x [1]", "unknown tag !x"),
         ("!!python/name:os.system a: 1", "unknown tag"),
         ("a: !!int x", "not a value of tag:yaml.org,2002:int"),
-        ("#" * 300_000, "has 300,000 bytes, more than the 250,000 that are read"),
+        ("#" * 300_000, "has 300,000 bytes, more than the limit of 250,000"),
     ],
     ids=lambda text: text[:30],
 )

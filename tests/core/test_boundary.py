@@ -136,7 +136,7 @@ def test_no_traceback_can_be_kept(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     assert run_command(lambda: 1 // 0) == Exit.INTERNAL
-    assert "no traceback could be kept" in capsys.readouterr().err
+    assert "its traceback could not be saved" in capsys.readouterr().err
 
 
 def test_several_errors_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:

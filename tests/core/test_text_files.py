@@ -41,7 +41,7 @@ def test_every_unicode_encoding_with_a_mark(codec: str, tmp_path: Path) -> None:
         (b"\xff\xfe5\x006", "a.txt:1: not UTF-16 text: "),
         (b"5\n\xed\xa0\x80\n", "a.txt:2: not UTF-8 text: byte 0xed"),
         (b"5\n6\x007\n", "a.txt:2: holds a NUL character, which no text has"),
-        (b"x" * 1_001, "a.txt: has 1,001 bytes, more than the 1,000 that are read"),
+        (b"x" * 1_001, "a.txt: has 1,001 bytes, more than the limit of 1,000"),
     ],
 )
 def test_no_encoding_is_guessed(data: bytes, message: str, tmp_path: Path) -> None:

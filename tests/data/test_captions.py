@@ -158,7 +158,9 @@ def test_image_ids_are_no_positions(tmp_path: Path) -> None:
 
 def test_no_class_can_be_forgotten(files: dict[str, Any]) -> None:
     for given in (0, "cat"):
-        with pytest.raises(DataError, match=r"images are of no classes; forget samples, by random"):
+        with pytest.raises(
+            DataError, match=r"images are unlabelled; forget samples instead, with random"
+        ):
             Classes(classes=(given,)).check(CocoCaptions(**files).info(), 0)
 
 
@@ -197,15 +199,15 @@ IN_THE_CAPTIONS: dict[str, tuple[Damage, str]] = {
     ),
     "a lone surrogate": (
         lambda content: content["annotations"][0].update(caption="a \ud800 cat"),
-        r"annotations\[0\]: its caption holds a lone surrogate; write it anew",
+        r"annotations\[0\]: its caption holds a lone surrogate; rewrite it",
     ),
     "a NUL in a name": (
         lambda content: content["images"][0].update(file_name="a\0.jpg"),
-        r"images\[0\]: its file_name holds a NUL character; write it anew",
+        r"images\[0\]: its file_name holds a NUL character; rewrite it",
     ),
     "caption of no image": (
         lambda content: content["annotations"][0].update(image_id=99),
-        r"captions of no image, 1 in all: the id 99 of annotations\[0\]; list the images",
+        r"captions without an image, 1 in all: the id 99 of annotations\[0\]; list the images",
     ),
     "image that is not there": (
         lambda content: content["images"][1].update(file_name="gone.jpg"),
@@ -426,14 +428,14 @@ def test_prompted_is_named_by_dataset_and_templates() -> None:
 
 @pytest.mark.parametrize("template", ["a photo", "{} and {}", ""])
 def test_templates_name_the_class_once(template: str) -> None:
-    with pytest.raises(ValueError, match=r"must hold {} once, in the place of the class's name"):
+    with pytest.raises(ValueError, match=r"must contain {} exactly once, for the class name"):
         Prompted(dataset=Digits(), templates=("a {}", template))
     with pytest.raises(ValueError, match="at least 1"):
         Prompted(dataset=Digits(), templates=())
 
 
 def test_prompts_of_no_classes(files: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=r"prompted with coco_captions: its images are of no class"):
+    with pytest.raises(DataError, match=r"prompted with coco_captions: its images are unlabelled"):
         Prompted(dataset=CocoCaptions(**files)).info()
 
 

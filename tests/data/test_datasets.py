@@ -184,7 +184,7 @@ def test_without_a_network_the_files_are_named(
     with pytest.raises(DataError) as caught:
         dataset().load(tmp_path / "cache")
     message = str(caught.value)
-    for words in (*files, f"put it into {tmp_path / 'cache' / 'downloads'}", "refused"):
+    for words in (*files, f"put them into {tmp_path / 'cache' / 'downloads'}", "refused"):
         assert words in message
     assert not list((tmp_path / "cache" / "decoded").glob("*/"))
 
@@ -192,7 +192,7 @@ def test_without_a_network_the_files_are_named(
 @pytest.mark.usefixtures("no_network")
 def test_half_a_download(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"\x1f\x8b only the beginning")
-    with pytest.raises(DataError, match=r"cifar-10-python.tar.gz.* delete what is damaged"):
+    with pytest.raises(DataError, match=r"cifar-10-python.tar.gz.* delete damaged files"):
         Cifar10(folder=str(tmp_path)).load(tmp_path / "cache")
 
 
@@ -354,7 +354,7 @@ def dangling(root: Path) -> None:
     [
         (remove_class, r"classes of train/ and test/ differ: train/dog has no counterpart"),
         (empty_class, r"train/eel: holds no images"),
-        (text_file, r"cat/notes.txt: cannot be read as an image: of no known format; repair"),
+        (text_file, r"cat/notes.txt: cannot be read as an image: unknown format; repair"),
         (truncated, r"dog/2.png: cannot be read as an image"),
         (stray, r"stray.png: lies outside any class folder"),
         (no_test, r"images/test: No such file or directory; lay it out as train/CLASS"),

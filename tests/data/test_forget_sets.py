@@ -54,7 +54,7 @@ def test_random_is_a_fraction_or_a_count() -> None:
     [
         (Random(count=27), r"count = 27: leaves nothing to retain.* trained on 27 samples"),
         (Random(count=99), r"count = 99: leaves nothing to retain"),
-        (Random(fraction=0.01), r"fraction = 0.01: is less than one of 27 samples"),
+        (Random(fraction=0.01), r"fraction = 0.01: is less than one sample out of 27"),
         (
             Classes(classes=("dgo",)),
             r"dgo: the dataset has no class of this name; did you mean dog\?",
@@ -171,7 +171,7 @@ def test_a_number_is_never_another_class(names: list[str], number: int) -> None:
             "0",
             r'classes = 0: .* no class of this name; without quotes it is label number 0, .* "1"',
         ),
-        ("\uff12", r'classes = .: .* did you mean "2"\? They are not the same characters'),
+        ("\uff12", r'classes = .: .* did you mean "2"\? Some characters only look alike'),
         (10**400, r"classes = 1000000\d*\.\.\.: the dataset has 12 classes"),
     ],
 )
@@ -219,7 +219,7 @@ def test_ids_are_named_by_content(tmp_path: Path) -> None:
     other = ids_file(tmp_path, "7\n# again\n3\n7", "other.txt")
     files = ids_file(tmp_path, "cat/07.png\ncat/03.png\n", "files.txt")
     third = ids_file(tmp_path, "3\n8\n", "third.txt")
-    with pytest.raises(DataError, match=r"one.txt: what it names is not known .*; call check\(\)"):
+    with pytest.raises(DataError, match=r"one.txt: its samples are not known .*; call check\(\)"):
         content_key(one)
     for forget_set in (one, other, third):
         forget_set.check(INFO, 0)
@@ -277,7 +277,9 @@ COCO = DatasetInfo(
 def test_a_line_is_one_sample_or_refused(line: str, sample: int | None, tmp_path: Path) -> None:
     forget_set = ids_file(tmp_path, f"{line}\n")
     if sample is None:
-        with pytest.raises(DataError, match="1 of 1 lines do not name one training sample: line 1"):
+        with pytest.raises(
+            DataError, match="1 of 1 lines do not name a single training sample: line 1"
+        ):
             forget_set.check(COCO, 0)
     else:
         assert looked_up(forget_set, COCO) == [sample]
@@ -292,7 +294,7 @@ def test_both_readings_of_a_line_are_told(tmp_path: Path) -> None:
         "(write 7)"
     ) in told
     assert "line 2: '#1.jpg' may be a comment or a sample (write \"#1.jpg\")" in told
-    assert told.endswith("; write an image's id or file name, as in the captions' file")
+    assert told.endswith("; write an image's id or file name, as in the caption file")
 
 
 @pytest.mark.parametrize("line", ["3", "0", "29", "02.png", "train/cat/02.png", "cat\\02.png"])
@@ -375,7 +377,7 @@ def test_all_bad_lines_are_counted_and_nothing_is_guessed(tmp_path: Path) -> Non
     with pytest.raises(DataError) as caught:
         ids_file(tmp_path, text).check(FILES, 3)
     told = str(caught.value)
-    assert ": 500 of 501 lines do not name one training sample: line 1: 'cat/00.jpg', " in told
+    assert ": 500 of 501 lines do not name a single training sample: line 1: 'cat/00.jpg', " in told
     assert "line 5: 'cat/04.jpg' and 495 more; write names" in told
     assert "line 6" not in told
     assert "did you mean" not in told
@@ -413,7 +415,7 @@ def test_validation_samples_were_never_trained_on(tmp_path: Path) -> None:
     assert split(LABELS, 5, some, seed=1).forget.tolist() == [trained]
     none = ids_file(tmp_path, str(kept_out[0]), "none.txt")
     none.check(INFO, 5)
-    with pytest.raises(DataError, match=r"none of its samples was trained on under seed 1"):
+    with pytest.raises(DataError, match=r"none of its samples is trained on under seed 1"):
         split(LABELS, 5, none, seed=1)
 
 

@@ -178,7 +178,7 @@ def outcome(data: bytes) -> DataError | None:
 def test_a_format_of_which_nothing_is_promised(kind: str) -> None:
     data = saved(Image.fromarray(noise(16, 16)), kind)
     with pytest.raises(
-        DataError, match=rf"image: is in the format {kind}, which is not read; convert"
+        DataError, match=rf"image: is in the format {kind}, which is not supported; convert"
     ):
         decoded(data)
 

@@ -132,7 +132,7 @@ def test_fields_need_no_canonical_form(project: Project, file: Path) -> None:
 
 
 def test_a_field_cannot_stand_in_for_what_was_loaded(project: Project) -> None:
-    with pytest.raises(ConfigError, match=r"field data of .*: what names a part in keys may use"):
+    with pytest.raises(ConfigError, match=r"field data of .*: this name is reserved for keys"):
         photos(project, "data: object = None")
 
 
@@ -183,7 +183,7 @@ def test_what_is_loaded_later_must_be_the_same(project: Project, file: Path) -> 
     assert times(dataset) == 1
     edit(file)
     for holder in (dataset, Prompted(dataset=dataset)):
-        with pytest.raises(DataError, match=r"photos: load\(\) gave other data.*fixed seed"):
+        with pytest.raises(DataError, match=r"photos: load\(\) returned other data.*fixed seed"):
             loaded.load(holder, cache_folder())
 
 

@@ -183,16 +183,16 @@ class TestTokens:
     @pytest.mark.parametrize(
         ("caption", "reason"),
         [
-            ("", "captions: 1 empty, or nothing that is read: ''; write them, or remove them"),
+            ("", "captions: 1 empty, or without any token: ''; write them, or remove them"),
             (" \n\t", "1 empty"),
             (
                 "one two three four five six seven eight",
-                "1 longer than the context of 9 tokens with both marks, the longest has 10: "
+                "1 longer than the context of 9 tokens, start and end token included, the longest has 10: "
                 "'one two three four five six seven eight'; shorten them, raise the family's "
                 "context_length, or set its truncate to true",
             ),
             ("word " * 500, r"the longest has 502: 'word word [word ]*\.\.\.'"),
-            ("a <end_of_text> b", "1 with a mark of the tokenizer"),
+            ("a <end_of_text> b", "1 with a special token of the tokenizer"),
         ],
     )
     def test_of_what_cannot_be_read_are_refused(self, caption: str, reason: str) -> None:
@@ -205,7 +205,7 @@ class TestTokens:
         with pytest.raises(DataError) as caught:
             FAMILY.tokenise([*long, "", "fine", "a <start_of_text>"])
         told = str(caught.value)
-        for count in ("1 empty", "1 with a mark", "500 longer"):
+        for count in ("1 empty", "1 with a special token", "500 longer"):
             assert count in told
         assert told.count("one two") == 2
         assert "and 498 more" in told

@@ -234,14 +234,14 @@ def unusable(path: Path, what: str) -> None:
     [
         ("missing", "cannot be read: No such file or directory; give a .pt"),
         ("folder", "cannot be read: is a folder"),
-        ("empty", "holds something else than tensors"),
-        ("text", "holds something else than tensors"),
-        ("code", "holds something else than tensors"),
-        ("numbers", "holds something else than tensors"),
-        ("cut", "holds something else than tensors"),
+        ("empty", "does not contain plain tensors"),
+        ("text", "does not contain plain tensors"),
+        ("code", "does not contain plain tensors"),
+        ("numbers", "does not contain plain tensors"),
+        ("cut", "does not contain plain tensors"),
         ("no scale", "has no logit_scale"),
-        ("another layout", "of class_embedding it has the shape of none, the model \\[128\\]"),
-        ("another size", "image tower: of proj it has the shape \\[64, 24\\], the model \\[128"),
+        ("another layout", "class_embedding has the shape none, the model's \\[128\\]"),
+        ("another size", "image tower: proj has the shape \\[64, 24\\], the model's \\[128"),
     ],
 )
 def test_unusable_files_are_refused_while_planning(
@@ -250,7 +250,7 @@ def test_unusable_files_are_refused_while_planning(
     path = tmp_path / f"open_clip{suffix}"
     unusable(path, what)
     if suffix == ".safetensors" and what not in ("missing", "folder"):
-        reason = "holds something else than tensors"  # They are files of torch.
+        reason = "does not contain plain tensors"  # They are files of torch.
     family = replace(FAMILY, checkpoint=str(path))
     with pytest.raises(DataError, match=reason):
         family.check(OpenCLIP(architecture="tiny-vit"), INFO)
@@ -266,7 +266,7 @@ def test_unusable_files_are_refused_while_planning(
         ({"text_heads": 2}, None, "text_heads = 2: open_clip's tiny-vit has 4; set text_heads"),
         ({"text_layers": 1}, None, "text_layers = 1: open_clip's tiny-vit has 2"),
         ({"activation": "quick_gelu"}, None, "open_clip's tiny-vit has gelu"),
-        ({"context_length": 13}, None, r"of positional_embedding it has the shape \[12, 16\]"),
+        ({"context_length": 13}, None, r"positional_embedding has the shape \[12, 16\]"),
         ({}, OpenCLIP(architecture="tiny-resnet"), "does not fit the image tower"),
     ],
 )
@@ -301,7 +301,7 @@ def test_architectures_that_cannot_be_are_refused(name: str, size: int, reason: 
 
 def test_images_of_another_size_than_the_checkpoints_are_refused(tmp_path: Path) -> None:
     family = saved(theirs_of("tiny-vit"), tmp_path / "open_clip.pt")
-    with pytest.raises(DataError, match=r"of positional_embedding it has the shape \[17, 128\]"):
+    with pytest.raises(DataError, match=r"positional_embedding has the shape \[17, 128\]"):
         family.check(OpenCLIP(architecture="tiny-vit"), Digits(image_size=16).info())
 
 

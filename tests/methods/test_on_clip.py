@@ -93,7 +93,7 @@ def test_contrastive_unlearning_of_samples_is_refused(tmp_path: Path) -> None:
 def test_contrastive_unlearning_of_pairs_without_classes_is_refused(tmp_path: Path) -> None:
     photos = json.dumps({"coco_captions": {**coco_files(tmp_path, {"train": 60, "test": 9})}})
     text = sweep("contrastive_unlearning", "{classes: {classes: [3]}}")
-    with pytest.raises(ConfigError, match="the dataset's images are of no classes"):
+    with pytest.raises(ConfigError, match="the dataset's images are unlabelled"):
         tiny_sweep(tmp_path, text.replace("{captioned_digits: {image_size: 8}}", photos))
 
 

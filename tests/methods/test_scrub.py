@@ -186,5 +186,5 @@ class TestRuns:
 
     def test_rewinding_needs_unseen_samples_of_the_classes(self) -> None:
         for validation in (VALIDATION[:0], VALIDATION[VALIDATION % 4 != 1]):
-            with pytest.raises(TrialError, match=r"rewind = true.*keep more for validation"):
+            with pytest.raises(TrialError, match=r"rewind = true.*hold out more for validation"):
                 run(SCRUB(rewind=True), replace(CLASS, validation=validation))

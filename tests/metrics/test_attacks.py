@@ -434,12 +434,12 @@ def test_view_similarity_of_an_empty_set_is_refused(part: str) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_nobody_to_learn_from_or_to_be_tried_on_is_refused(name: str) -> None:
-    with pytest.raises(DataError, match="none to learn an attack from"):
+    with pytest.raises(DataError, match="none to train an attack on"):
         ATTACKS[name]().measure(random_evidence({**SIZES, "test": 1}))
     evidence = random_evidence()
     evidence.given_labels["test"].clamp_(min=1)
     evidence.given_labels["forget"].zero_()
-    with pytest.raises(DataError, match="none to try an attack on"):
+    with pytest.raises(DataError, match="none to evaluate it on"):
         ATTACKS[name]().measure(evidence)
     with pytest.raises(DataError, match="no sample of the forget set's classes"):
         ViewSimilarity().measure(evidence)

@@ -54,7 +54,7 @@ def test_a_class_that_is_not_tested_is_told() -> None:
         "test": torch.tensor([1]),
     }
     evidence = GivenEvidence(labels, {"test": torch.eye(3)[:1]})
-    with pytest.raises(DataError, match="no sample of the classes that are to be measured"):
+    with pytest.raises(DataError, match="no sample of the classes to measure"):
         measure("test_accuracy_forgotten", evidence)
     assert measure("test_accuracy_remaining", evidence) == 0.0
 

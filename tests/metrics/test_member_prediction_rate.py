@@ -137,5 +137,5 @@ def test_an_empty_set_is_refused(part: str) -> None:
 
 @pytest.mark.parametrize("part", ["retain", "test"])
 def test_one_sample_cannot_be_learnt_from_and_held_out(part: str) -> None:
-    with pytest.raises(DataError, match="one to learn from and one to be tried on"):
+    with pytest.raises(DataError, match="one to train on and one to evaluate on"):
         MemberPredictionRate().measure(random_evidence({**SIZES, part: 1}))

@@ -21,10 +21,12 @@ from unlearn_ray.core.schema import schema
 from unlearn_ray.metrics.base import OUTPUTS, Measurement, Metric, Needs, Observed
 from unlearn_ray.quantities.base import SetName
 from unlearn_ray.quantities.view_features import ViewFeatures
+from unlearn_ray.steps.graph import batches
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.storage.observations import pack, unpack
 from unlearn_ray.storage.store import Store, open_store
-from unlearn_ray.studies.plan import make_plan
+from unlearn_ray.studies.plan import make_plan, reference_steps
+from unlearn_ray.studies.rows import HOURS
 
 MODELS = ("pretrain", "retrain", "unlearn")
 
@@ -106,7 +108,9 @@ def test_outputs_of_50_000_samples_take_less_than_2_mb() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 5)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.float32, torch.float64, torch.int64, torch.bool]
+)
 def test_what_is_packed_comes_back_bit_for_bit(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     drawn = torch.Generator().manual_seed(1)
     sizes: dict[SetName, int] = {"test": 7, "validation": 0, "retain": 1}
@@ -215,9 +219,14 @@ def test_a_metric_of_models_of_other_seeds(tmp_path: Path) -> None:
     sweep = tiny_sweep(tmp_path, SWEEP.replace("reporting: [1]", "reporting: [1, 2, 3]"))
     sweep = replace(sweep, metrics=(*sweep.metrics, Spread()))
     finish(sweep, runtime(tmp_path / "store"))
-    rows = open_store(str(tmp_path / "store")).read_rows().to_pylist()
+    store = open_store(str(tmp_path / "store"))
+    rows = store.read_rows().to_pylist()
     reported = [row for row in rows if row["purpose"] != "tuning"]
     assert len(reported) == 9
+    # The first row's run made the models of the other seeds, too; it is what they cost.
+    keys = [(kind, key) for key, kind in store.kinds().items()]
+    spent = [each.accelerator_hours for each in store.read_records(keys).values() if each.row]
+    assert sum(row[of] or 0.0 for row in rows for of in HOURS) == pytest.approx(sum(spent))
     by_model: dict[str, set[float]] = {}
     for row in reported:
         by_model.setdefault(row["study"], set()).add(row["spread"])
@@ -241,3 +250,38 @@ def test_what_a_metric_does_not_name_it_does_not_get(tmp_path: Path) -> None:
     sweep = replace(sweep, metrics=(*sweep.metrics, Undeclared()))
     with pytest.raises(ProgramError, match=r"undeclared asks for Outputs\(\) of the retrained, "):
         finish(sweep, runtime(tmp_path / "store"))
+
+
+def test_batches_never_await_each_other(tmp_path: Path) -> None:
+    """One metric asks for the original, the other one for the retrained model."""
+    text = SWEEP.replace(
+        "[retain_accuracy, test_accuracy]", "[retain_accuracy, forgetting_score, js_divergence]"
+    )
+    steps = {step.key: step for step in reference_steps(tiny_sweep(tmp_path, text), 1)}
+    of_batches = batches(steps.values())
+    awaits = {
+        name: {
+            wanted.batch
+            for step in batch
+            for wanted in step.inputs().values()
+            if wanted.asks != "training" and wanted.batch not in (None, name)
+        }
+        for name, batch in of_batches.items()
+    }
+    assert any(awaits.values())
+    done: set[str | None] = set()
+    while ready := {name for name in awaits if name not in done and awaits[name] <= done}:
+        done |= ready
+    assert done == awaits.keys()
+    (apart,) = (batch for name, batch in of_batches.items() if name.startswith("compare"))
+    assert [f"{step}" for step in apart][-1] == "measure js_divergence of pretrain (seed 1)"
+
+
+def test_what_is_gone_is_in_some_batch(store: Store, tmp_path: Path) -> None:
+    sweep = tiny_sweep(tmp_path)
+    for key in store.records("samples"):
+        store.objects.delete(f"records/samples/{key}.json")
+    planned = make_plan(sweep, store).references
+    missing = [each.step for each in planned if not each.stored]
+    assert {step.name for step in missing} == {"samples"}
+    assert list(batches(missing).values()) == [[step] for step in missing]

@@ -20,6 +20,7 @@ from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.monitor.manifest import announce
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.kinds.pretrain import Pretrain
+from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.storage.step_failures import failure_name
 from unlearn_ray.storage.store import Failure, Work, open_store
 from unlearn_ray.studies.plan import make_plan
@@ -53,7 +54,11 @@ def test_a_reference_step(
     lease.finish()
 
     # As the driver leaves it.
-    store.write_row(*failed_reference_row(tiny, step, said))
+    failed = failed_reference_row(tiny, step, said)
+    assert failed is not None
+    store.write_row(*failed)
+    samples = Samples(setting=tiny.setting, seed=0)
+    assert failed_reference_row(tiny, samples, said) is None, "of neither model"
     announce(make_plan(tiny, store), store)
     given = [str(tmp_path / "tiny.yaml"), "--store", url]
     monkeypatch.setitem(sys.modules, "unlearn_ray.scheduling.driver", None)

@@ -1,4 +1,4 @@
-"""Whole sweeps of a family that reads captions, and of images of no classes."""
+"""Whole sweeps of a family that reads captions, and of unlabelled images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from unlearn_ray.metrics.base import Metric
 from unlearn_ray.reporting.render import plain_text
 from unlearn_ray.reporting.table import comparison
 from unlearn_ray.steps.runtime import ARRAYS
-from unlearn_ray.storage.store import unpack_tensors
+from unlearn_ray.storage.store import open_store, unpack_tensors
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +84,24 @@ def test_pairs_are_measured(tmp_path: Path) -> None:
     assert re.search("(?s)Image to text, R@1.*Text to image, R@5", further)
     assert "R@10" not in table
     assert "stored and not printed: " in further
+
+
+def test_named_pairs_that_a_set_has_none_of(tmp_path: Path) -> None:
+    metrics = "[pair_similarity_forget, {pair_alignment_matrices: {ids: [1]}}]"
+    text = SWEEP.replace("{digits: {image_size: 8}}", "{captioned_digits: {image_size: 8}}")
+    text = text.replace("[retain_accuracy, test_accuracy]", metrics).replace("simclr", "words")
+    sweep = tiny_sweep(tmp_path, text)
+    finish(sweep, runtime(tmp_path / "store"))
+    store = open_store(str(tmp_path / "store"))
+    shapes = set()
+    for key in store.records("measure"):
+        record = store.record("measure", key)
+        assert record is not None
+        if ARRAYS in record.files:
+            arrays, _ = unpack_tensors(store.read_artifact(record, ARRAYS))
+            shapes.add(tuple(arrays[f"{part}_agm"].shape[0] for part in ("forget", "retain")))
+    assert shapes <= {(1, 0), (0, 1), (0, 0)}
+    assert shapes
 
 
 @pytest.mark.parametrize("family", ["words", "simclr"])

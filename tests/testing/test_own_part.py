@@ -83,4 +83,4 @@ def test_what_is_wrong_is_named_with_its_values(tmp_path: Path) -> None:
     said = outcome(tmp_path, wrong)
     assert named("FAILED", said) == {"gives_features", "fields_are_documented"}
     assert "torch.Size([2, 8]) == (2, 9)" in said
-    assert "say in the docstring what they are: {'width'}" in said
+    assert "document these fields in the docstring: {'width'}" in said

@@ -39,7 +39,7 @@ class PairEmbeddings(Quantity):
             NonFiniteLoss: an embedding is NaN or infinite.
         """
         places = self._places(inference)
-        pairs = inference.pairs(self.part, int(places.max(initial=-1)) + 1)
+        pairs = inference.pairs(self.part, int(places.max(initial=0)) + 1)
         counts = pairs.begins.diff()[places]
         begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         rows = [pairs.captions[pairs.begins[place] : pairs.begins[place + 1]] for place in places]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from unlearn_ray.config.sweep_schema import Resources, Sweep
 from unlearn_ray.monitor.durations import kind_of
 from unlearn_ray.reporting.progress import Expected, SweepProgress
-from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.graph import batches
 from unlearn_ray.steps.kinds.measure import measures
 from unlearn_ray.steps.kinds.retrain import Retrain
@@ -66,7 +66,7 @@ def expect(progress: SweepProgress, plan: Plan) -> None:
             name, Expected(name, "trial", 0, parts=parts, starting="measuring")
         )
         work.left += 1
-        needed = (one for step in steps for one in step.inputs().values() if one.key in todo)
+        needed = (one for one in with_inputs(steps).values() if one.key in todo)
         work.after |= {training_of(one, sweep) for one in needed} & trainings
     references = frozenset(progress.works)
     tuning = frozenset(name for name in references if name.endswith(" for tuning"))

@@ -321,23 +321,23 @@ class _Driver:
         task = _run_steps.options(**_task_options(resources))
         account = Account(self.sweep.name, resources.accelerators)
         self._check_not_failed(steps)
-        name = steps[-1].batch_title
-        item = measuring_of(steps, self.sweep)
-        self.progress.ask(name, item, name, [step.key for step in steps])
+        item = steps[-1].batch or steps[-1].key
+        work, keys = measuring_of(steps, self.sweep), [step.key for step in steps]
+        self.progress.ask(item, work, steps[-1].batch_title, keys)
         for step in steps:
-            self._check_free(step, account, name)
+            self._check_free(step, account, item)
         sent = task.remote(steps, account, self.worker_config, self.board)
         try:
             done = _fetch(sent, str(steps[0]))
         except HeldElsewhere as error:
-            self.progress.put_off(name)
+            self.progress.put_off(item)
             raise Later from error
         except TrialError as error:
-            self._write_failed(steps[0], error)
+            self._write_failed(steps[-1], error)  # samples stand before it
             raise
         for step, each in zip(steps, done, strict=True):
             self._note_done(step, each)
-        self._end_item(name, list(zip(steps, done, strict=True)))
+        self._end_item(item, list(zip(steps, done, strict=True)))
 
     def _end_item(self, item: str, steps: list[tuple[Step, Done]]) -> None:
         took = [(kind_of(step), done.record.seconds) for step, done in steps if done.ran]
@@ -369,7 +369,9 @@ class _Driver:
                 raise TrialError(failure.step, reason, "it failed for another driver")
 
     def _write_failed(self, step: Step, error: TrialError) -> None:
-        self.store.write_row(*failed_reference_row(self.sweep, step, f"{error}"))
+        failed = failed_reference_row(self.sweep, step, f"{error}")
+        if failed is not None:  # else the failure alone tells of it
+            self.store.write_row(*failed)
 
     def _write_references(self, seed: int) -> None:
         graph = Graph(self.known, _refuse, Account(self.sweep.name, 0.0))

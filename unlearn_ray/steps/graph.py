@@ -93,5 +93,6 @@ def batches(steps: Iterable[Step]) -> dict[str, list[Step]]:
         small = (one for one in step.inputs().values() if one.batch is None)
         batch += [one for one in small if one.key in wanted and one not in batch]
         batch.append(step)
-    taken = {step.key for batch in found.values() for step in batch}
-    return found | {key: [step] for key, step in wanted.items() if key not in taken}
+    run = {step.key for batch in found.values() for step in batch}
+    # What only needed it may be stored, and itself be gone.
+    return found | {key: [step] for key, step in wanted.items() if key not in run}

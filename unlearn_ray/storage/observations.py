@@ -44,7 +44,8 @@ def pack(columns: Mapping[SetName, Mapping[str, Tensor]]) -> bytes:
     about = {"shapes": shapes, "sizes": sizes}
     written = pa.table(table).replace_schema_metadata({_ABOUT: json.dumps(about)})
     buffer = io.BytesIO()
-    streams = [f"{name}.list.element" if shapes[name] else name for name in names]
+    wide = [name for name in names if next(iter(columns.values()))[name].dtype != torch.bool]
+    streams = [f"{name}.list.element" if shapes[name] else name for name in wide]
     pq.write_table(
         written, buffer, compression="zstd", use_dictionary=["set"], use_byte_stream_split=streams
     )

@@ -14,7 +14,7 @@ from unlearn_ray.core.errors import TrialError
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.base import Objective
-from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.graph import Graph
 from unlearn_ray.steps.kinds.measure import Measure, measures
 from unlearn_ray.steps.kinds.observe import Observe
@@ -214,8 +214,10 @@ def score(
         hours = Hours(trial.resources.accelerator_hours(time.monotonic() - started), 0.0)
         written = _failed_row(trial, failure, hours, runtime.compute.machine)
     else:
-        own = [[measured.model], measured.records]
-        hours = Hours(*(_hours_for(trial.row_name, records) for records in own))
+        # The same model under other seeds may have been made and observed for this row, too.
+        ran = graph.records(with_inputs(measured.steps).values())
+        made, rest = ([r for r in ran if (r.kind == Unlearn.name) == of] for of in (True, False))
+        hours = Hours(*(_hours_for(trial.row_name, records) for records in (made, rest)))
         original = runtime.known.of(trial.unlearn.original)
         written = _complete_row(trial, hours, measured, references, original)
     if trial.purpose == "tuning":
@@ -419,12 +421,17 @@ def reference_row(
     return reference_row_name(sweep, method, seed), written
 
 
-def failed_reference_row(sweep: Sweep, step: Step, failure: str) -> tuple[str, dict[str, Scalar]]:
+def failed_reference_row(
+    sweep: Sweep, step: Step, failure: str
+) -> tuple[str, dict[str, Scalar]] | None:
     """The name and the row of a reference model that could not be trained or measured.
 
     A name of its own: should the step be run again and succeed, that row stands beside it.
+    None of a step that is about neither reference model.
     """
     model = step.model if isinstance(step, Observe | Measure) else step
+    if not isinstance(model, Pretrain):
+        return None
     method = RETRAIN if isinstance(model, Retrain) else ORIGINAL
     written = row(
         Subject(

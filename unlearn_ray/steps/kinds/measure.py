@@ -88,9 +88,13 @@ class Measure(Step):
 
     @property
     def batch(self) -> str:
-        """With what is observed of the model; unless others' observations are awaited."""
-        others = any(role.startswith("seed ") for role in self._related)
-        return self.key if others else f"measure {self.model.key}"
+        """With what is observed of the model, which may await the original's observations.
+
+        Where any other model's are awaited, it is apart: else two batches could await each other.
+        """
+        awaited = (model for role, (model, _) in self._related.items() if role != "original")
+        apart = any(model.key != self.model.key for model in awaited)
+        return f"{'compare' if apart else 'measure'} {self.model.key}"
 
     def run(self, runtime: Runtime) -> Produced:
         """Measure; the values are the result, arrays (alignment matrices) an artifact."""
