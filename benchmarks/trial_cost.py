@@ -58,6 +58,7 @@ def _measure(path: Path, store_url: str, options: argparse.Namespace) -> None:
     from unlearn_ray.config.sweep_file import load_sweep
     from unlearn_ray.scheduling.board import Board
     from unlearn_ray.scheduling.cluster import cluster
+    from unlearn_ray.scheduling.jobs import Job, Jobs
     from unlearn_ray.scheduling.shared_study import SharedStudy
     from unlearn_ray.scheduling.studies import run_studies
     from unlearn_ray.scheduling.worker import WorkerConfig
@@ -83,17 +84,22 @@ def _measure(path: Path, store_url: str, options: argparse.Namespace) -> None:
         ends: list[float] = []
         driver = store.start_driver(sweep.name)
         (study,) = sweep.studies
-        run_studies(
+        jobs = Jobs({})
+        run = partial(
+            run_studies,
             sweep,
             [SharedStudy(sweep, study, [], store, driver.key, lambda *_: None)],
             worker_config,
             board,
+            jobs,
             on_start=lambda _: None,
             on_end=lambda *_: ends.append(time.perf_counter()),
             may_launch=lambda: True,
             stopping=lambda: False,
             note=print,
         )
+        jobs.add([Job("studies", run)])
+        jobs.run(lambda: False)
         driver.finish()
         rows = store.read_rows().to_pylist()
         assert len(rows) == options.trials

@@ -507,7 +507,7 @@ def test_captions_that_do_not_fit_their_images(
         in said(annotations=[{**first, "image_id": 99}, *others])
     )
     path.write_text(json.dumps(content)[:100])
-    assert f"{path}:1: no JSON: " in refused(*given)
+    assert f"{path}:1: not JSON: " in refused(*given)
     path.write_text(json.dumps(content))
     missing = Path(photos["train_images"]) / "005.jpg"
     missing.unlink()

@@ -259,11 +259,11 @@ def test_bad_captions_are_told_before_any_image_is_read(case: str, files: dict[s
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'{"images": [\n{"id": 1,}', r"test.json:2: no JSON: "),
-        (b"", r"test.json:1: no JSON: Expecting value; write {\"images\""),
+        (b'{"images": [\n{"id": 1,}', r"test.json:2: not JSON: "),
+        (b"", r"test.json:1: not JSON: Expecting value; write {\"images\""),
         (b'{"a": "\xff\xfe"}', r"test.json:1: not UTF-8 text: byte 0xff; save it as UTF-8"),
-        (b"[" * 100_000, r"test.json: no captions: "),
-        (b'{"images": [{"id": ' + b"1" * 5000 + b"}]}", r"test.json: no captions: "),
+        (b"[" * 100_000, r"test.json: not a caption file: "),
+        (b'{"images": [{"id": ' + b"1" * 5000 + b"}]}", r"test.json: not a caption file: "),
         (b"[1, 2]", r"test.json: has no list of images"),
     ],
 )

@@ -187,7 +187,8 @@ class TestTokens:
             (" \n\t", "1 empty"),
             (
                 "one two three four five six seven eight",
-                "1 longer than the context of 9 tokens, start and end token included, the longest has 10: "
+                "1 longer than the context of 9 tokens, start and end token included, the longest "
+                "has 10: "
                 "'one two three four five six seven eight'; shorten them, raise the family's "
                 "context_length, or set its truncate to true",
             ),

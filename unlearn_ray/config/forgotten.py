@@ -86,7 +86,7 @@ def forgotten(setting: Setting, seeds: Sequence[int]) -> Forgotten:
         trained_on=len(trained_on[seeds[0]]),
         counts={seed: len(ids) for seed, ids in parts.items()},
         first_seed=seeds[0],
-        first=tuple(names.told(sample) for sample in parts[seeds[0]][:_FIRST].tolist())
+        first=tuple(names.described(sample) for sample in parts[seeds[0]][:_FIRST].tolist())
         if parts
         else (),
         never_trained={seed: count for seed, count in kept_out.items() if count},

@@ -13,34 +13,34 @@ from unlearn_ray.core.collective import own_rows
 
 
 class View(Protocol):
-    """One augmentation of the images of a whole batch, made when rows are asked for.
+    """One augmentation of a whole batch's images, computed lazily when rows are indexed.
 
-    A tensor of them, (B, 3, H, W), is one too.
+    A plain tensor of views, (B, 3, H, W), qualifies, too.
     """
 
     def __getitem__(self, rows: slice | Int64[Tensor, " n"], /) -> Float[Tensor, "n 3 h w"]:
-        """Some of the images, normalised, on the device."""
+        """The selected images, augmented and normalised, on the device."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of one iteration: the same whole batch on every worker of a training.
+    """The images of one iteration: every worker holds the same whole batch.
 
     Attributes:
         views: the augmentations; `view` gives this worker's rows of them.
         labels: class of each image, (B,).
         is_forget: which images belong to the forget set, (B,).
-        generator: a CPU generator seeded from (seed, iteration), for whatever else the
-            iteration draws (MoCo's key shuffle); the same on every worker.
-        ids: of each image in the dataset's training set, (B,).
-        texts: tokens of one of each image's captions, drawn whenever the image is seen, (B, L);
-            None where the family reads no captions.
-        companions: the batches of other sets that this iteration sees, too.
-        added: which of the images that the method adds to the epoch (`Phase.added`) are in the
-            batch, by their numbers, (A,); None where it adds none.
-        progress: share of the run's iterations done before this one, in [0, 1); of a method
-            with several phases, each is a run.
+        generator: a CPU generator seeded from (seed, iteration), for all other random draws of
+            the iteration (such as MoCo's key shuffle); the same on every worker.
+        ids: each image's index in the dataset's training set, (B,).
+        texts: tokens of one caption per image, redrawn whenever the image is seen, (B, L);
+            None if the family reads no captions.
+        companions: mini-batches of other sets that this iteration also sees.
+        added: indices of the images in this batch that the method itself adds to the epoch
+            (`Phase.added`), (A,); None if it adds none.
+        progress: share of the run's iterations done before this one, in [0, 1); each phase of
+            a method counts as a run of its own.
     """
 
     views: tuple[View, ...]
@@ -55,12 +55,12 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Number of images of the whole batch, without those that the method adds."""
+        """Number of images in the whole batch, not counting those that the method adds."""
         return self.labels.shape[0]
 
     @property
     def joined(self) -> Batch:
-        """This batch and its companions as one, in this order: one pass through a model."""
+        """This batch and its companions concatenated, for one forward pass."""
         parts = (self, *self.companions)
         sizes = tuple(part.size for part in parts)
         texts = [part.texts for part in parts if part.texts is not None]
@@ -78,11 +78,11 @@ class Batch:
     def view(
         self, index: int, order: Int64[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "own 3 height width"]:
-        """The rows of a view that this worker computes, augmented at each call.
+        """This worker's rows of a view, augmented anew at each call.
 
         Args:
             index: which view.
-            order: an order, on the device, in which the whole batch is put first.
+            order: a permutation, on the device, applied to the whole batch first.
         """
         own = own_rows(self.size)
         return self.views[index][own if order is None else order[own]]

@@ -1,7 +1,7 @@
-"""Where a command meets the world: whatever is raised becomes one line and an exit status.
+"""The outermost error handler of every command: an exception becomes one line and an exit status.
 
-What the system, Ray, PyTorch or another library raises is told in this program's words. Only an
-error that nobody foresaw is told by its own name, with a file that holds its traceback.
+Errors of the system, Ray, PyTorch or another library are translated into `core.errors`. Only an
+unexpected error keeps its own name, and its traceback goes to a file.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from unlearn_ray.core.printable import printable
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LONGEST_REASON = 400
 _LONGEST_TRACEBACK = 200_000
-# Remedies by what the system says, for whatever file or folder it says it of.
+# Remedies by errno, for any file or folder.
 _REMEDIES = {
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "free space there, or write elsewhere",
     (errno.EACCES, errno.EPERM, errno.EROFS): "allow this user to write there, or write elsewhere",
     (errno.EMFILE, errno.ENFILE): "raise the limit of open files (ulimit -n)",
     (errno.ENOMEM, errno.EAGAIN): "free memory, or raise the limits (ulimit -u, ulimit -v)",
 }
-# What another machine, or this one later, would not say again.
+# Errors that need not recur on another machine, or on this one later.
 _PASSING = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN),
     *(errno.EIO, errno.ESTALE, errno.EROFS, errno.ETIMEDOUT),
@@ -45,13 +45,13 @@ _MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
 
 
 def run_command(command: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """The exit status of a command.
+    """Run a command and return its exit status.
 
-    Errors are one line each on stderr; nothing is said where the reader of stdout has gone.
+    Each error is printed as one line on stderr; a closed stdout pipe is no error.
 
     Args:
         command: returns its own status.
-        interrupted: what is said after Ctrl-C; nothing if empty.
+        interrupted: message after Ctrl-C; none if empty.
     """
     try:
         _be_able_to_print()
@@ -72,12 +72,12 @@ def run_command(command: Callable[[], int], interrupted: str = "interrupted") ->
 
 
 def translated(error: BaseException) -> UnlearnRayError | None:
-    """What the system or a library raised, as an error of the tree; None for what is neither."""
+    """An error of the system or a library as an `UnlearnRayError`; None for any other error."""
     if isinstance(error, UnlearnRayError):
         return error
     said = reason_of(error)
     if is_out_of_memory(error):
-        remedy = "ask for less at a time, close other programs, or raise the limit (ulimit -v)"
+        remedy = "use less at a time, close other programs, or raise the limit (ulimit -v)"
         return MachineError("memory", f"there is not enough ({said})", remedy)
     if isinstance(error, ImportError):
         return _not_importable(error)
@@ -97,7 +97,7 @@ def translated(error: BaseException) -> UnlearnRayError | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the machine, or an accelerator of it, had no memory left."""
+    """Whether the machine or one of its accelerators ran out of memory."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ in ("OutOfMemoryError", "ArrowMemoryError", "OutOfMemoryException")
@@ -112,39 +112,39 @@ def is_rays(error: BaseException) -> bool:
 
 
 def is_machines(error: BaseException) -> bool:
-    """Whether it is the machine's, and may go well on another one or another day."""
+    """Whether it is the machine's fault, and may not recur elsewhere or later."""
     return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def internal(error: BaseException) -> InternalError:
-    """An error that nobody foresaw; its traceback goes into a file."""
+    """Wrap an unexpected error, and write its traceback to a file."""
     place = _place(error)
     where = "".join(f"at {frame.filename}:{frame.lineno} " for frame in place)
     subject = f"unexpected {reason_of(error)}"
     file = _keep_traceback(error)
-    kept = f"its traceback is in {file}" if file else "no traceback could be kept"
-    remedy = "report it with that file" if _is_ours(place) and file else "mend what raises it"
-    return InternalError(subject, f"raised {where}({kept})", remedy)
+    saved = f"its traceback is in {file}" if file else "its traceback could not be saved"
+    remedy = "report it with that file" if _is_ours(place) and file else "fix the code there"
+    return InternalError(subject, f"raised {where}({saved})", remedy)
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in one short line: its name and what it says; it may say nothing, or many lines."""
+    """An error in one short line: its name and its message, if it has one."""
     try:
         said = one_line(str(error))
     except Exception:  # a person's own error, whose __str__ fails
         said = ""
     name = type(error).__name__
-    told = f"{name}: {said}" if said else name
-    return told if len(told) <= _LONGEST_REASON else f"{told[:_LONGEST_REASON]}…"
+    reason = f"{name}: {said}" if said else name
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
 
 
 def one_line(text: str) -> str:
-    """A text without line breaks, and with control characters written out."""
+    """A text in one line, with control characters escaped."""
     return printable(" ".join(text.split()))
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback, at most so long; of a longer one the end."""
+    """The traceback; only the end of a very long one."""
     # A file's name that is not UTF-8 may stand in it, which JSON cannot hold.
     text = "".join(traceback.format_exception(error))
     text = text.encode("utf-8", "backslashreplace").decode()
@@ -163,8 +163,8 @@ def _not_importable(error: ImportError) -> UnlearnRayError | None:
 def _refused_by_system(error: OSError) -> UnlearnRayError | None:
     if error.errno is None:
         # A library's own, such as a path that is too long for a socket.
-        return MachineError("the system", reason_of(error), "see what it names, and run again")
-    remedy = next((told for codes, told in _REMEDIES.items() if error.errno in codes), None)
+        return MachineError("the system", reason_of(error), "fix the cause, and run again")
+    remedy = next((text for codes, text in _REMEDIES.items() if error.errno in codes), None)
     if remedy is None:
         remedy = "check that it is there, and that this user may use it"
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_path(name)]
@@ -188,7 +188,7 @@ def _is_ours(frames: list[traceback.FrameSummary]) -> bool:
 
 
 def _place(error: BaseException) -> list[traceback.FrameSummary]:
-    """The last line of a person's code, or of this package's, that an error went through."""
+    """The innermost frame of the user's code, or of this package's, in the traceback."""
     libraries = {"site-packages", "dist-packages", Path(os.__file__).parent.name}
     frames = [
         frame
@@ -212,9 +212,9 @@ def _keep_traceback(error: BaseException) -> str | None:
 
 
 def _have_a_home() -> None:
-    """Many a container's user has neither HOME nor an entry in passwd, and need have none.
+    """Set HOME for container users that have neither HOME nor an entry in passwd.
 
-    What does look for something there does not find it, and what would write there says so.
+    Code that reads from it finds nothing there, and code that writes to it gets an error.
     """
     try:
         Path.home()
@@ -223,18 +223,18 @@ def _have_a_home() -> None:
 
 
 def _check_working_folder() -> None:
-    """PyTorch's libraries end the process where there is none."""
+    """PyTorch's libraries kill the process if the working folder does not exist."""
     try:
         Path.cwd()
     except OSError as error:
         raise MachineError(
-            "the working folder", os.strerror(error.errno or 0), "change into one that is there"
+            "the working folder", os.strerror(error.errno or 0), "change into a folder that exists"
         ) from error
 
 
 def _be_able_to_print() -> None:
-    """Let what a terminal's or a pipe's encoding lacks be written out, rather than fail."""
-    if sys.stdout is None:  # closed before Python was started: nobody wants to read
+    """Escape characters that the terminal's or pipe's encoding lacks, rather than fail."""
+    if sys.stdout is None:  # closed before Python started
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -242,7 +242,7 @@ def _be_able_to_print() -> None:
 
 
 def _flush() -> None:
-    """Meet a full disk or a reader that has gone now, and not once the interpreter ends."""
+    """Let a full disk or a closed pipe raise now, not while the interpreter exits."""
     sys.stdout.flush()
 
 
@@ -273,7 +273,7 @@ def _reader_has_gone() -> bool:
 
 
 def _drop_output() -> None:
-    """What could not be written must not fail again while the interpreter ends."""
+    """Output that could not be written must not fail again while the interpreter exits."""
     try:
         _flush()
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""The code behind a part, as a digest: what was edited since is not taken for what it was.
+"""Digests of a part's source code, so that results of edited code are not taken for the old code's.
 
-A digest says what Python would run. Neither comments and docstrings nor the layout of a file
-play a part, and every version of Python gives the same.
+A digest covers the code that Python would run: comments, docstrings and layout do not count, and
+every version of Python computes the same digest.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ _NOTES = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 def digest(sources: Mapping[str, str]) -> str:
-    """16 hex digits of what Python would run of these modules.
+    """16 hex digits of the code of these modules.
 
     Args:
-        sources: of each module by its name.
+        sources: source of each module by its name.
     """
     each = [[name, _own_digest(text)] for name, text in sorted(sources.items())]
     return hashlib.sha256(json.dumps(each).encode()).hexdigest()[:DIGITS]
 
 
 def part_digest(part: type, contract: type) -> str:
-    """The digest of the module that a class stands in, of what that imports beside itself, and
-    of the modules of its base classes; empty for a class of this package.
+    """The digest of a class's module, its sibling imports and the modules of its base classes;
+    empty for a class of this package.
 
-    Beside a module of a package lies the rest of the package. Beside one that stands alone lie
-    the modules and packages in its folder, but not what is installed there. In a notebook it is
-    the cell that counts: what another cell defines is not seen.
+    Siblings of a module in a package are the rest of the package; those of a stand-alone module
+    are the modules and packages in its folder, except installed ones. In a notebook only the
+    cell that defines the class counts.
 
     Args:
         part: the class, while the code that defines it runs.
-        contract: bases that derive from it count even where they are installed.
+        contract: base classes that derive from it count even if they are installed.
 
     Raises:
-        ConfigError: there is no source to read.
+        ConfigError: its source cannot be read.
     """
     place, text = _origin(part)
     if place.ours:
@@ -60,7 +60,7 @@ def part_digest(part: type, contract: type) -> str:
         raise ConfigError(
             f"class {part.__qualname__}",
             "its source cannot be read, so an edit of it would go unseen",
-            "write it into a file, and import it from there",
+            "move it to a file, and import it from there",
         )
     sources = {f"import {name}": found for name, found in _with_imports(place, text).items()}
     # The same file may be run and be imported.
@@ -129,7 +129,7 @@ def _own_digest(text: str) -> str:
 
 
 def _tokens(tree: ast.AST) -> Iterator[str]:
-    """The tree, parent before child, in words that no version of Python changes."""
+    """The tree, parent before child, as tokens that are the same in every version of Python."""
     # A stack, since a long sum is a deep tree.
     waiting: list[ast.AST | str] = [tree]
     while waiting:

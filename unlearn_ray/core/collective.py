@@ -1,16 +1,15 @@
-"""Several workers on one model: who they are, and what they tell each other.
+"""Collective communication between the workers that train one model.
 
-Worker r of W computes a consecutive slice of every batch, its own rows. What it makes of them is
-gathered, so that every worker computes the same loss of the whole batch; parameter gradients are
-then averaged. For the average to be the gradient of that loss, the gradient of gathered rows is
-passed on W times: a parameter's gradient through the rows is a sum over workers, while a
+Worker r of W computes a consecutive slice of every batch, its own rows. The outputs are gathered,
+so that every worker computes the same loss over the whole batch; parameter gradients are then
+averaged. For the average to be the gradient of that loss, the gradient of gathered rows is
+multiplied by W: a parameter's gradient through the rows is a sum over workers, while a
 penalty on the parameter itself has the same gradient on every worker, which averaging keeps.
 
-A batch of fewer rows than workers is computed whole by all of them: no worker is left without a
-row, and each gradient is already that of the loss.
+A batch of fewer rows than workers is computed whole by every worker: none is left without a row,
+and each gradient is already that of the loss.
 
-One process alone, with or without `torch.distributed`, is a single worker; nothing here costs
-it anything.
+A single process, with or without `torch.distributed`, is a single worker, at no overhead.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from unlearn_ray.core.errors import UnlearnRayError
 
 Value = TypeVar("Value")
 
-# What an error of a connection between workers names.
+# Errors of a connection between workers contain one of these.
 _TRANSPORTS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 
 
@@ -40,7 +39,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Which of the workers this is: 0 .. W - 1."""
+    """Rank of this worker: 0 .. W - 1."""
     return distributed.get_rank() if world_size() > 1 else 0
 
 
@@ -53,9 +52,9 @@ def lost_another(error: BaseException) -> bool:
 
 
 def rows_of(worker: int, count: int) -> slice:
-    """The consecutive rows, of `count`, that a worker computes; sizes differ by at most one.
+    """The consecutive rows, out of `count`, that a worker computes; sizes differ by at most one.
 
-    Of fewer rows than workers, every worker computes all.
+    If there are fewer rows than workers, every worker computes all of them.
     """
     workers = world_size()
     if count < workers:
@@ -64,7 +63,7 @@ def rows_of(worker: int, count: int) -> slice:
 
 
 def own_rows(count: int) -> slice:
-    """The rows, of `count`, that this worker computes."""
+    """The rows, out of `count`, that this worker computes."""
     return rows_of(rank(), count)
 
 
@@ -73,9 +72,10 @@ _together: list[int] = []
 
 @contextmanager
 def sharing(count: int) -> Iterator[None]:
-    """Tell layers that look at a whole batch how many rows all workers' own are together.
+    """Announce the size of the whole batch to layers that need it (batch norm).
 
-    Own rows alone do not say: of batches of 6 and of 7, one of two workers has 3.
+    A worker's own rows do not determine it: with two workers, batches of 6 and of 7 both give
+    one of them 3 rows.
     """
     _together.append(count)
     try:
@@ -85,8 +85,8 @@ def sharing(count: int) -> Iterator[None]:
 
 
 def rows_together() -> int:
-    """What the innermost `sharing` says."""
-    assert _together, "nobody said how many rows the whole batch has"
+    """The size announced by the innermost `sharing`."""
+    assert _together, "call within `sharing`"
     return _together[-1]
 
 
@@ -107,11 +107,11 @@ class _GatherRows(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, count: int) -> Tensor:
         ctx.count = count
         if count < world_size():
-            # All have computed the same, but for roundings.
+            # All have computed the same, up to rounding.
             gathered = rows.clone()
             distributed.broadcast(gathered, 0)
             return gathered
-        # Adding zeros is exact, and does with slices of different sizes.
+        # Adding zeros is exact, and allows slices of different sizes.
         gathered = rows.new_zeros(count, *rows.shape[1:])
         gathered[own_rows(count)] = rows
         distributed.all_reduce(gathered)
@@ -126,9 +126,9 @@ class _GatherRows(torch.autograd.Function):
 
 @torch.no_grad()
 def average(tensors: Sequence[Tensor]) -> None:
-    """Put the mean over workers in the place of each tensor; one message for all of them.
+    """Replace each tensor by its mean over workers, with one all-reduce for all of them.
 
-    Every worker ends with the same bits.
+    The result is the same bit for bit on every worker.
     """
     if world_size() == 1:
         return
@@ -141,7 +141,7 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 
 def gather_objects(own: Value) -> list[Value]:
-    """What every worker brings, in the order of their ranks."""
+    """Every worker's object, in the order of their ranks."""
     if world_size() == 1:
         return [own]
     gathered: list[Any] = [None] * world_size()
@@ -150,10 +150,10 @@ def gather_objects(own: Value) -> list[Value]:
 
 
 def on_first(action: Callable[[], Value]) -> Value:
-    """What `action` returns on worker 0, where alone it runs.
+    """Run `action` on worker 0 only, and return its result on every worker.
 
     Raises:
-        UnlearnRayError: on every worker, what worker 0 raised.
+        UnlearnRayError: on every worker, the error of worker 0.
     """
     if world_size() == 1:
         return action()
@@ -170,11 +170,11 @@ def on_first(action: Callable[[], Value]) -> Value:
 
 
 def on_every(action: Callable[[], Value]) -> Value:
-    """Run what may fail on some workers and not on others.
+    """Run an action that may fail on some workers only.
 
     Raises:
-        UnlearnRayError: on every worker, what the first that failed raised; nobody is left
-            waiting for one that has given up.
+        UnlearnRayError: on every worker, the error of the first that failed, so that no worker
+            waits for one that has given up.
     """
     if world_size() == 1:
         return action()

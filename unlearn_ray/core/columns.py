@@ -1,7 +1,7 @@
-"""The columns of rows: what each is called and holds, which rows fill it, and what it says.
+"""The schema of result rows: each column's name, type, rows that fill it, and meaning.
 
-`unlearn_ray.studies.rows` writes them, the store holds files to their types, and docs/columns.md
-and the help of `unlearn_ray.results` are made of them.
+`unlearn_ray.studies.rows` writes them, the store checks files against their types, and
+docs/columns.md and the help of `unlearn_ray.results` are generated from them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Column:
     """One column, or one for each metric, field or library.
 
     Attributes:
-        name: what differs stands in angle brackets, as in `<metric>_gap`.
+        name: with the variable part in angle brackets, as in `<metric>_gap`.
         type: of its values; "any" is text, a number, true or false.
         filled: the rows that have a value; in all others it is null. `trials` are rows with
             purpose tuning or reporting.
@@ -33,63 +33,65 @@ class Column:
     meaning: str
 
 
-# Where several match a name, the first counts.
+# The first that matches a name counts.
 COLUMNS = (
     Column("sweep", "text", "every row", "name of the sweep"),
-    Column("study_key", "text", "every row", "hash of all that the study's search depends on; "
-           "empty in rows of reference models"),
+    Column("study_key", "text", "every row", "hash of everything that the study's search depends "
+           "on; empty in rows of reference models"),
     Column("purpose", "text", "every row", "tuning, reporting or reference"),
     Column("study", "text", "every row", "the study's name in the sweep file; retrain or original "
            "in rows of reference models"),
     Column("method", "text", "trials", "the unlearning method that the study runs"),
     Column("trial", "integer", "every row", "number of the trial in its study; -1 in rows of "
            "reference models"),
-    Column("point", "text", "every row", "hash of the searched fields, which tells trials apart; "
+    Column("point", "text", "every row", "hash of the searched fields, which identifies the trial; "
            "empty in rows of reference models"),
-    Column("state", "text", "every row", "complete, stopped (the trial ended with this seed, "
-           "clearly worse than others) or failed"),
+    Column("state", "text", "every row", "complete, stopped (the trial was pruned after this "
+           "seed, clearly worse than others) or failed"),
     Column("failure", "text", "failed", "why it failed"),
-    Column("seed", "integer", "every row", "of everything random behind the row's models"),
-    Column("dataset", "text", "every row", "with its fields, where they are not the defaults"),
+    Column("seed", "integer", "every row", "random seed of the row's models"),
+    Column("dataset", "text", "every row", "with those of its fields that are not the defaults"),
     Column("forget_set", "text", "every row", "likewise"),
     Column("family", "text", "every row", "likewise"),
-    Column("model", "text", "every row", "likewise, and its sparsity"),
-    Column("hyperparameters", "text", "trials", "every field of the method, in JSON"),
+    Column("model", "text", "every row", "likewise, with its sparsity"),
+    Column("hyperparameters", "text", "trials", "all fields of the method, as JSON"),
     Column("hp_<field>", "any", "trials", "one field of the method"),
-    Column("objective", "text", "every row", "that the sweep searches by"),
-    Column("score", "number", "not failed", "what the objective says of this seed: a search "
-           "minimises its mean over the tuning seeds"),
-    Column("average_gap", "number", "not failed", "mean gap of the metrics that count, in their "
+    Column("objective", "text", "every row", "the objective that the sweep's search minimises"),
+    Column("score", "number", "not failed", "the objective under this seed; a search minimises "
+           "its mean over the tuning seeds"),
+    Column("average_gap", "number", "not failed", "mean gap over the metrics that count, in their "
            "unit (percentage points)"),
     Column("average_gap_percentage", "number", "not failed", "mean of their gaps in percent of "
-           "the retrained model's values (MUC's AGP); none where such a value is 0"),
+           "the retrained model's values (MUC's AGP); null if such a value is 0"),
     Column("tug_of_war", "number", "not failed", "product of 1 - gap over retain, forget and test "
-           "accuracy; none where one of them is not measured"),
+           "accuracy; null if one of them is not measured"),
     Column("unlearning_compute_seconds", "number", "trials that did not fail", "MUC's RTE: CPU "
            "time of all workers' threads, or device time of their GPUs"),
-    Column("retraining_compute_seconds", "number", "not failed", "the same of retraining"),
+    Column("retraining_compute_seconds", "number", "not failed", "the same for retraining"),
     Column("evaluation_seconds", "number", "not failed", "wall time of observing and measuring the "
            "model"),
-    Column("accelerator_hours_unlearn", "number", "trials", "of unlearning, if it was run for this "
-           "row; 0 if another row's was used"),
-    Column("accelerator_hours_measure", "number", "trials", "of observing and measuring, likewise"),
-    Column("device", "text", "every row", "that the model was made on"),
-    Column("threads", "integer", "every row", "of each worker that made it"),
+    Column("accelerator_hours_unlearn", "number", "trials", "spent on unlearning for this "
+           "row; 0 if another row's model was reused"),
+    Column("accelerator_hours_measure", "number", "trials", "spent on observing and "
+           "measuring, likewise"),
+    Column("device", "text", "every row", "GPU or CPU that computed the model"),
+    Column("threads", "integer", "every row", "CPU threads of each worker that computed it"),
     Column("kernels", "text", "every row", "instruction set that it was computed with"),
     Column("made_on", "text", "not failed", "the machines of every step behind the row"),
-    Column("host", "text", "every row", "that made the model"),
-    Column("version_<library>", "text", "every row", "that it was made with"),
-    Column("key_unlearn", "text", "trials", "of the step that unlearned"),
-    Column("key_original", "text", "every row", "of the step that trained the original; none in "
-           "rows of retrained models"),
-    Column("key_retrained", "text", "every row", "of the step that retrained"),
-    Column("key_measure_<metric>", "text", "not failed", "of the step that measured the metric"),
-    Column("created", "text", "every row", "when the model was made, ISO 8601 in UTC"),
+    Column("host", "text", "every row", "name of the machine that computed the model"),
+    Column("version_<library>", "text", "every row", "version of the library that computed it"),
+    Column("key_unlearn", "text", "trials", "key of the step that unlearned"),
+    Column("key_original", "text", "every row", "key of the step that trained the original; "
+           "null in rows of retrained models"),
+    Column("key_retrained", "text", "every row", "key of the step that retrained"),
+    Column("key_measure_<metric>", "text", "not failed", "key of the step that measured the "
+           "metric"),
+    Column("created", "text", "every row", "when the model was computed, ISO 8601 in UTC"),
     Column("<metric>_gap", "number", "not failed", "distance of a metric from the retrained "
            "model's"),
-    Column("<metric>_retrained", "number", "not failed", "the metric of the retrained model"),
-    Column("<metric>", "number", "not failed", "what was measured; tuning rows hold the metrics "
-           "that count in the average gap alone"),
+    Column("<metric>_retrained", "number", "not failed", "the retrained model's value"),
+    Column("<metric>", "number", "not failed", "the measured value; tuning rows hold only the "
+           "metrics that count in the average gap"),
 )  # fmt: skip
 
 
@@ -98,6 +100,6 @@ _PATTERNS = [re.compile(re.sub("<[a-z]+>", ".+", one.name), re.DOTALL) for one i
 
 @lru_cache(4096)
 def column_of(name: str) -> Column:
-    """What stands for a column of a row; what nothing else does is a metric's own."""
+    """The schema entry of a row's column; a name that matches no other is a metric's."""
     matching = zip(COLUMNS, _PATTERNS, strict=True)
     return next(column for column, pattern in matching if pattern.fullmatch(name))

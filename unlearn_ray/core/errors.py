@@ -1,8 +1,8 @@
 """Every error that a user can meet, in one tree, and the exit status that each ends with.
 
-A message says the value, the reason and the remedy. `BadInput` is what a person wrote or
-pointed at; `StoreError` is what a store could not do; `ClusterError` is Ray's, and `MachineError`
-what this machine denies a process. `TrialError` ends one trial and lets the sweep go on.
+A message gives the value, the reason and the remedy. `BadInput` is the user's, `StoreError` the
+store's, `ClusterError` Ray's, and `MachineError` this machine's. `TrialError` ends one trial and
+lets the sweep continue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from unlearn_ray.core.printable import printable
 
 
 class Exit(IntEnum):
-    """What a command's exit status says."""
+    """What a command's exit status means."""
 
     DONE = 0
     SOME_FAILED = 1
@@ -31,14 +31,14 @@ class Exit(IntEnum):
 # For --help.
 EXIT_STATUSES = """\
 exit status: 0 done; 1 a step or some trials failed; 2 bad input; 3 the store cannot be reached,
-read or written; 4 Ray did not start, does not answer or was lost; 5 this machine denies something
-(a folder, a permission, space, memory, a package); 6 an error of this program; 130 interrupted
+read or written; 4 Ray did not start, does not answer or was lost; 5 this machine lacks something
+(a folder, a permission, space, memory, a package); 6 a bug in this program; 130 interrupted
 """
 
-# Of known names; --list has them all.
+# Known names shown in a message; --list has them all.
 _KNOWN_SHOWN = 20
 
-# Characters of a message's parts where all together are more; what one leaves, another may take.
+# Character budgets of a long message's parts; what one does not use, another may.
 _PARTS = (300, 900, 300)
 
 
@@ -47,7 +47,7 @@ class UnlearnRayError(Exception):
 
     Args:
         subject: what the error is about, with the offending value.
-        reason: why that cannot be.
+        reason: why it is an error.
         remedy: what to do about it.
     """
 
@@ -59,13 +59,13 @@ class UnlearnRayError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        # One line, whatever the file, store or server said that is quoted in it.
+        # One line, even if it quotes a file, store or server.
         subject, reason, remedy = _fitted(map(printable, (self.subject, self.reason, self.remedy)))
         return f"{subject}: {reason}; {remedy}"
 
 
 class BadInput(UnlearnRayError):
-    """What a person wrote or pointed at cannot be used."""
+    """The user's input cannot be used."""
 
 
 class ConfigError(BadInput):
@@ -77,7 +77,7 @@ class DataError(BadInput):
 
 
 class MachineError(UnlearnRayError):
-    """This machine denies the process something: a folder, a permission, space, memory."""
+    """This machine lacks something that the process needs: a folder, a permission, memory."""
 
 
 class ClusterError(UnlearnRayError):
@@ -85,15 +85,15 @@ class ClusterError(UnlearnRayError):
 
 
 class InternalError(UnlearnRayError):
-    """What nobody foresaw: an error of this program, or of a person's own code within it."""
+    """An unexpected error: a bug in this program, or in the user's own code within it."""
 
 
 class StoreError(UnlearnRayError):
-    """A store could not do what it was asked."""
+    """An operation on a store failed."""
 
 
 class StoreUnreachable(StoreError):
-    """No answer from the store, a fault on the way to it, or no such bucket or folder."""
+    """The store does not answer, cannot be reached, or there is no such bucket or folder."""
 
 
 class StoreDenied(StoreError):
@@ -117,23 +117,23 @@ class LeaseLost(StoreError):
 
 
 class StepFailed(UnlearnRayError):
-    """A step could not be run to its end; what depends on it cannot run either."""
+    """A step could not be completed; steps that depend on it cannot run either."""
 
 
 class WorkersLost(StepFailed):
-    """The workers of a step were lost, or raised an error, as often as they may."""
+    """The workers of a step were lost, or failed, more often than they are restarted."""
 
 
 class HeldElsewhere(StepFailed):
-    """Another process runs the step now; this one has something better to do than to wait."""
+    """Another process is running the step, and this one has other work than to wait."""
 
 
 class StopRequested(UnlearnRayError):
-    """The sweep is being stopped; what runs saves a checkpoint and ends."""
+    """The sweep is being stopped; running steps save a checkpoint and end."""
 
 
 class WorkerLeaving(StopRequested):
-    """This worker's machine is going away; what runs saves a checkpoint and goes on elsewhere."""
+    """This worker's machine is shutting down; the step saves a checkpoint and resumes elsewhere."""
 
 
 class TrialError(UnlearnRayError):
@@ -145,9 +145,9 @@ class NonFiniteLoss(TrialError):
 
 
 def shown(text: str, most: int = 80) -> str:
-    r"""A text that somebody else wrote, as it can stand in a message: short, in one line.
+    r"""Foreign text made fit for a message: short, in one line.
 
-    It is quoted where blanks at its ends or characters that do not print would mislead.
+    It is quoted if it has unprintable characters, or blanks at its ends.
 
     >>> shown("cat/07.png"), shown("7 "), shown("5\u20286")
     ('cat/07.png', "'7 '", "'5\\u20286'")
@@ -157,12 +157,12 @@ def shown(text: str, most: int = 80) -> str:
 
 
 def shown_path(path: object) -> str:
-    """A path likewise, which is longer than a name."""
+    """The same for a path, which may be longer."""
     return shown(str(path), 400)
 
 
 def shortened(text: str, most: int) -> str:
-    """`text` without its middle, where it is longer: its ends tell most.
+    """`text` without its middle if it is longer: the ends are the most telling.
 
     >>> shortened("0123456789", 7)
     '01...89'
@@ -174,7 +174,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def _fitted(parts: Iterable[str]) -> list[str]:
-    """Subject, reason and remedy without the middle of those that are too long."""
+    """Subject, reason and remedy, with the middle cut out of those that are too long."""
     fitted = [*parts]
     spare = sum(max(0, most - len(part)) for part, most in zip(fitted, _PARTS, strict=True))
     for number in (2, 1, 0):
@@ -196,10 +196,10 @@ def listed(items: Iterable[object], most: int = 5) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """`text` without what may be a password in the URLs that it repeats.
+    """`text` with everything masked that may be a password in a URL.
 
-    A password may hold any character, so all goes that stands between a scheme and the last @,
-    and every option's value but those of a store.
+    A password may hold any character, so everything between a scheme and the last @ is masked,
+    and every option's value except a store's known options.
 
     >>> without_secrets("--set stor=s3://KEY:SEC/RET@bucket?secret=x: unknown field")
     '--set stor=s3://***@bucket?secret=***: unknown field'
@@ -208,7 +208,7 @@ def without_secrets(text: str) -> str:
 
 
 def _without_secrets(word: str) -> str:
-    """The same of a text without blanks; in time that grows with its length alone."""
+    """The same for a text without blanks, in linear time."""
     scheme = _SCHEME.search(word)
     last = max(word.rfind("@"), word.rfind("%40"))
     if scheme is not None and last >= scheme.end():
@@ -223,7 +223,7 @@ def _without_value(option: str) -> str:
     name, equals, value = option.partition("=")
     if not equals or name in ("endpoint", "region"):
         return option
-    # What stands behind a URL in a message.
+    # Punctuation after a URL in a message.
     return f"{name}=***{value[len(value.rstrip(_PUNCTUATION)) :]}"
 
 
@@ -233,10 +233,10 @@ _PUNCTUATION = ":;,.\"')]}"
 
 
 class ProgramError(TrialError):
-    """The code of a step raised an error; to run it again would only raise it again.
+    """The code of a step raised an error that would recur if it were run again.
 
     Attributes:
-        traceback: where, for whoever mends it.
+        traceback: of that error, for debugging.
     """
 
     traceback: str = ""
@@ -252,13 +252,13 @@ _STATUSES: tuple[tuple[type[UnlearnRayError], Exit], ...] = (
 
 
 def exit_status(error: UnlearnRayError) -> Exit:
-    """What a command ends with that meets this error."""
+    """The exit status of a command that ends with this error."""
     kinds = (status for kind, status in _STATUSES if isinstance(error, kind))
     return next(kinds, Exit.SOME_FAILED)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A remedy that names the closest of `known`, or lists them: the first of many.
+    """A remedy that suggests the closest of `known`, or else lists the first few.
 
     >>> did_you_mean("lerning_rate", ["learning_rate", "epochs"])
     'did you mean learning_rate?'
@@ -271,5 +271,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` may be a slip of; None where all are far from it."""
+    """The one of `known` that `word` may be a typo of; None if none is close."""
     return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)), None)

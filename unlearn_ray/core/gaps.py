@@ -1,8 +1,8 @@
-"""The retrain gap, derived for every metric in one place, and what is derived of gaps.
+"""The retrain gap of every metric, and the scores that are derived from gaps.
 
 MUC: "Avg. Gap" is the mean over metrics of |method - Retrain|; AGP (appendix B.3) divides each
 gap by Retrain's value first. "Tug of War" (Zhao et al., "What Makes Unlearning Hard and What to
-Do About It", NeurIPS 2024) multiplies what three gaps leave of 1.
+Do About It", NeurIPS 2024) multiplies 1 - gap over three accuracies.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 
 from unlearn_ray.core.errors import UnlearnRayError, listed
 
-# Whose gaps Tug of War is made of: accuracies, in percent.
+# The metrics of Tug of War: accuracies, in percent.
 TUG_OF_WAR = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 
 
@@ -20,14 +20,14 @@ def gaps(values: Mapping[str, float], reference: Mapping[str, float]) -> dict[st
     """|value - reference| of every metric of `values`, in the metric's unit.
 
     Raises:
-        UnlearnRayError: the reference lacks a metric. A missing reference is never a number.
+        UnlearnRayError: the reference lacks a metric; it is never replaced by a default number.
     """
     missing = sorted(set(values) - set(reference))
     if missing:
         raise UnlearnRayError(
             f"retrained model's {listed(missing)}",
-            "not measured, so there is no gap",
-            "measure the retrained model by the same metrics",
+            "was not measured, so there is no gap",
+            "measure the same metrics of the retrained model",
         )
     return {name: abs(value - reference[name]) for name, value in values.items()}
 
@@ -52,7 +52,7 @@ def tug_of_war(gap: Mapping[str, float]) -> float | None:
     """ToW = (1 - |dFA|) (1 - |dRA|) (1 - |dTA|), accuracies in [0, 1]; 1 is best.
 
     Args:
-        gap: of every metric that was measured, accuracies in percent.
+        gap: of every measured metric, accuracies in percent.
 
     Returns:
         None if one of the three accuracies was not measured.

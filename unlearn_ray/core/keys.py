@@ -1,7 +1,7 @@
 """Keys: the content of a step's config, hashed.
 
 key = the first 16 hex digits of SHA-256 over canonical JSON. Only values that mean the same on
-every machine may enter; anything else is refused rather than turned into an unstable string.
+every machine are accepted; anything else is refused, not turned into an unstable string.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KEY_LENGTH = 16
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON's own types, with parts and schemas written out.
+    """`value` in JSON types, with parts and schemas expanded.
 
     Raises:
         TypeError: a value has no stable form (a set, a tensor, an open file, a NaN ...).

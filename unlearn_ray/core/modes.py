@@ -1,4 +1,4 @@
-"""Training and eval mode of a module, for a moment."""
+"""Temporary changes of a module's training and eval mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """Without batch statistics or dropout; afterwards every training flag is as before."""
+    """Eval mode within the context; afterwards every submodule's training flag is restored."""
     training = [submodule for submodule in module.modules() if submodule.training]
     module.eval()
     try:

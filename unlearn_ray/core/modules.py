@@ -1,4 +1,4 @@
-"""Where modules lie and which others they import, found without importing anything."""
+"""Locate modules and the modules that they import, without importing anything."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 @dataclass(frozen=True)
 class Place:
-    """Where a module lies.
+    """The location of a module.
 
     Attributes:
         name: as it is imported.
-        file: None for what has none: a namespace package, a module built into Python.
-        folders: where the modules of a package lie; empty for a plain module.
+        file: None for a namespace package or a built-in module.
+        folders: those that hold a package's modules; empty for a plain module.
     """
 
     name: str
@@ -33,22 +33,22 @@ class Place:
 
     @property
     def top(self) -> str:
-        """The name of the package that all of it belongs to, or of the module itself."""
+        """The name of its top-level package, or of the module itself."""
         return self.name.partition(".")[0]
 
     @property
     def package(self) -> str:
-        """What a relative import in this module starts from."""
+        """The package that relative imports in this module start from."""
         return self.name if self.folders else self.name.rpartition(".")[0]
 
     @property
     def ours(self) -> bool:
-        """Whether it lies in the folder of this package, under whatever name."""
+        """Whether it lies in this package's folder, under any name."""
         return self.file is not None and self.file.resolve().is_relative_to(_PACKAGE_FOLDER)
 
     @property
     def a_persons_own(self) -> bool:
-        """Whether it is neither of this package nor of the standard library nor installed."""
+        """Whether it is not part of this package, the standard library or an installed package."""
         if self.file is None or self.ours:
             return False
         # Python's libraries hold site-packages, too, and a home folder may hold them all.
@@ -59,7 +59,7 @@ class Place:
         )
 
     def source(self) -> str | None:
-        """The text; None where there is no file with Python source."""
+        """The source; None if there is no Python source file."""
         if self.file is None or self.file.suffix != ".py":
             return None
         try:
@@ -69,7 +69,7 @@ class Place:
 
 
 def locate(name: str) -> Place | None:
-    """Where the module `name` lies, whether it was imported or not; None if there is none."""
+    """Locate the module `name`, whether imported or not; None if there is none."""
     module = sys.modules.get(name)
     if module is not None:
         file = getattr(module, "__file__", None)
@@ -89,7 +89,7 @@ def locate(name: str) -> Place | None:
 
 
 def _folders(module: object) -> tuple[str, ...]:
-    # Some objects in the place of modules have every attribute that they are asked for.
+    # Some objects in sys.modules pretend to have every attribute.
     folders = getattr(module, "__path__", None)
     if not isinstance(folders, Iterable):
         return ()
@@ -100,16 +100,16 @@ def _folders(module: object) -> tuple[str, ...]:
 
 
 def reached(start: Place, text: str, counts: Callable[[Place], bool]) -> dict[str, str]:
-    """The source of a module and of what it imports, and that in turn, by their names.
+    """The sources of a module and of everything that it imports, transitively, by name.
 
-    An import counts wherever it stands, also in a function. The package of an imported module
-    counts if it is asked for a name of its own. A module that is not there, or has no source,
-    is left out, as an optional import is.
+    Imports within functions count, too. The package of an imported module counts if a name of
+    its own is imported. A module that is missing (an optional import) or has no source is left
+    out.
 
     Args:
-        start: where the module lies.
+        start: location of the module.
         text: its source.
-        counts: whether a module is followed; asked before its source is read.
+        counts: whether to follow a module; called before its source is read.
     """
     found, files = {start.name: text}, {start.file}
     waiting = [(start, text)]
@@ -128,7 +128,7 @@ def reached(start: Place, text: str, counts: Callable[[Place], bool]) -> dict[st
 
 
 def parsed(text: str) -> ast.Module | None:
-    """The tree of a source; None if it is none of this Python's."""
+    """The syntax tree of a source; None if this version of Python cannot parse it."""
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError):
@@ -136,7 +136,7 @@ def parsed(text: str) -> ast.Module | None:
 
 
 def _imported(place: Place, text: str) -> Iterator[str]:
-    """Names of modules; some may be names of what lies in one."""
+    """Names of imported modules; some may be names of objects in a module."""
     tree = parsed(text)
     for node in () if tree is None else ast.walk(tree):
         if isinstance(node, ast.Import):

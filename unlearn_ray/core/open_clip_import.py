@@ -1,7 +1,7 @@
-"""open_clip, behind a torchvision that fits torch or is imported without its operators.
+"""open_clip, with a torchvision that fits torch or is imported without its operators.
 
-It takes seconds: import this module where towers or tokens are made, not where sweeps are planned.
-It downloads nothing; its tokenizer's vocabulary lies within the package.
+The import takes seconds: do it where towers or tokens are made, not where sweeps are planned.
+Nothing is downloaded; the tokenizer's vocabulary is part of the package.
 """
 
 from __future__ import annotations

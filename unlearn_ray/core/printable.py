@@ -1,7 +1,7 @@
-r"""Text from elsewhere, made fit to be shown.
+r"""Foreign text, made safe to print.
 
-What a store, a file or a server says may hold control characters: a terminal obeys them (titles,
-colours, links, a cleared screen), and text that runs right to left hides what it says.
+Text from a store, a file or a server may hold control characters, which a terminal obeys (titles,
+colours, links, a cleared screen), or right-to-left marks, which hide its meaning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _HARMFUL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def printable(text: str) -> str:
-    r"""`text` with every character that is not shown written as an escape, newlines too.
+    r"""`text` with every unprintable character escaped, newlines included.
 
     >>> print(printable("a\x1b[2J\nb"))
     a\x1b[2J\nb
@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same, of text that has lines."""
+    """The same for text of several lines."""
     return "\n".join(map(printable, text.split("\n")))
 
 

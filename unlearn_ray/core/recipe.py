@@ -1,4 +1,4 @@
-"""`Recipe`: how weights are optimised; `Player`: which weights, and on what they descend."""
+"""`Recipe`: optimizer and schedule; `Player`: the weights that it updates, and their loss."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Seen = ParamSpec("Seen")
 
 @dataclass(frozen=True)
 class Layout:
-    """How an epoch deals samples out to batches.
+    """How an epoch's samples are split into mini-batches.
 
     Attributes:
-        batch: samples of every batch but perhaps the last.
-        batches: how many there are.
-        shown: samples that an epoch shows.
+        batch: samples of every batch, except perhaps the last.
+        batches: number of batches.
+        shown: number of samples that an epoch sees.
     """
 
     batch: int
@@ -38,41 +38,40 @@ class Layout:
     shown: int
 
     def rows(self, number: int) -> slice:
-        """The places, in the epoch's order, of the samples of batch `number` (0-based)."""
+        """The positions, in the epoch's order, of the samples of batch `number` (0-based)."""
         begin = number * self.batch
         return slice(begin, self.shown if number == self.batches - 1 else begin + self.batch)
 
 
 @schema
 class RecipeFields:
-    """The fields of a recipe, which a method that has one lists among its own.
+    """The fields of a recipe; a method that has a recipe lists them among its own.
 
     The defaults are MUC's pretraining (appendix A.2).
 
     Attributes:
-        optimizer: "sgd", or "adam" (Kingma and Ba, ICLR 2015; betas 0.9 and 0.999), for which
-            momentum means nothing, or "lars" (You et al. 2017), which scales the rate of each
-            layer and suits large batches. Weight decay is part of the gradient in all but
-            "adamw" (Loshchilov and Hutter, ICLR 2019): adam, but that the learning rate times
-            the decay is taken off the weights themselves, and off matrices and convolutions
-            alone, as CLIP's codes do: gains, biases and scales are left.
+        optimizer: "sgd"; "adam" (Kingma and Ba, ICLR 2015; betas 0.9 and 0.999), which ignores
+            momentum; "lars" (You et al. 2017), which scales the learning rate of each layer and
+            suits large batches; or "adamw" (Loshchilov and Hutter, ICLR 2019). Weight decay is
+            part of the gradient except in adamw, where it is decoupled and, as in CLIP's codes,
+            applies to matrices and convolutions only, not to gains, biases and scales.
         epochs: passes over the samples.
-        batch_size: samples of an update; those of a smaller set are one batch.
+        batch_size: samples per update; a smaller set is one batch.
         learning_rate, momentum, weight_decay: of the optimizer.
-        schedule: whether the learning rate is "constant" or follows a per-epoch "cosine" to 0.
-        trust: LARS' coefficient: a layer's local rate is this times the length of its weights over
-            that of its decayed gradient. The paper's is 0.001; public BYOL codes take 0.02.
-        clip_trust: whether the learning rate is the largest that a local rate may be, rather than
-            what it is multiplied by (LARC), as in public BYOL codes.
-        warmup_epochs: so many epochs come first in which the rate rises from 0 in a line: each
-            has the mean of its part of it, (epoch + 1/2) / warmup_epochs of the full rate. The
-            schedule then runs over the remaining epochs.
-        last_batch: what becomes of the samples of an epoch that do not fill a batch: "keep" makes
-            them a batch of their own, whose mean is over itself, and "drop" leaves them out, others
-            in each epoch. null is what the code behind the family does: supervised training keeps
-            them, the contrastive families and those of two networks drop them. A single sample
-            that is kept joins the batch before, since it has no batch statistics; a set smaller
-            than one batch is one batch either way.
+        schedule: "constant" learning rate, or "cosine" decay to 0, per epoch.
+        trust: LARS' trust coefficient: a layer's local rate is this times the norm of its weights
+            over that of its decayed gradient. The paper's is 0.001; public BYOL codes take 0.02.
+        clip_trust: whether the learning rate is an upper bound of the local rate (LARC), as in
+            public BYOL codes, instead of its factor.
+        warmup_epochs: epochs of linear warm-up from 0: each takes the mean of its part of the
+            line, (epoch + 1/2) / warmup_epochs of the full rate. The schedule then runs over the
+            remaining epochs.
+        last_batch: what to do with an epoch's last, incomplete batch: "keep" it, its loss being
+            the mean over its own samples, or "drop" it (other samples in each epoch). null follows
+            the family's reference code: supervised training keeps it, contrastive families and
+            those of two networks drop it. A kept batch of a single sample, which has no batch
+            statistics, joins the previous one; a set smaller than one batch is one batch either
+            way.
     """
 
     optimizer: Optimizer = "sgd"
@@ -96,8 +95,8 @@ class Recipe(RecipeFields):
         """The batches of an epoch over `count` samples.
 
         Args:
-            count: of the set.
-            usual: what `last_batch` is where it is null (`Family.last_batch`).
+            count: size of the set.
+            usual: stands in for a `last_batch` of null (`Family.last_batch`).
         """
         if count == 0:
             return Layout(0, 0, 0)
@@ -117,20 +116,20 @@ class Recipe(RecipeFields):
         return 0.5 * self.learning_rate * (1 + math.cos(math.pi * done / of))
 
     def alone(self, epoch: int) -> Self:
-        """One of its epochs (0-based), as a recipe of its own."""
+        """A single epoch (0-based) of it, as a recipe of its own."""
         rate = self.learning_rate_at(epoch)
         return replace(self, epochs=1, learning_rate=rate, schedule="constant", warmup_epochs=0)
 
 
 @dataclass(frozen=True)
 class Player(Generic[Seen]):
-    """Weights that are optimised, and what they descend on.
+    """Weights that are optimised, and the loss that they minimise.
 
     Attributes:
-        module: that has them.
-        recipe: of their updates.
-        loss: a scalar with gradients, from what an iteration sees; of the whole batch on every
-            worker.
+        module: holds the weights.
+        recipe: how they are updated.
+        loss: maps what an iteration sees to a scalar with gradients: on every worker that of the
+            whole batch.
     """
 
     module: nn.Module

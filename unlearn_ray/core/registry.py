@@ -1,8 +1,8 @@
-"""Parts that a sweep file can name, found by looking into their folder.
+"""Parts that a sweep file can name, discovered in their folders.
 
 A part is a schema that derives from one of the contracts (`Method`, `Family`, ...). The
-contract says its `kind` and the `room` (package) whose modules declare such parts; a new file
-in that folder is a new part, with no other edit.
+contract states its `kind` and its `room`, the package whose modules declare such parts; a new
+file in that folder is a new part, with no other edit.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _REGISTERED: dict[str, dict[str, type[Part]]] = {}
 
 
 class Part:
-    """Base of every contract: what has a kind, a name and fields.
+    """Base of every contract: a kind, a name and fields.
 
     Class attributes:
         kind, room: of the contract.
-        name: what sweep files call it.
-        revision: to be raised when the numbers change that a part gives for the same fields;
-            what the store holds of the earlier revision then no longer counts.
+        name: its name in sweep files.
+        revision: raise it when the part gives other numbers for the same fields; results of
+            earlier revisions in the store then no longer count.
         code: digest of the source of a part from outside this package, taken when it is
-            registered, so that an edit counts without a new revision. It covers the module, what
-            that imports beside itself (`core.code.part_digest`) and the modules of base classes.
-            Empty for a part of this package: there a test asks for the revision.
-        tiny: fields of a version that the conformance suite builds or trains in a moment.
+            registered, so that an edit counts without a new revision. It covers the module, its
+            sibling imports (`core.code.part_digest`) and the modules of base classes. Empty for
+            a part of this package, where a test asks for a new revision.
+        tiny: field values of a version that the conformance suite can build or train quickly.
     """
 
     kind: ClassVar[str]
@@ -48,27 +48,27 @@ class Part:
     tiny: ClassVar[Fields] = {}
 
     def identity(self) -> dict[str, Any]:
-        """What of this part's fields enters a step's key: its name and every field.
+        """The fields' contribution to a step's key: the part's name and every field.
 
-        A part whose fields say *where* something lies (a folder, a file) overrides this with
-        what lies there, so that no path ever enters a key.
+        A part with fields that are paths overrides this with the content found there, so that
+        no path ever enters a key.
         """
         return {"name": self.name, **field_values(self)}
 
     def read_content(self) -> dict[str, Any]:
-        """What a part from outside this package reads, where neither fields nor code say it."""
+        """Data that a part from outside this package reads, if fields and code do not imply it."""
         return {}
 
     @final
     @classmethod
     def code_identity(cls) -> dict[str, Any]:
-        """What is known of the part without its fields: name, revision and, if any, code."""
+        """The part's identity without its fields: name, revision and code, if any."""
         code = {"code": cls.code} if cls.code else {}
         return {"name": cls.name, "revision": cls.revision, **code}
 
     @final
     def content(self) -> dict[str, Any]:
-        """What names this part in a key: identity, revision, code and what it reads."""
+        """Everything that enters a key: identity, revision, code and the data that it reads."""
         read = self.read_content() if self.code else {}
         return {**self.identity(), **self.code_identity(), **read}
 
@@ -80,8 +80,8 @@ def register(name: str) -> Callable[[type[P]], type[P]]:
     """Class decorator: let sweep files name this part `name`.
 
     Raises:
-        ConfigError: when it decorates, a class whose source cannot be read, or with a field that
-            has a name that the identity of every part may use.
+        ConfigError: when applied to a class whose source cannot be read, or that has a field
+            with a reserved name.
     """
 
     def enter(cls: type[P]) -> type[P]:
@@ -105,8 +105,8 @@ def _check_fields(cls: type[Part]) -> None:
     for taken in sorted(own & reserved):
         raise ConfigError(
             f"field {taken} of {cls.__qualname__}",
-            "what names a part in keys may use this name itself",
-            f"call the field something else, or write {taken}: ClassVar[...]",
+            "this name is reserved for keys",
+            f"rename the field, or write {taken}: ClassVar[...]",
         )
 
 
@@ -124,7 +124,7 @@ def parts(contract: type[P]) -> dict[str, type[P]]:
 
 
 def _import(name: str) -> None:
-    """Import a module, which may be a person's own file."""
+    """Import a module, which may be the user's own file."""
     try:
         importlib.import_module(name)
     except UnlearnRayError:
@@ -133,7 +133,7 @@ def _import(name: str) -> None:
         spec = importlib.util.find_spec(name)
         where = name if spec is None else spec.origin
         reason = f"cannot be imported: {reason_of(error)}"
-        remedy = "mend that file, install what it needs, or remove it"
+        remedy = "fix that file, install what it needs, or remove it"
         raise ConfigError(f"{where}", reason, remedy) from error
 
 

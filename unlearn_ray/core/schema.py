@@ -17,7 +17,7 @@ T = TypeVar("T")
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-# No dataset that a machine holds has more images, and nothing else is counted as far.
+# More than any count needs: no dataset that a machine holds has as many images.
 LARGEST_COUNT = 10_000_000
 PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
@@ -29,11 +29,11 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
 def schema(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen, keyword-only dataclass whose values pydantic checks."""
+    """Make `cls` a frozen, keyword-only dataclass whose values pydantic validates."""
     config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
     return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
 
 
 def field_values(instance: object) -> dict[str, Any]:
-    """The fields of a schema with their values, defaults written out, in declaration order."""
+    """The fields of a schema with their values, defaults included, in declaration order."""
     return {field.name: getattr(instance, field.name) for field in fields(instance)}  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Files that a person names and somebody else made: read with a reason where they cannot be.
+"""Reading files that a user names, with a clear error where that fails.
 
-Only regular files are opened, so that a pipe is never waited for, and none that is larger than
-what it is said to hold.
+Only regular files are opened, so that reading never blocks on a pipe, and only up to a size that
+is plausible for their content.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _MARKS = (
 
 
 def expanded(path: str, field: str, remedy: str) -> Path:
-    """A path as a person writes it, with `~` and `~user` replaced.
+    """A path as a user writes it, with `~` and `~user` expanded.
 
     Args:
         path: as written.
-        field: what names it, for the error.
+        field: that holds it, for the error.
         remedy: of the error.
 
     Raises:
         DataError: no file can have this name, or there is no such user.
     """
     try:
-        # Before a user of such a name is looked for.
+        # Before expanduser looks up a user of such a name.
         if b"\0" not in os.fsencode(path):
             return Path(path).expanduser()
         reason = "holds a NUL character"
@@ -47,28 +47,28 @@ def expanded(path: str, field: str, remedy: str) -> Path:
 
 
 def regular_file(path: str, field: str, remedy: str, most_bytes: int | None = None) -> Path:
-    """Where a file lies that can be read without waiting.
+    """The path of a regular file, which can be read without blocking.
 
     Args:
         path: as written.
-        field: what names it, for the error.
+        field: that holds it, for the error.
         remedy: of the error.
-        most_bytes: refuse a larger one.
+        most_bytes: larger files are refused.
 
     Raises:
         DataError: it is missing, a folder, a pipe or a device, or too large.
     """
     place = expanded(path, field, remedy)
     try:
-        found = place.stat()
+        status = place.stat()
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise DataError(f"{field} = {shown_path(path)}", reason, remedy) from error
-    if not stat.S_ISREG(found.st_mode):
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
         raise DataError(f"{field} = {shown_path(path)}", f"cannot be read: is {what}", remedy)
-    if most_bytes is not None and found.st_size > most_bytes:
-        reason = f"has {found.st_size:,} bytes, more than the {most_bytes:,} that are read"
+    if most_bytes is not None and status.st_size > most_bytes:
+        reason = f"has {status.st_size:,} bytes, more than the limit of {most_bytes:,}"
         raise DataError(f"{field} = {shown_path(path)}", reason, remedy)
     return place
 
@@ -88,19 +88,19 @@ def read_file(path: str, field: str, remedy: str, most_bytes: int) -> bytes:
 
 
 def read_text(path: str, field: str, remedy: str, most_bytes: int) -> str:
-    """The text of a `regular_file`: UTF-8, or what its byte order mark says.
+    """The text of a `regular_file`: UTF-8, or the encoding of its byte order mark.
 
-    Nothing is guessed of a file in another encoding: a wrong guess would be other words.
+    Other encodings are never guessed: a wrong guess would change words.
 
     Raises:
-        DataError: as `read_file`, or it is no such text; the message says where.
+        DataError: as `read_file`, or it cannot be decoded; the message says where.
     """
     data = read_file(path, field, remedy, most_bytes)
     codec, name = next(
         ((codec, name) for mark, codec, name in _MARKS if data.startswith(mark)),
         ("utf-8", "UTF-8"),
     )
-    # Of ASCII in UTF-16, every other byte is NUL.
+    # In UTF-16, every other byte of ASCII text is NUL.
     if codec == "utf-8" and (data[:1] == b"\0") != (data[1:2] == b"\0"):
         reason = "not UTF-8 text: it seems to be UTF-16 without a byte order mark"
         raise DataError(shown_path(path), reason, "save it as UTF-8")
@@ -118,5 +118,5 @@ def read_text(path: str, field: str, remedy: str, most_bytes: int) -> str:
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a text of Unix, Windows or old Macs; what else Unicode breaks at stays."""
+    """The lines of a text, split at \\n, \\r\\n and \\r only, not at Unicode's other breaks."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

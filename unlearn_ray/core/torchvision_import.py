@@ -1,14 +1,14 @@
-"""torchvision, which must fit torch: where it does not, that is said.
+"""Import torchvision, and check that it fits the installed torch.
 
-Its wheels are made for one release of torch, which their metadata name, and for one build of that
+Its wheels are built for one release of torch, named in their metadata, and for one build of that
 (a version of CUDA, or none).
 
-- Beside another release nothing is sure: it is refused, with the remedy.
-- Beside another build of the same release, such as PyPI's torchvision beside a torch for CPUs, its
-  compiled operators (boxes, regions, codecs) cannot be loaded, and its start-up fails when it
-  describes them to torch. Nothing here uses them; models, datasets and transforms are Python, the
-  same in every build. So its modules are imported without that start-up, and a warning says so.
-  Whoever calls one of the operators is told by torchvision that it is not there.
+- With another release nothing is certain to work: an error gives the remedy.
+- With another build of the same release, such as PyPI's torchvision and a CPU build of torch, its
+  compiled operators (boxes, regions, codecs) cannot be loaded, and its initialisation fails when
+  it registers them. Nothing here uses them; models, datasets and transforms are Python, the same
+  in every build. So its modules are imported without that initialisation, with a warning.
+  Calling one of the operators raises torchvision's own error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import MachineError
 
-# What its own start-up imports, beside the operators.
+# The modules that its own initialisation imports, except the operators.
 _MODULES = ("extension", "models", "datasets", "ops", "transforms", "io", "utils")
 _REMEDY = (
     "install both from one index, such as pip install torch torchvision --index-url "
@@ -65,8 +65,8 @@ def _import() -> None:
 
 def _import_without_operators(installed: str) -> None:
     _log.warning(
-        "torchvision %s and torch %s are of different builds: without torchvision's compiled "
-        "operators, which nothing here uses; to have them, %s",
+        "torchvision %s and torch %s are different builds: torchvision's compiled operators, "
+        "which nothing here uses, are not available; to have them, %s",
         installed, torch.__version__, _REMEDY,
     )  # fmt: skip
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:

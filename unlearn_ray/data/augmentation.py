@@ -32,21 +32,22 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @schema
 class Augmentation:
-    """A distribution of views of a square image; what a field leaves at 0 or null costs nothing.
+    """A distribution of views of a square image; an operation at 0 or null is skipped.
 
-    The view is made in this order: rotation, crop, flip, colour jitter, gray, normalisation.
+    The order is: rotation, crop, flip, colour jitter, gray, normalisation.
 
     Attributes:
         rotation: RandomRotation by an angle uniform in [-rotation, rotation] degrees, about the
-            centre: each pixel is the nearest of the image, or black outside of it.
-        crop_scale: share of the image's area that RandomResizedCrop keeps; null: no such crop.
+            centre, with nearest-neighbour interpolation and a black background.
+        crop_scale: range of the share of the area that RandomResizedCrop keeps; null: no such
+            crop.
         crop_ratio: its range of width / height.
-        padding: black pixels around the image before a crop of the image's size is taken.
-        flip: probability of swapping left and right.
+        padding: black pixels added on every side before a random crop of the image's size.
+        flip: probability of a horizontal flip.
         jitter: probability of ColorJitter, with the strengths brightness, contrast,
             saturation and hue (torchvision's arguments), in an order drawn for each image.
         gray: probability of RandomGrayscale.
-        mean, std: what normalises each channel of [0, 1].
+        mean, std: of each channel in [0, 1], for normalisation.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -128,7 +129,7 @@ class Augmentation:
 
 
 def contrastive_views() -> Augmentation:
-    """MUC's training views (its official code): crop, flip, colour jitter, gray; no blur."""
+    """MUC's training views, as in its code: crop, flip, colour jitter, gray; no blur."""
     return Augmentation(
         crop_scale=(0.1, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4,
         saturation=0.4, hue=0.1, gray=0.2,
@@ -136,7 +137,7 @@ def contrastive_views() -> Augmentation:
 
 
 def probe_views() -> Augmentation:
-    """The views that MUC trains its linear probe on: a 4-pixel padded crop and a flip."""
+    """The views that MUC trains its linear probe on: a crop padded by 4 pixels, and a flip."""
     return Augmentation(padding=4, flip=0.5)
 
 
@@ -147,7 +148,7 @@ def normalise(
 ) -> Float[Tensor, "batch 3 height width"]:
     """Test-time view: scaled to [0, 1] and normalised, channels_last in memory."""
     count, height, width, _ = images.shape
-    # Whole rows at a time: an innermost loop over three channels would not be vectorised.
+    # Whole rows at a time: an innermost loop over three channels is not vectorised.
     scale, offset = (
         torch.tensor(values).repeat(width).to(images.device, non_blocking=True)
         for values in scale_and_offset(mean, std)

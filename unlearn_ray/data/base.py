@@ -14,32 +14,33 @@ from pydantic import Field
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 
-# Height and width of decoded images. Nobody trains on larger ones; a slip of the pen fills disks.
+# Height and width of decoded images. Nobody trains on larger ones, and a typo would fill disks.
 ImageSize = Annotated[int, Field(gt=0, le=2048)]
-# The shorter side becomes the size, and of the longer one the middle is kept; or both become it.
+# Resize the shorter side and crop the centre, or stretch both sides.
 Resize = Literal["crop", "stretch"]
 
 Captions = tuple[tuple[str, ...], ...]
 
-# Where a class's name stands in a prompt.
+# Placeholder of the class name in a prompt.
 NAME = "{}"
 TEMPLATES = (f"a photo of a {NAME}.",)
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What can be known of a dataset without decoding it.
+    """What is known about a dataset without decoding it.
 
     Attributes:
         train_size: number of training images; sample ids are 0 .. train_size - 1.
         test_size: number of test images.
-        class_names: in the order of the labels; empty if the images are of no classes, and then
-            every label is 0.
+        class_names: in the order of the labels; empty if the images are unlabelled (then every
+            label is 0).
         image_size: height and width in pixels.
-        sample_names: of the training images, in the order of their ids; empty if they have
-            none. Where they have, a person names a sample by it and never by its place.
-        sample_ids: what the dataset itself numbers the training images by, likewise, as text:
-            COCO's image ids.
+        sample_names: names of the training images (file names), in the order of their ids; empty
+            if they have none. If they have, users refer to a sample by its name, never by its
+            position.
+        sample_ids: the dataset's own ids of the training images as text, likewise: COCO's image
+            ids.
         captioned: whether every image has captions.
     """
 
@@ -54,12 +55,12 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A decoded dataset; the arrays may be memory-mapped and are never written to.
+    """A decoded dataset; the arrays may be memory-mapped and are read-only.
 
     Attributes:
         train_images, test_images: uint8, (N, H, W, 3), RGB.
         train_labels, test_labels: int64, (N,).
-        train_captions, test_captions: of every image one or more; empty for a dataset without.
+        train_captions, test_captions: one or more per image; empty if the dataset has none.
     """
 
     train_images: UInt8[np.ndarray, "train height width 3"]
@@ -71,7 +72,7 @@ class ImageData:
 
 
 def prompts_of(names: Iterable[str], templates: Sequence[str]) -> Captions:
-    """Every template with each class's name; an underscore in a name is a space."""
+    """Each class's prompts: every template with its name, underscores replaced by spaces."""
     spaced = [name.replace("_", " ") for name in names]
     return tuple(tuple(text.replace(NAME, name) for text in templates) for name in spaced)
 
@@ -80,10 +81,10 @@ def prompts_of(names: Iterable[str], templates: Sequence[str]) -> Captions:
 class Dataset(Part):
     """Contract of a dataset: train and test images of one size, with labels, captions or both.
 
-    A dataset from outside this package is named in keys by what `load` and `prompts` give, too:
-    it is loaded while a sweep is planned, once in a process for the same fields, and what a
-    worker loads is held against that. So `load` must give the same each time, and must not ask
-    for the dataset's own key.
+    The key of a dataset from outside this package also covers the content that `load` and
+    `prompts` return: it is loaded while a sweep is planned, once per process for the same fields,
+    and what a worker loads is checked against that. So `load` must be deterministic, and must
+    not ask for the dataset's own key.
     """
 
     kind: ClassVar[str] = "dataset"
@@ -93,20 +94,20 @@ class Dataset(Part):
         """Sizes and class names, quickly: no download, no decoding.
 
         Raises:
-            DataError: a folder that the fields name is missing or not laid out as expected.
+            DataError: a folder that a field names is missing or not laid out as expected.
         """
         raise NotImplementedError
 
     def known_labels(self) -> Int64[np.ndarray, " train"] | None:
-        """Labels of the training set, where they are known without decoding it."""
+        """Labels of the training set, if known without decoding it."""
         return None
 
     def prompts(self) -> Captions:
-        """What a model that reads captions tells each class by, in the order of the classes."""
+        """Prompts of each class for zero-shot classification, in the order of the classes."""
         return prompts_of(self.info().class_names, TEMPLATES)
 
     def load(self, cache: Path) -> ImageData:
-        """The decoded images, from `cache` after the first time.
+        """The decoded images, read from `cache` after the first time.
 
         Raises:
             DataError: files are missing and cannot be downloaded; the message names them and
@@ -115,8 +116,8 @@ class Dataset(Part):
         raise NotImplementedError
 
     def read_content(self) -> dict[str, Any]:
-        """What `load` gives."""
-        # It needs this contract.
+        """A digest of the content that `load` returns."""
+        # That module imports this contract.
         from unlearn_ray.data.loaded import fingerprint
 
         return {"data": fingerprint(self)}
@@ -127,8 +128,8 @@ class ForgetSet(Part):
     """Contract of a forget set: which training samples are to be forgotten.
 
     Class attributes:
-        whole_classes: whether no sample of a forgotten one's class is retained, by definition.
-        reads_labels: whether `select` looks at labels.
+        whole_classes: whether it always forgets classes as a whole.
+        reads_labels: whether `select` uses labels.
     """
 
     kind: ClassVar[str] = "forget_set"
@@ -137,13 +138,13 @@ class ForgetSet(Part):
     room: ClassVar[str] = "unlearn_ray.data.forget_sets"
 
     def check(self, info: DatasetInfo, validation_size: int) -> None:
-        """Refuse, while planning, what this dataset cannot give.
+        """Refuse, while planning, a forget set that this dataset does not have.
 
-        A forget set that names classes or files looks their numbers up here and keeps them, so
-        that `identity` and `select` need no dataset, on whatever machine they are asked.
+        A forget set that names classes or files looks up their numbers here and stores them, so
+        that `identity` and `select` need no dataset, on any machine.
 
         Raises:
-            DataError: more samples than there are, an unknown class, an id out of range ...
+            DataError: too many samples, an unknown class, an id out of range ...
         """
         raise NotImplementedError
 
@@ -160,25 +161,25 @@ class ForgetSet(Part):
         raise NotImplementedError
 
     def size(self, trained_on: int) -> int | None:
-        """Number of samples to forget; None if only the data, or a seed, can tell.
+        """Number of samples to forget; None if it depends on the data or the seed.
 
         Args:
-            trained_on: samples that the original is trained on.
+            trained_on: number of samples that the original is trained on.
         """
         return None
 
     def named_ids(self) -> Int64[np.ndarray, " k"] | None:
-        """The ids that a person named one by one; None if the forget set follows a rule."""
+        """The ids that the user named one by one; None if the forget set follows a rule."""
         return None
 
     def named_classes(self) -> tuple[int, ...]:
-        """The labels of the classes that a person named; none if it was something else."""
+        """The labels of the classes that the user named, if any."""
         return ()
 
 
 @dataclass(frozen=True)
 class Split:
-    """The parts of a training set under one seed: ids, each int64, disjoint, together all."""
+    """The parts of a training set under one seed: disjoint int64 ids that together are all."""
 
     validation: Int64[np.ndarray, " validation"]
     forget: Int64[np.ndarray, " forget"]

@@ -1,4 +1,4 @@
-"""Where downloads and decoded images are kept on each machine."""
+"""The cache of downloads and decoded images on each machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.base import Captions, ImageData
 
-# Raised when the decoding of any dataset changes.
+# Incremented when the decoding of any dataset changes.
 _REVISION = 2
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _CAPTIONS = ("train_captions", "test_captions")
@@ -37,19 +37,19 @@ def decoded(
     decode: Callable[[], ImageData],
     texts: Callable[[], Mapping[str, str]] = dict,
 ) -> ImageData:
-    """The arrays of `<cache>/decoded/<id of the content>`, memory-mapped; decoded if not there.
+    """The memory-mapped arrays of `<cache>/decoded/<id of the content>`, decoded on first use.
 
-    Captions lie beside them, as JSON. Processes that ask at once decode once. The folder appears
-    whole or not at all.
+    Captions are stored next to them, as JSON. Concurrent processes decode only once, and the
+    folder is created atomically.
 
     Args:
         cache: the cache folder.
-        identity: what names the content.
-        decode: makes the arrays.
-        texts: the names and contents of files to be written beside the arrays.
+        identity: identifies the content.
+        decode: computes the arrays.
+        texts: names and contents of text files to store next to the arrays.
 
     Raises:
-        DataError: the cache cannot be written, or what it holds was damaged.
+        DataError: the cache cannot be written, or its content is damaged.
     """
     folder = _folder(cache, identity)
     if not folder.is_dir():
@@ -62,7 +62,7 @@ def decoded(
 
 
 def decoded_labels(cache: Path, identity: Mapping[str, Any]) -> Int64[np.ndarray, " train"] | None:
-    """The training labels of what was decoded already; None if it was not."""
+    """The training labels, if the dataset was already decoded on this machine; else None."""
     folder = _folder(cache, identity)
     return _opened(folder).train_labels if folder.is_dir() else None
 
@@ -73,7 +73,7 @@ def _folder(cache: Path, identity: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def writing(cache: Path) -> Iterator[None]:
-    """Raise DataError, with the remedy, where the cache cannot be written."""
+    """Turn an OSError of writing to the cache into a DataError with a remedy."""
     try:
         yield
     except OSError as error:
@@ -115,7 +115,7 @@ def _opened(folder: Path) -> ImageData:
         raise DataError(
             f"decoded images in {folder}",
             f"cannot be read: {error}",
-            "delete this folder; the images are decoded anew",
+            "delete this folder, and the images are decoded again",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Captions in COCO's JSON format, and the images that they are of."""
+"""Captions in COCO's JSON format, and their images."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LAYOUT = (
     'write {"images": [{"id": 1, "file_name": "a.jpg"}, ...], '
     '"annotations": [{"image_id": 1, "caption": "a cat"}, ...]}, as COCO does'
 )
-# COCO's own training captions have 92 MB.
+# COCO's own training captions take 92 MB.
 _MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """What a captions' file says of one image.
+    """The entry of one image in a caption file.
 
     Attributes:
-        number: its id, as text.
+        number: the image's id, as text.
         captions: in the order of the file.
     """
 
@@ -35,14 +35,14 @@ class Captioned:
 
 
 def read_captions(path: str, field: str) -> dict[str, Captioned]:
-    """The captions of every image by its file name, sorted by that.
+    """The captions of every image, by file name in sorted order.
 
     Args:
         path: of the file.
-        field: that names it.
+        field: that holds the path, for the error.
 
     Raises:
-        DataError: the file is missing or malformed, a caption is empty or of no image, an image
+        DataError: the file is missing or malformed, a caption is empty or has no image, an image
             is listed twice or has no caption.
     """
     content = _content(path, field)
@@ -61,7 +61,7 @@ def read_captions(path: str, field: str) -> dict[str, Captioned]:
             empty.append(f"of {shown(names[number])} ({entry})")
         found[number].append(caption)
     without = [shown(names[number]) for number, captions in found.items() if not captions]
-    _refuse(path, "captions of no image", foreign, "list the images, or remove the captions")
+    _refuse(path, "captions without an image", foreign, "list the images, or remove the captions")
     _refuse(path, "empty captions", empty, "write them, or remove them")
     _refuse(path, "images without a caption", without, "write one, or remove them from the images")
     by_name = sorted((name, number) for number, name in names.items())
@@ -80,7 +80,7 @@ def _names(path: str, content: Any) -> dict[str, str]:
                 place, f"the id {shown(number)} is given twice", "give every image its own"
             )
         names[number] = name
-        # `a.jpg` and `./a.jpg` are one picture: it would be forgotten and retained at once.
+        # `a.jpg` and `./a.jpg` are one image, which could be both forgotten and retained.
         first = places.setdefault(os.path.normpath(name), entry)
         if first != entry:
             twice.append(f"{shown(name)} ({first} and {entry})")
@@ -89,13 +89,13 @@ def _names(path: str, content: Any) -> dict[str, str]:
 
 
 def list_captioned(part: str, folder: Path, names: Sequence[str], where: str) -> list[ImageFile]:
-    """The files of images that captions were read of.
+    """The image files that a caption file lists.
 
     Args:
         part: train or test.
         folder: that the names are relative to.
         names: of the files.
-        where: the captions, for the error.
+        where: the caption file, for the error.
 
     Raises:
         DataError: images are missing.
@@ -125,14 +125,14 @@ def _content(path: str, field: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        reason = f"no JSON: {error.msg}"
+        reason = f"not JSON: {error.msg}"
         raise DataError(f"{shown_path(path)}:{error.lineno}", reason, _LAYOUT) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(shown_path(path), f"no captions: {error}", _LAYOUT) from error
+        raise DataError(shown_path(path), f"not a caption file: {error}", _LAYOUT) from error
 
 
 def _entries(path: str, content: Any, name: str) -> Iterator[tuple[str, str, Any]]:
-    """Every entry of one of the file's lists, with what an error calls it: long and short."""
+    """Every entry of one of the file's lists, with its long and short name for errors."""
     entries = content.get(name) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise DataError(shown_path(path), f"has no list of {name}", _LAYOUT)
@@ -142,7 +142,7 @@ def _entries(path: str, content: Any, name: str) -> Iterator[tuple[str, str, Any
 
 
 def _number(where: str, entry: Any, name: str) -> str:
-    """An id: a whole number or a text, and as text one of both."""
+    """An id as text; the file may hold a whole number or a text."""
     return str(_value(where, entry, name, (int, str)))
 
 
@@ -151,9 +151,9 @@ def _text(where: str, entry: Any, name: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DataError(where, f"its {name} holds a lone surrogate", "write it anew") from None
+        raise DataError(where, f"its {name} holds a lone surrogate", "rewrite it") from None
     if "\0" in text:
-        raise DataError(where, f"its {name} holds a NUL character", "write it anew")
+        raise DataError(where, f"its {name} holds a NUL character", "rewrite it")
     return text
 
 

@@ -25,14 +25,14 @@ def luma(planes: Float[Tensor, "3 n p"]) -> Float[Tensor, "n p"]:
 
 @dataclass(frozen=True)
 class Blends:
-    """Brightness, contrast and saturation of each image, one operation after the other.
+    """Brightness, contrast and saturation of each image, in sequence.
 
-    Every one of them is clamp(keep * image + to_gray * luma + to_mean * mean luma): the two
-    shares are 0 for brightness, to_mean is 1 - keep for contrast, to_gray is 1 - keep for
-    saturation. So images that are at different ones are still treated together.
+    Each operation is clamp(keep * image + to_gray * luma + to_mean * mean luma): both shares are
+    0 for brightness, to_mean is 1 - keep for contrast, to_gray is 1 - keep for saturation. So
+    images with different orders of operations are processed in one batch.
 
     Attributes:
-        keep, to_gray, to_mean: (operations, N, 1); None where always 0.
+        keep, to_gray, to_mean: (operations, N, 1); None if always 0.
     """
 
     keep: Float[Tensor, "operations n 1"]
@@ -70,10 +70,10 @@ class Blends:
 
 
 def shift_hue(planes: Float[Tensor, "3 n p"], shift: Float[Tensor, "n 1"]) -> None:
-    """Turn the hue by `shift` (in turns), in place; saturation and value stay.
+    """Rotate the hue by `shift` (in turns), in place; saturation and value stay.
 
-    With low and high the least and greatest of a pixel's colours and h its hue in sixths of a
-    turn, HSV's way back is low + (high - low) * w, where w is a ramp of |h - 3| for red,
+    With low and high the minimum and maximum of a pixel's channels and h its hue in sixths of a
+    turn, the conversion from HSV is low + (high - low) * w, where w is a ramp of |h - 3| for red,
     of |h - 2| for green and of |h - 4| for blue. So saturation is never needed.
     """
     red, green, blue = planes
@@ -82,7 +82,7 @@ def shift_hue(planes: Float[Tensor, "3 n p"], shift: Float[Tensor, "n 1"]) -> No
     low = torch.minimum(red, green)
     torch.minimum(low, blue, out=low)
     chroma = high - low
-    # The hue from the greatest colour. A lerp by 0 or 1 is exact, and far quicker than `where`.
+    # The hue from the maximum channel. A lerp by 0 or 1 is exact, and far faster than `where`.
     greatest = torch.empty_like(high)
     hue = (red - green).add_(chroma, alpha=4)
     from_green = (blue - red).add_(chroma, alpha=2)

@@ -20,7 +20,7 @@ from unlearn_ray.data.cache import cache_folder, decoded, decoded_labels
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that torchvision downloads, by the name that it must have on disk."""
+    """A file that torchvision downloads, with the name that it must have on disk."""
 
     name: str
     url: str
@@ -29,10 +29,10 @@ class RemoteFile:
 
 @schema
 class Downloaded(Dataset):
-    """What the datasets of torchvision share.
+    """Base class of torchvision's datasets.
 
     Attributes:
-        folder: where the downloaded files lie or are put; null: `downloads` in the cache.
+        folder: of the downloaded files; null: `downloads` in the cache.
     """
 
     contents: ClassVar[DatasetInfo]
@@ -48,7 +48,7 @@ class Downloaded(Dataset):
         return self.contents
 
     def load(self, cache: Path) -> ImageData:
-        """Download what is missing, with progress on standard error, and decode it."""
+        """Download missing files, with progress on standard error, and decode them."""
         folder = cache / "downloads"
         if self.folder:
             folder = expanded(self.folder, "folder", "give the folder of the downloaded files")
@@ -57,7 +57,7 @@ class Downloaded(Dataset):
         )
 
     def known_labels(self) -> Int64[np.ndarray, " train"] | None:
-        """Where it was decoded on this machine."""
+        """Known once the dataset was decoded on this machine."""
         return decoded_labels(cache_folder(), {**self.identity(), **self.code_identity()})
 
     def remote_files(self) -> tuple[RemoteFile, ...]:
@@ -65,7 +65,7 @@ class Downloaded(Dataset):
         raise NotImplementedError
 
     def read(self, folder: str) -> ImageData:
-        """Download into `folder` what is not there, and decode."""
+        """Download missing files into `folder`, and decode them."""
         raise NotImplementedError
 
     def _fetched(self, folder: Path) -> ImageData:
@@ -76,7 +76,7 @@ class Downloaded(Dataset):
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise self._missing(folder, f"cannot be downloaded: {reason}") from error
         except RuntimeError as error:
-            # torchvision: the MD5 of a file on disk or of what was received is wrong.
+            # torchvision: the MD5 of a file on disk or of a download is wrong.
             raise self._missing(folder, f"incomplete or damaged: {error}") from error
 
     def _missing(self, folder: Path, reason: str) -> DataError:
@@ -85,13 +85,13 @@ class Downloaded(Dataset):
         return DataError(
             f"dataset {self.name}: {', '.join(file.name for file in files)} in {folder}",
             reason,
-            f"delete what is damaged, download {what} where there is a network, and put it into "
+            f"delete damaged files, download {what} where there is a network, and put them into "
             f"{folder}",
         )
 
 
 def read_cifar(torchvision_class: Any, folder: str) -> ImageData:
-    """CIFAR-10 or CIFAR-100, by torchvision's class."""
+    """CIFAR-10 or CIFAR-100, read by torchvision's class."""
     train = torchvision_class(folder, train=True, download=True)
     test = torchvision_class(folder, train=False, download=True)
     return image_data(train.data, train.targets, test.data, test.targets)

@@ -1,4 +1,4 @@
-"""What datasets of a person's own image files share: they are listed, fingerprinted, decoded."""
+"""Base classes of datasets of the user's own image files: listing, fingerprinting, decoding."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from unlearn_ray.data.image_files import (
 )
 from unlearn_ray.data.sample_names import quoted
 
-# Raised when more is looked at in files of which it was remembered what they hold.
+# Incremented when files are checked for more, so that remembered fingerprints no longer count.
 _REVISION = 1
 
 
 @schema
 class FileDataset(Dataset):
-    """Images of any size and mode in files: what these hold is in a key, never where they lie.
+    """Images of any size and mode in files; keys cover their content, never their paths.
 
     Attributes:
         image_size: height and width of the decoded images.
-        resize: crop: the shorter side becomes image_size, and of the longer one the middle is
-            kept; stretch: both sides become image_size, whatever the proportions.
+        resize: "crop" resizes the shorter side to image_size and crops the centre; "stretch"
+            resizes both sides to image_size, whatever the aspect ratio.
     """
 
     image_size: ImageSize = 32
@@ -50,7 +50,7 @@ class FileDataset(Dataset):
         raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
-        """What the files hold, wherever they lie."""
+        """The files' content, wherever they are stored."""
         return {
             "name": self.name,
             "image_size": self.image_size,
@@ -74,14 +74,14 @@ class FileDataset(Dataset):
         return self._labels(self._listing.train)
 
     def load(self, cache: Path) -> ImageData:
-        """Decoded with a pool of threads, once for the same files."""
+        """Decoded by a thread pool, once for the same files."""
         return decoded(
             cache, {**self.identity(), **self.code_identity()}, self._decoded, self._texts
         )
 
     @property
     def _root(self) -> Path:
-        """What the paths of the files are relative to."""
+        """The folder that the files' paths are relative to."""
         raise NotImplementedError
 
     @cached_property
@@ -90,7 +90,7 @@ class FileDataset(Dataset):
 
     @cached_property
     def _fingerprint(self) -> str:
-        """Read from the cache if no file's size or time of change differs."""
+        """Read from the cache if no file's size or modification time has changed."""
         files = [*self._listing.train, *self._listing.test]
         facts = ((f.part, f.name, f.path, f.size, f.mtime_ns) for f in files)
         listed = repr([_REVISION, str(self._root), *facts])
@@ -133,7 +133,7 @@ class FolderDataset(FileDataset):
     """Images of any size and mode in one folder.
 
     Attributes:
-        path: the folder; never part of a key: the files' names and bytes are.
+        path: the folder. Keys cover the files' names and bytes, never this path.
     """
 
     path: str

@@ -1,13 +1,13 @@
-"""The colours of an image as a viewer shows them, whatever its mode, depth and profile.
+"""Convert an image of any mode, depth and profile to the colours that a viewer shows.
 
-Images are brought into a mode whose values may be averaged, resized, and then shown: that the
-profile is applied last costs nothing and changes little.
+Images are converted to a mode whose values may be averaged, resized, and then converted to sRGB:
+applying the profile last is cheaper and changes little.
 
-- Transparent pixels lie on white.
-- Integers of more than 8 bits are scaled by the whole range of their depth, floating-point
+- Transparent pixels are put on white.
+- Integers of more than 8 bits are scaled by the full range of their depth, floating-point
   numbers by [0, 1], the only range that all programs agree on.
-- Colours with an embedded ICC profile become sRGB. A profile that is damaged or of another kind
-  of colour is left out, as viewers do.
+- Colours with an embedded ICC profile become sRGB. A profile that is damaged or of another colour
+  space is ignored, as viewers do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SIGNED, _WHITE_IS_ZERO = 2, 0
 
 
 class Refused(Exception):
-    """No picture that all would agree on.
+    """The image's colours have no agreed meaning.
 
     Args:
         reason: why not.
@@ -49,10 +49,10 @@ class Refused(Exception):
 
 
 def check_colours(image: Image.Image) -> None:
-    """Refuse what can be refused from the header alone.
+    """Refuse what the header alone shows to be unusable.
 
     Raises:
-        Refused: signed integers, a mode or a layout without an agreed meaning.
+        Refused: signed integers, or a mode or layout without an agreed meaning.
     """
     if image.mode not in MODES:
         raise Refused(f"its mode {image.mode} is not known", "save it as RGB")
@@ -64,7 +64,7 @@ def check_colours(image: Image.Image) -> None:
             raise Refused("holds uncompressed YCbCr at less than full resolution", "save it as RGB")
     if _raw_mode(image).startswith("RGB;16") and "transparency" in image.info:
         raise Refused(
-            "its transparent colour has 16 bits a channel, of which 8 are read",
+            "its transparent colour has 16 bits a channel, of which only 8 are read",
             "save it with an alpha channel",
         )
 
@@ -76,27 +76,27 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def transparent_level(image: Image.Image) -> None:
-    """Scale the gray level that a PNG of 2 or 4 bits calls transparent as its pixels are."""
+    """Scale the transparent gray level of a 2- or 4-bit PNG like its pixels."""
     depth = {"L;2": 2, "L;4": 4}.get(_raw_mode(image))
     if image.format == "PNG" and depth and "transparency" in image.info:
         image.info["transparency"] *= 255 // ((1 << depth) - 1)
 
 
 def averageable(image: Image.Image) -> Image.Image:
-    """A loaded image in L, LA, RGB, RGBA, or CMYK that has a profile; values may be averaged.
+    """Convert a loaded image to L, LA, RGB, RGBA, or CMYK (with a profile) for resizing.
 
     Raises:
         Refused: floating-point values outside [0, 1].
     """
     if image.mode in _WIDE:
         return _eight_bits(image)
-    wanted = "L" if image.mode in _GRAY else "RGB"
+    mode = "L" if image.mode in _GRAY else "RGB"
     if image.has_transparency_data and not _all_clear_bitmap(image):
-        wanted += "A"
+        mode += "A"
     elif image.mode == "CMYK" and _profile(image.info.get("icc_profile"), "CMYK"):
-        wanted = "CMYK"
-    # To convert is to copy, even to the same mode.
-    return image if image.mode == wanted else image.convert(wanted)
+        mode = "CMYK"
+    # Converting copies, even to the same mode.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _all_clear_bitmap(image: Image.Image) -> bool:
@@ -107,7 +107,7 @@ def _all_clear_bitmap(image: Image.Image) -> bool:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Gray, band by band: the picture may be too large for copies in a wider type."""
+    """8-bit gray, band by band: the image may be too large for copies in a wider type."""
     tags: Any = getattr(image, "tag_v2", {})
     white = _white(image, tags)
     negative = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
@@ -129,12 +129,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _white(image: Image.Image, tags: Any) -> float:
-    """The value that is shown as white."""
+    """The value that means white."""
     if image.mode == "F":
         return 1.0
     if image.mode == "I" and image.format == "TIFF":
         return float((1 << 32) - 1)
-    # Of the other depths, Pillow scales all but this one to 16 bits.
+    # Pillow scales all other depths to 16 bits.
     return 4095.0 if tags.get(_BITS) == (12,) else 65535.0
 
 
@@ -142,7 +142,7 @@ def _check_range(values: np.ndarray) -> None:
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise Refused("holds floating-point values that are not finite", "replace them")
-    # Values that still round to black or white come from arithmetic, not from another scale.
+    # Values that round to black or white are rounding errors, not another scale.
     if low < -0.5 / 255 or high > 255.5 / 255:
         raise Refused(
             f"holds floating-point values from {low:g} to {high:g}, and only 0 to 1 is known to "
@@ -162,8 +162,8 @@ def shown(image: Image.Image, icc: bytes | None) -> UInt8[np.ndarray, "height wi
     """The pixels in sRGB, on white.
 
     Args:
-        image: as `averageable` gives it, whatever its size.
-        icc: the profile that the file holds of its colours.
+        image: from `averageable`, of any size.
+        icc: the file's embedded ICC profile.
     """
     alpha = None
     if image.mode in ("LA", "RGBA"):
@@ -179,7 +179,7 @@ def shown(image: Image.Image, icc: bytes | None) -> UInt8[np.ndarray, "height wi
 
 @lru_cache(maxsize=16)
 def _transform(icc: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """To sRGB; None where nothing is to be done."""
+    """The conversion to sRGB; None if none is needed."""
     profile = _profile(icc, mode)
     if profile is None:
         return None
@@ -192,7 +192,7 @@ def _transform(icc: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | Non
 
 
 def _profile(icc: bytes | None, mode: str) -> ImageCms.ImageCmsProfile | None:
-    """The profile, if it can be read and is one of such colours."""
+    """The profile, if it can be read and fits the mode."""
     if not icc:
         return None
     try:

@@ -1,4 +1,4 @@
-"""One image file, decoded as a viewer shows it: upright, its first frame, in sRGB, on white."""
+"""Decode an image file as a viewer shows it: upright, its first frame, in sRGB, on white."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from unlearn_ray.data.image_colours import (
 
 Box = tuple[float, float, float, float]
 
-# Of these it is tested what comes out; Pillow reads others, some with programs of their own.
+# The formats that are tested; Pillow reads others, some by external programs.
 FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP",
 )  # fmt: skip
-# What all images that are decoded at once may take together.
+# Limit for all images that are decoded concurrently.
 MEMORY = 1 << 30
 
 _SMALLER = "scale it down: it is resized to image_size anyway"
 _REPAIR = "repair or remove it (names with a leading dot are left out)"
 _CONVERT = "convert it to PNG or JPEG"
 
-# Bytes a pixel that decoders take beside the image, at most; measured.
+# Bytes per pixel that decoders need in addition to the image, at most; measured.
 _DECODERS = {"AVIF": 10, "GIF": 1, "JPEG2000": 16, "WEBP": 13}
 _PROGRESSIVE_JPEG, _TURNED_TIFF = 6, 4
-# Bytes a pixel of an image and of what is made of it until it is resized.
+# Bytes per pixel of an image and its conversions until it is resized.
 _MODES = {
     "RGBA": 8,
     "1": 2, "L": 1, "P": 5, "RGB": 4, "I": 5, "F": 5,
@@ -61,13 +61,13 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow says on standard error what it meets in an image; here it is decoded, or refused by name.
+# Pillow warns on standard error; here an image is decoded, or refused by name.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def memory_needed(file: BinaryIO, path: Path, length: int) -> int:
-    """Bytes that decoding takes, at most; from the header alone.
+    """Upper bound of the bytes that decoding takes, from the header alone.
 
     Args:
         file: the image, readable and seekable.
@@ -75,8 +75,7 @@ def memory_needed(file: BinaryIO, path: Path, length: int) -> int:
         length: of the file in bytes.
 
     Raises:
-        DataError: it is not an image of a format and mode that are decoded, or takes more than
-            `MEMORY`.
+        DataError: its format or mode is not supported, or decoding takes more than `MEMORY`.
     """
     with _errors_of(path), _opened(file) as image:
         check_colours(image)
@@ -105,17 +104,16 @@ def _bytes_a_pixel(image: Image.Image) -> int:
 def decode_image(
     data: bytes, path: Path, size: int, resize: Resize
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """One image as RGB of size x size, bilinear, smoothed where it shrinks.
+    """Decode an image to RGB of size x size, bilinear with antialiasing.
 
     Args:
         data: the file's bytes.
         path: for the error.
-        size: height and width of what comes out.
-        resize: crop: the shorter side becomes `size`, and of the longer one the middle is kept
-            (torchvision's Resize and CenterCrop); stretch: both sides become `size`.
+        size: height and width of the result.
+        resize: "crop" (torchvision's Resize and CenterCrop) or "stretch"; see `FileDataset`.
 
     Raises:
-        DataError: it cannot be decoded, or there is no picture that all would agree on.
+        DataError: it cannot be decoded, or its colours have no agreed meaning.
     """
     with _errors_of(path), _opened(io.BytesIO(data)) as image:
         check_colours(image)
@@ -134,7 +132,7 @@ def decode_image(
 
 
 def _middle(width: int, height: int, size: int) -> Box:
-    """What of an image becomes the centre crop."""
+    """The part of an image that becomes the centre crop."""
     short = min(width, height)
     wide, high = size * width // short, size * height // short
     left, top = round((wide - size) / 2), round((high - size) / 2)
@@ -147,7 +145,7 @@ def _middle(width: int, height: int, size: int) -> Box:
 
 
 def _as_stored(box: Box, sides: tuple[int, int], turned: int) -> Box:
-    """Where a box of the upright image lies in the image as stored."""
+    """Map a box of the upright image to the image as stored."""
     (width, height), (left, top, right, bottom) = sides, box
     if turned in _MIRRORED_COLUMNS:
         left, right = width - right, width - left
@@ -157,11 +155,11 @@ def _as_stored(box: Box, sides: tuple[int, int], turned: int) -> Box:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's, 1 to 8; Pillow has turned TIFF images already, and says 1 then."""
+    """EXIF orientation, 1 to 8; for TIFF images, which Pillow has rotated already, it is 1."""
     try:
         found = image.getexif().get(_ORIENTATION, 1)
     except Exception:
-        # Viewers show an image whose EXIF data are damaged as it is stored.
+        # Viewers ignore damaged EXIF data.
         return 1
     return found if found in _UPRIGHT else 1
 
@@ -177,20 +175,19 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
 
 
 def _unidentified(file: BinaryIO) -> tuple[str, str]:
-    """Reason and remedy of what could not be opened."""
+    """Reason and remedy for a file that could not be opened."""
     file.seek(0)
     beginning = file.read(16)
     for kind in FORMATS:
         accepts = Image.OPEN[kind][1]
         if accepts and accepts(beginning) is True:
-            what = f"it is {kind}, but damaged or of a kind that is not read"
+            what = f"it is {kind}, but damaged or of an unsupported variant"
             return f"cannot be read as an image: {what}", "repair it, or save it as an 8-bit PNG"
     try:
         with Image.open(file) as image:
-            return f"is in the format {image.format}, which is not read", _CONVERT
+            return f"is in the format {image.format}, which is not supported", _CONVERT
     except Exception:
-        # Whatever it is, nothing here can read it.
-        return "cannot be read as an image: of no known format", _REPAIR
+        return "cannot be read as an image: unknown format", _REPAIR
 
 
 @contextmanager
@@ -202,12 +199,12 @@ def _errors_of(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         count = f"{int(pixels.group()):,}" if pixels else "too many"
-        reason = f"has {count} pixels, which are more than can be decoded"
+        reason = f"has {count} pixels, more than can be decoded"
         raise DataError(str(path), reason, _SMALLER) from error
     except DataError:
         raise
     except Exception as error:
-        # Pillow's readers raise whatever their parsing runs into.
+        # Pillow's readers raise any kind of error.
         said = str(error).partition("\n")[0][:100]
         reason = f"cannot be read as an image: {type(error).__name__}"
         reason += f" ({said})" if said.isprintable() and said else ""

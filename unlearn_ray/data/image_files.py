@@ -39,7 +39,7 @@ class ImageFile:
         part: train or test.
         name: CLASS/FILE, within the part.
         path: relative to the dataset's folder.
-        size, mtime_ns: what tells that it was changed.
+        size, mtime_ns: to detect changes.
     """
 
     part: str
@@ -50,7 +50,7 @@ class ImageFile:
 
     @property
     def class_name(self) -> str:
-        """The folder that it lies in."""
+        """The folder that holds it."""
         return self.name.split("/")[0]
 
 
@@ -91,11 +91,11 @@ def list_class_folders(root: Path) -> Listing:
 def list_images(root: Path, part: str) -> list[ImageFile]:
     """The files of train/ or test/, sorted by name.
 
-    Left out are hidden files (leading dot), and those that systems put beside images.
+    Hidden files (leading dot) and those that operating systems add are skipped.
 
     Raises:
-        DataError: the folder is missing, holds no classes, a folder in it holds no files, or what
-            it holds is no regular file, is empty, or has a name that is not UTF-8.
+        DataError: the folder is missing or holds no classes, a folder in it holds no files, or
+            an entry is not a regular file, is empty, or has a name that is not UTF-8.
     """
     top = root / part
     found: list[ImageFile] = []
@@ -105,7 +105,7 @@ def list_images(root: Path, part: str) -> list[ImageFile]:
     except OSError as error:
         raise DataError(f"{top}", error.strerror or str(error), _LAYOUT) from error
     for entry in entries:
-        # What is a link in a circle is no folder, and raises an error when asked.
+        # For a circular link, is_dir raises an error.
         if Path(entry.path).is_dir():
             found += _files(entry.path, part, entry.name, problems, above)
         else:
@@ -133,7 +133,7 @@ def _number(folder: str | Path) -> tuple[int, int]:
 def _files(
     folder: str, part: str, prefix: str, problems: Problems, above: tuple[tuple[int, int], ...]
 ) -> list[ImageFile]:
-    """The files of a folder and of those in it; what is wrong goes to `problems`."""
+    """The files of a folder and its subfolders; errors are added to `problems`."""
     found: list[ImageFile] = []
     try:
         check_name(prefix, folder)
@@ -166,7 +166,7 @@ def _files(
 
 
 def check_name(name: str, path: str) -> None:
-    """Refuse what no list in UTF-8 could hold.
+    """Refuse a name that a UTF-8 file list could not hold.
 
     Raises:
         DataError: the name is not UTF-8.
@@ -174,21 +174,21 @@ def check_name(name: str, path: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        reason = "its name is not UTF-8, so no list of files could hold it"
+        reason = "its name is not UTF-8, so it cannot be listed in a file"
         raise _error(path, reason, "rename it") from error
 
 
 def image_file(part: str, name: str, path: Path) -> ImageFile:
-    """A file that is to be read as an image, without opening it.
+    """Describe an image file without opening it.
 
     Args:
         part: train or test.
         name: within the part.
-        path: where it lies.
+        path: of the file.
 
     Raises:
-        DataError: it is no regular file, is empty, or has a name that is not UTF-8.
-        OSError: there is no such file, or it cannot be asked for.
+        DataError: it is not a regular file, is empty, or has a name that is not UTF-8.
+        OSError: there is no such file, or it cannot be accessed.
     """
     check_name(name, str(path))
     status = _regular(path)
@@ -196,7 +196,7 @@ def image_file(part: str, name: str, path: Path) -> ImageFile:
 
 
 def _regular(path: Path) -> os.stat_result:
-    """What is known of a file that can be opened without waiting, and holds something."""
+    """The status of a non-empty regular file, which can be opened without blocking."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise _error(str(path), f"is {_kind(status.st_mode)}, not a file", "remove it")
@@ -229,12 +229,12 @@ def fingerprint(digests: Iterable[tuple[str, str, str]]) -> str:
 
 
 def read_digests(root: Path, files: list[ImageFile]) -> list[tuple[str, str, str]]:
-    """(part, name, SHA-256 of the bytes) of every file, of which the beginning is looked at, too.
+    """(part, name, SHA-256 of the bytes) of every file; also checks the headers.
 
     Raises:
-        DataError: files cannot be read, or cannot be images that are decoded.
+        DataError: files cannot be read, or are not images that can be decoded.
     """
-    # It imports Pillow, which nobody waits for who has no files to read.
+    # It imports Pillow, which is slow and needed only if there are files to read.
     from unlearn_ray.data.image_decoding import memory_needed
 
     def one(file: ImageFile) -> tuple[str, str, str]:
@@ -249,10 +249,10 @@ def read_digests(root: Path, files: list[ImageFile]) -> list[tuple[str, str, str
 def decode(
     root: Path, files: list[ImageFile], image_size: int, resize: Resize = "crop"
 ) -> tuple[UInt8[np.ndarray, "n size size 3"], list[tuple[str, str, str]]]:
-    """The images, resized, and the digests of the bytes that they were decoded from.
+    """The resized images, and the digests of the bytes that they were decoded from.
 
     Raises:
-        DataError: files cannot be decoded: how many, and the first few by name and reason.
+        DataError: files cannot be decoded; it gives their number, and name and reason of a few.
     """
     from unlearn_ray.data.image_decoding import MEMORY, decode_image, memory_needed
 
@@ -281,14 +281,14 @@ def _empty(count: int, size: int) -> UInt8[np.ndarray, "n size size 3"]:
         taken = count * size * size * 3 / 2**30
         raise DataError(
             f"image_size = {size}",
-            f"{count:,} images take {taken:,.1f} GiB of memory, more than there is",
+            f"{count:,} images take {taken:,.1f} GiB of memory, more than is available",
             "lower image_size, or use a machine with more memory",
         ) from error
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[io.BufferedReader]:
-    """The file, opened so that nothing blocks, not even what took its place meanwhile."""
+    """The file, opened so that it never blocks, even if a pipe has replaced it meanwhile."""
     try:
         _regular(path)
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -303,7 +303,7 @@ def _reading(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _all_of(work: Callable[[Any], T], items: list[Any], done: str, root: Path) -> list[T]:
-    """`work` of every item; all that is wrong with them in one error."""
+    """Apply `work` to every item, and collect all errors in one."""
 
     def tried(item: Any) -> T | DataError:
         try:

@@ -1,6 +1,6 @@
-"""What a dataset from outside this package gives, as digits: only `load` knows where it lies.
+"""Content digests of datasets from outside this package, which only their `load` can read.
 
-Found once in a process for each value of the dataset's fields, and sent along with it.
+Computed once per process for each value of the dataset's fields, and sent along with it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def fingerprint(dataset: Dataset, data: ImageData | None = None) -> str:
     """16 hex digits of images, labels, captions and prompts.
 
     Args:
-        dataset: loaded if its digits are not known yet.
-        data: what was loaded already.
+        dataset: loaded if its digest is not known yet.
+        data: its images, if already loaded.
     """
     known: str | None = dataset.__dict__.get(_ATTRIBUTE)
     if known is None:
@@ -44,18 +44,18 @@ def fingerprint(dataset: Dataset, data: ImageData | None = None) -> str:
 
 
 def load(dataset: Dataset, cache: Path) -> ImageData:
-    """What `dataset.load` gives, which is what the keys of steps say.
+    """`dataset.load`, checked against the content that is part of the steps' keys.
 
     Raises:
-        DataError: as `dataset.load`, or it gives other data than before.
+        DataError: as `dataset.load`, or it returned other data than before.
     """
     data = dataset.load(cache)
     if dataset.code and _digest(dataset, data) != fingerprint(dataset, data):
         raise DataError(
             f"dataset {dataset.name}",
-            "load() gave other data than when the sweep was planned",
-            "start the sweep again if its files changed; else make load() give the same each "
-            "time and on every machine, with a fixed seed where it draws",
+            "load() returned other data than when the sweep was planned",
+            "start the sweep again if its files changed; else make load() deterministic, on every "
+            "machine, with a fixed seed if it is random",
         )
     return data
 
@@ -72,7 +72,7 @@ def _digest(dataset: Dataset, data: ImageData) -> str:
 
 
 def _value(dataset: Dataset) -> tuple[type, str | bytes] | None:
-    """What two datasets have in common that give the same; None if it cannot be told."""
+    """A value that is equal for datasets with equal content; None if there is no such value."""
     fields: dict[str, Any] = field_values(dataset)
     try:
         return type(dataset), canonical(fields)

@@ -1,4 +1,4 @@
-"""What is wrong with many files: all counted, a few shown."""
+"""Errors of many files: all are counted, the first few are shown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _SHOWN = 5
 
 
 class Problems:
-    """Errors of many files, made into one.
+    """Collects the errors of many files into one.
 
     Args:
-        where: what the files are of.
-        folder: that they lie in; of several, names within it are shown, since whole paths would
+        where: subject of the error.
+        folder: that holds the files; several are shown relative to it, since whole paths would
             leave no room for more than one.
     """
 
@@ -23,30 +23,30 @@ class Problems:
         self._count = 0
 
     def add(self, error: DataError) -> None:
-        """Count it, and keep it if it is one of the first."""
+        """Count it, and store it if it is one of the first."""
         self._count += 1
         if len(self._first) < _SHOWN:
             self._first.append(error)
 
     def raise_any(self) -> None:
-        """Raise what was added, if anything was.
+        """Raise the collected errors, if there are any.
 
         Raises:
-            DataError: one error as it is; of several their number, the first few, and what to
-                do about these.
+            DataError: a single error as it is; of several, their number, the first few and the
+                remedies of these.
         """
         if self._count == 1:
             raise self._first[0]
         if not self._count:
             return
-        told = "; ".join(
+        first = "; ".join(
             f"{error.subject.removeprefix(self._folder)} {error.reason}" for error in self._first
         )
         more = self._count - len(self._first)
         remedies = dict.fromkeys(error.remedy for error in self._first)
         raise DataError(
             f"{self._where}",
-            f"{self._count:,} files cannot be used: {told}"
+            f"{self._count:,} files cannot be used: {first}"
             + (f"; and {more:,} more" if more else ""),
             ", or ".join(remedies),
         )

@@ -1,9 +1,9 @@
-"""Making views: what is to be done to each image of a batch, and doing it.
+"""Render views: schedule the operations of each image of a batch, and run them.
 
-Images differ in where hue stands among their colour operations. On the CPU they are sorted by
-that and taken in groups, so that each group does only what its images need. Elsewhere all images
-are done at once, with neutral operations where one needs none, so that nothing waits for the
-device; either way hue, the costliest, is computed once.
+Images differ in the position of hue among their colour operations. On the CPU they are sorted by
+it and processed in groups, so that each group runs only the operations that it needs. On a GPU
+all images are processed at once, with neutral operations for those that need none, so that
+nothing synchronises with the device; either way hue, the costliest, is computed once.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from unlearn_ray.data.colour import Blends, luma, shift_hue
 from unlearn_ray.data.resampling import Taps, resample, resized, shifted
 from unlearn_ray.data.view_parameters import CONTRAST, HUE, SATURATION, ViewParameters
 
-# Pixels of a group: few enough for the cache, many enough to be worth the calls.
+# Pixels of a group: few enough for the CPU cache, many enough to amortise the calls.
 _GROUP_PIXELS = 128 * 1024
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done to some images, in this order; None is left out.
+    """The operations on some images, in this order; None is skipped.
 
     Attributes:
         rows, columns: crop, shift and flip.
         before: the blends before hue.
-        hue: by how much it is turned.
+        hue: its shift.
         after: the blends after hue.
         gray: which images become gray.
     """
@@ -45,7 +45,7 @@ class Work:
 
 
 def work_at_once(parameters: ViewParameters, size: int) -> Work:
-    """What is done to all images together, on any device, without asking it anything."""
+    """The operations on all images together, without synchronising with the device."""
     rows, columns = _geometry(parameters, size)
     before = hue = after = None
     if parameters.jitter is not None and parameters.order is not None:
@@ -64,10 +64,10 @@ def work_at_once(parameters: ViewParameters, size: int) -> Work:
 def work_in_groups(
     parameters: ViewParameters, size: int
 ) -> tuple[Tensor | None, Iterator[tuple[slice, Work]]]:
-    """What is done to the images on the CPU, group by group.
+    """The operations on the images on the CPU, group by group.
 
     Returns:
-        the order in which the images are taken (None: as they are), and the groups as slices
+        The order in which the images are processed (None: as they are), and the groups as slices
         of that order.
     """
     kind = torch.full((parameters.count,), -1)
@@ -123,7 +123,7 @@ def _geometry(parameters: ViewParameters, size: int) -> tuple[Taps | None, Taps 
 
 
 def _blends(parameters: ViewParameters, wanted: Tensor | None) -> Blends:
-    """The blends of each image's order; neutral where `wanted` is False."""
+    """The blends in each image's order; neutral where `wanted` is False."""
     assert parameters.order is not None
     assert parameters.factors is not None
     keep = parameters.factors.gather(1, parameters.order)
@@ -141,7 +141,7 @@ def _blends(parameters: ViewParameters, wanted: Tensor | None) -> Blends:
 
 
 def _hue_position(order: Tensor) -> Tensor:
-    """Which operation in each image's order is hue; past the last one if none is."""
+    """Position of hue in each image's order; past the last one if there is no hue."""
     return (functional.pad(order, (0, 1), value=HUE) == HUE).to(torch.uint8).argmax(dim=1)
 
 

@@ -1,9 +1,9 @@
 """Crops, shifts and flips of many images at once, each with its own box.
 
-Both axes are treated alike: an output row is one input row, or lies between two. The images are
-gathered row by row, turned on their side, and gathered again, so that every step copies whole
-rows. What comes out lies on its side, one colour plane after the other; nothing that follows
-minds, and the last copy turns it back.
+Both axes are treated alike: an output row is an input row or interpolates two. The images are
+gathered row by row, transposed, and gathered again, so that every step copies whole rows. The
+result is transposed, one colour plane after the other; later operations are pixelwise, and the
+last copy transposes it back.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Taps:
-    """Where each output row of each image comes from.
+    """The source of each output row of each image.
 
     Attributes:
         first: index of the input row, (N, S).
-        second, weight: the row that it is mixed with, and that row's share, (N, S); None
-            where nothing is mixed.
+        second, weight: the second row of the interpolation, and its weight, (N, S); None without
+            interpolation.
     """
 
     first: Int64[Tensor, "n s"]
@@ -31,7 +31,7 @@ class Taps:
     weight: Float[Tensor, "n s"] | None = None
 
     def reversed_where(self, flip: Bool[Tensor, " n"]) -> Taps:
-        """The same rows in the opposite order, for the images that `flip` names."""
+        """The same rows in reverse order, for the images where `flip` is true."""
         return self._each(lambda part: torch.where(flip[:, None], part.flip(1), part))
 
     def part(self, images: slice) -> Taps:
@@ -48,8 +48,7 @@ def resized(start: Int64[Tensor, " n"], length: Int64[Tensor, " n"], size: int) 
     """Bilinear taps that stretch `length` rows from `start` to `size` rows.
 
     Coordinates are those of torchvision's resize (pixel centres at half-integers, clamped to
-    the box: a crop does not see outside itself). `length` is at most `size`, so there is
-    nothing to be smoothed away.
+    the box). `length` is at most `size`, so no antialiasing is needed.
     """
     steps = torch.arange(size, device=start.device, dtype=torch.float32) + 0.5
     position = (steps * (length / size)[:, None] - 0.5).clamp_min_(0)
@@ -61,25 +60,25 @@ def resized(start: Int64[Tensor, " n"], length: Int64[Tensor, " n"], size: int) 
 
 
 def shifted(start: Int64[Tensor, " n"], size: int) -> Taps:
-    """Taps that take `size` rows from `start` as they are."""
+    """Taps that copy `size` rows from `start`."""
     return Taps(start[:, None] + torch.arange(size, device=start.device))
 
 
 def resample(
     images: UInt8[Tensor, "n height width 3"], rows: Taps | None, columns: Taps | None
 ) -> Float[Tensor, "3 n columns rows"]:
-    """Colour planes of the resampled images, on their side, scaled to [0, 1].
+    """Transposed colour planes of the resampled images, scaled to [0, 1].
 
     Args:
         images: uint8, RGB.
-        rows, columns: what the output's rows and columns are made of; None keeps them.
+        rows, columns: sources of the output's rows and columns; None keeps them.
     """
     count, height, width, _ = images.shape
     lines = images.reshape(count * height, width * 3)
     if rows is not None:
         lines = _mixed(lines, rows, height)
     stretched = lines.view(count, -1, width, 3).permute(3, 0, 2, 1)
-    # Bytes are turned on their side first, being quicker to move than what they become.
+    # Transposed as bytes, which are faster to move than floats.
     planes = stretched.contiguous().float()
     if columns is not None:
         planes = _mixed(planes.view(3, count * width, -1), columns, width)
@@ -87,7 +86,7 @@ def resample(
 
 
 def _mixed(lines: Tensor, taps: Taps, length: int) -> Tensor:
-    """Gather and mix along the last but one dimension, where each image has `length` lines."""
+    """Gather and interpolate along dimension -2, where each image has `length` lines."""
     first = lines.index_select(-2, _flat(taps.first, length))
     if taps.second is None or taps.weight is None:
         return first

@@ -10,10 +10,10 @@ from torch import Tensor
 def rotated(
     images: UInt8[Tensor, "n size size 3"], degrees: Float64[Tensor, " n"]
 ) -> UInt8[Tensor, "n size size 3"]:
-    """The images turned counter-clockwise about their centre; what comes from outside is black.
+    """The images rotated counter-clockwise about their centre, on a black background.
 
-    Every pixel is the nearest one of the image, as in torchvision's rotate by default. The
-    positions are computed in float64, so that every device finds the same pixel.
+    Interpolation is nearest-neighbour, torchvision's default. Positions are computed in float64,
+    so that every device picks the same pixel.
     """
     count, size, _, channels = images.shape
     centre = (size - 1) / 2

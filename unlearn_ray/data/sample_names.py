@@ -1,6 +1,6 @@
-"""Which training sample, and which class, a person means by a word or a number.
+"""Resolve a word or a number that a user writes to a training sample or a class.
 
-A dataset's own names come first. Where they leave two readings, neither is taken.
+A dataset's own names come first. An ambiguous word is refused.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from unicodedata import normalize
 from unlearn_ray.core.errors import DataError, closest, listed, shown
 from unlearn_ray.data.base import DatasetInfo
 
-# A position as one writes it: `007` and `1_0` are rather somebody's names.
+# A position as usually written: `007` and `1_0` are more likely names.
 _POSITION = re.compile(r"0|[1-9][0-9]{0,17}")
 _NUMBERS = re.compile(r"\d{1,18}")
 _COMMENT = "#"
 
 
 class Unclear(Exception):
-    """A word that names no sample, or one of several; the text is for a list of such words."""
+    """A word that names no sample or is ambiguous; the text goes into a list of such words."""
 
 
 class SampleNames:
-    """Finds training samples by what a dataset calls them.
+    """Finds training samples by the dataset's own names.
 
-    Samples with names (files) or ids (COCO's image ids) are found by these alone, so that a
+    Samples with names (files) or ids (COCO's image ids) are found only by these, so that a
     number is never a position in one place and an id in another. Only samples that have
     neither are found by their position in the training set, from 0.
 
@@ -55,42 +55,42 @@ class SampleNames:
     def remedy(self) -> str:
         """How to write a sample."""
         if self._ids:
-            return "write an image's id or file name, as in the captions' file"
+            return "write an image's id or file name, as in the caption file"
         if self._names:
             return (
-                "write names, relative to train/ where the dataset has that folder; "
-                "train_files.txt beside the decoded images has them all, by position"
+                "write names, relative to train/ if the dataset has that folder; "
+                "train_files.txt next to the decoded images lists them all, by position"
             )
         return f"write positions in the training set, from 0 to {self._size - 1}"
 
     def refusal(self, subject: str, unclear: Sequence[str], total: str) -> DataError:
-        """All that is unclear of what a person wrote, in one error.
+        """One error for all unclear words that a user wrote.
 
         Args:
             subject: of the error.
-            unclear: every word that is.
-            total: how many there are, unclear or not.
+            unclear: the unclear words, with reasons.
+            total: the number of all words, with their noun.
         """
         what = f"{len(unclear):,} of {total} do not name one training sample"
         return DataError(subject, f"{what}: {listed(unclear)}", self.remedy)
 
     def find(self, *spellings: str) -> int:
-        """The sample that one of these spellings of a word names.
+        """The sample that a word, in one of these spellings, names.
 
         Raises:
             Unclear: there is none, or several.
         """
-        found: dict[int, str] = {}
+        readings: dict[int, str] = {}
         for spelling in spellings:
             for sample, reading in self._readings(spelling).items():
-                found.setdefault(sample, reading)
-        if len(found) == 1:
-            return next(iter(found))
+                readings.setdefault(sample, reading)
+        if len(readings) == 1:
+            return next(iter(readings))
         word = repr(spellings[0][:80])
-        if found:
+        if readings:
             each = " or ".join(
                 f"{reading} (write {shown(self.written(sample))})"
-                for sample, reading in list(found.items())[:3]
+                for sample, reading in list(readings.items())[:3]
             )
             raise Unclear(f"{word} may be {each}")
         raise Unclear(word)
@@ -98,8 +98,8 @@ class SampleNames:
     def find_line(self, line: str) -> int | None:
         """The sample that a line of a file names; None for a comment or a blank line.
 
-        Blanks around a name do not count where no name has them, and a name in double quotes
-        is written as in JSON. A comment has a line of its own, for a name may hold a #.
+        Blanks around a name are ignored unless a name has them, and a name in double quotes is
+        read as JSON. A comment needs its own line, since a name may contain a #.
 
         Raises:
             Unclear: it names none, or several.
@@ -114,15 +114,15 @@ class SampleNames:
             return None
         return self.find(*dict.fromkeys((line, word, *_unquoted(word))))
 
-    def told(self, sample: int) -> str:
-        """A sample in a message: all that it is called."""
+    def described(self, sample: int) -> str:
+        """A sample in a message: its name and id."""
         if not self._names and not self._ids:
             return f"sample {sample}"
         name = shown((self._names or self._ids)[sample])
         return f"{name} (id {shown(self._ids[sample])})" if self._names and self._ids else name
 
     def written(self, sample: int) -> str:
-        """What names a sample in a file."""
+        """How a file names a sample."""
         if not self._names and not self._ids:
             return str(sample)
         spellings = [given[sample] for given in (self._names, self._ids) if given]
@@ -130,7 +130,7 @@ class SampleNames:
         return quoted(next(unique, spellings[0]))
 
     def _readings(self, word: str) -> dict[int, str]:
-        """The samples that a word may name, and as what."""
+        """The samples that a word may name, each with a description of that reading."""
         if not self._names and not self._ids:
             within = _POSITION.fullmatch(word) and int(word) < self._size
             return {int(word): f"sample {word}"} if within else {}
@@ -145,7 +145,7 @@ class SampleNames:
 
 
 def quoted(name: str) -> str:
-    """A name as a line of a file: in quotes, as in JSON, where it could be misread bare."""
+    """A name as a line of a file: quoted, as in JSON, if it could be misread without quotes."""
     bare = name.isprintable() and name == name.strip() != "" and name[0] not in (_COMMENT, '"')
     return name if bare else json.dumps(name)
 
@@ -161,7 +161,7 @@ def _unquoted(word: str) -> tuple[str, ...]:
 
 
 def _numbered(names: Sequence[str]) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """The place of every name, and the places of those that stand there several times."""
+    """The position of every name, and all positions of names that occur several times."""
     places = {name: place for place, name in enumerate(names)}
     twice: dict[str, list[int]] = {}
     if len(places) < len(names):
@@ -172,17 +172,17 @@ def _numbered(names: Sequence[str]) -> tuple[dict[str, int], dict[str, list[int]
 
 
 def find_class(given: int | str, names: tuple[str, ...]) -> int:
-    """The label of the class that a person means.
+    """The label of the class that a user means.
 
-    A text is a class's name. A number is the name of the class at that position, or the
-    position, where no other class has this number in its name.
+    A text is a class name. A number is a label, unless it is also the name of a class with
+    another label.
 
     Args:
         given: as written.
         names: of the classes, in the order of their labels.
 
     Raises:
-        DataError: there is no such class, or two classes may be meant.
+        DataError: there is no such class, or the number is ambiguous.
     """
     subject = f"classes = {shown(str(given))}"
     if isinstance(given, str):
@@ -192,11 +192,11 @@ def find_class(given: int | str, names: tuple[str, ...]) -> int:
         return given
     others = [label for label in _labels_by_number(names).get(given, ()) if label != given]
     if others:
-        told = [*others[:2], given] if within else others[:2]
+        choices = [*others[:2], given] if within else others[:2]
         readings = [f"the class named {_as_text(names[label])} (label {label})" for label in others]
         at = f"the class at position {given}, named {_as_text(names[given])}" if within else ""
         reason = f"may be {' or '.join([*readings[:2], at])}" if within else "is no label number"
-        written = " or ".join(_as_text(names[label]) for label in told)
+        written = " or ".join(_as_text(names[label]) for label in choices)
         raise DataError(subject, reason, f"write {written}, in quotes, to say which")
     if not within:
         raise DataError(
@@ -221,10 +221,10 @@ def _named_class(given: str, names: tuple[str, ...], subject: str) -> int:
 
 
 def _near(given: str, names: Sequence[str]) -> str:
-    """What may be meant instead; never more than one class, for it may be the wrong one."""
+    """A remedy that suggests the closest class."""
     alike = [name for name in names if _folded(name) == _folded(given)]
     if alike:
-        return f"did you mean {listed(map(_as_text, alike), 3)}? They are not the same characters"
+        return f"did you mean {listed(map(_as_text, alike), 3)}? Some characters only look alike"
     if _POSITION.fullmatch(given) and int(given) < len(names):
         at = int(given)
         return f"without quotes it is label number {at}, the class {_as_text(names[at])}"
@@ -234,7 +234,7 @@ def _near(given: str, names: Sequence[str]) -> str:
     return f"known are {listed(map(shown, names), 10)}"
 
 
-# Names that one is compared with: a comparison takes about 50 us.
+# Limit of the names that a word is compared with: a comparison takes about 50 us.
 _COMPARED = 20_000
 
 
@@ -252,7 +252,7 @@ def _labels_by_name(names: tuple[str, ...]) -> dict[str, list[int]]:
 
 @lru_cache(maxsize=4)
 def _labels_by_number(names: tuple[str, ...]) -> dict[int, list[int]]:
-    """The classes whose names say a number: `2`, `02`, `class 2`."""
+    """The classes whose names contain a number: `2`, `02`, `class 2`."""
     found: dict[int, list[int]] = {}
     for label, name in enumerate(names):
         for number in {int(digits) for digits in _NUMBERS.findall(name)}:

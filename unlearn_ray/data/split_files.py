@@ -20,7 +20,7 @@ _MOST_BYTES = 1 << 28
 
 
 def list_split_files(root: Path, train_per_class: int) -> Listing:
-    """Every image of the three files; of each class the first by name are the training set.
+    """All images of the three files; the first by name in each class are the training set.
 
     Raises:
         DataError: a file is missing or malformed, or a class has no image left to test.
@@ -30,15 +30,15 @@ def list_split_files(root: Path, train_per_class: int) -> Listing:
     twice: list[str] = []
     for split in SPLIT_FILES:
         for where, filename, label in _rows(root / split):
-            # One picture of two classes would be forgotten and retained at once.
+            # An image with two classes could be both forgotten and retained.
             if (file := os.path.normpath(filename)) in files:
                 twice.append(f"{shown(filename)} ({where})")
                 continue
             files.add(file)
             by_class.setdefault(label, set()).add(filename)
     if twice:
-        reason = f"{len(twice):,} rows list an image again: {listed(twice)}"
-        raise DataError(shown_path(root), reason, "list it once")
+        reason = f"{len(twice):,} rows repeat an image: {listed(twice)}"
+        raise DataError(shown_path(root), reason, "list each image once")
     if not by_class:
         raise DataError(shown_path(root), "its split files list no image", _LAYOUT)
     small = [
@@ -49,8 +49,8 @@ def list_split_files(root: Path, train_per_class: int) -> Listing:
     if small:
         raise DataError(
             f"train_per_class = {train_per_class}",
-            f"of {len(small):,} classes none is left to test: {listed(small)}",
-            "train on fewer of each class",
+            f"{len(small):,} classes have no test image left: {listed(small)}",
+            "lower train_per_class",
         )
     return _listing(root, by_class, train_per_class)
 
@@ -74,7 +74,7 @@ def _listing(root: Path, by_class: dict[str, set[str]], train_per_class: int) ->
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Where each row stands, its file name and its label."""
+    """Location, file name and label of each row."""
     text = read_text(str(path), "path", _LAYOUT, _MOST_BYTES)
     reader = csv.DictReader(io.StringIO(text, newline=""))
     bad: list[str] = []
@@ -93,7 +93,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
                 yield where, filename, label
     except csv.Error as error:
         where = f"{shown_path(path)}:{reader.line_num}"
-        raise DataError(where, f"no CSV: {error}", _LAYOUT) from error
+        raise DataError(where, f"not CSV: {error}", _LAYOUT) from error
     _refuse(path, "rows lack a file name or a label, or have blanks or a / in them", bad)
 
 

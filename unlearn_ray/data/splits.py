@@ -16,7 +16,7 @@ Ids = Int64[np.ndarray, " n"]
 
 
 def validation_size(validation: int | float, train_size: int) -> int:
-    """Number of training samples kept out of all training.
+    """Number of training samples that are held out for validation.
 
     Args:
         validation: a count, or (float) a fraction of the training set, rounded down.
@@ -30,27 +30,27 @@ def validation_size(validation: int | float, train_size: int) -> int:
         raise DataError(
             f"validation = {validation}",
             f"leaves nothing to train on: the training set has {train_size:,} images",
-            f"keep fewer than {train_size:,} for validation",
+            f"hold out fewer than {train_size:,} for validation",
         )
     return size
 
 
 def training_ids(train_size: int, validation: int | float, seed: int) -> Ids:
-    """What the original is trained on: forget and retain set, in the seed's permuted order."""
+    """The samples of forget and retain set together, in the seed's permuted order."""
     return _permuted(train_size, seed)[validation_size(validation, train_size) :]
 
 
 def validation_ids(train_size: int, validation: int | float, seed: int) -> Ids:
-    """The validation set, in the seed's permuted order; whatever is to be forgotten."""
+    """The validation set, in the seed's permuted order; it does not depend on the forget set."""
     return _permuted(train_size, seed)[: validation_size(validation, train_size)]
 
 
 def never_trained(
     forget_set: ForgetSet, train_size: int, validation: int | float, seed: int
 ) -> int:
-    """How many of the ids that a person named lie in the validation set of this seed.
+    """How many of the ids that the user named are in the validation set of this seed.
 
-    No model has seen these, so there is nothing to forget of them: `split` leaves them out.
+    No model was trained on these, so `split` leaves them out of the forget set.
     """
     named = forget_set.named_ids()
     if named is None:
@@ -61,7 +61,7 @@ def never_trained(
 def forget_size(
     forget_set: ForgetSet, train_size: int, validation: int | float, seed: int
 ) -> int | None:
-    """How many samples are forgotten under this seed; None if only the data can tell."""
+    """Number of forgotten samples under this seed; None if it depends on the data."""
     trained_on = train_size - validation_size(validation, train_size)
     named = forget_set.named_ids()
     if named is None:
@@ -80,7 +80,7 @@ def split(
     Args:
         labels: labels of the training set, indexed by id.
         validation: a count or a fraction; see `validation_size`.
-        forget_set: what is to be forgotten of the rest.
+        forget_set: chooses among the other samples.
         seed: of the permutation.
 
     Raises:
@@ -91,8 +91,8 @@ def split(
     if not forgotten.any():
         raise DataError(
             f"forget_set {forget_set.name}",
-            f"none of its samples was trained on under seed {seed}",
-            "name other samples, or keep fewer for validation",
+            f"none of its samples is trained on under seed {seed}",
+            "name other samples, or hold out fewer for validation",
         )
     if forgotten.all():
         raise DataError(

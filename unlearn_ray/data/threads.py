@@ -1,4 +1,4 @@
-"""Work on many files in threads, within a bound of memory."""
+"""Process many files in threads, within a memory limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROGRESS_SECONDS = 5.0
 
 
 class Memory:
-    """What threads may take together; who asks for more than is left waits."""
+    """A memory budget shared by threads; a request for more than is left waits."""
 
     def __init__(self, bytes_in_all: int) -> None:
         self._all = bytes_in_all
@@ -25,7 +25,7 @@ class Memory:
 
     @contextmanager
     def taken(self, wanted: int) -> Iterator[None]:
-        """Take some, and give it back; more than all is all."""
+        """Reserve bytes, at most the whole budget, within the context."""
         wanted = min(wanted, self._all)
         with self._changed:
             self._changed.wait_for(lambda: wanted <= self._left)
@@ -39,13 +39,13 @@ class Memory:
 
 
 def in_threads(work: Callable[[Any], T], items: list[Any], done: str) -> Iterator[T]:
-    """`work` of every item, in order; long work says how far it is on standard error."""
-    said = time.monotonic()
+    """Apply `work` to every item, in order; reports progress of long work on standard error."""
+    reported = time.monotonic()
     with ThreadPoolExecutor() as pool:
         try:
             for number, result in enumerate(pool.map(work, items), 1):
-                if time.monotonic() - said > _PROGRESS_SECONDS:
-                    said = time.monotonic()
+                if time.monotonic() - reported > _PROGRESS_SECONDS:
+                    reported = time.monotonic()
                     sys.stderr.write(f"images: {done} {number:,} of {len(items):,} files\n")
                 yield result
         except BaseException:

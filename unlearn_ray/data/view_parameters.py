@@ -1,4 +1,4 @@
-"""What is drawn for each image of a batch, on the CPU, so that every device sees the same."""
+"""Random augmentation parameters of each image, drawn on the CPU: the same for every device."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """One row per image; None where the augmentation does not do such a thing.
+    """One row per image; None for operations that the augmentation does not have.
 
     Attributes:
         count: number of images.
-        operations: the colour operations that are applied (those whose strength is not 0).
+        operations: the colour operations that are applied (of non-zero strength).
         angle: degrees of a counter-clockwise rotation.
         crop: top, left, height and width of the box that is stretched to the image's size.
         shift: top and left of the crop inside the padded image.
-        flip: whether left and right are swapped.
+        flip: whether the image is flipped horizontally.
         jitter: whether the colours are jittered.
         factors: of brightness, contrast, saturation and hue (in turns).
-        order: which of the operations is applied first, second ...
-        gray: whether the colours become gray in the end.
+        order: the permutation in which the operations are applied.
+        gray: whether the image is finally converted to gray.
     """
 
     count: int
@@ -70,7 +70,7 @@ def draw_crop(
     ratio: tuple[float, float],
     generator: torch.Generator,
 ) -> Int64[Tensor, "count 4"]:
-    """Boxes (top, left, height, width) by the law of torchvision's RandomResizedCrop.
+    """Boxes (top, left, height, width), distributed as by torchvision's RandomResizedCrop.
 
     Area uniform in `scale`, ratio log-uniform in `ratio`; the first of ten tries that fits
     inside the image, else the largest central box whose ratio is allowed.
@@ -97,7 +97,7 @@ def draw_crop(
 def draw_factors(
     count: int, strengths: tuple[float, float, float, float], generator: torch.Generator
 ) -> Float[Tensor, "count 4"]:
-    """Factors of brightness, contrast and saturation around 1 (never negative), of hue around 0."""
+    """Factors of brightness, contrast and saturation (around 1, never negative) and hue (0)."""
     low = torch.tensor([*(max(0.0, 1 - strength) for strength in strengths[:3]), -strengths[HUE]])
     high = torch.tensor([*(1 + strength for strength in strengths[:3]), strengths[HUE]])
     return torch.rand(count, 4, generator=generator).mul_(high - low).add_(low)

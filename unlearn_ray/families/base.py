@@ -21,7 +21,7 @@ from unlearn_ray.data.base import Captions, DatasetInfo
 from unlearn_ray.families.similarity import full_precision, unit_rows
 from unlearn_ray.models.base import Model
 
-# Prompts that pass the text tower at once.
+# Prompts per forward pass of the text tower.
 _AT_ONCE = 512
 
 Scores = Callable[[Float[Tensor, "n 3 height width"]], Float[Tensor, "n classes"]]
@@ -33,7 +33,7 @@ class AnchorLosses:
 
     Attributes:
         loss: (A,).
-        is_forget: which anchors are of forget images, (A,).
+        is_forget: which anchors belong to forget images, (A,).
     """
 
     loss: Float[Tensor, " anchors"]
@@ -46,13 +46,13 @@ class InfoNCE:
 
     Attributes:
         positive: s of each anchor with its positive, (A,).
-        log_sum_exp: log of the sum of exp(s) over all that the anchor is contrasted with, its
-            positive included, (A,).
+        log_sum_exp: log of the sum of exp(s) over everything that the anchor is contrasted with,
+            including its positive, (A,).
         similarities: s of each anchor with each candidate of the same batch, (A, C).
-        same_image: which candidates are of the anchor's own image (a view, its caption), (A, C).
-        is_forget: which anchors are of forget images, (A,).
-        candidate_is_forget: the same of candidates, (C,).
-        temperature: what divides the cosine; with its gradient where it is learned.
+        same_image: which candidates belong to the anchor's own image (a view, its caption), (A, C).
+        is_forget: which anchors belong to forget images, (A,).
+        candidate_is_forget: the same for candidates, (C,).
+        temperature: divisor of the cosine; with its gradient if it is learned.
     """
 
     positive: Float[Tensor, " anchors"]
@@ -75,7 +75,7 @@ class Prompts:
 
     Attributes:
         tokens: of all prompts, class by class, (P, L).
-        counts: how many of them each class has, one at least, (C,).
+        counts: number of prompts of each class, at least one, (C,).
     """
 
     tokens: Int[Tensor, "prompts length"]
@@ -83,20 +83,20 @@ class Prompts:
 
     @classmethod
     def load(cls, prompts: Captions, family: Family, device: torch.device) -> Prompts:
-        """Let the family tokenise the prompts of each class.
+        """Tokenise the prompts of each class with the family's tokenizer.
 
         Raises:
-            DataError: the family refuses one.
+            DataError: the family refuses a prompt.
         """
         tokens = family.tokenise([*chain(*prompts)]).int()
         counts = torch.tensor([len(of_class) for of_class in prompts])
         return cls(tokens.to(device), counts.to(device))
 
     def embedded(self, family: Family, model: nn.Module) -> Float[Tensor, "classes d"]:
-        """Each class's prompts in one: the mean of their unit rows, at length 1.
+        """One embedding per class: the normalised mean of its prompts' normalised embeddings.
 
-        The class whose row is nearest to an image is the zero-shot prediction (Radford et al.,
-        section 3.1.4).
+        The class with the nearest embedding is the zero-shot prediction (Radford et al., section
+        3.1.4).
         """
         blocks = torch.split(self.tokens.long(), _AT_ONCE)
         rows = torch.cat([family.embed_texts(model, block) for block in blocks])
@@ -105,10 +105,10 @@ class Prompts:
             return unit_rows(torch.stack([of_class.mean(dim=0) for of_class in of_classes]))
 
     def drawn(self, generator: torch.Generator) -> Int64[Tensor, "classes length"]:
-        """One prompt of each class, all being equally likely.
+        """Tokens of one prompt per class, drawn uniformly.
 
         Args:
-            generator: on the CPU, so that every worker and device draws the same.
+            generator: on the CPU, so that every worker and device draws the same prompts.
         """
         uniform = torch.rand(len(self.counts), generator=generator, dtype=torch.float64)
         places = uniform.to(self.counts.device, non_blocking=True) * self.counts
@@ -121,16 +121,16 @@ class Family(Part):
     """Contract of a family.
 
     Class attributes:
-        views: how many augmentations of every image a batch has.
+        views: number of augmented views per image in a batch.
         contrastive: whether its criterion is InfoNCE; see `ContrastiveFamily`.
-        last_batch: what the code behind it does with the samples of an epoch that do not fill a
-            batch; see `Recipe.last_batch`.
-        needs_two: why a batch needs two images at least; empty if it does not.
+        last_batch: what its reference code does with an epoch's last, incomplete batch; see
+            `Recipe.last_batch`.
+        needs_two: why a batch needs at least two images; empty if it does not.
         reads_captions: whether it learns from captions (`Batch.texts`): its dataset must have
-            them, and it embeds images and captions in one space.
+            them, and it embeds images and captions in a joint space.
 
     Attributes:
-        augmentation: the distribution of the views that it is trained on.
+        augmentation: distribution of the training views.
     """
 
     kind: ClassVar[str] = "family"
@@ -144,69 +144,66 @@ class Family(Part):
     augmentation: Augmentation = contrastive_views()
 
     def check(self, model: Model, info: DatasetInfo) -> None:
-        """Refuse, while planning, what no model can be built or started from.
+        """Refuse, while planning, fields or files that no model can be built from.
 
         Raises:
-            ConfigError: fields that do not fit each other, or the backbone's.
+            ConfigError: fields do not fit each other or the backbone.
             DataError: a file that the fields name is missing or unusable.
         """
 
     def start(self, model: nn.Module) -> None:
-        """Put in the weights that training starts from, if those are not freshly drawn.
+        """Load the weights that training starts from, if they are not randomly initialised.
 
         Raises:
-            DataError: the file that holds them is not on this machine, or has changed.
+            DataError: their file is not on this machine, or has changed.
         """
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
-        """The model to train; it holds `backbone` as its attribute of that name.
+        """The model to train; its attribute `backbone` is the given one.
 
         Args:
             backbone: a `BackboneModule`.
-            num_classes: of the dataset, for a family that classifies.
+            num_classes: of the dataset, for a classifier.
         """
         raise NotImplementedError
 
     def tokenise(self, captions: Sequence[str]) -> Int[Tensor, "n length"]:
-        """The tokens of captions, on the CPU, of a family that reads them.
+        """Tokens of captions, on the CPU; for a family that reads captions.
 
-        A caption's row, its length included, depends on that caption alone.
+        A caption's row, including its length, depends on that caption only.
 
         Raises:
-            DataError: captions are empty, or longer than what the family reads at once; how
-                many, and the first of them.
+            DataError: captions are empty or longer than the context; it gives their number and
+                the first few.
         """
         raise NotImplementedError
 
     def embed_images(
         self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
     ) -> Float[Tensor, "n embedding"]:
-        """Images in the space that they share with captions, of a family that reads these.
-
-        Rows have length 1.
-        """
+        """Normalised embeddings of images in the joint space; for a family that reads captions."""
         raise NotImplementedError
 
     def embed_texts(
         self, model: nn.Module, tokens: Int[Tensor, "n length"]
     ) -> Float[Tensor, "n embedding"]:
-        """Captions, as `tokenise` returned them, in the same space; rows have length 1."""
+        """Normalised embeddings of captions, from `tokenise`, in the same space."""
         raise NotImplementedError
 
     def cosine_scale(self, model: nn.Module) -> float:
-        """What the criterion multiplies the cosine of an image and a caption by."""
+        """The criterion's factor of the cosine of image and caption (inverse temperature)."""
         raise NotImplementedError
 
     def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:
         """The criterion of every anchor of a batch, with gradients.
 
-        The model sees `batch.view(...)`, this worker's rows; what it makes of them goes through
-        `gather_rows`, and from there on everything is of the whole batch.
+        The model sees `batch.view(...)`, this worker's rows; its outputs go through `gather_rows`,
+        and everything after that concerns the whole batch.
         """
         raise NotImplementedError
 
     def criterion(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
-        """What this family is trained with: the mean over anchors."""
+        """The training loss of this family: the mean over anchors."""
         return self.anchor_losses(model, batch).loss.mean()
 
 
@@ -220,8 +217,8 @@ class ContrastiveFamily(Family):
     def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
         """The pieces of InfoNCE of a batch, with gradients.
 
-        In training mode this may also advance what the family keeps beside the weights (a
-        momentum encoder, a queue): call it once per iteration.
+        In training mode this may also update state other than the weights (a momentum encoder, a
+        queue): call it once per iteration.
         """
         raise NotImplementedError
 
@@ -232,14 +229,14 @@ class ContrastiveFamily(Family):
 
 @schema
 class ClassFamily(Family):
-    """A family whose models tell classes of images by one row that they make of each."""
+    """A family whose models classify an image by one representation of it."""
 
     views: ClassVar[int] = 1
 
     def represent(
         self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
     ) -> Float[Tensor, "n d"]:
-        """Those rows: representations of unit length are they, normalised."""
+        """Representations of images, one row each; normalised, they serve as embeddings."""
         raise NotImplementedError
 
     def class_logits(
@@ -249,21 +246,21 @@ class ClassFamily(Family):
         prompts: Prompts | None,
         generator: torch.Generator,
     ) -> Float[Tensor, "n classes"]:
-        """Logits of what `represent` returned, with gradients.
+        """Logits of representations from `represent`, with gradients.
 
         Args:
             model: of the family.
             represented: the same on every worker.
             prompts: of all classes, for a family that reads captions.
-            generator: draws among them (`Batch.generator`).
+            generator: draws one prompt per class (`Batch.generator`).
         """
         raise NotImplementedError
 
     def class_scores(self, model: nn.Module, prompts: Prompts | None) -> Scores:
-        """What scores the classes of images; the largest score is of the class that is told.
+        """A function that scores the classes of images; the prediction has the largest score.
 
         Args:
-            model: as it is now: all its prompts are read at once.
+            model: in its current state: all prompts are embedded right away.
             prompts: of all classes, for a family that reads captions.
         """
         raise NotImplementedError
@@ -273,13 +270,13 @@ class ClassFamily(Family):
 class ClassifierFamily(ClassFamily):
     """A family whose model is itself a classifier; `model(images)` are its logits.
 
-    What it represents is what the last layer works on.
+    Its representation is the input of the last layer.
     """
 
     def classify(
         self, model: nn.Module, represented: Float[Tensor, "n d"]
     ) -> Float[Tensor, "n classes"]:
-        """Logits of what `represent` returned."""
+        """Logits of representations from `represent`."""
         raise NotImplementedError
 
     def classifier(self, model: nn.Module) -> nn.Linear:

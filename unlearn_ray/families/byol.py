@@ -1,4 +1,4 @@
-"""BYOL: an online network predicts what its own slow copy makes of the other view.
+"""BYOL: an online network predicts its momentum copy's projection of the other view.
 
 Grill et al., "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", NeurIPS
 2020. Sizes and momentum are solo-learn's for CIFAR: heads 4,096-256, momentum from 0.99 to 1.
@@ -29,8 +29,8 @@ class BYOLModel(nn.Module):
 
     Args:
         backbone: a `BackboneModule`.
-        hidden_size: length of the hidden layer of projector and predictor.
-        projection_size: length of their outputs.
+        hidden_size: width of the hidden layer of projector and predictor.
+        projection_size: dimension of their outputs.
     """
 
     def __init__(self, backbone: nn.Module, hidden_size: int, projection_size: int) -> None:
@@ -49,18 +49,18 @@ class BYOLModel(nn.Module):
     def predict(
         self, images: Float[Tensor, "own 3 height width"]
     ) -> Float[Tensor, "own projection"]:
-        """What the online network expects the target to make of the other view."""
+        """The online network's predictions of the target's projections of the other view."""
         return cast(Tensor, self.prediction(self.projection(self.backbone(images))))
 
     @torch.no_grad()
     def target(
         self, images: Float[Tensor, "own 3 height width"]
     ) -> Float[Tensor, "own projection"]:
-        """What the target network makes of images, without gradients."""
+        """The target network's projections of images, without gradients."""
         return cast(Tensor, self.target_projection(self.target_backbone(images)))
 
     def follow(self, momentum: float) -> None:
-        """Move the target: target = momentum * target + (1 - momentum) * online."""
+        """Update the target: target = momentum * target + (1 - momentum) * online."""
         follow(self.target_backbone, self.backbone, momentum)
         follow(self.target_projection, self.projection, momentum)
 
@@ -71,36 +71,34 @@ class BYOL(Family):
     """2 - 2 cos(prediction of one view, target of the other), summed over both directions.
 
     An anchor is an image: its loss is in [0, 8]. There are no negatives. In training mode both
-    networks normalise by the statistics of the batch, one view at a time.
+    networks use batch statistics, one view at a time.
 
-    In training with gradients every call first moves the target, with the momentum
-    1 - (1 - momentum) * (1 + cos(pi * progress)) / 2 of the paper, where progress is the share
-    of the run's iterations done (`Batch.progress`). The paper moves it after each update. That
-    is the same but at both ends: before a pretraining's first update the networks are equal, and
-    the last update is followed by the next run's first iteration. Each run of unlearning begins
-    with `momentum` anew. In evaluation mode or under `torch.no_grad()` the target stays.
+    In training with gradients every call first updates the target, with the paper's momentum
+    1 - (1 - momentum) * (1 + cos(pi * progress)) / 2, where progress is the share of the run's
+    iterations done (`Batch.progress`). The paper updates it after each optimizer step, which
+    differs only at both ends: before pretraining's first step the networks are equal, and the
+    last step is followed up in the next run's first iteration. Each unlearning run starts again
+    at `momentum`. In eval mode or under `torch.no_grad()` the target does not change.
 
-    The paper trains with LARS, a warm-up of 10 epochs and a cosine; solo-learn on CIFAR with
-    1,000 epochs, batch 256, learning rate 1.0 and weight decay 1e-5.
+    The paper trains with LARS, 10 epochs of warm-up and a cosine schedule; solo-learn on CIFAR
+    1,000 epochs, with batch size 256, learning rate 1.0 and weight decay 1e-5.
 
     Attributes:
-        hidden_size: length of the hidden layer of projector and predictor.
-        projection_size: length of projections and predictions.
-        momentum: how much of the target stays at the first iteration; at the last, all does.
+        hidden_size: width of the hidden layer of projector and predictor.
+        projection_size: dimension of projections and predictions.
+        momentum: of the target at the first iteration; it rises to 1 at the last.
     """
 
     views: ClassVar[int] = 2
     last_batch: ClassVar[LastBatch] = "drop"
-    needs_two: ClassVar[str] = (
-        "its heads normalise vectors by the statistics of the batch, and one has none"
-    )
+    needs_two: ClassVar[str] = "batch norm in its heads needs more than one vector"
 
     hidden_size: PositiveInt = 4096
     projection_size: PositiveInt = 256
     momentum: UnitInterval = 0.99
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
-        """A `BYOLModel`; the heads are drawn from torch's global generator."""
+        """A `BYOLModel`; the heads are initialised from torch's global generator."""
         return BYOLModel(backbone, self.hidden_size, self.projection_size)
 
     def anchor_losses(self, model: nn.Module, batch: Batch) -> AnchorLosses:
@@ -115,5 +113,5 @@ class BYOL(Family):
         return AnchorLosses(loss=loss, is_forget=batch.is_forget)
 
     def momentum_at(self, progress: float) -> float:
-        """How much of the target stays, once this share of the iterations is done."""
+        """Momentum of the target once this share of the iterations is done."""
         return 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2

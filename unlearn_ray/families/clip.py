@@ -1,4 +1,4 @@
-"""CLIP: images and their captions find each other among all pairs of the batch.
+"""CLIP: images and captions are contrasted with each other across the batch.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML
 2021. Text tower and tokenizer are the open_clip package's.
@@ -29,21 +29,21 @@ from unlearn_ray.families.text_tower import Activation, TextTower, tokenise
 from unlearn_ray.models.base import Model
 from unlearn_ray.models.open_clip import OpenCLIP, OpenCLIPBackbone
 
-# As in open_clip's training: the cosine is multiplied by 1 at least and by 100 at most.
+# As in open_clip's training: bounds of the factor of the cosine.
 LOG_SCALES = (0.0, math.log(100))
-# What CLIP's images are normalised by.
+# CLIP's normalisation of images.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class CLIPModel(nn.Module):
-    """Two towers, which embed images and captions in one space, and the scale of their cosine.
+    """Image and text tower, which embed into a joint space, and the scale of their cosine.
 
     Args:
-        backbone: a `BackboneModule`; one that does not project is given a projection.
-        text: of the other tower.
-        embedding_size: length of embeddings.
-        temperature: one over the initial scale.
+        backbone: a `BackboneModule`; a projection is added unless it has its own.
+        text: the text tower.
+        embedding_size: dimension of embeddings.
+        temperature: inverse of the initial scale.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class CLIPModel(nn.Module):
 
     @property
     def scale(self) -> Float[Tensor, ""]:
-        """What multiplies the cosine, with its gradient also at the bounds."""
+        """The factor of the cosine, with a gradient even at the bounds."""
         return self.log_scale.clamp(*LOG_SCALES).exp()
 
     def hold_scale(self) -> None:
-        """Put the scale back between its bounds, where its gradient can reach it."""
+        """Clamp the scale parameter to its bounds, where it still gets a gradient."""
         # The graph of an earlier call still reads this parameter; it was within bounds then.
         self.log_scale.data.clamp_(*LOG_SCALES)
 
@@ -74,30 +74,29 @@ class CLIPModel(nn.Module):
 class CLIP(ContrastiveFamily, ClassFamily):
     """InfoNCE in both directions, the mean of both, with a learned temperature.
 
-    Anchors are the B images of a batch, then its B captions; each is contrasted with the B of the
-    other kind. The batch is the whole one, however many workers share it. The learned scale, one
-    over the temperature, stays in [1, 100]: it is put back before each iteration of training.
-    An image is told to be of the class whose captions' mean embedding is nearest (zero-shot).
+    - Anchors are the B images of a batch, then its B captions; each is contrasted with the B of
+      the other modality. The batch is the global one, however many workers share it.
+    - The learned scale, the inverse temperature, is clamped to [1, 100] before each iteration.
+    - It classifies zero-shot (CLIP, section 3.1): the prediction is the class whose prompts'
+      (`Dataset.prompts`) mean embedding is nearest. Metrics of probabilities use the softmax over
+      classes, and no linear probe is trained.
+    - A model other than `open_clip` gets a linear projection without bias.
 
-    The defaults are the text tower of CLIP's base models and MUC's views: a flip alone. A model
-    that is no `open_clip` is given a linear projection without bias. MUC (appendix A.2) trains 35
-    epochs on COCO with batch 256, by "adamw" at learning rate 5e-4 with warm-up and a cosine;
-    CLIP's weight decay is 0.2.
-
-    It classifies zero-shot (CLIP, section 3.1): metrics that ask for probabilities are given the
-    softmax over the classes' prompts (`Dataset.prompts`), and no linear probe is trained.
+    The defaults are the text tower of CLIP's base models and MUC's only augmentation, a flip. MUC
+    (appendix A.2) trains 35 epochs on COCO with batch size 256, by "adamw" at learning rate 5e-4
+    with warm-up and a cosine schedule; CLIP's weight decay is 0.2.
 
     Attributes:
-        embedding_size: length of the space that both towers embed in.
-        context_length: tokens of the longest caption, with the two marks.
+        embedding_size: dimension of the joint embedding space.
+        context_length: tokens of the longest caption, including start and end token.
         text_width, text_heads, text_layers: of the text transformer.
-        activation: of its hidden layers; "quick_gelu" where open_clip's name ends in quickgelu.
-        temperature: the initial one.
-        truncate: cut captions that are longer than the context, as open_clip does: they end
-            with its end mark there. Otherwise they are refused before anything is trained.
-        checkpoint: path of a checkpoint of the open_clip package, whose weights pretraining and
-            retraining start from; the model must be `open_clip`. The path is never part of a
-            key: the file's bytes are. Nothing in it is unpickled.
+        activation: of its hidden layers; "quick_gelu" if open_clip's name ends in quickgelu.
+        temperature: initial temperature.
+        truncate: cut captions longer than the context, as open_clip does, keeping the end token.
+            Otherwise they are refused before anything is trained.
+        checkpoint: path of a checkpoint of the open_clip package, from whose weights pretraining
+            and retraining start; the model must be `open_clip`. Keys cover the file's bytes,
+            never its path. Nothing in it is unpickled.
     """
 
     views: ClassVar[int] = 1
@@ -105,7 +104,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
     tiny: ClassVar[Fields] = {
         "embedding_size": 8, "text_width": 8, "text_heads": 2, "text_layers": 2
     }  # fmt: skip
-    needs_two: ClassVar[str] = "InfoNCE of one pair alone is 0, whatever the weights are"
+    needs_two: ClassVar[str] = "InfoNCE of a single pair is 0, whatever the weights are"
 
     embedding_size: PositiveInt = 512
     context_length: PositiveInt = 77
@@ -119,12 +118,12 @@ class CLIP(ContrastiveFamily, ClassFamily):
     augmentation: Augmentation = Augmentation(flip=0.5, mean=MEAN, std=STD)
 
     def identity(self) -> dict[str, Any]:
-        """The fields, with the checkpoint's content in the place of its path."""
+        """The fields, with the checkpoint's content instead of its path."""
         named = {} if self.checkpoint is None else {"checkpoint": self._digest}
         return {"name": self.name, **field_values(self), **named}
 
     def check(self, model: Model, info: DatasetInfo) -> None:
-        """Heads divide the width; an open_clip model's tower and the checkpoint fit."""
+        """Heads divide the width; fields and checkpoint fit the open_clip model's architecture."""
         if self.text_width % self.text_heads:
             raise ConfigError(
                 f"clip.text_heads = {self.text_heads}",
@@ -138,7 +137,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
         if not isinstance(model, OpenCLIP):
             raise ConfigError(
                 f"clip.checkpoint with model {model.name}",
-                "a checkpoint of open_clip holds an image tower of its own",
+                "a checkpoint of open_clip contains its own image tower",
                 "set the model to {open_clip: {architecture: ...}}",
             )
         with torch.device("meta"):
@@ -146,11 +145,11 @@ class CLIP(ContrastiveFamily, ClassFamily):
         self._stored().check(*_towers(built))
 
     def tokenise(self, captions: Sequence[str]) -> Int32[Tensor, "n context"]:
-        """Tokens between the marks, padded with zeros to the context."""
+        """Tokens between start and end token, padded with zeros to the context length."""
         return tokenise(captions, self.context_length, truncate=self.truncate)
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
-        """A `CLIPModel`; text tower and projection are drawn from torch's global generator."""
+        """A `CLIPModel`; text tower and projection use torch's global generator."""
         text = TextTower(
             embedding_size=self.embedding_size,
             context_length=self.context_length,
@@ -173,7 +172,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
     def embed_images(
         self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
     ) -> Float[Tensor, "n embedding"]:
-        """Unit rows."""
+        """Normalised image embeddings."""
         assert isinstance(model, CLIPModel)
         embedded = model.image_projection(model.backbone(images))
         with full_precision(embedded):
@@ -182,21 +181,21 @@ class CLIP(ContrastiveFamily, ClassFamily):
     def embed_texts(
         self, model: nn.Module, tokens: Int[Tensor, "n length"]
     ) -> Float[Tensor, "n embedding"]:
-        """Unit rows, of what `tokenise` returned."""
+        """Normalised caption embeddings."""
         assert isinstance(model, CLIPModel)
         embedded = model.text(tokens)
         with full_precision(embedded):
             return unit_rows(embedded)
 
     def cosine_scale(self, model: nn.Module) -> float:
-        """One over the learned temperature."""
+        """The inverse of the learned temperature."""
         assert isinstance(model, CLIPModel)
         return float(model.scale.detach())
 
     def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
         """The pieces: A = 2B anchors, C = B candidates.
 
-        Candidate j of an image is the caption of pair j, and of a caption the image of pair j.
+        Candidate j of an image is caption j, and candidate j of a caption is image j.
         """
         assert isinstance(model, CLIPModel)
         assert batch.texts is not None
@@ -233,7 +232,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
         prompts: Prompts | None,
         generator: torch.Generator,
     ) -> Float[Tensor, "n classes"]:
-        """Scaled cosines with one prompt of each class, drawn anew."""
+        """Scaled cosines with one randomly drawn prompt per class."""
         assert isinstance(model, CLIPModel)
         assert prompts is not None
         if model.training and torch.is_grad_enabled():
@@ -245,7 +244,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
             return unit_rows(represented) @ texts.T * model.scale
 
     def class_scores(self, model: nn.Module, prompts: Prompts | None) -> Scores:
-        """Cosines with the mean of each class's embedded prompts."""
+        """Cosines with the mean of each class's prompt embeddings."""
         assert prompts is not None
         classes = prompts.embedded(self, model)
 
@@ -281,7 +280,7 @@ class CLIP(ContrastiveFamily, ClassFamily):
 
     def _stored(self) -> OpenCLIPCheckpoint:
         assert self.checkpoint is not None
-        # Remembered from when the sweep was planned, on whatever machine this runs.
+        # Stored when the sweep was planned, and sent along to any machine.
         if self._digest != digest(self.checkpoint):
             raise DataError(
                 f"checkpoint = {self.checkpoint}",

@@ -8,12 +8,12 @@ from torch import nn
 
 
 def hidden_layers(*sizes: int) -> list[nn.Module]:
-    """Linear layers from each size to the next, each with batch norm and ReLU behind it."""
+    """Linear layers from each size to the next, each followed by batch norm and ReLU."""
     return [
         layer
         for before, after in pairwise(sizes)
         for layer in (
-            # Batch norm's shift stands in for the bias.
+            # Batch norm's shift replaces the bias.
             nn.Linear(before, after, bias=False),
             nn.BatchNorm1d(after),
             nn.ReLU(inplace=True),

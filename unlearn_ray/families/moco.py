@@ -1,7 +1,7 @@
-"""MoCo: a query finds its key, made by a slow copy of the encoder, among a queue of old keys.
+"""MoCo: queries are contrasted with their key, from a momentum encoder, and a queue of old keys.
 
 He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020.
-Figures are those of MUC's code: a linear head to 128, a queue of 4,096, momentum 0.99,
+Defaults are those of MUC's code: a linear head to 128, a queue of 4,096, momentum 0.99,
 temperature 0.1, split batch norm with 8 groups, one direction (query to key).
 """
 
@@ -24,12 +24,12 @@ from unlearn_ray.families.split_batch_norm import split_batch_norm
 
 
 class MoCoModel(nn.Module):
-    """The query encoder, its momentum copy, and the queue of keys: all in the state dict.
+    """The query encoder, the momentum encoder and the queue of keys, all in the state dict.
 
     Args:
         backbone: a `BackboneModule`; its batch norm layers are replaced by split ones.
-        projection_size: length of queries and keys.
-        queue_size: number of old keys that are kept.
+        projection_size: dimension of queries and keys.
+        queue_size: number of old keys.
         batch_norm_groups: groups of the split batch norm.
     """
 
@@ -49,17 +49,17 @@ class MoCoModel(nn.Module):
         self.register_buffer("queue_pointer", torch.zeros((), dtype=torch.int64))
 
     def queries(self, batch: Batch) -> Float[Tensor, "batch projection"]:
-        """Unit vectors of the first views, with gradients."""
+        """Normalised projections of the first views, with gradients."""
         projected = gather_rows(self.projection(self.backbone(batch.view(0))), batch.size)
         with full_precision(projected):
             return unit_rows(projected)
 
     @torch.no_grad()
     def keys(self, batch: Batch) -> Float[Tensor, "batch projection"]:
-        """Unit vectors of the second views, in the order of the batch, without gradients.
+        """Normalised projections of the second views, in batch order, without gradients.
 
-        The images pass the key encoder in an order drawn from the batch's generator, so that a
-        key's group in the split batch norm is not its query's.
+        The images pass the key encoder in a shuffled order, drawn from the batch's generator, so
+        that a key's group in the split batch norm is not its query's.
         """
         order = torch.randperm(batch.size, generator=batch.generator)
         order = order.to(batch.labels.device, non_blocking=True)
@@ -70,7 +70,7 @@ class MoCoModel(nn.Module):
         return torch.empty_like(keys).index_copy_(0, order, keys)
 
     def follow(self, momentum: float) -> None:
-        """Move the key encoder's weights: key = momentum * key + (1 - momentum) * query."""
+        """Update the momentum encoder: key = momentum * key + (1 - momentum) * query."""
         follow(self.key_backbone, self.backbone, momentum)
         follow(self.key_projection, self.projection, momentum)
 
@@ -81,15 +81,15 @@ class MoCo(ContrastiveFamily):
     """InfoNCE of B queries, each against its own key and the queue (equation 1 of the paper).
 
     Anchors are queries of the first views, candidates the keys of the second views of the same
-    batch (for pairs of different images); the log-sum-exp is over the own key and the queue as
-    it was before this batch.
+    batch (for pairs of different images); the log-sum-exp is over the query's own key and the
+    queue as it was before this batch.
 
     Attributes:
-        temperature: what divides the cosine similarity.
-        projection_size: length of the contrasted vectors.
+        temperature: divisor of the cosine similarity.
+        projection_size: dimension of the contrasted vectors.
         queue_size: number of old keys that a query is contrasted with.
-        momentum: how much of the key encoder stays at each iteration.
-        batch_norm_groups: groups of a batch with statistics of their own.
+        momentum: of the key encoder's update at each iteration.
+        batch_norm_groups: groups of a batch with separate statistics.
     """
 
     views: ClassVar[int] = 2
@@ -101,15 +101,14 @@ class MoCo(ContrastiveFamily):
     batch_norm_groups: PositiveInt = 8
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
-        """A `MoCoModel`; head and queue are drawn from torch's global generator."""
+        """A `MoCoModel`; head and queue are initialised from torch's global generator."""
         return MoCoModel(backbone, self.projection_size, self.queue_size, self.batch_norm_groups)
 
     def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
         """The pieces of InfoNCE: A = C = B.
 
-        In training with gradients this advances the key encoder (before the keys are made) and
-        the queue (after it was used), once per call. In evaluation mode or under
-        `torch.no_grad()` neither moves.
+        In training with gradients every call updates the key encoder (before computing the keys)
+        and the queue (after using it). In eval mode or under `torch.no_grad()` neither changes.
         """
         assert isinstance(model, MoCoModel)
         advance = model.training and torch.is_grad_enabled()
@@ -120,7 +119,7 @@ class MoCo(ContrastiveFamily):
         with full_precision(queries):
             similarities = queries @ keys.T / self.temperature
             positive = similarities.diagonal()
-            # Backward reads the queue as it is now; enqueueing writes in place.
+            # A copy, since backward reads the queue as it is now and enqueueing writes in place.
             negatives = queries @ model.queue.clone().T / self.temperature
             log_sum_exp = torch.logaddexp(positive, negatives.logsumexp(dim=1))
         if advance:

@@ -1,4 +1,4 @@
-"""A slow copy of a network (MoCo's key encoder, BYOL's target) and a queue of what it made."""
+"""Momentum (EMA) copies of a network (MoCo's key encoder, BYOL's target) and queues."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def slow_copy(network: nn.Module) -> nn.Module:
-    """A copy that no gradient reaches."""
+    """A copy that gets no gradients."""
     return copy.deepcopy(network).requires_grad_(False)
 
 
 @torch.no_grad()
 def follow(slow: nn.Module, network: nn.Module, momentum: float) -> None:
-    """Move the copy's weights: slow = momentum * slow + (1 - momentum) * network.
+    """Update the copy's weights: slow = momentum * slow + (1 - momentum) * network.
 
-    Batch norm's running statistics are the copy's own.
+    The copy keeps its own running statistics of batch norm.
     """
     move = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
     move(list(slow.parameters()), list(network.parameters()), 0)
@@ -26,11 +26,11 @@ def follow(slow: nn.Module, network: nn.Module, momentum: float) -> None:
 
 @torch.no_grad()
 def enqueue(pointer: Tensor, *queues: tuple[Tensor, Tensor]) -> None:
-    """Write rows over a queue's oldest; of more rows than places, the last stay.
+    """Overwrite a ring buffer's oldest rows; if there are more rows than places, the last stay.
 
     Args:
-        pointer: the place of the oldest row; moved on.
-        queues: with their new rows, of what is kept of the same samples.
+        pointer: position of the oldest row; advanced in place.
+        queues: parallel queues of the same samples, each with its new rows.
     """
     size, count = (len(each) for each in queues[0])
     places = ((torch.arange(count, device=pointer.device) + pointer) % size)[-size:]

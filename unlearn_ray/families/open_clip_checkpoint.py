@@ -1,4 +1,4 @@
-"""A checkpoint of the open_clip package: read without unpickling, held against a model, put in."""
+"""Read a checkpoint of the open_clip package without unpickling, check it, and load it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OpenCLIPCheckpoint:
     Attributes:
         path: of the file.
         image, text: state dicts of its towers.
-        log_scale: log of what multiplies the cosine.
+        log_scale: log of the factor of the cosine.
     """
 
     path: str
@@ -49,11 +49,11 @@ class OpenCLIPCheckpoint:
 
     @classmethod
     def read(cls, path: str, context_length: int) -> OpenCLIPCheckpoint:
-        """Both of open_clip's layouts, bare or as its training saves them.
+        """Read either of open_clip's layouts: a bare state dict, or one saved in training.
 
         Args:
             path: of the file.
-            context_length: of a longer context, the first positions are kept.
+            context_length: a longer context is cut to its first positions.
 
         Raises:
             DataError: the file holds something else.
@@ -74,7 +74,7 @@ class OpenCLIPCheckpoint:
         return cls(path, image, text, log_scale.reshape(()))
 
     def check(self, image: nn.Module, text: nn.Module) -> None:
-        """Refuse towers of other shapes.
+        """Check that the tensors fit the towers.
 
         Raises:
             DataError: a tensor is missing, unknown or of another shape.
@@ -86,14 +86,14 @@ class OpenCLIPCheckpoint:
                 if shapes.get(name) != wanted.get(name):
                     raise DataError(
                         f"checkpoint = {self.path}",
-                        f"does not fit the {kind} tower: of {name} it has the shape "
-                        f"{shapes.get(name, 'of none')}, the model {wanted.get(name, 'none')}",
-                        "name the architecture and the image size that it was trained with",
+                        f"does not fit the {kind} tower: {name} has the shape "
+                        f"{shapes.get(name, 'none')}, the model's {wanted.get(name, 'none')}",
+                        "set the architecture and the image size that it was trained with",
                     )
 
     @torch.no_grad()
     def load(self, image: nn.Module, text: nn.Module, log_scale: nn.Parameter) -> None:
-        """Put the tensors into towers that passed `check`."""
+        """Copy the tensors into towers that passed `check`."""
         image.load_state_dict(self.image)
         text.load_state_dict(self.text)
         log_scale.copy_(self.log_scale)
@@ -107,18 +107,18 @@ def _tensors(path: str) -> dict[str, Tensor]:
             found = load_file(place)
         else:
             found = torch.load(place, map_location="cpu", weights_only=True)
-    # An OSError, too: of a file that was cut, torch seeks beyond its end.
+    # An OSError, too: in a truncated file, torch seeks beyond its end.
     except (
         SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError,
     ) as error:  # fmt: skip
         first = str(error).partition("\n")[0]
         raise DataError(
-            f"checkpoint = {path}", f"holds something else than tensors: {first}", _REMEDY
+            f"checkpoint = {path}", f"does not contain plain tensors: {first}", _REMEDY
         ) from error
     if isinstance(found, dict):
         found = found.get("state_dict", found)
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     ):
-        raise DataError(f"checkpoint = {path}", "holds something else than tensors", _REMEDY)
+        raise DataError(f"checkpoint = {path}", "does not contain plain tensors", _REMEDY)
     return found

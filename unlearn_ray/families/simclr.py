@@ -1,7 +1,7 @@
-"""SimCLR: two views of an image find each other among all views of the batch.
+"""SimCLR: two views of an image are contrasted with all other views of the batch.
 
 Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
-Figures are those of MUC's code: a head d-d-128 with batch norm after both linear layers,
+Defaults are those of MUC's code: a head d-d-128 with batch norm after both linear layers,
 temperature 0.5, plain batch norm.
 """
 
@@ -22,18 +22,18 @@ from unlearn_ray.families.similarity import full_precision, unit_rows
 
 
 class SimCLRModel(nn.Module):
-    """A backbone and the head whose output is contrasted.
+    """A backbone and a projection head.
 
     Args:
         backbone: a `BackboneModule`.
-        projection_size: length of the head's output.
+        projection_size: dimension of the head's output.
     """
 
     def __init__(self, backbone: nn.Module, projection_size: int) -> None:
         super().__init__()
         size = cast(int, backbone.feature_size)
         self.backbone = backbone
-        # Batch norm's shift stands in for the biases.
+        # Batch norm's shift replaces the biases.
         self.projection = nn.Sequential(
             nn.Linear(size, size, bias=False),
             nn.BatchNorm1d(size),
@@ -45,7 +45,7 @@ class SimCLRModel(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch projection"]:
-        """Projections of a batch of images, not normalised."""
+        """Unnormalised projections of a batch of images."""
         return cast(Tensor, self.projection(self.backbone(images)))
 
 
@@ -59,26 +59,24 @@ class SimCLR(ContrastiveFamily):
     the sum.
 
     Attributes:
-        temperature: what divides the cosine similarity.
-        projection_size: length of the contrasted vectors.
+        temperature: divisor of the cosine similarity.
+        projection_size: dimension of the contrasted vectors.
     """
 
     views: ClassVar[int] = 2
-    needs_two: ClassVar[str] = (
-        "its head normalises vectors by the statistics of the batch, and one has none"
-    )
+    needs_two: ClassVar[str] = "batch norm in its head needs more than one vector"
 
     temperature: PositiveFloat = 0.5
     projection_size: PositiveInt = 128
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
-        """A `SimCLRModel`; the head is drawn from torch's global generator."""
+        """A `SimCLRModel`; the head is initialised from torch's global generator."""
         return SimCLRModel(backbone, self.projection_size)
 
     def info_nce(self, model: nn.Module, batch: Batch) -> InfoNCE:
         """The pieces of NT-Xent: A = C = 2B.
 
-        Each view passes the model by itself, so that batch norm sees one view at a time, as in
+        Each view is a separate forward pass, so that batch norm sees one view at a time, as in
         MUC's code.
         """
         first, second = (gather_rows(model(batch.view(view)), batch.size) for view in range(2))

@@ -1,4 +1,4 @@
-"""SimSiam: a network predicts, from one view, what it makes of the other; that gets no gradient.
+"""SimSiam: a network predicts its own projection of the other view, with a stop-gradient.
 
 Chen and He, "Exploring Simple Siamese Representation Learning", CVPR 2021. Sizes are those of its
 CIFAR experiment: a projector of two layers of 2,048, a predictor 2,048-512-2,048.
@@ -26,9 +26,9 @@ class SimSiamModel(nn.Module):
 
     Args:
         backbone: a `BackboneModule`.
-        projection_size: length of all the projector's layers and of the predictor's output.
-        projection_layers: of the projector.
-        bottleneck_size: length of the predictor's hidden layer.
+        projection_size: width of the projector's layers and of the predictor's output.
+        projection_layers: number of layers of the projector.
+        bottleneck_size: width of the predictor's hidden layer.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SimSiamModel(nn.Module):
         self.projection = nn.Sequential(
             *hidden_layers(*hidden),
             nn.Linear(hidden[-1], last, bias=False),
-            # The authors' has neither scale nor shift: they stay 1 and 0.
+            # The authors' last batch norm has neither scale nor shift: they stay 1 and 0.
             nn.BatchNorm1d(projection_size).requires_grad_(False),
         )
         self.prediction = nn.Sequential(
@@ -65,32 +65,30 @@ class SimSiamModel(nn.Module):
 class SimSiam(Family):
     """-cos(prediction of one view, projection of the other), the mean of both directions.
 
-    An anchor is an image: its loss is in [-1, 1]. There are no negatives. The projection is
-    taken without its gradient, which alone keeps the features from collapsing. Each view passes
-    the model by itself, so that batch norm sees one view at a time.
+    An anchor is an image: its loss is in [-1, 1]. There are no negatives. A stop-gradient on the
+    projection keeps the features from collapsing. Each view is a separate forward pass, so that
+    batch norm sees one view at a time.
 
     On CIFAR-10 the paper trains 800 epochs by SGD with momentum 0.9, weight decay 5e-4 and a
-    cosine, at learning rate 0.03 * batch / 256: `Recipe`'s defaults. The authors' option of a
-    constant rate for the predictor is left out.
+    cosine schedule, at learning rate 0.03 * batch / 256: `Recipe`'s defaults. The authors' option
+    of a constant learning rate for the predictor is not implemented.
 
     Attributes:
-        projection_size: length of projections and predictions.
-        projection_layers: of the projector; on ImageNet the paper has 3.
-        bottleneck_size: length of the predictor's hidden layer.
+        projection_size: dimension of projections and predictions.
+        projection_layers: number of layers of the projector; 3 on ImageNet in the paper.
+        bottleneck_size: width of the predictor's hidden layer.
     """
 
     views: ClassVar[int] = 2
     last_batch: ClassVar[LastBatch] = "drop"
-    needs_two: ClassVar[str] = (
-        "its heads normalise vectors by the statistics of the batch, and one has none"
-    )
+    needs_two: ClassVar[str] = "batch norm in its heads needs more than one vector"
 
     projection_size: PositiveInt = 2048
     projection_layers: Layers = 2
     bottleneck_size: PositiveInt = 512
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
-        """A `SimSiamModel`; the heads are drawn from torch's global generator."""
+        """A `SimSiamModel`; the heads are initialised from torch's global generator."""
         return SimSiamModel(
             backbone, self.projection_size, self.projection_layers, self.bottleneck_size
         )

@@ -1,8 +1,8 @@
 """Batch norm over groups of a batch, as if each group were on a device of its own.
 
 He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
-section 3.3: statistics shared by a query and its key let the model cheat; keys shuffled among
-groups with their own statistics do not share them. MUC's code uses 8 groups on one device.
+section 3.3: statistics shared by a query and its key leak information. Shuffling the keys among
+groups with separate statistics prevents that. MUC's code uses 8 groups on one device.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics are of one group of the batch at a time.
+    """Batch norm with separate statistics for each group of the batch.
 
-    In training, the batch is cut into consecutive groups whose sizes differ by at most one.
-    A batch too small to give every group two images is cut into fewer, since one image alone
-    has no variance where the feature map has shrunk to one pixel. Running statistics move
-    towards the mean over groups. In evaluation this is plain batch norm.
+    In training, the batch is split into consecutive groups whose sizes differ by at most one.
+    A batch too small for two images per group is split into fewer, since a single image has no
+    variance where the feature map is one pixel. Running statistics move towards the mean over
+    groups. In eval mode this is plain batch norm.
 
     Args:
         features: number of channels.
@@ -62,7 +62,7 @@ def move_statistics(
     mean: Float[Tensor, " channels"],
     variance: Float[Tensor, " channels"],
 ) -> None:
-    """Move a layer's running statistics towards those of a batch."""
+    """Update a layer's running statistics with those of a batch."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
     assert layer.num_batches_tracked is not None
@@ -80,8 +80,8 @@ def group_sizes(count: int, groups: int) -> list[int]:
 def split_batch_norm(module: nn.Module, groups: int) -> None:
     """Replace every `BatchNorm2d` inside `module`, keeping weights and statistics.
 
-    Draws no random number. Layers without affine weights or running statistics, or with a
-    cumulative average instead of a momentum, are not expected in a backbone.
+    It draws no random numbers. Layers without affine weights or running statistics, or with a
+    cumulative average instead of a momentum, are not supported.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):

@@ -1,7 +1,7 @@
 """Supervised classification: a backbone, a classifier, and cross-entropy.
 
 With an embedding head it is the model of "Contrastive Unlearning" (2401.10458; its official code):
-features pass a head d-d-e, are brought to unit length, and the classifier sits on those.
+features pass a head d-d-e and are L2-normalised, and the classifier takes these embeddings.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from unlearn_ray.families.similarity import full_precision, precise, unit_rows
 
 
 class SupervisedModel(nn.Module):
-    """A backbone, perhaps an embedding head, and a linear classifier.
+    """A backbone, optionally an embedding head, and a linear classifier.
 
     Args:
         backbone: a `BackboneModule`.
-        embedding_size: length of the embedding; None leaves the head out.
+        embedding_size: dimension of the embedding; None leaves the head out.
         num_classes: of the classifier.
     """
 
@@ -41,14 +41,14 @@ class SupervisedModel(nn.Module):
         self.classifier = nn.Linear(embedding_size or size, num_classes)
 
     def represent(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n d"]:
-        """What the classifier sees, before the head's last ReLU: unit rows if there is a head."""
+        """The classifier's input before the head's last ReLU; normalised if there is a head."""
         features: Tensor = self.backbone(images)
         if self.embedding is None:
             return features
         return unit_rows(self.embedding(features))
 
     def classify(self, represented: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
-        """Logits of what `represent` returned."""
+        """Logits of representations from `represent`."""
         inputs = represented if self.embedding is None else functional.relu(represented)
         return cast(Tensor, self.classifier(inputs))
 
@@ -63,9 +63,9 @@ class Supervised(ClassifierFamily):
     """Cross-entropy; the mean over a batch's images.
 
     Attributes:
-        embedding_size: length of the normalised embedding that the classifier sits on (the
-            paper: 128 at 32 pixels, 256 or 512 for Mini-ImageNet); null puts the classifier on
-            the backbone's features, which are then normalised wherever embeddings are asked for.
+        embedding_size: dimension of the normalised embedding that the classifier takes (the
+            paper: 128 at 32 pixels, 256 or 512 for Mini-ImageNet); null lets it take the
+            backbone's features, which then also serve, normalised, as embeddings.
     """
 
     revision: ClassVar[int] = 2
@@ -75,13 +75,13 @@ class Supervised(ClassifierFamily):
     augmentation: Augmentation = Augmentation()
 
     def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
-        """A `SupervisedModel`; its layers are drawn from torch's global generator."""
+        """A `SupervisedModel`; its layers are initialised from torch's global generator."""
         return SupervisedModel(backbone, self.embedding_size, num_classes)
 
     def represent(
         self, model: nn.Module, images: Float[Tensor, "n 3 height width"]
     ) -> Float[Tensor, "n d"]:
-        """The embedding, of unit length; without a head the backbone's features."""
+        """The normalised embedding; without a head, the backbone's features."""
         return cast(SupervisedModel, model).represent(images)
 
     def classify(

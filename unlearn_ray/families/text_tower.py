@@ -1,4 +1,4 @@
-"""CLIP's text side: captions to tokens, tokens to embeddings; both by the open_clip package."""
+"""CLIP's tokenizer and text tower, from the open_clip package."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Activation = Literal["gelu", "quick_gelu"]
 class TextTower(nn.Module):
     """open_clip's text transformer with its projection.
 
-    A token sees those before it alone, and the end mark stands for the caption: so what is
-    padded behind it changes nothing, and rows of tokens may be shorter than the context.
+    Attention is causal, and the end token's output represents the caption: so padding after it
+    changes nothing, and rows of tokens may be shorter than the context.
 
     Args:
         embedding_size: of the projection.
-        context_length: of the longest caption, with both marks.
+        context_length: of the longest caption, including start and end token.
         width, heads, layers: of the transformer.
         activation: of its hidden layers.
     """
@@ -57,11 +57,11 @@ class TextTower(nn.Module):
         )
 
     def forward(self, tokens: Int[Tensor, "n length"]) -> Float[Tensor, "n embedding"]:
-        """Embeddings of captions, not normalised."""
+        """Unnormalised embeddings of captions."""
         parts, length = self.transformer, tokens.shape[1]
         hidden = parts.token_embedding(tokens) + parts.positional_embedding[:length]
         hidden = parts.transformer(hidden, attn_mask=parts.attn_mask[:length, :length])
-        # Of all tokens, the end mark has the largest number.
+        # The end token has the largest id.
         rows = torch.arange(tokens.shape[0], device=tokens.device)
         ends = hidden[rows, tokens.argmax(dim=1)]
         return cast(Tensor, parts.ln_final(ends) @ parts.text_projection)
@@ -70,18 +70,19 @@ class TextTower(nn.Module):
 def tokenise(
     captions: Sequence[str], context_length: int, *, truncate: bool = False
 ) -> Int32[Tensor, "n context"]:
-    """CLIP's byte pairs between its marks, padded with zeros.
+    """CLIP's byte-pair tokens between start and end token, padded with zeros.
 
     Args:
         captions: of one or more images.
-        context_length: of a row, with both marks.
-        truncate: cut what is longer, as open_clip does: its end mark takes the place of the last
-            token that there is room for.
+        context_length: of a row, including start and end token.
+        truncate: cut longer captions, as open_clip does: the end token replaces the last token
+            that fits.
 
     Raises:
-        DataError: captions are empty, longer than the context, or hold a mark; all are told of.
+        DataError: captions are empty, longer than the context, or contain a special token; it
+            counts them all.
     """
-    # COCO's 590,000 captions of 77 tokens are 180 MB so.
+    # As int32, COCO's 590,000 captions of 77 tokens take 180 MB.
     rows = torch.zeros(len(captions), context_length, dtype=torch.int32)
     refused = _Refused()
     for row, caption in zip(rows, captions, strict=True):
@@ -109,7 +110,7 @@ def _tokens(caption: str, refused: _Refused) -> list[int]:
 
 @dataclass
 class _Refused:
-    """Captions that a model cannot read, by the reason; with the number of tokens if too long."""
+    """Captions that cannot be tokenised, by reason; with the number of tokens if too long."""
 
     empty: list[str] = field(default_factory=list)
     marked: list[str] = field(default_factory=list)
@@ -118,25 +119,23 @@ class _Refused:
     def check(self, context_length: int) -> None:
         reasons: list[str] = []
         remedies: list[str] = []
-        # Of several reasons every count must find room in a message.
+        # The counts of all reasons must fit into a message.
         one = sum(map(bool, (self.empty, self.marked, self.long))) == 1
         quoted = partial(_quoted, most=5 if one else 2, longest=40 if one else 28)
         if self.empty:
-            reasons.append(
-                f"{len(self.empty):,} empty, or nothing that is read: {quoted(self.empty)}"
-            )
+            reasons.append(f"{len(self.empty):,} empty, or without any token: {quoted(self.empty)}")
             remedies.append("write them, or remove them from the dataset")
         if self.marked:
             reasons.append(
-                f"{len(self.marked):,} with a mark of the tokenizer, <start_of_text> or "
+                f"{len(self.marked):,} with a special token of the tokenizer, <start_of_text> or "
                 f"<end_of_text>: {quoted(self.marked)}"
             )
-            remedies.append("remove the marks")
+            remedies.append("remove the special tokens")
         if self.long:
             longest = max(length for length, _ in self.long)
             reasons.append(
-                f"{len(self.long):,} longer than the context of {context_length} tokens with "
-                f"both marks, the longest has {longest:,}: "
+                f"{len(self.long):,} longer than the context of {context_length} tokens, start and "
+                f"end token included, the longest has {longest:,}: "
                 f"{quoted(caption for _, caption in self.long)}"
             )
             remedies.append(
@@ -148,7 +147,7 @@ class _Refused:
 
 
 def _quoted(captions: Iterable[str], most: int, longest: int) -> str:
-    # A broken data set may have a whole page in the place of a caption.
+    # A broken dataset may have a whole page as a caption.
     short = (text if len(text) <= longest else f"{text[: longest - 3]}..." for text in captions)
     return listed(map(repr, short), most)
 

@@ -1,4 +1,4 @@
-"""Images and captions as one model embeds them: block by block, each block at most once."""
+"""A model's embeddings of images and captions, computed in blocks, each at most once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from unlearn_ray.train.texts import Texts
 
 
 class Embeddings:
-    """What a model of a family that reads captions makes of pairs and of classes; on the CPU.
+    """Embeddings of pairs and zero-shot logits, for a family that reads captions; on the CPU.
 
     Args:
-        model: on the device; left as it is.
+        model: on the device; not changed.
         family: of the model.
         data: the dataset on the device.
         ids: of the samples of every set, on the device.
@@ -43,7 +43,7 @@ class Embeddings:
         self._captions: dict[bool, _EmbeddedTexts] = {}
 
     def pairs(self, part: SetName, limit: int) -> Pairs:
-        """The first `limit` images of a set, with all of their captions.
+        """Embeddings of the first `limit` images of a set and all of their captions.
 
         Raises:
             NonFiniteLoss: an embedding is NaN or infinite.
@@ -62,7 +62,7 @@ class Embeddings:
         )
 
     def images(self, part: SetName, limit: int) -> Float[Tensor, "m d"]:
-        """The first `limit` images of a set.
+        """Embeddings of the first `limit` images of a set.
 
         Raises:
             NonFiniteLoss: an embedding is NaN or infinite.
@@ -72,7 +72,7 @@ class Embeddings:
         return torch.cat([self._image_block(part, block) for block in blocks])[:count]
 
     def logits(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """The scaled cosines with each class's prompts.
+        """The scaled cosines with each class's prompt embedding.
 
         Raises:
             NonFiniteLoss: an embedding is NaN or infinite.
@@ -103,7 +103,7 @@ class Embeddings:
 
 
 class _EmbeddedTexts:
-    """The distinct captions of a set of images, embedded where they are asked for."""
+    """The distinct captions of a set of images, embedded on demand."""
 
     def __init__(self, texts: Texts, model: nn.Module, family: Family) -> None:
         self._texts = texts
@@ -113,9 +113,9 @@ class _EmbeddedTexts:
         self._table = torch.empty(0, 0)
 
     def with_rows(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "distinct d"]:
-        """Embeddings of all distinct captions; others than those of `rows` may be missing."""
+        """Embeddings of all distinct captions; only those of `rows` are sure to be computed."""
         count = self._texts.tokens.shape[0]
-        # Whole blocks, so that no rounding depends on what was asked before.
+        # Whole blocks, so that rounding does not depend on earlier calls.
         for block in sorted({*(rows // BLOCK).tolist()} - self._blocks):
             wanted = torch.arange(
                 block * BLOCK, min((block + 1) * BLOCK, count), device=rows.device

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.errors import NonFiniteLoss
 from unlearn_ray.core.modes import in_eval_mode
 
-# Views are drawn per block, so this number is part of what a view is, not a tuning knob.
+# Views are drawn per block, so this number determines the views; it is not a tuning knob.
 BLOCK = 512
 
 Views = Callable[[UInt8[Tensor, "batch height width 3"]], Float[Tensor, "batch 3 height width"]]
@@ -32,14 +32,14 @@ def extract(
     views: Views,
     output: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "n d"]:
-    """What a module makes of one view of chosen images, on the CPU in float32.
+    """A module's outputs for one view of chosen images, on the CPU in float32.
 
     Args:
         module: a backbone or a whole model, on the device of `images`; run in eval mode.
         images: of a whole set, resident on the device.
         ids: rows of `images`, on the same device.
-        views: turns a block of at most 512 images into network input.
-        output: what is taken of that; if None, what the module returns.
+        views: maps a block of at most 512 images to network input.
+        output: maps network input to the output; by default, the module itself.
 
     Raises:
         NonFiniteLoss: a feature is NaN or infinite.
@@ -53,14 +53,14 @@ def in_blocks(
 ) -> Float[Tensor, "n d"]:
     """The output for chosen rows of images or captions, at most 512 at a time, on the CPU.
 
-    Precision is float32 on every device: inference is cheap beside training, and gaps of a
-    tenth of a percent are read off it.
+    Precision is float32 on every device: inference is cheap compared with training, and gaps of a
+    tenth of a percent matter.
 
     Args:
-        module: is put into eval mode meanwhile.
-        rows: that a block is taken from.
-        output: of a block of rows.
-        what: the rows are, for the error.
+        module: in eval mode during the call.
+        rows: the chosen rows.
+        output: maps a block of rows to outputs.
+        what: name of the rows, for the error.
 
     Raises:
         NonFiniteLoss: an output is NaN or infinite.
@@ -75,7 +75,7 @@ def in_blocks(
 
 
 def finite(outputs: Tensor, what: str) -> Tensor:
-    """The outputs for so many images or captions.
+    """Return the outputs after checking that they are finite.
 
     Raises:
         NonFiniteLoss: one is NaN or infinite.

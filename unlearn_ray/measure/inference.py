@@ -1,4 +1,4 @@
-"""`Inference`: everything quantities may ask of one model, computed at most once."""
+"""`Inference`: all outputs of one model that quantities use, computed at most once."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from unlearn_ray.train.resident import ResidentData
 class Inference:
     """Features and outputs of one model, on the CPU; implements `quantities.base.Inference`.
 
-    The views of a set depend on the seed, the set and the number of the view alone: the
-    original, the retrained and every unlearned model are shown the same ones, so that what is
-    compared before and after is paired, and no answer depends on what was asked before it.
+    The views of a set depend only on the seed, the set and the view's number: the original, the
+    retrained and every unlearned model see the same ones, so that comparisons are paired, and no
+    result depends on earlier calls.
 
     Args:
-        model: with its `backbone`, on the device; left as it is.
+        model: with its `backbone`, on the device; not changed.
         data: the dataset on the device.
         split: forget and retain set of the seed.
         family: of the model; the mean and deviation of its views also normalise test-time
             images and the probe's views.
-        probe: how the linear probe of a model that neither is a classifier nor reads captions is
-            trained.
+        probe: settings of the linear probe, for a model that is neither a classifier nor reads
+            captions.
         seed: of views and probe.
         compute: the device.
-        on_progress: told how far what takes its time is; see `optimise`.
+        on_progress: called with the progress of long computations; see `optimise`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Inference:
         return self._ids[part].shape[0]
 
     def ids(self, part: SetName) -> Int[Tensor, " n"]:
-        """Of a set's samples, in their order."""
+        """Ids of a set's samples, in their order."""
         return self._ids[part].cpu()
 
     def features(self, part: SetName) -> Float[Tensor, "n d"]:
@@ -96,7 +96,7 @@ class Inference:
         return self._features[part]
 
     def logits(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Of a classifier, of prompts (zero-shot), or of a probe of the retain features.
+        """Logits of a classifier, of prompts (zero-shot), or of a probe of the retain features.
 
         Raises:
             NonFiniteLoss: an output, or the probe's training, became NaN or infinite.
@@ -119,7 +119,7 @@ class Inference:
     def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
         """Backbone features of `views` strong augmentations of the set's first `limit`.
 
-        Fewer views are the first of more, and fewer samples the first of more.
+        Fewer views or samples are a prefix of more.
 
         Raises:
             NonFiniteLoss: a feature is NaN or infinite.

@@ -22,13 +22,13 @@ from unlearn_ray.train.loop import Iteration, Progress, Training, optimise
 class Probe(Recipe):
     """A linear classifier trained on the retain set's features (MUC, appendix A.2).
 
-    The two kinds of features give different accuracies, so compare only models probed alike.
+    The two kinds of features give different accuracies, so compare only models with the same one.
     Measured on short SimCLR runs of ResNet-8 (percent; cached, then augmented):
 
     - CIFAR-10, JPEG-recompressed, 6,000 training and 3,000 test images: retain 46.9 and 42.3,
-      test 43.5 and 40.8, forget 42.5 and 40.3, CMIA 37.0 and 34.7; cached moves by at most 0.5
+      test 43.5 and 40.8, forget 42.5 and 40.3, CMIA 37.0 and 34.7; cached varies by at most 0.5
       with the probe's seed.
-    - digits, 8x8 pixels: test 97.5 and 73.6. A crop padded by 4 moves such images by up to half
+    - digits, 8x8 pixels: test 97.5 and 73.6. A crop padded by 4 shifts such images by up to half
       their size: use "cached" for small images.
 
     Attributes:
@@ -57,14 +57,14 @@ def train_probe(
 ) -> nn.Linear:
     """Train a linear classifier by cross-entropy, in float32 on the device.
 
-    A class without samples is only ever pushed down.
+    The logits of a class without samples are only ever pushed down.
 
     Args:
-        probe: SGD's settings.
+        probe: recipe of the training.
         features: frozen features, on the device, of the rows of one iteration.
         labels: of the training samples, on the device.
-        feature_size: length of a feature vector.
-        num_classes: of the dataset, those without samples included.
+        feature_size: dimension of the features.
+        num_classes: of the dataset, including those without samples.
         seed: of initial weights, order and views.
         compute: the device.
         on_progress: see `optimise`.
@@ -77,7 +77,7 @@ def train_probe(
         raise DataError(
             "retain set of 0 samples",
             "a linear probe needs some to train on",
-            "forget less, or keep less for validation",
+            "forget less, or hold out less for validation",
         )
     words = ("probe", seed)
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Discriminative adversarial unlearning: against an attacker that tells members from the rest.
+"""Discriminative adversarial unlearning: a minimax game against a membership attacker.
 
 Sharma et al., "Discriminative Adversarial Unlearning", 2024 (arXiv 2402.06864).
 """
@@ -44,31 +44,38 @@ from unlearn_ray.methods.shared import seeded_globally
 class Adversarial(ClassifierMethod, TrainingMethod):
     """L = CE(retain) + attack_weight * CE(A(forget, validation), swapped) + twins_weight * BT.
 
-    The attacker A, pretrained on members against the validation set, descends in every iteration
-    on CE(A(forget, validation), member or not), and the model then on L, where A's labels are
-    swapped. A sees a token per class (`methods/attacker.py`); BT is Barlow Twins' loss between
-    the features of both batches, in the order they come. In class unlearning (the retain set
-    lacks all classes of the forget set) only the first iterations are such, and the rest is
-    fine-tuning, with new momentum.
+    The attacker A is pretrained on members against the validation set. In every iteration A then
+    minimises CE(A(forget, validation), member or not), and the model minimises L, with A's labels
+    swapped. A sees a token per class (`methods/attacker.py`); BT is the Barlow Twins loss between
+    the features of both batches, paired in batch order. In class unlearning (the retain set lacks
+    all classes of the forget set) only the first iterations are adversarial, and the rest is
+    fine-tuning, with fresh momentum.
 
-    What the paper leaves open is as in its authors' code: gradients flow through the sensitivity,
-    forget and validation batch are normalised each by its own statistics, and the validation set
-    of class unlearning has all classes. Unlike there, they and their noisy copies neither move
-    running statistics nor meet dropout, all images are augmented alike, BT divides by the biased
-    deviation plus an epsilon, and each run pretrains its own A, for about the code's 1000 updates
-    of 256 on CIFAR-10, and for fewer on smaller data.
+    Where the paper is silent, this follows the authors' code:
+
+    - gradients flow through the sensitivity;
+    - forget and validation batches each use their own batch statistics;
+    - in class unlearning, the validation set has all classes.
+
+    It differs from that code:
+
+    - these batches and their noisy copies neither update running statistics nor have dropout;
+    - all images are augmented alike;
+    - BT divides by the biased deviation plus an epsilon;
+    - each run pretrains its own A: on CIFAR-10 for about the code's 1000 updates of 256 images,
+      on smaller data for fewer.
 
     CIFAR-100 takes 5 epochs, sparse models 20 class_iterations. Search both learning rates in
     [1e-3, 0.1], attack_weight in [0.1, 3], twins_weight in [1e-4, 1e-2].
 
     Attributes:
-        class_learning_rate: of class unlearning's adversarial iterations.
-        class_iterations: how many of them, at most.
+        class_learning_rate: of the adversarial iterations in class unlearning.
+        class_iterations: maximum number of these iterations.
         attack_weight: weight of the attacker's cross-entropy.
         twins_weight: weight of BT.
-        off_diagonal: weight of its correlations between different features.
-        draws: noisy images per image, whose logits give the sensitivity.
-        scale: of that noise, for pixels in [0, 1].
+        off_diagonal: weight of BT's correlations between different features.
+        draws: noisy copies per image, whose logits give the sensitivity.
+        scale: deviation of that noise, for pixels in [0, 1].
         through_sensitivity: whether gradients flow through it; if not, updates cost half as much.
         attacker_learning_rate: of its updates, by Adam.
         pretraining_epochs: of the attacker, on retain and forget set.
@@ -93,11 +100,11 @@ class Adversarial(ClassifierMethod, TrainingMethod):
     pretraining_epochs: NonNegativeInt = 6
 
     def extra_data(self) -> tuple[Source, ...]:
-        """Who is no member."""
+        """Non-members."""
         return ("validation",)
 
     def own_batches(self) -> OwnBatches:
-        """All three sets are normalised each by its own statistics."""
+        """Each of the three sets uses its own batch statistics."""
         parts: tuple[PartName, ...] = ("retain", "forget", "validation")
         return tuple((part, self.batch_size) for part in parts) if self.epochs else ()
 
@@ -108,7 +115,7 @@ class Adversarial(ClassifierMethod, TrainingMethod):
         return attacker.to(next(model.parameters()).dtype)
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
-        """Pretraining of the attacker, both in turn, fine-tuning: those that have iterations."""
+        """Attacker pretraining, adversarial and fine-tuning phase, unless without iterations."""
         recipe = self.recipe
         attack = replace(
             recipe, optimizer="adam", learning_rate=self.attacker_learning_rate, weight_decay=0,
@@ -131,19 +138,19 @@ class Adversarial(ClassifierMethod, TrainingMethod):
         return [phase for phase, count in zip(phases, counts, strict=True) if count]
 
     def pretraining_loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """The attacker's: a batch of members against the validation set."""
+        """The attacker's loss in pretraining: a batch of members against the validation set."""
         with torch.no_grad():
             seen = self._observed(model, (batch, *batch.companions), batch, task)
         return membership_loss(task.state, seen, batch.generator)
 
     def attacker_loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """The attacker's: the forget set against the validation set."""
+        """The attacker's loss: the forget set against the validation set."""
         attacker = task.state_of(Attacker)
         attacker.seen = self._observed(model, batch.companions, batch, task)
         return membership_loss(attacker, attacker.seen, batch.generator)
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """L, of what the attacker has just seen."""
+        """L, on the observations that the attacker was just updated with."""
         attacker = task.state_of(Attacker)
         seen = attacker.seen or self._observed(model, batch.companions, batch, task)
         attacker.seen = None

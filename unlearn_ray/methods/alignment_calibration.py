@@ -1,9 +1,8 @@
 """Alignment Calibration: unlearning for contrastive models that the data owner can see.
 
 "MUC: Machine Unlearning for Contrastive Learning with Black-box Evaluation", equation 5. Views
-of one forget image are pushed apart (what training had pulled together), different forget images
-are pulled together (a trace for the alignment matrix), and the log-sum-exp keeps the
-representation uniform.
+of one forget image are pushed apart (reversing training), different forget images are pulled
+together (visible in the alignment matrix), and the log-sum-exp keeps the representation uniform.
 """
 
 from __future__ import annotations
@@ -27,37 +26,40 @@ from unlearn_ray.methods.base import Task, TrainingMethod
 class AlignmentCalibration(TrainingMethod):
     """L = L_retain + epsilon * L_unlearn (MUC, equation 5).
 
-    L_retain is the mean InfoNCE of retain anchors, and with means over the forget set's
+    L_retain is the mean InfoNCE of retain anchors, and with means over the forget set
 
         L_unlearn = -alpha * E[s(negative)] + beta * E[s(positive)] + gamma * E[log-sum-exp],
 
-    negatives being the pairs of different forget images of a batch. A mean over nothing (no
+    where negatives are pairs of different forget images of a batch. A mean over nothing (no
     forget image, or no pair) is zero.
 
-    Temperature. The paper's s is the cosine over the temperature T in every term: the default.
-    Its code takes the plain cosine in the beta term, so a beta of the code is beta * T here, and
-    the searched [0, 20] is [0, 20 T] (MoCo: [0, 2]); `positive_similarity="cosine"` is the code's.
+    Paper and code:
 
-    Normalisation. The code takes one mean over a batch that mixes both sets, the paper a mean
-    over each; in expectation the code's loss is |D_retain| / |D| times this one, so at equal
-    learning rates this one takes the larger steps (10/9 at 10 % forgetting). Per forget anchor
-    the code lets one random forget image stand in the positive's place, also inside the
-    log-sum-exp, and takes a third view for the beta term; here all pairs of the batch are
-    averaged, and two views serve every term.
+    - Temperature. The paper's s is the cosine over the temperature T in every term: the default.
+      Its code uses the plain cosine in the beta term (`positive_similarity="cosine"`), so a beta
+      of the code is beta * T here, and the searched [0, 20] is [0, 20 T] (MoCo: [0, 2]).
+    - Normalisation. The code takes one mean over a mixed batch, the paper a mean over each set;
+      in expectation the code's loss is |D_retain| / |D| times this one, so at equal learning
+      rates this one takes larger steps (10/9 at 10 % forgetting).
+    - Negatives. For each forget anchor the code replaces the positive by one random forget image,
+      also inside the log-sum-exp; here all pairs of the batch are averaged.
+    - Views. The code takes a third view for the beta term; here two views serve every term.
 
-    CLIP. Its pairs are of an image and a caption, in both directions. MUC takes 8 epochs of
-    AdamW at learning rate 2e-4, and searches alpha = gamma in [0.5, 1] and beta in [0, 1]; there
-    is no code that says of which similarity. A constant c on every similarity, which is how far
-    the captions are from the images, changes no InfoNCE, but this loss by epsilon * (beta + gamma
-    - alpha) * c: with alpha = gamma it is beta that lowers retain pairs, too. Search it in [0, T],
-    which is [0, 1] for the cosine, or set gamma to alpha - beta.
+    CLIP. Pairs are an image and a caption, in both directions.
+
+    - MUC takes 8 epochs of AdamW at learning rate 2e-4, and searches alpha = gamma in [0.5, 1]
+      and beta in [0, 1]; no code says for which similarity.
+    - A constant c added to every similarity (the modality gap) does not change InfoNCE, but
+      changes this loss by epsilon * (beta + gamma - alpha) * c: with alpha = gamma, beta also
+      lowers retain pairs. Search beta in [0, T], which is [0, 1] for the cosine, or set gamma to
+      alpha - beta.
 
     Attributes:
         alpha: weight of the negative alignment.
         beta: weight of the positive alignment; MUC tunes it.
         gamma: weight of the log-sum-exp; null is alpha, as in MUC.
         epsilon: weight of the forget set; null is |D_forget| / |D_retain|.
-        positive_similarity: what beta weighs: s ("tempered", the paper) or s * T ("cosine").
+        positive_similarity: of the beta term: s ("tempered", the paper) or s * T ("cosine").
     """
 
     alpha: NonNegativeFloat = 1.0
@@ -96,8 +98,8 @@ class AlignmentCalibration(TrainingMethod):
 
 
 def mean_where(mask: Bool[Tensor, "*shape"], values: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Mean of the values under the mask; zero, with zero gradient, where there are none.
+    """Mean of the values under the mask; zero, with zero gradient, if there are none.
 
-    Branch-free: the number of forget images in a batch never leaves the device.
+    Branch-free: it never synchronises with the device to count forget images.
     """
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)

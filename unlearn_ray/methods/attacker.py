@@ -1,4 +1,4 @@
-"""An attacker that learns who is a member of the training set, from what a classifier shows.
+"""An attacker that learns to recognise training members from a classifier's outputs.
 
 Sharma et al., "Discriminative Adversarial Unlearning", 2024 (arXiv 2402.06864).
 """
@@ -22,14 +22,14 @@ WIDTH, HEADS, HIDDEN, LAYERS, DROPOUT = 64, 4, 128, 3, 0.2
 class Attacker(nn.Module):
     """Logits of (no member, member) from a token per class: (logit, is the label, sensitivity).
 
-    All 3 C numbers pass batch norm, tokens a linear layer, GELU and a transformer, and all of
-    them together two linear layers. Which class a token is of, only the last two can tell.
+    Batch norm over all 3 C numbers; then, per token, a linear layer, GELU and a transformer; then
+    two linear layers over all tokens, the only ones that know which class a token belongs to.
 
     Args:
         classes: C.
 
     Attributes:
-        seen: what it was shown before its last update, where the model's update needs that.
+        seen: the input of its last update, if the model's update reuses it.
     """
 
     seen: Pair | None = None
@@ -47,19 +47,19 @@ class Attacker(nn.Module):
         )
 
     def forward(self, shown: Float[Tensor, "n 3 classes"]) -> Float[Tensor, "n 2"]:
-        """Of every image."""
+        """Logits of every image."""
         tokens = self.norm(shown.flatten(1)).view_as(shown).transpose(1, 2)
         return cast(Tensor, self.head(self.layers(functional.gelu(self.embed(tokens)))))
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a classifier makes of some images, one row each.
+    """A classifier's outputs for some images, one row each.
 
     Attributes:
         logits: (n, C).
-        sensitivity: how much a logit changes with the image, (n, C).
-        features: what the classifier's last layer works on, (n, d).
+        sensitivity: how much a logit changes when the image is perturbed, (n, C).
+        features: input of the classifier's last layer, (n, d).
         labels: (n,).
     """
 
@@ -81,14 +81,13 @@ Pair = tuple[Observed, Observed]
 def membership_loss(
     attacker: nn.Module, seen: Pair, generator: torch.Generator, *, swapped: bool = False
 ) -> Float[Tensor, ""]:
-    """The attacker's mean cross-entropy, which has gradients for the attacker alone; or swapped.
+    """The attacker's mean cross-entropy, with gradients for the attacker only; or swapped.
 
     Args:
         attacker: an `Attacker`.
-        seen: what it is shown, of members and of others.
+        seen: its inputs for members and non-members.
         generator: of its dropout, on the CPU; the same on every worker.
-        swapped: take members for others, and others for members; with gradients for whatever
-            made what is seen.
+        swapped: swap the labels, with gradients for the model that produced the inputs.
     """
     shown = torch.cat([each.shown for each in seen])
     if not swapped:

@@ -1,4 +1,4 @@
-"""Bad teacher: forget images are learnt from a model that knows nothing, others from the original.
+"""Bad teacher: distil an untrained model on forget images, the original on retain images.
 
 Chundawat et al., "Can Bad Teaching Induce Forgetting?", AAAI 2023.
 """
@@ -40,17 +40,17 @@ from unlearn_ray.methods.shared import divergence, frozen_copy
 class BadTeacher(ClassifierMethod, TrainingMethod):
     """L = KL(teacher || student), the mean over images of both sets and over classes.
 
-    The teacher of a forget image is a freshly initialised model, that of a retain image the
-    original, from which the student starts; logits are softened by the temperature. Only the
-    first retain_fraction of the retain set is seen. The mean over classes is the authors' code's;
-    the paper sums over them, which is all but the same to Adam.
+    The teacher of a forget image is a randomly initialised model, that of a retain image the
+    original, from which the student starts; logits are divided by the temperature. Only the
+    first retain_fraction of the retain set is used. The mean over classes follows the authors'
+    code; the paper sums over them, which is nearly the same under Adam.
 
     Defaults are those of SSD's port: Adam at 1e-4 without weight decay, one epoch, 30 % of the
     retain set. Search learning_rate in [1e-5, 1e-2] and epochs up to 10.
 
     Attributes:
         retain_fraction: share of the retain set that the student sees.
-        temperature: what divides logits.
+        temperature: divisor of the logits.
     """
 
     revision: ClassVar[int] = 2
@@ -74,7 +74,7 @@ class BadTeacher(ClassifierMethod, TrainingMethod):
         return [replace(phase, retain_limit=seen) for phase in super().phases(model, task)]
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """Each image's divergence from its teacher."""
+        """The mean divergence from each image's teacher."""
         family, teachers = classifier_family(task), task.state_of(_Teachers)
         student = precise(family.batch_logits(model, batch))
         with torch.no_grad():
@@ -87,7 +87,7 @@ class BadTeacher(ClassifierMethod, TrainingMethod):
 
 
 class _Teachers(nn.Module):
-    """Whom the student learns forget images from, and whom the others."""
+    """The teachers of forget images (bad) and of retain images (good)."""
 
     def __init__(self, bad: nn.Module, good: nn.Module) -> None:
         super().__init__()

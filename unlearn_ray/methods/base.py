@@ -1,13 +1,12 @@
-"""Contract of an unlearning method: what it prepares, what it trains, what it edits at the end.
+"""Contract of an unlearning method: its preparation, its training phases and its final edit.
 
-A method is run as
+The engine, which owns the only training loop, runs a method as
 
     prepare  ->  each of its phases  ->  finish
 
-by the engine, which owns the one training loop. Most methods train in one phase, and say only
-which samples it sees and its loss (`TrainingMethod`). One that alternates has several phases; one
-that edits weights once has none and does its work in `finish`. Time is counted from the first to
-the last of these.
+Most methods train in one phase, and define only its samples and its loss (`TrainingMethod`). A
+method that alternates has several phases; a one-shot method has none and edits the weights in
+`finish`. The compute time of all three is counted.
 """
 
 from __future__ import annotations
@@ -36,21 +35,21 @@ S = TypeVar("S", bound=nn.Module)
 
 
 class Samples(Protocol):
-    """The samples of a task outside of the training loop, as test-time images on the device."""
+    """Access to a task's samples outside of the training loop, as unaugmented images."""
 
     @property
     def num_classes(self) -> int:
-        """Of the dataset."""
+        """Number of classes of the dataset."""
         ...
 
     @property
     def forgotten_classes(self) -> tuple[int, ...]:
-        """Classes that the forget set has and the retain set lacks; none in sample unlearning."""
+        """Classes in the forget set that the retain set lacks; none in sample unlearning."""
         ...
 
     @property
     def prompts(self) -> Prompts | None:
-        """Of all classes; None if the family reads no captions, or the dataset has no classes."""
+        """Tokenised class prompts; None for unlabelled images or a family without captions."""
         ...
 
     def size(self, part: PartName) -> int:
@@ -58,7 +57,7 @@ class Samples(Protocol):
         ...
 
     def ids(self, part: PartName) -> Int64[Tensor, " n"]:
-        """Of a part's samples in the dataset (`Batch.ids`), in the order of their labels."""
+        """Ids of a part's samples in the dataset (`Batch.ids`), in the order of `labels`."""
         ...
 
     def labels(self, part: PartName) -> Int[Tensor, " n"]:
@@ -72,13 +71,13 @@ class Samples(Protocol):
 
         Args:
             part: of the dataset.
-            size: of a block; the last may be smaller. Or the sizes of all.
-            limit: how many samples at most: the first in the seed's permuted order.
+            size: of a block (the last may be smaller), or the sizes of all blocks.
+            limit: maximum number of samples: the first in the seed's permuted order.
         """
         ...
 
     def generator(self, *words: str | int) -> torch.Generator:
-        """On the CPU, seeded from the step's seed and the words; the same on every worker."""
+        """A CPU generator seeded from the step's seed and the words; the same on every worker."""
         ...
 
     def new_model(self) -> nn.Module:
@@ -88,11 +87,11 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What a method may know of what it unlearns.
+    """The unlearning task as a method sees it.
 
     Attributes:
         family: the model's family, with its criterion.
-        samples: the dataset's parts, for what is done outside of the training loop.
+        samples: the dataset's parts, for use outside of the training loop.
         state: what `Method.prepare` returned.
     """
 
@@ -111,18 +110,18 @@ class Task:
         return self.samples.size("forget")
 
     def state_of(self, kind: type[S]) -> S:
-        """The state, which is of the class that the method prepares."""
+        """The state, typed as the class that the method prepares."""
         assert isinstance(self.state, kind)
         return self.state
 
 
-# What an iteration descends on, from the model, the batch and the task.
+# Maps model, batch and task to the loss of an iteration.
 Loss = Callable[[nn.Module, Batch, Task], Float[Tensor, ""]]
 TaskPlayer = Player[[nn.Module, Batch, Task]]
 
 
 def criterion(model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-    """What the family is trained with, as a phase's loss."""
+    """The family's criterion as a phase's loss."""
     return task.family.criterion(model, batch)
 
 
@@ -131,26 +130,28 @@ class Phase:
     """One run of the training loop.
 
     Attributes:
-        recipe: how weights are updated; the optimizer starts anew with every phase.
+        recipe: how weights are updated; every phase starts with a new optimizer.
         trains_on: the samples of an epoch; "all" is one shuffled pass over retain and forget
-            set together, so that a batch holds both in their proportion.
-        loss: what one iteration descends on.
-        companions: other sets that every iteration sees a full batch of (`Batch.companions`), in
-            shuffled passes of their own; of another dataset, its training images.
-        joined: whether all pass the model as one (`Batch.joined`): batch norm sees them together,
-            and no companion batch is larger than the one that it is joined to.
-        added: how many images of its own the method adds to an epoch: they are shuffled among the
-            samples, and a batch says which of them are in it (`Batch.added`).
-        iterations: how many updates it takes, instead of the recipe's epochs.
-        repeats: how many iterations in a row see the same batch (each with new companions).
+            set together, so that a batch holds both in proportion.
+        loss: of one iteration.
+        companions: other sets, each of which gives every iteration a full companion batch
+            (`Batch.companions`), in shuffled passes of its own; of another dataset, the training
+            images.
+        joined: whether batch and companions are one forward pass (`Batch.joined`): batch norm sees
+            them together, and no companion batch is larger than the batch that it is joined to.
+        added: number of images that the method itself adds to an epoch: they are shuffled among
+            the samples, and a batch says which of them it contains (`Batch.added`).
+        iterations: number of updates, instead of the recipe's epochs.
+        repeats: number of consecutive iterations on the same batch (each with new companions).
         retain_limit, retain_per_class: use only the first retain samples, of all or of each class,
             in the seed's permuted order.
-        module: what is optimised; the model if None. It is a part of the model or the state.
-        opponent: another player, whose module is of the state: it is updated in every iteration
-            right before the phase's own, on the same batch.
+        module: what is optimised, a part of the model or the state; the model if None.
+        opponent: another player, whose module belongs to the state: it is updated in every
+            iteration just before the phase's own, on the same batch.
         training: whether the model is in training mode (batch statistics, dropout).
-        after_update: called after every update, for what must hold of the weights.
-        until: asked at the end of every epoch but the last, on worker 0, whether to end the phase.
+        after_update: called after every update, to enforce constraints on the weights.
+        until: early stopping: called on worker 0 after every epoch except the last; true ends the
+            phase.
         after: called when the phase has ended.
     """
 
@@ -172,7 +173,7 @@ class Phase:
     after: Callable[[], None] | None = None
 
     def players(self, model: nn.Module) -> tuple[TaskPlayer, ...]:
-        """What an iteration updates, in this order; the last is the phase's own."""
+        """The players that an iteration updates, in this order; the last is the phase's own."""
         own = Player(model if self.module is None else self.module, self.recipe, self.loss)
         return (own,) if self.opponent is None else (self.opponent, own)
 
@@ -182,7 +183,7 @@ class Method(Part):
     """Contract of a method.
 
     Class attributes:
-        idle: fields with which it leaves the model bit for bit; None if it always changes it.
+        idle: field values that leave the model unchanged, bit for bit; None if there are none.
     """
 
     kind: ClassVar[str] = "method"
@@ -191,54 +192,54 @@ class Method(Part):
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
-        """Why this method cannot unlearn such a set from models of `family`; None if it can."""
+        """Why this method cannot unlearn such a forget set from this family; None if it can."""
         return None
 
     def extra_data(self) -> tuple[Source, ...]:
-        """What it reads besides retain and forget set: "validation", other datasets.
+        """Data other than retain and forget set that it uses: "validation", or other datasets.
 
-        A sweep whose validation set is empty, or whose images have another size, is refused.
+        A sweep is refused if that validation set is empty, or the other images differ in size.
         """
         return ()
 
     def own_batches(self) -> OwnBatches:
-        """The sets that the model is trained on in batches of their own, and their batch sizes.
+        """The sets that the model is trained on in separate batches, and their batch sizes.
 
-        Planning asks whether the smallest of these batches is one that the model can be trained
-        on; a phase that leaves the model in eval mode, or joins sets, has none.
+        Planning checks whether the smallest of these batches is large enough to train the model;
+        a phase that leaves the model in eval mode, or joins sets, has none.
         """
         return ()
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
-        """What the method keeps besides the model, as parameters and buffers of a module.
+        """The method's state besides the model, as parameters and buffers of a module.
 
-        Called first, with the original in eval mode; after a restart once more, before the
-        checkpoint's tensors are put into model and state. It may change the model's structure,
-        if `finish` changes it back.
+        Called first, with the original in eval mode; after a restart again, before the
+        checkpoint's tensors are loaded into model and state. It may change the model's structure
+        if `finish` reverts that.
         """
         return nn.Module()
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
-        """The phases, one after the other.
+        """The sequence of phases.
 
-        Called once, before the first begins; after a restart once more, and those that had ended
-        are not run again. So none of them may depend on weights.
+        Called once, before the first begins; after a restart again, when completed phases are
+        skipped. So phases must not depend on weights.
         """
         return ()
 
     def finish(self, model: nn.Module, task: Task) -> None:
-        """What is done to the weights once, in eval mode, after the last phase."""
+        """Edit the weights once, in eval mode, after the last phase."""
 
 
 @schema
 class TrainingMethod(RecipeFields, Method, ABC):
     """A method that trains by a recipe. Its defaults: MUC's unlearning runs (appendix A.2).
 
-    Its `last_batch` is what its own code does; where that has none, or is one for many families,
-    it is null, as the family's.
+    Its `last_batch` follows its own reference code; it is null (the family's) if there is no such
+    code, or it is shared by many families.
 
     Class attributes:
-        trains_on: the samples of an epoch of its one phase; see `Phase`.
+        trains_on: the samples of an epoch of its only phase; see `Phase`.
     """
 
     trains_on: ClassVar[TrainsOn] = "all"
@@ -251,41 +252,41 @@ class TrainingMethod(RecipeFields, Method, ABC):
 
     @property
     def recipe(self) -> Recipe:
-        """Of its fields."""
+        """The recipe made of its fields."""
         return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
 
     def own_batches(self) -> OwnBatches:
-        """The samples of its one phase."""
+        """The samples of its only phase."""
         return ((self.trains_on, self.batch_size),) if self.epochs else ()
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
-        """One; none without epochs."""
+        """One phase; none with zero epochs."""
         return [Phase(self.recipe, self.trains_on, self.loss)] if self.epochs else []
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """What an iteration of the method's own phase descends on."""
+        """The loss of an iteration of the method's own phase."""
 
 
 @schema
 class ClassifierMethod(Method):
-    """A method that needs labels: it unlearns from classifiers alone."""
+    """A method that needs labels: it unlearns only from classifiers."""
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
-        """A family without a classifier has no labels to unlearn."""
+        """Refuses a family without a classifier."""
         if isinstance(family, ClassifierFamily):
             return None
         return f"{cls.name} needs a classifier; {family.name} has none"
 
 
 def classifier_family(task: Task) -> ClassifierFamily:
-    """The task's family, of a method that needs a classifier."""
+    """The task's family, typed for a method that needs a classifier."""
     assert isinstance(task.family, ClassifierFamily)
     return task.family
 
 
 def class_family(task: Task) -> ClassFamily:
-    """The task's family, of a method that needs one whose models tell classes."""
+    """The task's family, typed for a method that needs class logits."""
     assert isinstance(task.family, ClassFamily)
     return task.family

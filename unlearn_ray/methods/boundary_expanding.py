@@ -1,4 +1,4 @@
-"""Boundary Expanding: send the forget set to a class of its own, and then drop that class.
+"""Boundary Expanding: map the forget set to an extra class, and then drop that class.
 
 Chen et al., "Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting the Decision
 Boundary", CVPR 2023, with the official code's settings.
@@ -39,11 +39,12 @@ from unlearn_ray.methods.base import (
 class BoundaryExpanding(ClassifierMethod, TrainingMethod):
     """L = cross-entropy of forget images with class C of a classifier of C + 1 classes.
 
-    The new row of weights is drawn as the official code draws it, normal with the deviation
-    sqrt(2 / (inputs + C + 1)), and its bias is 0. After training the row is cut off, so that
-    what was its falls to the class with the next largest logit. The retain set is not seen.
+    The new row of weights is drawn as in the official code, from a normal distribution with
+    deviation sqrt(2 / (inputs + C + 1)), and its bias is 0. After training the row is removed, so
+    that images of class C fall to the class with the next largest logit. The retain set is not
+    used.
 
-    The learning rate is worth searching in [1e-5, 1e-3]; the paper takes SGD or Adam at 1e-5.
+    Search learning_rate in [1e-5, 1e-3]; the paper takes SGD or Adam at 1e-5.
     """
 
     revision: ClassVar[int] = 2
@@ -56,7 +57,7 @@ class BoundaryExpanding(ClassifierMethod, TrainingMethod):
     last_batch: LastBatch | None = "keep"
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
-        """Nothing besides the model, which gets one class more."""
+        """No state; the model gets one more class."""
         layer = classifier_family(task).classifier(model)
         generator = task.samples.generator("boundary_expanding")
         deviation = math.sqrt(2 / (layer.in_features + layer.out_features + 1))
@@ -73,7 +74,7 @@ class BoundaryExpanding(ClassifierMethod, TrainingMethod):
             return functional.cross_entropy(precise(logits), last)
 
     def finish(self, model: nn.Module, task: Task) -> None:
-        """The classes are those of the dataset again."""
+        """Remove the extra class."""
         layer = classifier_family(task).classifier(model)
         _replace(layer, layer.weight.detach()[:-1].clone(), layer.bias.detach()[:-1].clone())
 

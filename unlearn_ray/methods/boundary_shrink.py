@@ -33,22 +33,22 @@ from unlearn_ray.methods.shared import frozen_copy
 @register("boundary_shrink")
 @schema
 class BoundaryShrink(ClassifierMethod, TrainingMethod):
-    """L = cross-entropy of forget images with the class that the original gives to their attack.
+    """L = cross-entropy of forget images with the original's class of their adversarial copies.
 
-    The attack is one step of FGSM on the frozen original w0, in pixels of [0, 1] that are
-    rounded to 1/255 as the images were:
+    The attack is one FGSM step on the frozen original w0, on pixels in [0, 1] that are rounded
+    to multiples of 1/255, as the images are:
 
         x' = clip(x + epsilon * sign(grad_x CE(w0(x), y)), 0, 1),    y' = argmax w0(x').
 
-    The paper wants the nearest incorrect class; in its code y' is y where the attack fails, which
-    then strengthens what should be forgotten. The retain set is not seen.
+    The paper defines y' as the nearest incorrect class; in its code y' is y if the attack fails,
+    which reinforces what should be forgotten. The retain set is not used.
 
-    The learning rate is worth searching in [1e-5, 1e-2].
+    Search learning_rate in [1e-5, 1e-2].
 
     Attributes:
-        epsilon: how far a pixel of [0, 1] is moved.
-        incorrect: whether y' is the largest logit among the other classes alone (the paper) or
-            among all (its code).
+        epsilon: step size, for pixels in [0, 1].
+        incorrect: whether y' is the argmax over the other classes only (the paper) or over all
+            classes (its code).
     """
 
     revision: ClassVar[int] = 2
@@ -77,7 +77,7 @@ class BoundaryShrink(ClassifierMethod, TrainingMethod):
     def nearest(
         self, task: Task, images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"]
     ) -> Int[Tensor, " n"]:
-        """The classes that the original gives to the attacked images."""
+        """The original's predictions for the attacked images."""
         augmentation = task.family.augmentation
         mean, deviation = (
             torch.tensor(values, dtype=images.dtype).view(3, 1, 1).to(images.device)
@@ -89,7 +89,7 @@ class BoundaryShrink(ClassifierMethod, TrainingMethod):
         with full_precision(images), torch.enable_grad():
             attacked = images.detach().clone().requires_grad_()
             logits = precise(original(attacked))
-            # The gradient of cross-entropy over 1 - p(y), which for a sure model rounds to 0.
+            # Cross-entropy's gradient divided by 1 - p(y), which rounds to 0 if p(y) is near 1.
             others = logits.masked_fill(own, -torch.inf).logsumexp(dim=1)
             odds = others - logits.gather(1, labels[:, None])[:, 0]
             sign = torch.autograd.grad(odds.sum(), attacked)[0].sign()

@@ -1,8 +1,8 @@
-"""CODEC and FOCI: which rows of a network's weights does the loss of a few images depend on?
+"""CODEC and FOCI: select the rows of a network's weights that the loss of a few images depends on.
 
 Azadkia and Chatterjee, "A Simple Measure of Conditional Dependence", Annals of Statistics 2021;
 as Mehta et al. use it in "Deep Unlearning via Randomized Conditionally Independent Hessians",
-CVPR 2022, where noise of the inputs makes all features continuous.
+CVPR 2022, where noise on the inputs makes all features continuous.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def dependences(
         sum_i (n min(R_i, R_M(i)) - L_i^2) / sum_i L_i (n - L_i).
 
     Args:
-        outcome: one number of each of n > 1 observations, no two the same.
-        features: p numbers of each.
-        given: the sum of `distances` of what is given.
+        outcome: one number for each of n > 1 observations, all distinct.
+        features: p numbers for each.
+        given: the sum of `distances` of the features that are conditioned on.
     """
     count = len(outcome)
     rank = outcome.argsort().argsort() + 1
@@ -56,20 +56,20 @@ def dependences(
 
 
 def distances(feature: Float[Tensor, " n"]) -> Float[Tensor, "n n"]:
-    """Squared distances between observations; of one to itself, infinite."""
+    """Squared distances between observations, infinite on the diagonal."""
     return (feature[:, None] - feature[None, :]).square().fill_diagonal_(torch.inf)
 
 
 def foci(outcome: Float[Tensor, " n"], features: Float[Tensor, "n p"], limit: int) -> list[int]:
-    """The features that an outcome depends on, most telling first; at least one.
+    """The features that an outcome depends on, most informative first; at least one.
 
-    One after the other that feature is taken on which the outcome depends most given those
-    already taken, until it depends on none.
+    Forward selection: each step adds the feature on which the outcome depends most given those
+    already selected, until it depends on none.
 
     Args:
         outcome: of n observations.
-        features: of the same.
-        limit: how many to take at most.
+        features: of the same observations.
+        limit: maximum number of features.
     """
     chosen: list[int] = []
     given: Tensor | None = None
@@ -89,8 +89,8 @@ class Rows:
     """Some rows of the weights of convolutions and linear layers, with their biases.
 
     Args:
-        layers: whose rows are numbered one after the other.
-        chosen: numbers of rows.
+        layers: their rows are numbered consecutively.
+        chosen: numbers of the rows.
 
     Attributes:
         parameters: those that have a chosen row.
@@ -107,7 +107,7 @@ class Rows:
         self._where: Int[Tensor, " rows"] = flattened(marked.values()).nonzero()[:, 0]
 
     def of(self, vector: Float[Tensor, " d"]) -> Float[Tensor, " rows"]:
-        """The entries, among those of `parameters` in one vector, that are of chosen rows."""
+        """The entries of chosen rows, out of a vector over all `parameters`."""
         return vector[self._where]
 
     def values(self) -> Float[Tensor, " rows"]:
@@ -128,16 +128,16 @@ class Rows:
 def observed(
     model: nn.Module, copies: Iterable[Float[Tensor, "n 3 height width"]], labels: Int[Tensor, " n"]
 ) -> tuple[list[Layer], Float[Tensor, "copies rows"], Float[Tensor, " copies"]]:
-    """What a network makes of copies of a few images.
+    """Run a network on copies of a few images.
 
     Args:
         model: in eval mode.
-        copies: of the images, one after the other.
+        copies: of all the images, one copy after the other.
         labels: of the images.
 
     Returns:
-        The convolutions and linear layers that have been called; of every copy the activation of
-        each of their rows, in the mean over images and positions, and the mean cross-entropy.
+        The convolutions and linear layers that were called; for every copy, the activation of
+        each of their rows, averaged over images and positions, and the mean cross-entropy.
     """
     called: dict[Layer, Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""What anchors are contrasted with, sums over some of it, and when they are forgotten."""
+"""Contrastive unlearning's pieces: masked reductions, the retain queue and the stopping rule."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from unlearn_ray.methods.shared import accuracy, frozen_copy
 
 
 def row_mean(mask: Bool[Tensor, "a c"], values: Float[Tensor, "a c"]) -> Float[Tensor, " a"]:
-    """Mean of each row's values under the mask; 0 where there are none."""
+    """Mean of each row's values under the mask; 0 for rows without any."""
     return torch.where(mask, values, 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def row_log_sum_exp(
     mask: Bool[Tensor, "a c"], values: Float[Tensor, "a c"], empty: float = 0.0
 ) -> Float[Tensor, " a"]:
-    """Log of the sum of exp(values) under the mask in each row; `empty` where there are none."""
+    """Log of the sum of exp(values) under the mask in each row; `empty` for rows without any."""
     some = mask.any(dim=1, keepdim=True)
-    # A row without any keeps all its values: the gradient of log 0 would be NaN, chosen or not.
+    # Rows without any keep all values: the gradient of log 0 would be NaN, even if masked out.
     sums = values.masked_fill(~mask & some, -math.inf).logsumexp(dim=1)
     return torch.where(some.squeeze(1), sums, empty)
 
@@ -39,9 +39,9 @@ def push_and_pull(
     """Mean over anchors of the log-sum-exp of positives, less the mean of all others.
 
     Args:
-        positive: which are.
-        similarities: of anchors with what they are contrasted with.
-        soft: less their log-sum-exp, instead of the mean.
+        positive: mask of the positives.
+        similarities: of anchors with their positives and negatives.
+        soft: subtract the negatives' log-sum-exp, instead of their mean.
     """
     # Without positives, all are negatives: log |N|.
     push = row_log_sum_exp(positive, similarities, math.log(similarities.shape[1]))
@@ -50,15 +50,15 @@ def push_and_pull(
 
 
 class RetainQueue(nn.Module):
-    """A slow copy of the model, and the newest retain embeddings it made, with their classes.
+    """A momentum encoder and a queue of its latest retain embeddings, with their classes.
 
-    The momentum encoder and the queue of He et al., "Momentum Contrast for Unsupervised Visual
-    Representation Learning", CVPR 2020. All of it is in the state dict.
+    As in He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR
+    2020. All of it is in the state dict.
 
     Args:
-        model: what is copied; the copy embeds in eval mode, so that its rows need no others.
+        model: what is copied; the copy is in eval mode, so that its rows are independent.
         task: the first samples of its retain set fill the queue.
-        size: of the queue; at most the retain set.
+        size: of the queue; at most the size of the retain set.
     """
 
     embeddings: Float[Tensor, "queue d"]
@@ -78,15 +78,15 @@ class RetainQueue(nn.Module):
     def after(
         self, batch: Batch, family: ClassFamily
     ) -> tuple[Float[Tensor, "queue d"], Int[Tensor, " queue"]]:
-        """Embeddings and classes, once a retain batch has been written over the oldest."""
+        """Embeddings and classes, after a retain batch has replaced the oldest."""
         rows = gather_rows(self._embed(family, batch.view(0)), batch.size)
         enqueue(self.pointer, (self.embeddings, rows), (self.classes, batch.labels))
-        # Backward reads what is returned here; the next batch is written in place.
+        # A copy, since backward reads it and the next batch is written in place.
         return self.embeddings.clone(), self.classes.clone()
 
     @torch.no_grad()
     def follow(self, model: nn.Module, momentum: float) -> None:
-        """copy = momentum * copy + (1 - momentum) * model, but the model's batch statistics."""
+        """copy = momentum * copy + (1 - momentum) * model, with the model's running statistics."""
         follow(self.copy, model, momentum)
         for copied, buffer in zip(self.copy.buffers(), model.buffers(), strict=True):
             copied.copy_(buffer)
@@ -102,9 +102,8 @@ class RetainQueue(nn.Module):
 def is_forgotten(model: nn.Module, task: Task) -> bool:
     """Whether the model meets "Contrastive Unlearning"'s equation 8 (whole classes) or 9 (samples).
 
-    Equation 8: unseen samples of forgotten classes (forget samples, if there are none) are told
-    at most as often as by chance. Equation 9: forget samples are told at most as often as unseen
-    ones.
+    Equation 8: accuracy on unseen samples of forgotten classes (on forget samples, if there are
+    none) is at most chance. Equation 9: forget accuracy is at most the accuracy on unseen samples.
     """
     samples = task.samples
     with in_eval_mode(model):

@@ -47,31 +47,36 @@ class ContrastiveUnlearning(TrainingMethod):
         log sum_P exp s(i, p) - log sum_N exp s(i, a)       equation 11, "queue"
 
     A forgotten class has no positives, so class unlearning is equation 6 throughout; in sample
-    unlearning an anchor whose class the retain batch lacks keeps the pull of equation 5. "queue"
-    does likewise. Without negatives, only the push is left.
+    unlearning an anchor whose class the retain batch lacks keeps the pull of equation 5, and so
+    does "queue". Without negatives, only the push is left.
 
-    "queue" contrasts with the newest retain embeddings of a slow copy of the model. Where the
-    paper is silent: the queue is filled from the retain set at first, the copy embeds in eval
-    mode with the model's batch statistics, and a retain batch enters the queue before its use.
+    "queue" contrasts with the latest retain embeddings of a momentum encoder. Where the paper is
+    silent: the queue is initially filled from the retain set, the encoder is in eval mode with the
+    model's running statistics, and a retain batch is enqueued before it is used.
 
-    An epoch is the last if forgotten classes' accuracy is at most 1 / C (equation 8; on
-    validation samples, or the forget set if validation has none), in sample unlearning if forget
-    accuracy is at most validation accuracy (equation 9; without validation, all epochs are run).
+    Early stopping, after an epoch: in class unlearning, if the accuracy on forgotten classes is at
+    most 1 / C (equation 8; on validation samples, or the forget set if validation has none); in
+    sample unlearning, if forget accuracy is at most validation accuracy (equation 9; without a
+    validation set, all epochs are run).
 
-    Paper and code. The paper sums over anchors; the code takes the mean, for which the official
-    values hold (a sum's lambda_ul is B times smaller). The code weighs the push by B / |N|, not 1;
-    is infinite where a random forget image has no positive; takes 1 for |N| in equation 6 (the
-    same gradient); meets the same omega retain batches at every step; never hands its weight
-    decay to the optimizer; and makes its queue with the model itself, for a plain InfoNCE per
-    negative. None of this is done here. As in the code, both batches pass the model as one.
+    Paper and code. The paper sums over anchors; here, as in the code, it is the mean, for which
+    the official values hold (a sum's lambda_ul is B times smaller), and both batches are one
+    forward pass. Not adopted here, the code
 
-    CLIP forgets whole classes (appendix D.6, without equations). Here equation 7 stands as it is,
-    for the zero-shot classifier: embeddings are of images, logits are scaled cosines with one
-    prompt of each class, drawn anew, and equation 8 takes the mean embedding of all its prompts.
-    The code takes turns: an epoch of InfoNCE of retain pairs, and one of 0.5 L_UL (omega 3,
-    temperature 0.07, exp s for s in the pull) by Adam at learning rate 1e-12, too little to move
-    float32 weights. At larger rates that draws retain images to the forgotten class's prompts,
-    which no retain pair has. Take "adamw" and search its rate in [1e-5, 1e-3].
+    - weighs the push by B / |N|, not 1;
+    - is infinite if a random forget image has no positive;
+    - takes 1 for |N| in equation 6 (the same gradient);
+    - uses the same omega retain batches at every step;
+    - never passes its weight decay to the optimizer;
+    - fills its queue with the model's own embeddings, for a plain InfoNCE per negative.
+
+    CLIP forgets whole classes (appendix D.6, without equations). Here equation 7 applies unchanged
+    to the zero-shot classifier: embeddings are of images, logits are scaled cosines with one
+    randomly drawn prompt per class, and equation 8 takes the mean embedding of all its prompts.
+    The code alternates between an epoch of InfoNCE on retain pairs and one of 0.5 L_UL (omega 3,
+    temperature 0.07, exp s for s in the pull), by Adam at learning rate 1e-12, too little to move
+    float32 weights. Larger rates draw retain images to the forgotten class's prompts, which no
+    retain pair has. Take "adamw" and search its learning rate in [1e-5, 1e-3].
 
     Official values are the defaults; class unlearning takes batches of 64 and one epoch. Search
     lambda_ul in [0.3, 10], learning_rate in [1e-4, 1e-2], omega up to 4; the temperature matters
@@ -81,10 +86,10 @@ class ContrastiveUnlearning(TrainingMethod):
         lambda_ul: weight of L_UL.
         lambda_ce: weight of the retain batch's cross-entropy.
         omega: retain batches, and updates, per forget batch.
-        temperature: tau, what divides the cosine.
+        temperature: tau, the divisor of the cosine.
         variant: what anchors are contrasted with: the retain "batch", or the "queue".
-        queue_size: of "queue"; at most the retain set.
-        queue_momentum: of "queue": how much of the slow copy stays at each update.
+        queue_size: of "queue"; at most the size of the retain set.
+        queue_momentum: of "queue": momentum of the encoder.
     """
 
     revision: ClassVar[int] = 2
@@ -104,7 +109,7 @@ class ContrastiveUnlearning(TrainingMethod):
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
-        """It contrasts classes, and makes CLIP forget whole ones."""
+        """Refuses families without class logits, and sample unlearning of CLIP."""
         if not isinstance(family, ClassFamily):
             return f"{cls.name} needs a classifier; {family.name} has none"
         if isinstance(family, ClassifierFamily) or forget_set.whole_classes:
@@ -112,7 +117,7 @@ class ContrastiveUnlearning(TrainingMethod):
         return f"{cls.name} forgets whole classes of {family.name}; {forget_set.name} does not"
 
     def own_batches(self) -> OwnBatches:
-        """None: a forget batch passes together with a retain batch."""
+        """None: a forget batch is joined with a retain batch."""
         return ()
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
@@ -122,7 +127,7 @@ class ContrastiveUnlearning(TrainingMethod):
         return RetainQueue(model, task, self.queue_size)
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
-        """One phase: every forget batch omega times, each time with another retain batch."""
+        """One phase: every forget batch omega times, each with another retain batch."""
         queue, follow = task.state, None
         if isinstance(queue, RetainQueue):
             follow = partial(queue.follow, model, self.queue_momentum)

@@ -1,4 +1,4 @@
-"""Fine-tuning: train on with the retain set alone, and let the rest be forgotten.
+"""Fine-tuning: keep training on the retain set only, so that the rest is forgotten.
 
 Golatkar et al., "Eternal Sunshine of the Spotless Net", CVPR 2020; in MUC's adaptation with the
 contrastive criterion (section 3.2).

@@ -1,4 +1,4 @@
-"""Fisher forgetting: hide the forget set under noise where the retain set does not mind.
+"""Fisher forgetting: add noise to the weights that the retain set is least sensitive to.
 
 Golatkar et al., "Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep Networks",
 CVPR 2020.
@@ -17,7 +17,7 @@ from unlearn_ray.core.schema import NonNegativeFloat, PositiveInt, schema
 from unlearn_ray.methods.base import Task, classifier_family
 from unlearn_ray.methods.shared import Blocks, OneShot, plain_attention, trained
 
-# Of the authors' code: what is added to F, and the bounds of its inverse.
+# From the authors' code: added to F, and the bounds of its inverse.
 SMALLEST, LARGEST, LARGEST_LAST = 1e-8, 1e3, 1e2
 FORGOTTEN_VARIANCE = 1e-4
 LOUDER = 10.0
@@ -28,22 +28,25 @@ LOUDER = 10.0
 class Fisher(OneShot):
     """w + sigma * n with n from N(0, 1) and sigma^2 = alpha * min(1 / (F + 1e-8), 1e3).
 
-    F is the diagonal of the Fisher information of the retain set, exact for each image:
+    F is the exact diagonal of the Fisher information of the retain set:
 
         F_j = mean over x of sum over y of p(y | x) * (d log p(y | x) / d w_j)^2.
 
-    The rest is the authors' code. The bound is 1e2 in the last layer. sigma^2 is averaged over a
-    weight's input channels, and 10 times as large in the last layer and in vectors (biases,
-    batch norm). The last layer's rows of classes that the retain set lacks become noise of
-    variance 1e-3 around 0, whatever alpha; but an alpha of 0 changes nothing at all.
+    The rest follows the authors' code:
 
-    It costs one forward and `classes` backward passes per image. Worth searching: alpha in
-    [1e-9, 1e-5]; published are 1e-7 to 1e-6.
+    - the bound is 1e2 in the last layer;
+    - sigma^2 is averaged over a weight's input channels, and 10 times as large in the last layer
+      and in vectors (biases, batch norm);
+    - the last layer's rows of classes that the retain set lacks become noise of variance 1e-3
+      around 0, for any alpha except 0, which changes nothing at all.
+
+    It costs one forward and `classes` backward passes per image. Search alpha in [1e-9, 1e-5];
+    published are 1e-7 to 1e-6.
 
     Attributes:
         alpha: strength of the noise.
-        samples: retain images that F is the mean over: the first in the seed's permuted order.
-        batch_size: gradients that are held at once, each as large as the model.
+        samples: retain images of the mean F: the first in the seed's permuted order.
+        batch_size: gradients held in memory at once, each as large as the model.
     """
 
     tiny: ClassVar[Fields] = {"samples": 8}
@@ -54,7 +57,7 @@ class Fisher(OneShot):
     samples: PositiveInt = 1000
 
     def finish(self, model: nn.Module, task: Task) -> None:
-        """Adds the noise."""
+        """Add the noise."""
         if self.alpha == 0:
             return
         blocks = task.samples.blocks("retain", size=1, limit=self.samples)
@@ -74,7 +77,7 @@ class Fisher(OneShot):
                 weight.copy_(mean + variance.sqrt() * noise)
 
     def variance(self, information: Tensor, *, last: bool) -> Tensor:
-        """sigma^2 of a parameter, from its part of F; whether it is of the last layer."""
+        """sigma^2 of a parameter, from its part of F; `last` is the last layer."""
         inverse = (1 / (information + SMALLEST)).clamp(max=LARGEST_LAST if last else LARGEST)
         variance = self.alpha * inverse
         if variance.ndim > 1:
@@ -88,7 +91,7 @@ def diagonal(model: nn.Module, blocks: Blocks, held: int) -> dict[str, Tensor]:
     Args:
         model: a classifier.
         blocks: of one image each.
-        held: gradients that are held at once.
+        held: gradients held in memory at once.
     """
     parameters = dict(trained(model))
     sums = {name: torch.zeros_like(value) for name, value in parameters.items()}

@@ -1,4 +1,4 @@
-"""Gradient ascent: climb the criterion on the forget set.
+"""Gradient ascent: maximise the criterion on the forget set.
 
 Golatkar et al., CVPR 2020; Thudi et al., "Unrolling SGD", EuroS&P 2022; in MUC's adaptation
 with the contrastive criterion (section 3.2).
@@ -22,8 +22,8 @@ from unlearn_ray.methods.base import Task, TrainingMethod, TrainsOn
 class GradientAscent(TrainingMethod):
     """L = -criterion on the forget set.
 
-    Nothing holds the model back, so `epochs` are few and `learning_rate` is small: MUC
-    (appendix A.2) takes 5 epochs and searches [1e-6, 1e-4].
+    The loss is unbounded, so take few `epochs` and a small `learning_rate`: MUC (appendix A.2)
+    takes 5 epochs and searches [1e-6, 1e-4].
     """
 
     revision: ClassVar[int] = 2

@@ -1,4 +1,4 @@
-"""Gradient penalty: between forget images and unseen ones the model's output changes alike.
+"""Gradient penalty: a unit gradient norm between forget images and non-members.
 
 Wang and Chen, "Machine Unlearning in Contrastive Learning" (2405.07317), with the penalty of
 Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017.
@@ -24,7 +24,7 @@ from unlearn_ray.families.similarity import full_precision, precise
 from unlearn_ray.methods.base import OwnBatches, Phase, Source, Task, TrainingMethod, TrainsOn
 from unlearn_ray.methods.shared import twice_differentiable
 
-# A square root has no derivative at zero, where dead features and flat outputs are.
+# Dead features and flat outputs are at zero, where a square root has no derivative.
 TINY = 1e-12
 
 
@@ -33,39 +33,43 @@ TINY = 1e-12
 class GradientPenalty(TrainingMethod):
     """L = alpha * criterion + beta * E[(|grad D(x)| - 1)^2] + gamma * E[|f(forget image)|].
 
-    f(x) is the model's output: a classifier's logits, else the backbone's features, which are what
-    is kept and attacked. D(x) is one number of it, and the gradient is by the pixels of
+    f(x) is the model's output: a classifier's logits, else the backbone's features, which are
+    stored and attacked. D(x) is a scalar function of it, and the gradient is with respect to the
+    pixels of
 
         x = u * forget image + (1 - u) * non-member,  u ~ U(0, 1) for every pair.
 
-    Every forget image of a batch has one non-member; of fewer, some serve twice. The optimised
-    form of the paper, gamma = 0, is the default. A term of weight 0 is not computed.
+    Every forget image of a batch has one non-member; if there are fewer, some are used twice. The
+    paper's optimised form, gamma = 0, is the default. A term of weight 0 is not computed.
 
-    Reconstruction, from the abstract and summaries of the paper; no code was found. They leave open
-    the weights, u, D, the non-members, and which members enter which term. Here the criterion is
-    the retain set's, since one of forget images holds on to them, and the penalty the forget set's.
-    D is the norm because that is the paper's measure of confidence, too. One u for a whole batch
-    has the same mean, so it is no choice. That the optimised form is said to need members alone is
-    `interpolation="members"` (u = 1); the journal version (Mathematics 12(24):4001, 2024) takes a
-    third dataset: `non_members: {svhn: {}}`.
+    This is a reconstruction from the abstract and summaries of the paper; no code was found. They
+    do not specify the weights, u, D, the non-members, and which members enter which term. Here
+
+    - the criterion is on the retain set, since on forget images it would preserve them, and the
+      penalty on the forget set;
+    - D is the norm, since that is the paper's measure of confidence, too;
+    - u is drawn per pair; one u per batch has the same mean, so it is not an option;
+    - `interpolation="members"` (u = 1) is the claim that the optimised form needs only members;
+    - `non_members: {svhn: {}}` is the journal version's third dataset (Mathematics 12(24):4001,
+      2024).
 
     Both added terms see the model in eval mode: batch statistics would make one image's gradient
-    depend on the others, and would be moved by images to be forgotten.
+    depend on the others, and forget images would update the running statistics.
 
-    An epoch is one of the criterion's set; the paper takes about 10. A step takes 2.5 times as long
-    as a contrastive family's training step and 3.7 times as long as a classifier's, with 1.7 and
-    2.3 times the memory (benchmarks/gradient_penalty.py). Search beta in [0.01, 10], gamma in
-    [0.001, 1] and learning_rate in [1e-4, 0.03], all logarithmic; alpha may stay 1. A transformer's
-    features are normalised, so their norm and mean say little: take "max".
+    An epoch is one pass over the criterion's set; the paper takes about 10. A step takes 2.5 times
+    as long as a contrastive family's training step and 3.7 times as long as a classifier's, with
+    1.7 and 2.3 times the memory (benchmarks/gradient_penalty.py). Search beta in [0.01, 10], gamma
+    in [0.001, 1] and learning_rate in [1e-4, 0.03], all logarithmic; alpha may stay 1. A
+    transformer's features are normalised, so their norm and mean say little: take "max".
 
     Attributes:
         alpha: weight of the training criterion.
         beta: weight of the gradient penalty.
-        gamma: weight of the output's length, the mean L2 norm over forget images.
+        gamma: weight of the mean L2 norm of outputs of forget images.
         scalar: D: the output's L2 "norm", "mean" or "max"imum.
         interpolation: u of each pair: "uniform", or 1 ("members").
         non_members: "validation", or a dataset whose training images have the same size.
-        criterion_on: the members that the criterion is of; "all" and "forget" are other readings.
+        criterion_on: members of the criterion's term; "all" and "forget" are other readings.
     """
 
     revision: ClassVar[int] = 2
@@ -79,11 +83,11 @@ class GradientPenalty(TrainingMethod):
     criterion_on: TrainsOn = "retain"
 
     def extra_data(self) -> tuple[Source, ...]:
-        """The non-members, if there is anything to interpolate."""
+        """The non-members, if the penalty interpolates."""
         return (self.non_members,) if self.beta and self.interpolation == "uniform" else ()
 
     def own_batches(self) -> OwnBatches:
-        """The criterion's: the other terms see the model in eval mode."""
+        """The criterion's batches: the other terms see the model in eval mode."""
         return ((self.criterion_on, self.batch_size),) if self.epochs and self.alpha else ()
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
@@ -93,11 +97,11 @@ class GradientPenalty(TrainingMethod):
         return [phase] if self.epochs and (self.alpha or self.beta or self.gamma) else []
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """All three terms: of a batch, and of its companions, forget images and non-members."""
+        """All three terms, from a batch and its companions, forget images and non-members."""
         forget, *non_members = batch.companions
         terms: list[Tensor] = []
         if self.alpha:
-            # First: it moves the batch statistics that the other terms' derivatives read.
+            # First, since it updates the running statistics that the other terms' gradients read.
             terms.append(self.alpha * task.family.criterion(model, batch))
         if self.beta:
             images = interpolates(forget, *non_members)
@@ -112,7 +116,7 @@ class GradientPenalty(TrainingMethod):
 def interpolates(
     members: Batch, non_members: Batch | None = None
 ) -> Float[Tensor, "own 3 height width"]:
-    """This worker's images between members and non-members; members where there are no others."""
+    """This worker's interpolated images; just the members if there are no non-members."""
     images, size = precise(members.view(0)), members.size
     if non_members is None:
         return images
@@ -140,7 +144,7 @@ def penalties(
 def output(
     model: nn.Module, family: Family, images: Float[Tensor, "n 3 height width"]
 ) -> Float[Tensor, "n d"]:
-    """A classifier's logits, of other families the backbone's features; in eval mode."""
+    """A classifier's logits, or the backbone's features of other families; in eval mode."""
     encoder = model if isinstance(family, ClassifierFamily) else model.get_submodule("backbone")
     with in_eval_mode(model), full_precision(images), twice_differentiable():
         return precise(encoder(images))

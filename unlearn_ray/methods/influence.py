@@ -1,4 +1,4 @@
-"""Influence unlearning: one step against what the forget set has contributed to the weights.
+"""Influence unlearning: one Newton-like step that removes the forget set's influence.
 
 Izzo et al., "Approximate Data Deletion from Machine Learning Models", AISTATS 2021, after Koh
 and Liang, ICML 2017; with WoodFisher's inverse (Singh and Alistarh, NeurIPS 2020) as in Jia et
@@ -32,7 +32,7 @@ from unlearn_ray.methods.shared import (
 @register("influence")
 @schema
 class Influence(OneShot):
-    """w + alpha * (damping * I + F)^-1 v, where with the gradient g of an image's cross-entropy:
+    """w + alpha * (damping * I + F)^-1 v, with g the gradient of an image's cross-entropy:
 
         v = 1/n * (sum of g over the forget set - n_f / n_r * sum of g over the retain set),
         F = mean over `samples` retain images of g g^T.
@@ -40,21 +40,23 @@ class Influence(OneShot):
     n_f and n_r are the sizes of the sets and n their sum. It costs a pass over both sets for v,
     and at most `iterations` times two passes over `samples` images for the inverse.
 
-    The inverse. "exact" solves the system by conjugate gradients to a relative residual of 1e-5,
-    which keeps a few vectors of the model's size whatever the number of samples. "published" is
-    the recursion of the paper and its code, in which o stands for F_i^-1 g_(i + 1), but is
-    F_i^-1 g_1: k leaves v only along the first sample's gradient. With N = samples, o = g_1, and
-    for each further g: k -= (k.g) / (N + o.g) * o and then o -= (o.g) / (N + o.g) * o; its
-    damping is always 1.
+    The inverse:
 
-    Worth searching: alpha in [0.1, 100], which is the most sensitive.
+    - "exact" solves the system by conjugate gradients to a relative residual of 1e-5, with a few
+      vectors of the model's size in memory, whatever the number of samples.
+    - "published" is the recursion of the paper and its code, in which o should be F_i^-1 g_(i + 1)
+      but is F_i^-1 g_1: k differs from v only along the first sample's gradient. With N = samples,
+      o = g_1, and for each further g: k -= (k.g) / (N + o.g) * o and then o -= (o.g) / (N + o.g)
+      * o; its damping is always 1.
+
+    Search alpha in [0.1, 100]; it is the most sensitive field.
 
     Attributes:
-        alpha: length of the step.
+        alpha: step size.
         samples: retain images of F, the first in the seed's permuted order.
-        damping: what is added to F's diagonal.
-        inverse: how it is computed.
-        iterations: of conjugate gradients, at most.
+        damping: added to F's diagonal.
+        inverse: how the inverse is applied.
+        iterations: maximum number of conjugate gradient iterations.
     """
 
     tiny: ClassVar[Fields] = {"samples": 16, "iterations": 3}
@@ -67,7 +69,7 @@ class Influence(OneShot):
     iterations: PositiveInt = 20
 
     def finish(self, model: nn.Module, task: Task) -> None:
-        """Takes the step."""
+        """Take the step."""
         if self.alpha == 0:
             return
         parameters = [weight for _, weight in trained(model)]
@@ -98,12 +100,12 @@ class Influence(OneShot):
 def fisher_product(
     model: nn.Module, samples: Samples, limit: int, size: int, vector: Float[Tensor, " d"]
 ) -> Float[Tensor, " d"]:
-    """F times a vector, by one derivative along it and one backward pass.
+    """F times a vector, by one forward-mode and one backward pass.
 
     Args:
         model: a classifier in eval mode.
         samples: of the task.
-        limit: retain samples.
+        limit: number of retain samples.
         size: of a block of them.
         vector: in the order of the trained parameters.
     """

@@ -1,4 +1,4 @@
-"""l1-sparsity: fine-tune on the retain set while pulling weights to zero.
+"""l1-sparsity: fine-tune on the retain set with an L1 penalty on the weights.
 
 Jia et al., "Model Sparsity Can Simplify Machine Unlearning", NeurIPS 2023.
 """
@@ -23,7 +23,7 @@ from unlearn_ray.methods.base import Task, TrainingMethod, TrainsOn
 class L1Sparsity(TrainingMethod):
     """L = criterion on the retain set + coefficient * ||theta||_1.
 
-    theta are all trainable parameters. In MUC the coefficient stays constant, and is searched in
+    theta are all trainable parameters. In MUC the coefficient is constant, and is searched in
     [1e-6, 1e-3] at learning rate 0.006 (appendix A.2). In Jia et al. it decays linearly to zero:
     in epoch e of E, counted from 0, it is coefficient * (1 - e / E).
 
@@ -39,7 +39,7 @@ class L1Sparsity(TrainingMethod):
     coefficient_schedule: Literal["constant", "linear"] = "constant"
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """The family's criterion and the norm."""
+        """The family's criterion plus the penalty."""
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         norms = torch.stack([torch.linalg.vector_norm(weight, ord=1) for weight in trained])
         return task.family.criterion(model, batch) + self._weight(batch) * norms.sum()
@@ -47,6 +47,6 @@ class L1Sparsity(TrainingMethod):
     def _weight(self, batch: Batch) -> float:
         if self.coefficient_schedule == "constant":
             return self.coefficient
-        # Rounding must not take an epoch's first iteration for the last one of the epoch before.
+        # Rounding must not assign an epoch's first iteration to the previous epoch.
         epoch = math.floor(batch.progress * self.epochs + 1e-6)
         return self.coefficient * (1 - epoch / self.epochs)

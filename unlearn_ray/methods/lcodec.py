@@ -1,4 +1,4 @@
-"""LCODEC: Newton steps of removal, each on the few filters that the removed samples depend on.
+"""LCODEC: Newton steps, each on the few filters that the removed samples depend on.
 
 Mehta et al., "Deep Unlearning via Randomized Conditionally Independent Hessians", CVPR 2022.
 """
@@ -41,31 +41,35 @@ class LCODEC(OneShot):
     """w_S + strength / (n - m) * (H + damping * I)^-1 g, for one group of m forget samples.
 
     n is the size of the training set, g the gradient of the group's summed cross-entropy, H the
-    Hessian of the retain samples' mean, both on the rows S alone. A row is a convolution's filter
-    or a linear layer's output, with its bias. S: among the rows, FOCI takes those on whose mean
-    activations the loss of noisy copies of the group's images depends. A removal that costs the
-    classes of the retain set too much validation accuracy is taken back.
+    Hessian of the retain samples' mean cross-entropy, both restricted to the rows S. A row is a
+    convolution's filter or a linear layer's output, with its bias. FOCI selects as S the rows on
+    whose mean activations the loss of noisy copies of the group's images depends. A removal that
+    costs too much validation accuracy on the classes of the retain set is reverted.
 
-    The authors estimate H from gradients and weights of the last two epochs of training, which
-    are not kept (and their H of the removed sample is 0, by a slip). Here products with H are
-    exact, by derivatives of derivatives, and conjugate gradients solve the system, as far as
-    H + damping * I is positive. They remove sample by sample, without a limit to S. Here a removal
-    costs `perturbations * images` forward passes, `iterations * samples` second derivatives,
-    `rows` searches among all rows, and a pass over the validation set. Worth searching: strength
-    in [0.1, 1000] and damping in [1e-4, 1].
+    It differs from the authors' code:
+
+    - They estimate H from gradients and weights of the last two training epochs, which are not
+      stored (and their H of the removed sample is 0, by mistake). Here products with H are exact,
+      by double backward, and conjugate gradients solve the system as long as H + damping * I is
+      positive.
+    - They remove sample by sample, without a limit on S. Here a removal costs `perturbations *
+      images` forward passes, `iterations * samples` second derivatives, `rows` searches among all
+      rows, and a pass over the validation set.
+
+    Search strength in [0.1, 1000] and damping in [1e-4, 1].
 
     Attributes:
-        strength: of the step; the paper's is 1.
-        removals: groups that the forget set is split into, whose sizes differ by one at most; of
-            fewer samples, each is a group.
-        images: of a group, that are copied.
-        perturbations: noisy copies of them.
-        deviation: of the noise of copies, on normalised images.
-        rows: that are selected, at most.
+        strength: step size; the paper's is 1.
+        removals: number of groups that the forget set is split into, whose sizes differ by at most
+            one; if there are fewer samples, each is a group.
+        images: of a group, of which copies are made.
+        perturbations: noisy copies of each.
+        deviation: of the copies' noise, on normalised images.
+        rows: maximum number of selected rows.
         samples: retain images of H, the first in the seed's permuted order.
-        damping: 0.01 in the authors' CIFAR-10 script, 0.001 by default of their code.
-        iterations: of conjugate gradients, at most.
-        largest_drop: of validation accuracy, that a removal may cost.
+        damping: 0.01 in the authors' CIFAR-10 script, 0.001 by default in their code.
+        iterations: maximum number of conjugate gradient iterations.
+        largest_drop: of validation accuracy that a removal may cost.
         epsilon, delta: of Gaussian noise on S of deviation sqrt(2 ln(1.25 / delta)) * m^2 /
             (2 n^2 damping^3 epsilon); null adds none. The authors' 0.1 drowns S unless m << n.
     """
@@ -91,7 +95,7 @@ class LCODEC(OneShot):
     delta: PositiveFloat = 0.01
 
     def finish(self, model: nn.Module, task: Task) -> None:
-        """Removes one group after the other."""
+        """Remove one group after the other."""
         if self.strength == 0:
             return
         generator = task.samples.generator("lcodec")
@@ -126,7 +130,7 @@ class LCODEC(OneShot):
     def step(
         self, model: nn.Module, task: Task, images: Tensor, labels: Tensor, rows: Rows
     ) -> Float[Tensor, " rows"]:
-        """What is added to the weights of S."""
+        """The update of the weights of S."""
         group = zip(*(torch.split(each, self.batch_size) for each in (images, labels)), strict=True)
         gradient = rows.of(total_gradient(model, group, rows.parameters))
 
@@ -151,7 +155,7 @@ class LCODEC(OneShot):
         return total / min(self.samples, task.retain_size)
 
     def noise_deviation(self, task: Task, removed: int) -> float:
-        """Of the noise, by the authors' constants for cross-entropy."""
+        """Deviation of the noise, with the authors' constants for cross-entropy."""
         assert self.epsilon is not None
         share = removed / (task.retain_size + task.forget_size)
         scale = share**2 / (2 * self.damping**3 * self.epsilon)

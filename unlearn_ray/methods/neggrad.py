@@ -1,8 +1,8 @@
 """NegGrad: descend on the retain set while ascending on the forget set.
 
 Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023, weigh the two means
-(b * retain - (1 - b) * forget, over a batch of each). This is the form of MUC's code: one batch
-of the whole training set, every anchor counted once with its sign.
+(b * retain - (1 - b) * forget, over a batch of each). This is the form of MUC's code: batches
+of the whole training set, in which every anchor counts once with its sign.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from unlearn_ray.methods.base import Task, TrainingMethod
 class NegGrad(TrainingMethod):
     """L = (sum over retain anchors - sum over forget anchors) / A, for the batch's A anchors.
 
-    MUC (appendix A.2): 10 epochs, learning rate searched in [0.003, 0.03]. Its SimCLR code
-    assigns the signs in another order than the anchors'; here each anchor has its own image's.
+    MUC (appendix A.2): 10 epochs, learning rate searched in [0.003, 0.03]. In its SimCLR code the
+    signs are in another order than the anchors; here each anchor has its own image's sign.
     """
 
     revision: ClassVar[int] = 2

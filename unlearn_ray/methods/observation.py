@@ -1,4 +1,4 @@
-"""What an attacker sees of a classifier, with gradients; and how alike two sets' features are."""
+"""A classifier's outputs as an attacker sees them, with gradients; and the Barlow Twins loss."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def observe(
     scale: float,
     through: bool,
 ) -> Pair:
-    """As many images of two batches as the smaller has, the same rows on every worker.
+    """Observe two batches, cut to the size of the smaller; the same rows on every worker.
 
-    In float32 at least: bf16 rounds a logit by more than the noise moves it.
+    At least in float32: bf16 rounds a logit by more than the noise changes it.
 
     Args:
-        model: a classifier; its mode and its running statistics are left as they are.
+        model: a classifier; its mode and its running statistics do not change.
         family: of the model.
-        sets: two batches of one view; each passes the model on its own.
+        sets: two batches of one view, each a separate forward pass.
         generator: of the noise, on the CPU; the same on every worker.
-        draws, scale: sensitivity is the mean of |f(x + scale * N) - f(x)| / scale over as many
+        draws, scale: sensitivity is the mean of |f(x + scale * N) - f(x)| / scale over `draws`
             draws of N from N(0, 1), with pixels x in [0, 1].
         through: whether gradients flow through the sensitivity.
     """
@@ -74,7 +74,7 @@ def observe(
 
 @contextmanager
 def by_batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Eval mode, but that batch norm takes a batch's own statistics, and remembers none."""
+    """Eval mode, except that batch norm uses batch statistics, without updating running ones."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.training, norm.momentum) for norm in norms]
     with in_eval_mode(model):
@@ -92,7 +92,7 @@ def barlow_twins(
 ) -> Float[Tensor, ""]:
     """sum_i (1 - c_ii)^2 + off_diagonal * sum_{i != j} c_ij^2, c the columns' correlations.
 
-    Zbontar et al., "Barlow Twins", ICML 2021. A column without variance correlates with none.
+    Zbontar et al., "Barlow Twins", ICML 2021. Correlations of a constant column are 0.
     """
     with full_precision(first):
         correlations = _standardised(first).T @ _standardised(second) / len(first)

@@ -1,4 +1,4 @@
-"""Random labels: forget images are taught labels drawn at random, retain images their own.
+"""Random labels: train on forget images with random labels, and on retain images with their own.
 
 Golatkar et al., "Eternal Sunshine of the Spotless Net", CVPR 2020; Graves et al., "Amnesiac
 Machine Learning", AAAI 2021; as in the code of Fan et al., "SalUn", ICLR 2024.
@@ -32,20 +32,23 @@ from unlearn_ray.methods.base import (
 @register("random_label")
 @schema
 class RandomLabel(ClassifierMethod, TrainingMethod):
-    """L = cross-entropy, with a drawn label in the place of a forget image's own.
+    """L = cross-entropy, with a random label instead of a forget image's own.
 
-    SalUn's code has two forms. For CIFAR-10 and SVHN each epoch is a pass over the forget set and
-    then one over the retain set, and labels are drawn anew in every batch (`redrawn`); for
-    CIFAR-100 and Tiny ImageNet both sets are mixed and labels drawn once. It draws among all
-    classes; its paper and Graves et al. leave out an image's own (`never_own`). Passes "apart"
-    begin with a new optimizer each, so that no momentum is carried over; the code keeps one.
+    SalUn's code has two forms:
+
+    - CIFAR-10, SVHN: each epoch is a pass over the forget set, then one over the retain set, and
+      labels are redrawn in every batch (`redrawn`).
+    - CIFAR-100, Tiny ImageNet: both sets are mixed, and labels are drawn once.
+
+    It draws from all classes; its paper and Graves et al. exclude an image's own (`never_own`).
+    Here every pass "apart" starts with a new optimizer, without momentum; the code keeps one.
 
     Search learning_rate in [1e-3, 0.1].
 
     Attributes:
         passes: over forget and retain set "apart", in turn, or over both "mixed".
-        redrawn: whether labels are drawn anew whenever an image is seen, or once.
-        never_own: whether the label drawn is never the image's own.
+        redrawn: whether labels are redrawn whenever an image is seen, or drawn once.
+        never_own: whether the random label is never the image's own.
     """
 
     revision: ClassVar[int] = 2
@@ -59,7 +62,7 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
     never_own: bool = False
 
     def own_batches(self) -> OwnBatches:
-        """Over each set, or over both together."""
+        """Batches of each set, or of both together."""
         if self.epochs == 0:
             return ()
         if self.passes == "mixed":
@@ -67,7 +70,7 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
         return (("forget", self.batch_size), ("retain", self.batch_size))
 
     def prepare(self, model: nn.Module, task: Task) -> RandomLabels:
-        """The labels drawn, by the id of the sample."""
+        """The random labels, by sample id."""
         samples = task.samples
         last = max(int(samples.ids(part).max()) for part in ("forget", "retain"))
         own = samples.labels("forget")
@@ -76,7 +79,7 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
         return RandomLabels(labels)
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
-        """Two passes an epoch, or one phase over both sets."""
+        """Two phases per epoch, or one phase over both sets."""
         if self.passes == "mixed":
             return super().phases(model, task)
         return [
@@ -86,7 +89,7 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
         ]
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """Cross-entropy of a batch of either set or both."""
+        """Cross-entropy of a batch of one set or both."""
         drawn = task.state_of(RandomLabels).labels[batch.ids]
         if self.redrawn:
             drawn = self._drawn(batch.labels, task, batch.generator)
@@ -104,7 +107,7 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
 
 
 class RandomLabels(nn.Module):
-    """The labels drawn, by the id of the sample."""
+    """The random labels, by sample id."""
 
     labels: Int[Tensor, " samples"]
 

@@ -1,4 +1,4 @@
-"""SalUn: random labels, taught to the weights that the forget set's gradient points at.
+"""SalUn: random labels, but only the weights that are salient for the forget set are trained.
 
 Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency", ICLR 2024.
 """
@@ -23,15 +23,15 @@ from unlearn_ray.methods.shared import flattened, summed_gradients, trained
 @register("salun")
 @schema
 class SalUn(RandomLabel):
-    """Random labels (L of `random_label`), but only salient weights move.
+    """Random labels (L of `random_label`), but only salient weights change.
 
     Salient is the share `ratio` of all weights, biases included, whose gradient of the forget
-    set's cross-entropy is largest in absolute value: at the original, in eval mode, summed over
-    the means of batches, as in the authors' code.
+    set's cross-entropy is largest in absolute value: for the original, in eval mode, summed over
+    batch means, as in the authors' code.
 
-    The others stay what they are, bit for bit: they are put back after every update. Masked
-    gradients alone, as in the authors' code until 2026, leave them to momentum and weight decay.
-    Running statistics of batch norm are no weights and do move.
+    The other weights keep their values, bit for bit: they are restored after every update. With
+    masked gradients only, as in the authors' code until 2026, momentum and weight decay still
+    change them. Batch norm's running statistics are not weights, and do change.
 
     Search ratio in [0.1, 0.9] and learning_rate in [1e-3, 0.1].
 
@@ -42,9 +42,9 @@ class SalUn(RandomLabel):
     ratio: UnitInterval = 0.5
 
     def prepare(self, model: nn.Module, task: Task) -> RandomLabels:
-        """The labels drawn, the original weights, and which of them may move."""
+        """The random labels, the original weights, and the mask of salient ones."""
         gradients = summed_gradients(model, task.samples.blocks("forget", size=self.batch_size))
-        # Sums differ by roundings between workers, which must agree on the mask.
+        # Worker 0's, since sums differ by rounding and all workers must agree on the mask.
         average(list(gradients.values()))
         scores = flattened(gradients[name] for name, _ in trained(model)).abs()
         order = scores.argsort(descending=True, stable=True)
@@ -53,7 +53,7 @@ class SalUn(RandomLabel):
         return _Salient(super().prepare(model, task).labels, salient, model)
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
-        """As of `random_label`, with the other weights put back after every update."""
+        """Those of `random_label`, with the other weights restored after every update."""
         put_back = partial(task.state_of(_Salient).put_back, model)
         return [replace(phase, after_update=put_back) for phase in super().phases(model, task)]
 

@@ -1,4 +1,4 @@
-"""SCRUB: a student leaves its teacher, the original, on the forget set and obeys it elsewhere.
+"""SCRUB: a student moves away from its teacher, the original, on the forget set only.
 
 Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023; with `rewind`, SCRUB+R.
 """
@@ -45,24 +45,24 @@ from unlearn_ray.methods.shared import accuracy, divergence, frozen_copy
 class SCRUB(ClassifierMethod, TrainingMethod):
     """L = -D over the forget set, in turn with gamma * CE + alpha * D over the retain set.
 
-    D = T^2 * KL(teacher || student), the mean over images, of logits softened by the temperature
-    T; CE is the cross-entropy. The first msteps epochs are a pass over each set, the others one
-    over the retain set. SCRUB+R (`rewind`) keeps every epoch's weights. At the end it takes the
-    error on validation samples of the forget set's classes, and returns to the (first) epoch whose
-    forget error is nearest to that.
+    D = T^2 * KL(teacher || student), the mean over images, of logits divided by the temperature
+    T; CE is the cross-entropy. Each of the first msteps epochs is a pass over the forget set and
+    one over the retain set, each later epoch only the latter. SCRUB+R (`rewind`) stores the
+    weights of every epoch. At the end it measures the error on validation samples of the forget
+    set's classes, and returns to the (first) epoch whose forget error is closest to it.
 
     Defaults are the authors' at large scale. At small scale they take 10 epochs, Adam, msteps 3,
     alpha 0.5, gamma 1, T 2 and weight decay 0.1; against attacks 5 epochs, msteps 3, alpha 0.5 and
-    gamma 1. They keep one optimizer; here each pass has its own, and no momentum carries over.
+    gamma 1. They keep one optimizer; here each pass has a new one, without momentum.
     Search learning_rate in [1e-5, 1e-2], alpha in [1e-3, 1] and msteps up to the epochs.
 
     Attributes:
         alpha: weight of the retain set's divergence.
         gamma: weight of the retain set's cross-entropy.
         temperature: T.
-        msteps: how many epochs have a pass over the forget set.
-        forget_batch_size: of that pass; `batch_size` is of the retain set's.
-        lr_decay_epochs: after how many epochs lr_decay_rate multiplies the learning rate.
+        msteps: number of epochs with a pass over the forget set.
+        forget_batch_size: of that pass; `batch_size` is the retain set's.
+        lr_decay_epochs: epochs after which the learning rate is multiplied by lr_decay_rate.
         rewind: whether to return to the best epoch; needs validation samples.
     """
 
@@ -82,25 +82,25 @@ class SCRUB(ClassifierMethod, TrainingMethod):
     rewind: bool = False
 
     def own_batches(self) -> OwnBatches:
-        """Over each set, with a batch size of its own."""
+        """Batches of each set, each with its own batch size."""
         if self.epochs == 0:
             return ()
         retain: OwnBatches = (("retain", self.batch_size),)
         return (*retain, ("forget", self.forget_batch_size)) if self.msteps else retain
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
-        """The teacher, and room for what every epoch leaves; TrialError if none can be chosen."""
+        """The teacher, and buffers for each epoch's weights; TrialError if rewind is impossible."""
         forget, unseen = (set(task.samples.labels(p).tolist()) for p in ("forget", "validation"))
         if self.rewind and not forget & unseen:
             raise TrialError(
                 "scrub.rewind = true",
-                "no validation sample is of a class of the forget set, whose error tells how far",
-                "keep more for validation, or set rewind to false",
+                "needs validation samples of the forget set's classes, and there are none",
+                "hold out more for validation, or set rewind to false",
             )
         return _Kept(model, self.epochs if self.rewind else 0)
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
-        """A pass over the forget set, in the first epochs, and one over the retain set."""
+        """Per epoch, a pass over the forget set (first epochs only) and one over the retain set."""
         phases = []
         for epoch in range(self.epochs):
             decays = sum(after <= epoch for after in self.lr_decay_epochs)
@@ -157,7 +157,7 @@ class _Kept(nn.Module):
 
 
 def _error(model: nn.Module, task: Task, part: PartName, classes: tuple[int, ...] = ()) -> float:
-    # One worker's: another's may differ by a rounding, and all must return to the same epoch.
+    # Worker 0's, since errors may differ by rounding and all must return to the same epoch.
     found = on_first(lambda: accuracy(model, task.samples, part, classes))
     assert found is not None
     return 1 - found

@@ -1,4 +1,4 @@
-"""What several methods need: frozen copies, divergences, gradients, one-shot edits."""
+"""Helpers of several methods: frozen copies, divergences, gradients, one-shot edits."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Blocks = Iterable[tuple[Tensor, Tensor]]
 
 @schema
 class OneShot(ClassifierMethod):
-    """A method without iterations: all that it does to a classifier is one edit, in `finish`.
+    """A method without iterations: a single edit of a classifier's weights, in `finish`.
 
     Attributes:
-        batch_size: images of one forward and backward pass.
+        batch_size: images per forward and backward pass.
     """
 
     batch_size: PositiveInt = 256
@@ -33,7 +33,7 @@ class OneShot(ClassifierMethod):
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """Attention as matrix products: fused kernels lack second, batched or forward derivatives."""
+    """Unfused attention: fused kernels lack double backward, vmap and forward-mode derivatives."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -44,13 +44,13 @@ def plain_attention() -> Iterator[None]:
 
 
 def drawn_seed(generator: torch.Generator) -> int:
-    """A seed for a generator on another device, or torch's global ones."""
+    """A seed for a generator on another device or for torch's global ones."""
     return int(torch.randint(2**62, (), generator=generator))
 
 
 @contextmanager
 def seeded_globally(generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """Layers' weights and dropout drawn as `generator` says; then torch goes on as before."""
+    """Seed torch's global generators from `generator`, and restore them afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(drawn_seed(generator))
         yield
@@ -58,7 +58,7 @@ def seeded_globally(generator: torch.Generator, device: torch.device) -> Iterato
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Models as they are written: compiled encoders, too, lack second derivatives."""
+    """Disable compilation and fused attention, neither of which supports double backward."""
     with plain_attention(), torch.compiler.set_stance("force_eager"):
         yield
 
@@ -78,9 +78,9 @@ def divergence(
     student: Float[Tensor, "n classes"],
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """KL(teacher || student) of softened logits: the sum over classes, the mean over rows.
+    """KL(teacher || student) at a temperature: the sum over classes, the mean over rows.
 
-    With gradients for the student. Hinton et al.'s factor T^2 is the caller's.
+    With gradients for the student. Hinton et al.'s factor T^2 is left to the caller.
     """
     return functional.kl_div(
         (student / temperature).log_softmax(dim=1),
@@ -101,22 +101,22 @@ def accuracy(
     """Share of a part's samples, in [0, 1], whose class the model predicts; in eval mode.
 
     Args:
-        model: a classifier, if there are no `scores`; its training flag is left as it is.
+        model: a classifier, unless `scores` is given; its training flag does not change.
         samples: of the task.
-        part: which.
-        classes: count the samples of these alone; all if there are none.
-        scores: of classes, by the model (`ClassFamily.class_scores`).
+        part: the set.
+        classes: count only samples of these; empty counts all.
+        scores: scores classes by the model (`ClassFamily.class_scores`).
 
     Returns:
-        None if no sample is counted.
+        None if there is no sample to count.
     """
     right, counted = 0, 0
     with in_eval_mode(model):
         for images, labels in samples.blocks(part):
             among = torch.isin(labels, torch.tensor(classes, device=labels.device))
             mask = among if classes else torch.ones_like(among)
-            told = (scores or model)(images).argmax(dim=1)
-            right += int(((told == labels) & mask).sum())
+            predicted = (scores or model)(images).argmax(dim=1)
+            right += int(((predicted == labels) & mask).sum())
             counted += int(mask.sum())
     return right / counted if counted else None
 
@@ -125,12 +125,12 @@ def summed_gradients(model: nn.Module, blocks: Blocks, *, power: int = 1) -> dic
     """Sum over blocks of (gradient of a block's mean cross-entropy) ** power, in eval mode.
 
     Args:
-        model: a classifier; its gradients are not left behind.
+        model: a classifier; its .grad fields are not touched.
         blocks: images and classes; blocks of one sample give per-sample gradients.
         power: 1, or 2 for squared gradients.
 
     Returns:
-        By the name of each trained parameter.
+        The sums by parameter name.
     """
     parameters = dict(trained(model))
     sums = {name: torch.zeros_like(value) for name, value in parameters.items()}
@@ -151,7 +151,7 @@ def flattened(tensors: Iterable[Tensor]) -> Float[Tensor, " d"]:
 
 @torch.no_grad()
 def add_flattened(parameters: Sequence[Tensor], vector: Float[Tensor, " d"]) -> None:
-    """Add to parameters, in place, what `flattened` would make of as many tensors."""
+    """Add a vector, laid out as by `flattened`, to parameters in place."""
     pieces = torch.split(vector, [parameter.numel() for parameter in parameters])
     for parameter, piece in zip(parameters, pieces, strict=True):
         parameter += piece.reshape(parameter.shape)
@@ -160,7 +160,7 @@ def add_flattened(parameters: Sequence[Tensor], vector: Float[Tensor, " d"]) -> 
 def total_gradient(
     model: nn.Module, blocks: Blocks, parameters: Sequence[nn.Parameter]
 ) -> Float[Tensor, " d"]:
-    """Gradient of the sum of all samples' cross-entropies, flattened; in the model's mode."""
+    """Flattened gradient of the summed cross-entropy of all samples; in the current mode."""
     total = torch.zeros_like(flattened(parameters))
     for images, labels in blocks:
         loss = functional.cross_entropy(model(images), labels, reduction="sum")
@@ -176,16 +176,16 @@ def conjugate_gradients(
     iterations: int,
     tolerance: float = 1e-6,
 ) -> Float[Tensor, " d"]:
-    """Solve A x = vector for a symmetric A that is known by its products with vectors.
+    """Solve A x = vector for a symmetric A, given by matrix-vector products.
 
-    Where A turns out not to be positive definite it ends with what it has, as truncated Newton
+    If A turns out not to be positive definite, it returns the iterate so far, as truncated Newton
     methods do (Nocedal and Wright, "Numerical Optimization", algorithm 7.1).
 
     Args:
         product: of A with a vector.
         vector: the right-hand side.
-        iterations: products at most.
-        tolerance: of the residual's length, relative to the vector's.
+        iterations: maximum number of products.
+        tolerance: of the residual's norm, relative to the vector's.
     """
     solution, residual, direction = torch.zeros_like(vector), vector.clone(), vector.clone()
     squared = residual @ residual

@@ -1,4 +1,4 @@
-"""Selective Synaptic Dampening: shrink the weights that matter more to the forget set than to all.
+"""Selective Synaptic Dampening: shrink weights that matter more to the forget set than overall.
 
 Foster et al., "Fast Machine Unlearning without Retraining through Selective Synaptic Dampening",
 AAAI 2024.
@@ -21,24 +21,24 @@ from unlearn_ray.methods.shared import OneShot, summed_gradients, trained
 @register("ssd")
 @schema
 class SSD(OneShot):
-    """Where I_f > alpha * I: w times min(dampening * I / I_f, 1); other weights stay as they are.
+    """Where I_f > alpha * I: w times min(dampening * I / I_f, 1); other weights do not change.
 
     I and I_f are the importances of a weight for the whole training set and for the forget set:
     the mean over batches of the squared gradient of the batch's mean cross-entropy. They depend
-    on the batch size. I is put together from the retain and the forget set in their proportion.
+    on the batch size. I is the average of both sets' importances, weighted by their sizes.
 
     It costs one forward and backward pass over both sets, or over the first `samples` of each.
-    I_f / I is at most n / n_f, the training set's size over the forget set's: from there on alpha
-    changes nothing, so that the published 10 (5 for whole classes and ViT) is for small forget
-    sets. Worth searching: alpha in [1, n / n_f], dampening in [0.1, 1].
+    I_f / I is at most n / n_f, the training set's size over the forget set's: a larger alpha has
+    no effect, so the published 10 (5 for whole classes and ViT) is for small forget sets. Search
+    alpha in [1, n / n_f], dampening in [0.1, 1].
 
     Attributes:
-        alpha: how many times more important a weight must be.
+        alpha: how many times more important to the forget set a weight must be.
         dampening: the paper's lambda.
-        samples: of each set, the first in the seed's permuted order; null takes all.
+        samples: of each set, the first in the seed's permuted order; null: all.
     """
 
-    # Above 1 / the forget set's share no weight is dampened.
+    # Above the inverse of the forget set's share, no weight is dampened.
     tiny: ClassVar[Fields] = {"alpha": 1.0}
     idle: ClassVar[Fields | None] = {"alpha": 1e30, "samples": 64}
 
@@ -48,7 +48,7 @@ class SSD(OneShot):
     samples: PositiveInt | None = None
 
     def finish(self, model: nn.Module, task: Task) -> None:
-        """Shrinks the weights."""
+        """Shrink the weights."""
         retain, forget = (self._importance(model, task, part) for part in ("retain", "forget"))
         share = task.forget_size / (task.forget_size + task.retain_size)
         for name, weight in trained(model):

@@ -48,20 +48,20 @@ class Unsir(ClassifierMethod, TrainingMethod):
     Impair: w descends on the cross-entropy of retain images mixed with noise labelled c. Repair:
     w descends on that of retain images alone.
 
-    As in the notebook an impair epoch is one shuffled pass over samples_per_class images of each
-    retained class, or all there are, and noise_batches times each of the noise_size noise images
-    of each forgotten one. The notebook keeps the original in training mode and labels all noise
-    class 0; neither is in the paper. Worth searching: both learning rates in [1e-4, 0.02].
+    As in the notebook, an impair epoch is one shuffled pass over samples_per_class images of each
+    retained class, or all there are, and noise_batches repetitions of the noise_size noise images
+    of each forgotten class. The notebook, unlike the paper and this code, keeps the original in
+    training mode and labels all noise class 0. Search both learning rates in [1e-4, 0.02].
 
     Attributes:
         epochs: of impair and of repair, each.
-        repair_learning_rate: of repair; `learning_rate` is of impair.
+        repair_learning_rate: of repair; `learning_rate` is impair's.
         samples_per_class: retain images per class and epoch, the first in the seed's permuted
             order.
         noise_size: noise images per forgotten class.
-        noise_batches: how often an impair epoch shows each of them.
+        noise_batches: repetitions of each of them in an impair epoch.
         noise_steps, noise_learning_rate: of the noise's updates, by Adam.
-        noise_penalty: weight of the squared length of noise images.
+        noise_penalty: weight of the squared norm of noise images.
     """
 
     revision: ClassVar[int] = 2
@@ -86,7 +86,7 @@ class Unsir(ClassifierMethod, TrainingMethod):
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
-        """Noise stands for a class that the retain set lacks."""
+        """Refuses sample unlearning: noise replaces a class that the retain set lacks."""
         if not forget_set.whole_classes:
             return f"{cls.name} forgets whole classes; the forget set {forget_set.name} does not"
         return super().unsupported(family, forget_set)
@@ -100,7 +100,7 @@ class Unsir(ClassifierMethod, TrainingMethod):
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
         """Noise, impair, repair."""
-        # Its one batch, of all forget images, is not looked at but repeated.
+        # The noise phase repeats one batch of all forget images, and does not use its content.
         steps = Recipe(
             optimizer="adam", epochs=1, batch_size=task.forget_size, weight_decay=0,
             learning_rate=self.noise_learning_rate, schedule="constant",
@@ -117,7 +117,7 @@ class Unsir(ClassifierMethod, TrainingMethod):
         return phases if self.epochs else []
 
     def noise_loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
-        """Of all classes' noise: the sum of what each would descend on alone."""
+        """The sum of all classes' noise losses."""
         noise = task.state_of(_Noise)
         count = len(noise.labels)
         logits = gather_rows(model(noise.images[own_rows(count)]), count)

@@ -1,4 +1,4 @@
-"""What the accuracies share."""
+"""Base classes of the accuracies."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def accuracy(model: Observed, part: SetName, among: Bool[Tensor, " n"] | None = 
     """Percent of a set that is classified correctly; the first class wins ties.
 
     Args:
-        model: that is measured.
+        model: the measured model.
         part: the set.
-        among: count these of its samples alone.
+        among: mask of the samples to count.
 
     Raises:
         DataError: there is nothing to count.
@@ -32,7 +32,7 @@ def accuracy(model: Observed, part: SetName, among: Bool[Tensor, " n"] | None = 
     if not among.any():
         raise DataError(
             f"{part} set",
-            "has no sample of the classes that are to be measured",
+            "has no sample of the classes to measure",
             "forget other classes",
         )
     return 100 * int(correct[among].sum()) / int(among.sum())
@@ -40,7 +40,7 @@ def accuracy(model: Observed, part: SetName, among: Bool[Tensor, " n"] | None = 
 
 @schema
 class Accuracy(Metric):
-    """Percent of a set that is classified correctly, in one column of the metric's own name.
+    """Percent of a set that is classified correctly, in a column named after the metric.
 
     Class attributes:
         part: the set.
@@ -59,7 +59,7 @@ class Accuracy(Metric):
         return Measurement({self.name: accuracy(model, self.part, self.among(model))})
 
     def among(self, model: Observed) -> Bool[Tensor, " n"] | None:
-        """Which samples of the set count; None if all do."""
+        """Mask of the samples that count; None if all do."""
         return None
 
 
@@ -68,15 +68,14 @@ class ClassAccuracy(Accuracy):
     """An accuracy on test samples of some classes.
 
     Class attributes:
-        forgotten: whether of those that the forget set has and the retain set lacks, or of the
-            others.
+        forgotten: whether on forgotten classes, which the retain set lacks, or on all others.
     """
 
     forgotten: ClassVar[bool]
 
     @classmethod
     def unsupported(cls, forget_set: ForgetSet) -> str | None:
-        """Samples of a class that is also retained are no forgotten class."""
+        """Refuses sample unlearning, which forgets no whole class."""
         if forget_set.whole_classes:
             return None
         return f"{cls.name} needs whole classes to be forgotten; {forget_set.name} forgets samples"
@@ -88,7 +87,7 @@ class ClassAccuracy(Accuracy):
 
 
 def require_samples(model: Observed, *sets: SetName) -> None:
-    """Refuse to measure on nothing.
+    """Refuse to measure on empty sets.
 
     Raises:
         DataError: one of the sets is empty.

@@ -14,7 +14,7 @@ from unlearn_ray.metrics.accuracy import Accuracy
 class AccuracyOnTest(Accuracy):
     """Accuracy on the test set, in percent (MUC, section 3.3: TA).
 
-    It does not count in the average gap where those on remaining and forgotten classes do.
+    It does not count in the average gap if those on remaining and forgotten classes do.
     """
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy": "TA"}

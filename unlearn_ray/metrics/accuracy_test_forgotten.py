@@ -15,7 +15,7 @@ class AccuracyOnTestForgotten(ClassAccuracy):
     """Accuracy on test samples of the forgotten classes, in percent.
 
     "Contrastive Unlearning" (2401.10458), section 5.1: "unlearn test". A model retrained without
-    a class never names it, so its accuracy is 0.
+    a class never predicts it, so its accuracy is 0.
     """
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy_forgotten": "TA forgotten"}

@@ -14,8 +14,8 @@ from unlearn_ray.metrics.accuracy import ClassAccuracy
 class AccuracyOnTestRemaining(ClassAccuracy):
     """Accuracy on test samples of the classes that were not forgotten, in percent.
 
-    "Contrastive Unlearning" (2401.10458), section 5.1: "remain test", what class unlearning
-    leaves of a model's use.
+    "Contrastive Unlearning" (2401.10458), section 5.1: "remain test", the utility that is left
+    after class unlearning.
     """
 
     columns: ClassVar[dict[str, str]] = {"test_accuracy_remaining": "TA remaining"}

@@ -15,18 +15,18 @@ from unlearn_ray.quantities.view_features import ViewFeatures
 @register("alignment_matrices")
 @schema
 class AlignmentMatrices(Metric):
-    """What a data owner can see of unlearning (MUC, sections 4.2 and 5.3): arrays, no columns.
+    """A data owner's view of unlearning (MUC, sections 4.2 and 5.3): arrays, no columns.
 
-    An alignment matrix holds at (i, j) the cosine of the backbone features of view 1 of sample
-    i with view 2 of sample j: positive pairs on the diagonal, negative pairs beside it. The gap
-    matrix is the original model's minus the measured model's, with its sign, so that the mean
-    of its diagonal is the forgetting score (MUC, equation 2) of these samples; this is our
-    reading, as the text at hand lacks the lines that define it.
+    Entry (i, j) of an alignment matrix is the cosine of the backbone features of view 1 of sample
+    i and view 2 of sample j: positive pairs on the diagonal, negative pairs off it. The gap
+    matrix is the original's minus the measured model's, signed, so that the mean of its diagonal
+    is the forgetting score (MUC, equation 2) of these samples; this is our reading, since the
+    available text lacks the definition.
 
     Arrays: `am_before`, `am_after` and `agm`, float64, (n, n).
 
     Attributes:
-        samples: the first of the forget set, at most this many.
+        samples: at most this many, the first of the forget set.
     """
 
     columns: ClassVar[dict[str, str]] = {}

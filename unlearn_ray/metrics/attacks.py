@@ -1,4 +1,4 @@
-"""What the membership attacks share: who is told from whom, thresholds, and how they are scored."""
+"""Base classes of the membership inference attacks: splits, thresholds and scores."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Scores = Float[np.ndarray, " n"]
 
 @dataclass(frozen=True)
 class AttackSplit:
-    """Whom an attack learns from, and on whom it is tried beside the forget set.
+    """The samples that an attack is trained on, and the non-members that it is evaluated on.
 
     Attributes:
-        members: so many retain samples, the first in the seed's permuted order, are learnt from.
-        learnt: the test samples that are learnt from.
-        tried: the test samples that it is tried on.
+        members: number of retain samples to train on, the first in the seed's permuted order.
+        learnt: the test samples to train on.
+        tried: the test samples to evaluate on.
     """
 
     members: int
@@ -35,11 +35,11 @@ class AttackSplit:
 
 @dataclass(frozen=True)
 class AttackOutput:
-    """What an attack says of the samples of one side.
+    """An attack's output for members or for non-members.
 
     Attributes:
-        scores: the larger, the more a member; what the ROC curve sweeps.
-        taken: whether the attack takes the sample for a member.
+        scores: larger for likelier members; the ROC curve thresholds them.
+        taken: whether the attack predicts that the sample is a member.
     """
 
     scores: Scores
@@ -48,64 +48,64 @@ class AttackOutput:
 
 @schema
 class Attack(Metric):
-    """A membership attack: does it tell the forget set from samples that no model has seen?
+    """A membership inference attack: can it distinguish the forget set from unseen samples?
 
-    It learns from retain samples as members and test samples as non-members, and is tried on the
-    forget set as members and on *other* test samples as non-members. These are of the forget
-    set's classes alone, since telling dogs from other animals would be no membership test: of
-    each, every other test sample, the first included. The rest of the test set is learnt from,
-    and as many retain samples.
+    It is trained on retain samples as members and test samples as non-members, and evaluated on
+    the forget set as members and on *other* test samples as non-members. These are only of the
+    forget set's classes, since distinguishing dogs from other animals would be no membership
+    test: every other test sample of each such class, beginning with the first. The rest of the
+    test set is for training, with as many retain samples.
 
-    Of a class that is forgotten whole no retain sample can be learnt from, so every test sample
-    is tried and none learnt from.
+    A class that is forgotten as a whole has no retain samples to train on, so all its test
+    samples are for evaluation.
 
     Columns, in percent, of which the printed table has the first two:
-        success: mean of the rates at which members and non-members are recognised. 50 is
-            chance, and what unlearning should reach.
-        auc: area under the ROC curve, equal scores counting half. 50 is chance.
-        tpr_at_1, tpr_at_0_1: the largest share of the forget set that a threshold recognises
-            while at most 1 % (0.1 %) of the tried test samples are taken for members; equal
-            scores are taken together or not at all. With fewer than 100 (1,000) such samples,
-            not one of them may be. Chance is at most 1 (0.1).
+        success: balanced accuracy, the mean of the rates at which members and non-members are
+            recognised. 50 is chance, and the aim of unlearning.
+        auc: area under the ROC curve, ties counting half. 50 is chance.
+        tpr_at_1, tpr_at_0_1: the largest true-positive rate on the forget set at a false-positive
+            rate of at most 1 % (0.1 %) on the test samples; equal scores are on the same side of
+            the threshold. With fewer than 100 (1,000) such samples, no false positive is allowed.
+            Chance is at most 1 (0.1).
     """
 
     def measure(self, model: Observed) -> Measurement:
-        """How well the attack does.
+        """The attack's success.
 
         Raises:
-            DataError: a set is empty, or nobody is left to learn from or to be tried on.
+            DataError: a set is empty, or no sample is left to train or evaluate on.
         """
         members, non_members = self.attack(model, attack_split(model))
         return Measurement(dict(zip(self.columns, success(members, non_members), strict=True)))
 
     def attack(self, model: Observed, split: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
-        """On the forget set, and on the tried test samples."""
+        """Outputs on the forget set, and on the test samples for evaluation."""
         raise NotImplementedError
 
 
 @schema
 class ThresholdAttack(Attack):
-    """An attack that sees one number of a sample: members lie at or above a threshold.
+    """An attack on one number per sample: members lie at or above a threshold.
 
-    The threshold is an observed number with the best success rate among those learnt from, the
-    lowest of equals. Where it depends on the class, a class of which not both sides have samples
-    to learn from (one that is forgotten whole, say) has the threshold learnt from all classes.
-    The ROC curve sweeps one threshold for all classes, as is usual. Measuring each score from its
-    class's threshold instead would rank by the thresholds' errors where scores saturate, and
-    hide what an attack recognises at low false-positive rates.
+    The threshold is the training score with the best success rate, the lowest in case of a tie.
+    If it depends on the class, a class that lacks members or non-members to train on (such as one
+    that is forgotten as a whole) gets the threshold of all classes together. The ROC curve uses
+    one threshold for all classes, as is usual: relative to their class's threshold, saturated
+    scores would be ranked by the thresholds' errors, which would hide what an attack recognises
+    at low false-positive rates.
 
     Class attributes:
-        by_class: whether every class has a threshold of its own.
+        by_class: whether every class has its own threshold.
     """
 
     by_class: ClassVar[bool] = True
 
     def scores(self, model: Observed, part: SetName, limit: int) -> Scores:
-        """The number, of the first `limit` samples of a set; the larger, the more a member."""
+        """Scores of the first `limit` samples of a set; larger for likelier members."""
         raise NotImplementedError
 
     def attack(self, model: Observed, split: AttackSplit) -> tuple[AttackOutput, AttackOutput]:
-        """Each sample's number, and whether it reaches its threshold."""
+        """Each sample's score, and whether it reaches its threshold."""
         retain, forget, test = (
             model.labels(part).numpy() if self.by_class else np.zeros(model.size(part), int)
             for part in ("retain", "forget", "test")
@@ -137,15 +137,15 @@ def attack_columns(name: str, header: str) -> dict[str, str]:
 
 
 def tail_columns(name: str) -> frozenset[str]:
-    """Those of the low false-positive rates, which would fill the printed table."""
+    """The columns of low false-positive rates, which printed tables leave out."""
     return frozenset({f"{name}_tpr_at_1", f"{name}_tpr_at_0_1"})
 
 
 def attack_split(model: Observed) -> AttackSplit:
-    """Whom the attacks on this model learn from, and on whom they are tried.
+    """The samples that attacks on this model are trained and evaluated on.
 
     Raises:
-        DataError: a set is empty, or nobody is left to learn from or to be tried on.
+        DataError: a set is empty, or no sample is left to train or evaluate on.
     """
     require_samples(model, "retain", "forget", "test")
     retain, forget, test = (model.labels(part) for part in ("retain", "forget", "test"))
@@ -153,19 +153,19 @@ def attack_split(model: Observed) -> AttackSplit:
     even = place_in_class(test.numpy()) % 2 == 0
     tried = forgotten & (even | ~kept)
     learnt = kept & ~tried
-    for chosen, purpose in ((learnt, "learn an attack from"), (tried, "try an attack on")):
+    for chosen, purpose in ((learnt, "train an attack on"), (tried, "evaluate it on")):
         if not chosen.any():
             raise DataError(
                 f"test set of {len(test)} samples",
-                f"has none to {purpose}: that takes one of a retained class, and another one of "
-                "the forget set's classes",
+                f"has none to {purpose}: an attack needs one of a retained class, and another one "
+                "of the forget set's classes",
                 "choose another dataset or forget set",
             )
     return AttackSplit(members=min(int(learnt.sum()), len(retain)), learnt=learnt, tried=tried)
 
 
 def place_in_class(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """How many samples of the same class stand before each."""
+    """Number of earlier samples of the same class, for each sample."""
     order = np.argsort(labels, kind="stable")
     ordered = labels[order]
     places = np.empty_like(order)
@@ -174,13 +174,12 @@ def place_in_class(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 
 
 def best_threshold(members: Scores, non_members: Scores, candidates: Scores | None = None) -> float:
-    """The first of the candidates that best tell both sides apart; >= is a member.
+    """The first of the candidates with the best balanced accuracy; >= is a member.
 
-    Both sides weigh the same. Whole numbers are compared, so that equally good thresholds tie
-    exactly.
+    Integer counts are compared, so that equally good thresholds tie exactly.
 
     Args:
-        members, non_members: the scores of each side.
+        members, non_members: their scores.
         candidates: in ascending order; the observed scores if not given.
     """
     if candidates is None:
@@ -193,11 +192,11 @@ def best_threshold(members: Scores, non_members: Scores, candidates: Scores | No
 def logistic_regression(
     members: Float[np.ndarray, "m f"], non_members: Float[np.ndarray, "n f"], *before: Any
 ) -> Any:
-    """A logistic regression (C = 1) that predicts 1 for members; both sides weigh the same.
+    """A logistic regression (C = 1) that predicts 1 for members, with balanced class weights.
 
     Args:
-        members, non_members: what is known of each sample.
-        before: scikit-learn's transformers of that.
+        members, non_members: their features.
+        before: scikit-learn transformers of the features.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -215,7 +214,7 @@ def class_thresholds(
     non_member_classes: Int[np.ndarray, " n"],
     classes: int,
 ) -> Float[np.ndarray, " classes"]:
-    """The best threshold of each class; of all samples where a side lacks the class."""
+    """The best threshold of each class; that of all samples for a class that a side lacks."""
     thresholds = np.full(classes, best_threshold(members, non_members))
     for label in np.intersect1d(member_classes, non_member_classes):
         thresholds[label] = best_threshold(

@@ -1,4 +1,4 @@
-"""Contract of a metric: a function of what was observed of one or several models."""
+"""Contract of a metric: a function of observations of one or several models."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Observe = Callable[[Quantity], Observation]
 
 @dataclass(frozen=True)
 class Needs:
-    """What a metric is a function of: quantities of each of these models.
+    """The inputs of a metric: quantities of each of these models.
 
     Attributes:
-        model: that is measured.
-        original: before unlearning; the original's own is itself.
-        retrained: without the forget set, under the same seed; the retrained model's own is
-            itself.
-        other_seeds: the same as the measured model, under each of the other reporting seeds.
+        model: the measured model.
+        original: the model before unlearning; for the original, itself.
+        retrained: the model trained without the forget set, under the same seed; for the
+            retrained model, itself.
+        other_seeds: the measured model's counterparts under each of the other reporting seeds.
     """
 
     model: tuple[Quantity, ...] = ()
@@ -39,16 +39,16 @@ class Needs:
 
 
 class Observed:
-    """What a metric may ask of one model: what was observed of it, as `Metric.needs` says.
+    """A metric's access to the observations of one model, as stated by `Metric.needs`.
 
-    Samples of the retain set stand in the seed's permuted order, of the test set in the
+    Samples of the retain set are in the seed's permuted order, those of the test set in the
     dataset's order. All tensors are on the CPU.
 
     Args:
         ids: of the samples of each set, among the training images or the test images.
         labels: their true classes.
-        observe: gives what was observed.
-        original, retrained, other_seeds: the same of related models.
+        observe: returns the observation of a quantity.
+        original, retrained, other_seeds: the same for related models.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Observed:
         return self._labels[part].shape[0]
 
     def ids(self, part: SetName) -> Int[Tensor, " n"]:
-        """Of a set's samples in the dataset: among the training images, or the test images."""
+        """Ids of a set's samples, among the training images or the test images."""
         return self._ids[part]
 
     def labels(self, part: SetName) -> Int[Tensor, " n"]:
@@ -81,11 +81,11 @@ class Observed:
         return self._labels[part]
 
     def observation(self, quantity: Quantity) -> Observation:
-        """What was observed."""
+        """The observation of a quantity."""
         return self._observe(quantity)
 
     def values(self, quantity: Quantity, part: SetName) -> Tensor:
-        """What was observed of a set's samples, or of its first ones."""
+        """The observed values of a set's samples, or of its first ones."""
         return self.observation(quantity).samples[part]
 
     def probabilities(self, part: SetName) -> Float[Tensor, "n classes"]:
@@ -95,7 +95,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a metric found: numbers for the row, and arrays for an artifact."""
+    """A metric's result: numbers for the row, and arrays for an artifact."""
 
     values: dict[str, float]
     arrays: dict[str, Tensor] = field(default_factory=dict)
@@ -106,16 +106,17 @@ class Metric(Part):
     """Contract of a metric.
 
     Class attributes:
-        columns: its columns, with the header of each in a printed table.
+        columns: its columns, each with its header in printed tables.
         in_average_gap: whether its (single) column counts in the average gap (MUC: EMIA, RA,
             TA, UA and CMIA, all in percent) of a sweep that measures it.
-        by_default: whether a sweep that names no metrics measures it, as it does MUC's. What
-            else counts in the average gap counts where a sweep names it, and nowhere else.
-        made_of: columns of which its own is a mean: where all of them count in the average gap,
-            it does not, too, or the same samples would count twice.
-        needs_classes: whether it asks for outputs: it says nothing of unlabelled images.
-        needs_captions: whether it asks for pairs: it says nothing of a family that reads none.
-        stored_only: columns that rows, files and queries have, and printed tables leave out.
+        by_default: whether a sweep that names no metrics measures it, as it does MUC's. Any other
+            metric that counts in the average gap does so only if the sweep names it.
+        made_of: columns whose mean its own column is: if all of them count in the average gap, it
+            does not, so that no sample counts twice.
+        needs_classes: whether it uses outputs, so that it is undefined for unlabelled images.
+        needs_captions: whether it uses pairs, so that it is undefined for families without
+            captions.
+        stored_only: columns that are in rows, files and queries, but not in printed tables.
     """
 
     kind: ClassVar[str] = "metric"
@@ -130,18 +131,18 @@ class Metric(Part):
 
     @classmethod
     def unsupported(cls, forget_set: ForgetSet) -> str | None:
-        """Why this metric says nothing about such a forget set; None if it does."""
+        """Why this metric is undefined for such a forget set; None if it is defined."""
         return None
 
     def check(self, info: DatasetInfo) -> None:
-        """Refuse, while planning, what no sample of the dataset can answer.
+        """Refuse, while planning, fields that do not fit the dataset.
 
         Raises:
-            ConfigError: a field that does not fit the dataset.
+            ConfigError: a field does not fit.
         """
 
     def needs(self) -> Needs:
-        """What it is a function of; the outputs of the measured model, unless it says more."""
+        """Its inputs; by default, the outputs of the measured model."""
         return Needs(model=(OUTPUTS,))
 
     def measure(self, model: Observed) -> Measurement:
@@ -155,8 +156,8 @@ Kind = TypeVar("Kind", Metric, type[Metric])
 def counted_metrics(metrics: Collection[Kind]) -> tuple[Kind, ...]:
     """The metrics that count in the average gap of a sweep that measures `metrics`, in order.
 
-    Not one that is made of others that count: accuracy on the test set, where those on its
-    remaining and on its forgotten classes do.
+    A metric that is the mean of others that count is excluded: test accuracy, if those on
+    remaining and on forgotten classes count.
     """
     may = [metric for metric in metrics if metric.in_average_gap]
     columns = {column for metric in may for column in metric.columns}
@@ -164,5 +165,5 @@ def counted_metrics(metrics: Collection[Kind]) -> tuple[Kind, ...]:
 
 
 def counted_columns(metrics: Collection[Kind]) -> list[str]:
-    """The columns of those, in the order of the metrics."""
+    """The columns of the counted metrics, in the order of the metrics."""
     return [column for metric in counted_metrics(metrics) for column in metric.columns]

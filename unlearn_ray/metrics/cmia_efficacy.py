@@ -15,8 +15,8 @@ from unlearn_ray.metrics.base import Measurement, Metric, Observed
 from unlearn_ray.quantities.base import SetName
 
 # Above this many samples, confidences are binned. Measured at MUC's sizes (10,000 of each side,
-# 4,500 to forget) on two shapes: one and two predictions differ from the plain machine's
-# (0.02 and 0.04 point), in 1/13 and 1/57 of its time.
+# 4,500 to forget) on two distributions: one and two predictions differ from the exact machine's
+# (0.02 and 0.04 points), in 1/13 and 1/57 of its time.
 EXACT_UP_TO = 4096
 BINS = 4096
 
@@ -24,16 +24,15 @@ BINS = 4096
 @register("cmia_efficacy")
 @schema
 class CMIAEfficacy(Metric):
-    """Percent of the forget set that the attack takes for non-members (MUC, equation 6: CMIA).
+    """Percent of the forget set that the attack predicts as non-members (MUC, equation 6: CMIA).
 
-    The attack (Song and Mittal 2021, as MUC's official code runs it) sees one number: the
-    probability of the true class under the model's own linear probe. It is a support vector
-    machine (rbf, C = 3, gamma = 1) trained on as many retain samples as there are test samples,
-    the first in the seed's permuted order, as members, and on the whole test set as non-members.
+    The attack (Song and Mittal 2021, as in MUC's official code) sees one number: the probability
+    of the true class under the model's own linear probe. It is a support vector machine (rbf,
+    C = 3, gamma = 1) trained on as many retain samples as there are test samples, the first in
+    the seed's permuted order, as members, and on the whole test set as non-members.
 
-    A retain set smaller than the test set is used whole. The two classes then weigh as many
-    samples as they have, as in a plain support vector machine, and the attack leans towards
-    non-members.
+    A retain set smaller than the test set is used whole. Classes are not reweighted, so the
+    attack then leans towards non-members.
     """
 
     columns: ClassVar[dict[str, str]] = {"cmia_efficacy": "CMIA"}
@@ -66,9 +65,9 @@ def true_class_confidence(model: Observed, part: SetName) -> Float[np.ndarray, "
 def fit_attack(members: Float[np.ndarray, " m"], non_members: Float[np.ndarray, " n"]) -> Any:
     """The support vector machine; predicts 1 for members.
 
-    Large sets are binned: samples of one class in one of 4,096 equal bins of [0, 1] become
-    their mean, weighted by their number. Equal samples are thus exact, and the rest moves the
-    score by 0.1 point at most in our trials, since the kernel is a hundred times wider than a bin.
+    Large sets are binned: samples of one side in one of 4,096 equal bins of [0, 1] become their
+    mean, weighted by their number. Equal samples are exact, and binning the others changes the
+    score by at most 0.1 points in our trials, since the kernel is a hundred times wider than a bin.
     """
     from sklearn.svm import SVC
 
@@ -94,7 +93,7 @@ def _unbinned(
 def _binned(
     values: Float[np.ndarray, " n"],
 ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-    """Mean and number of the values of every bin that holds any."""
+    """Mean and number of the values of every non-empty bin."""
     bins = np.minimum((values * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     sums = np.bincount(bins, weights=values, minlength=BINS)

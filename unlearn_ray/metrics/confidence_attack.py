@@ -1,4 +1,4 @@
-"""Confidence attack: members' true class is more probable."""
+"""Confidence attack: members have a higher probability of the true class."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from unlearn_ray.quantities.base import SetName
 @register("confidence_attack")
 @schema
 class ConfidenceAttack(ThresholdAttack):
-    """Success of an attack by the probability of the true class.
+    """Success of an attack on the probability of the true class.
 
     Song and Mittal (USENIX Security 2021), after Yeom et al. (2018): I(F(x)_y >= tau_y), with a
-    threshold of each class. `cmia_efficacy` sees the same number.
+    threshold per class. `cmia_efficacy` sees the same number.
 
-    Of a model that is no classifier, the outputs are those of its linear probe, which learnt
-    from retain samples alone; see `cosine_attack` for these.
+    A model that is not a classifier is attacked through its linear probe, which was trained only
+    on retain samples; `cosine_attack` attacks its encoder.
     """
 
     columns: ClassVar[dict[str, str]] = attack_columns("confidence_attack", "Confidence")

@@ -1,4 +1,4 @@
-"""Correctness attack: what is classified correctly is a member."""
+"""Correctness attack: correctly classified samples are predicted as members."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from unlearn_ray.quantities.base import SetName
 @register("correctness_attack")
 @schema
 class CorrectnessAttack(Attack):
-    """Success of taking a sample for a member if, and only if, it is classified correctly.
+    """Success of predicting membership if, and only if, a sample is classified correctly.
 
-    Song and Mittal (USENIX Security 2021), after Yeom et al. (2018): I(argmax F(x) = y). There
-    is nothing to learn, and the ROC curve has one inner point: the AUC equals the success rate.
-    The first class wins ties.
+    Song and Mittal (USENIX Security 2021), after Yeom et al. (2018): I(argmax F(x) = y). Nothing
+    is trained, and the ROC curve has one inner point: the AUC equals the success rate. The first
+    class wins ties.
     """
 
     columns: ClassVar[dict[str, str]] = attack_columns("correctness_attack", "Correctness")

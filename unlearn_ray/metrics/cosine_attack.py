@@ -1,4 +1,4 @@
-"""Cosine attack: members' views lie closer to each other."""
+"""Cosine attack: the views of members are more similar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearn_ray.metrics.base import Needs, Observed
 from unlearn_ray.quantities.base import SetName
 from unlearn_ray.quantities.view_similarity import ViewSimilarity
 
-# An encoder that maps everything to one point has cosines that differ by rounding alone.
+# The cosines of a collapsed encoder differ by rounding only.
 DECIMALS = 12
 
 
@@ -23,9 +23,9 @@ class CosineAttack(ThresholdAttack):
     """Success of an attack on the encoder by the cosine similarity of a sample's views.
 
     Gradient penalty (2405.07317) reports its success rate before and after unlearning of
-    contrastive encoders. The paper at hand gives no details, so the attack is EncoderMI-T (Liu
-    et al. 2021), as in `emia_efficacy`: the mean cosine over all pairs of a sample's views,
-    of backbone features, against one threshold for all classes.
+    contrastive encoders, without details. So the attack is EncoderMI-T (Liu et al. 2021), as in
+    `emia_efficacy`: the mean cosine of backbone features over all pairs of a sample's views, and
+    one threshold for all classes.
 
     Attributes:
         views: strong augmentations of each sample.

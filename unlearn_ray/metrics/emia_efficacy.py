@@ -20,17 +20,17 @@ EDGES = np.linspace(0.0, 1.0, 501)
 @register("emia_efficacy")
 @schema
 class EMIAEfficacy(Metric):
-    """Percent of the forget set that the attack takes for non-members (MUC, equation 7: EMIA).
+    """Percent of the forget set that the attack predicts as non-members (MUC, equation 7: EMIA).
 
     EncoderMI-T (Liu et al. 2021): a sample's membership score is the mean cosine over all pairs
     of its views' backbone features, and members lie at or above a threshold. The threshold is
-    the first of 501 edges on [0, 1] with the best accuracy in telling retain samples (the
+    the first of 501 edges on [0, 1] with the best accuracy in distinguishing retain samples (the
     first in the seed's permuted order) from the whole test set.
 
     MUC's appendix A.3 asks for as many members as non-members; its official code takes the
     first 10,000 retain samples, which is the same for CIFAR. Here members are the first
-    |test| retain samples, at most `members`; where that leaves unequal numbers, each side
-    counts half of the accuracy, so that a large test set does not win by its size.
+    |test| retain samples, at most `members`; if the numbers differ, balanced accuracy is used,
+    so that a large test set does not dominate.
 
     Attributes:
         views: strong augmentations of each sample.

@@ -1,4 +1,4 @@
-"""Entropy attack: outputs on members are more certain."""
+"""Entropy attack: outputs for members are more confident."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from unlearn_ray.metrics.attacks import Scores, ThresholdAttack, attack_columns,
 from unlearn_ray.metrics.base import Observed
 from unlearn_ray.quantities.base import SetName
 
-# Song and Mittal's code, too, takes no logarithm of less.
+# Lower bound of logarithms' arguments, as in Song and Mittal's code.
 SMALLEST = 1e-30
 
 
 @register("entropy_attack")
 @schema
 class EntropyAttack(ThresholdAttack):
-    """Success of an attack by the entropy of a model's output.
+    """Success of an attack on the entropy of a model's output.
 
     Song and Mittal (USENIX Security 2021), after Shokri et al. (2017):
-    I(-sum_i F(x)_i log F(x)_i <= tau_y), with a threshold of each class. The true class enters
-    by that alone.
+    I(-sum_i F(x)_i log F(x)_i <= tau_y), with a threshold per class, which is the only use of the
+    true class.
 
-    Of a model that is no classifier, the outputs are those of its linear probe, which learnt
-    from retain samples alone; see `cosine_attack` for these.
+    A model that is not a classifier is attacked through its linear probe, which was trained only
+    on retain samples; `cosine_attack` attacks its encoder.
     """
 
     columns: ClassVar[dict[str, str]] = attack_columns("entropy_attack", "Entropy")

@@ -15,8 +15,8 @@ from unlearn_ray.quantities.base import SetName
 class ForgetAccuracy(Accuracy):
     """Accuracy on the forget set, in percent (MUC, section 3.3: UA).
 
-    Beware: MUC's UA is this accuracy, near the test accuracy for a retrained model; the UA of
-    Unlearn-Sparse and SalUn is 100 minus it.
+    Note: MUC's UA is this accuracy, near the test accuracy for a retrained model; the UA of
+    Unlearn-Sparse and SalUn is 100 minus this.
     """
 
     columns: ClassVar[dict[str, str]] = {"forget_accuracy": "UA"}

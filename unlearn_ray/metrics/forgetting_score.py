@@ -1,4 +1,4 @@
-"""Forgetting score (FS): how much closer two views of a forgotten image were before."""
+"""Forgetting score (FS): how much unlearning lowers the similarity of a forget image's views."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class ForgettingScore(Metric):
     """Positive-pair similarity before minus after unlearning (MUC, equation 2: FS).
 
     The similarity is the cosine, without temperature, of the backbone features of two strong
-    augmentations of one image; original and measured model see the same two. The columns are
+    augmentations of one image, the same two for original and measured model. The columns are
     the mean and the standard deviation over the forget set (MUC, section 3.4, reports 0.025
-    and 0.081 for a retrained MoCo): the score of few samples is unreliable. One sample has
-    deviation 0.
+    and 0.081 for a retrained MoCo), so the score of few samples is unreliable. The deviation of
+    one sample is 0.
     """
 
     columns: ClassVar[dict[str, str]] = {

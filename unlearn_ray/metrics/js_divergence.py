@@ -16,10 +16,10 @@ from unlearn_ray.metrics.base import OUTPUTS, Measurement, Metric, Needs, Observ
 @register("js_divergence")
 @schema
 class JSDivergence(Metric):
-    """Mean Jensen-Shannon divergence of both models' outputs, in bits: 0 is equal, 1 apart.
+    """Mean Jensen-Shannon divergence of both models' outputs, in bits: 0 if equal, 1 if disjoint.
 
-    JS(p, q) = H((p + q) / 2) - (H(p) + H(q)) / 2. ZRF (Chundawat et al., AAAI 2023) takes the same
-    to the outputs of a random model.
+    JS(p, q) = H((p + q) / 2) - (H(p) + H(q)) / 2. ZRF (Chundawat et al., AAAI 2023) uses the same
+    divergence from the outputs of a random model.
     """
 
     columns: ClassVar[dict[str, str]] = {"js_divergence": "JS divergence"}

@@ -1,4 +1,4 @@
-"""Learned attack: a classifier on all that a model's output tells of a labelled sample."""
+"""Learned attack: a membership classifier on a model's whole output and the true class."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from unlearn_ray.quantities.base import SetName
 @register("learned_attack")
 @schema
 class LearnedAttack(Attack):
-    """Success of an attack that is learnt from all of a model's outputs and the true class.
+    """Success of an attack that is trained on a model's whole output and the true class.
 
-    Shokri et al. (IEEE S&P 2017) learn an attack from a model's output vector; the black-box
-    attack of Nasr et al. (IEEE S&P 2019) sees the loss and the true class as well. As in
-    `member_prediction_rate` there are no shadow models, as whoever verifies unlearning has the
-    model and its data, and the vector is sorted. The attack sees, of each sample:
-        - the logarithms of its probabilities, the largest first;
+    Shokri et al. (IEEE S&P 2017) train an attack on a model's output vector; the black-box
+    attack of Nasr et al. (IEEE S&P 2019) also sees the loss and the true class. As in
+    `member_prediction_rate`, there are no shadow models, since whoever verifies unlearning has
+    the model and its data, and the vector is sorted. The features of each sample are:
+        - the logarithms of its probabilities, in descending order;
         - whether it is classified correctly;
         - the true class's probability p, and log p, which is minus the loss;
         - log p - log(sum of the others), which unlike p does not saturate (Carlini et al. 2022);
         - entropy and modified entropy.
-    Each is standardised by what is learnt from. No logarithm is taken of less than 1e-30.
+    They are standardised on the training samples. Arguments of logarithms are at least 1e-30.
 
-    The learner is a logistic regression (C = 1), both sides weighing the same: its optimum is
-    unique, where those of a network or a support vector machine with probabilities hang on seeds
-    and on when training ends, and its score is continuous, where trees' many ties would blunt
-    the low false-positive rates. What is not linear in p is in the features.
+    The classifier is a logistic regression (C = 1) with balanced class weights: its optimum is
+    unique, whereas networks and support vector machines with probabilities depend on seeds and
+    stopping, and its score is continuous, whereas trees have many ties, which blur low
+    false-positive rates. The features provide the nonlinearity.
 
-    Of a model that is no classifier, the outputs are those of its linear probe, which learnt
-    from retain samples alone; see `cosine_attack` for these.
+    A model that is not a classifier is attacked through its linear probe, which was trained only
+    on retain samples; `cosine_attack` attacks its encoder.
     """
 
     columns: ClassVar[dict[str, str]] = attack_columns("learned_attack", "Learned")
@@ -66,7 +66,7 @@ class LearnedAttack(Attack):
 
 
 def observations(model: Observed, part: SetName) -> Float[np.ndarray, "n f"]:
-    """What the attack sees of each sample of a set."""
+    """The attack's features of each sample of a set."""
     probabilities = outputs(model, part)
     labels = model.labels(part).numpy()
     rows = np.arange(len(labels))

@@ -1,4 +1,4 @@
-"""Member prediction rate: a membership inference attack on all of a model's outputs."""
+"""Member prediction rate: a membership inference attack on a model's whole output."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from unlearn_ray.metrics.base import Measurement, Metric, Observed
 @register("member_prediction_rate")
 @schema
 class MemberPredictionRate(Metric):
-    """Percent of forgotten, and of held-out retained, samples that an attack takes for members.
+    """Percent of forget, and of held-out retain, samples that an attack predicts as members.
 
     "Contrastive Unlearning" (2401.10458), section 5.1, Tables 4 and 19. The attack is Shokri et
     al.'s (IEEE S&P 2017) without shadow models, as whoever verifies unlearning has the model and
-    its data: it learns to tell retain samples (members) from test samples (non-members) by the
-    model's softmax outputs. Good unlearning has a low rate on the forget set ("unlearning") and a
-    high one on members that the attack did not learn from ("member-test").
+    its data: it is trained to distinguish retain samples (members) from test samples
+    (non-members) by the model's softmax outputs. Good unlearning has a low rate on the forget set
+    ("unlearning") and a high one on held-out members ("member-test").
 
-    The paper names neither the attack's kind nor its numbers. Here outputs are sorted, largest
-    first, and the attack is a logistic regression (C = 1): its optimum is unique, where the rates
-    of a network's attack depend on when its training ends. It learns from n = min(|test|,
-    |retain|) // 2 of each side: test samples spread evenly over the test set, whose other half
-    is held out, and the first retain samples in the seed's permuted order; the next n of these
-    are the held-out members.
+    The paper specifies neither the attack's model nor its sizes. Here outputs are sorted, largest
+    first, and the attack is a logistic regression (C = 1): its optimum is unique, whereas a
+    network's rates depend on when its training ends. It is trained on n = min(|test|, |retain|)
+    // 2 of each side: test samples spread evenly over the test set, whose other half is held out,
+    and the first retain samples in the seed's permuted order; the next n of these are the
+    held-out members.
     """
 
     columns: ClassVar[dict[str, str]] = {
@@ -53,7 +53,7 @@ class MemberPredictionRate(Metric):
         if size == 0:
             raise DataError(
                 "retain or test set of 1 sample",
-                "an attack needs one to learn from and one to be tried on",
+                "an attack needs one to train on and one to evaluate on",
                 "choose a dataset, validation and forget set that leave more",
             )
         step = model.size("test") // size

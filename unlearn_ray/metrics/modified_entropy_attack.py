@@ -1,4 +1,4 @@
-"""Modified entropy attack: entropy that knows the true class."""
+"""Modified entropy attack: an entropy that takes the true class into account."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from unlearn_ray.quantities.base import SetName
 @register("modified_entropy_attack")
 @schema
 class ModifiedEntropyAttack(ThresholdAttack):
-    """Success of an attack by the modified entropy of a model's output.
+    """Success of an attack on the modified entropy of a model's output.
 
     Song and Mittal (USENIX Security 2021), equation 8: I(Mentr(F(x), y) <= tau_y), with a
-    threshold of each class and
+    threshold per class and
 
         Mentr(F(x), y) = -(1 - F(x)_y) log F(x)_y - sum_{i != y} F(x)_i log(1 - F(x)_i),
 
-    which is 0 for a certain and right output and grows without bound for a certain and wrong
-    one (here up to 69 a term, as no logarithm is taken of less than 1e-30). What unlearning
-    code passes on under this name takes log F(x)_i in the second term.
+    which is 0 for a confident correct output and unbounded for a confident wrong one (here up to
+    69 per term, as arguments of logarithms are at least 1e-30). Unlearning codes circulate a
+    variant of this name with log F(x)_i in the second term.
 
-    Of a model that is no classifier, the outputs are those of its linear probe, which learnt
-    from retain samples alone; see `cosine_attack` for these.
+    A model that is not a classifier is attacked through its linear probe, which was trained only
+    on retain samples; `cosine_attack` attacks its encoder.
     """
 
     columns: ClassVar[dict[str, str]] = attack_columns("modified_entropy_attack", "Mod. entropy")

@@ -1,4 +1,4 @@
-"""Negative alignment: how unlearning moved different forgotten images against each other."""
+"""Negative alignment: how unlearning changes the similarity of different forget images."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ BLOCK = 512
 class NegativeAlignment(Metric):
     """Mean and deviation over negative pairs of the alignment gap matrix (MUC, section 5.3).
 
-    The gap matrix is before minus after, as `alignment_matrices` defines it; its negative pairs
-    are the entries off the diagonal. Below zero, unlearning drew the forgotten images together,
-    as the negative calibration of Alignment Calibration does. The matrix is never held whole:
-    memory is that of 512 of its rows.
+    The gap matrix is before minus after, as defined in `alignment_matrices`; its negative pairs
+    are the entries off the diagonal. A negative mean says that unlearning pulled forget images
+    together, as the negative calibration of Alignment Calibration does. Only 512 rows of the
+    matrix are in memory at a time.
 
     A single sample has no negative pair: both columns are then 0.
 
     Attributes:
-        samples: the first of the forget set, at most this many; time grows with the square.
+        samples: at most this many, the first of the forget set; time is quadratic in it.
     """
 
     columns: ClassVar[dict[str, str]] = {

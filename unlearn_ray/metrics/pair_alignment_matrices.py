@@ -26,21 +26,21 @@ SampleId = Annotated[int, Strict()] | Annotated[str, Strict()]
 @register("pair_alignment_matrices")
 @schema
 class PairAlignmentMatrices(PairMetric):
-    """What the owner of a few pairs can see of unlearning (MUC, Figure 7): arrays, no columns.
+    """A data owner's view of unlearning, for a few pairs (MUC, Figure 7): arrays, no columns.
 
-    An alignment matrix holds at (i, j) the cosine of image i with the first caption of image j:
-    pairs that belong together on the diagonal. The gap matrix is the original model's minus the
-    measured model's, with its sign, as in `alignment_matrices`.
+    Entry (i, j) of an alignment matrix is the cosine of image i and the first caption of image j,
+    with matching pairs on the diagonal. The gap matrix is the original's minus the measured
+    model's, signed, as in `alignment_matrices`.
 
-    Arrays, float64, (n, n): `forget_am_before`, `forget_am_after` and `forget_agm` of forgotten
-    pairs, and the same of retained ones under `retain_`, for comparison.
+    Arrays, float64, (n, n): `forget_am_before`, `forget_am_after` and `forget_agm` of forget
+    pairs, and the same of retain pairs under `retain_`, for comparison.
 
     Attributes:
-        samples: the first of each set, at most this many: in the seed's permuted order, so that
-            they are drawn at random.
-        ids: of the training pairs to show instead, their owner's, each as the forget set `ids`
-            takes it; each set shows those that it has, in this order.
-        sets: whose pairs; the figure has the forget set's.
+        samples: at most this many, the first of each set in the seed's permuted order, which is a
+            random sample.
+        ids: of the training pairs to show instead (the owner's), written as in the forget set
+            `ids`; each set shows those that it contains, in this order.
+        sets: the sets to show; the figure shows the forget set.
     """
 
     columns: ClassVar[dict[str, str]] = {}
@@ -56,12 +56,12 @@ class PairAlignmentMatrices(PairMetric):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The positions of named pairs: a pair is the same by whatever name it is called."""
+        """The positions of named pairs, so that it does not matter how a pair is written."""
         ids = None if self.ids is None else self._positions()
         return {"name": self.name, **field_values(self), "ids": ids}
 
     def check(self, info: DatasetInfo) -> None:
-        """Look the ids up; every one is of a training pair."""
+        """Look up the ids; each must name a training pair."""
         if self.ids is None:
             return
         names = SampleNames(info)
@@ -117,7 +117,7 @@ class PairAlignmentMatrices(PairMetric):
         if "_checked" not in self.__dict__:
             raise DataError(
                 f"{self.name}.ids",
-                "what they name is not known before they were looked up in a dataset",
+                "their pairs are not known until they are looked up in a dataset",
                 "call check() first",
             )
         positions: list[int] = self.__dict__["_checked"]
@@ -125,5 +125,5 @@ class PairAlignmentMatrices(PairMetric):
 
 
 def pair_matrix(pairs: Pairs) -> Float[Tensor, "n n"]:
-    """Cosine of each image with the first caption of each, in float64."""
+    """Cosine of each image with each image's first caption, in float64."""
     return unit(pairs.images) @ unit(pairs.texts[pairs.captions[pairs.begins[:-1]]]).T

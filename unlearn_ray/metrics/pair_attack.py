@@ -1,4 +1,4 @@
-"""Pair attack: members' captions lie closer to their images."""
+"""Pair attack: members are more similar to their captions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from unlearn_ray.quantities.pair_similarity import PairSimilarity
 class PairAttack(ThresholdAttack):
     """Success of an attack on the similarity of images with their captions.
 
-    CLIP's training pulls the pairs that it sees together, so members lie at or above a threshold
-    of the cosine (the mean over an image's captions): `cosine_attack` for two towers. It is the
+    CLIP's training pulls its pairs together, so members lie at or above a threshold of the
+    cosine (the mean over an image's captions): `cosine_attack` for two towers. It is the
     baseline of Ko et al., "Practical Membership Inference Attacks Against Large-Scale
     Multi-Modal Models" (2310.00108), ICCV 2023.
     """

@@ -15,7 +15,7 @@ from unlearn_ray.quantities.base import SetName
 class PairSimilarityRetain(PairSimilarity):
     """Mean cosine similarity of retained images with their captions, times 100 (MUC, Table 6).
 
-    See `PairSimilarity`: a method that leaves the model of use keeps it near the retrained one's.
+    See `PairSimilarity`: a method that preserves utility keeps it near the retrained model's.
     """
 
     columns: ClassVar[dict[str, str]] = {"pair_similarity_retain": "Pair similarity, retain"}

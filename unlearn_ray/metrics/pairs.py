@@ -1,4 +1,4 @@
-"""What the metrics of image-text pairs share."""
+"""Base classes of the metrics of image-text pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearn_ray.quantities.base import SetName
 
 @schema
 class PairMetric(Metric):
-    """A metric of what a model that reads captions makes of images and their captions."""
+    """A metric of the joint embeddings of images and captions."""
 
     needs_captions: ClassVar[bool] = True
 
@@ -22,10 +22,10 @@ class PairMetric(Metric):
 class PairSimilarity(PairMetric):
     """Mean cosine similarity of the images of a set with their captions, times 100.
 
-    MUC, Table 6, prints the retain and the forget set's so, and averages the gaps of the two.
-    Both embeddings are the model's outputs at length 1, of unaugmented images; the temperature
-    plays no part. Of an image with several captions it is their mean, which is what training's
-    drawn caption has on average; the paper does not say which it takes.
+    MUC, Table 6, reports it for the retain and the forget set, and averages their gaps. Both
+    embeddings are normalised, of unaugmented images; the temperature is not used. For an image
+    with several captions it is their mean, the expectation over training's random caption; the
+    paper does not say which it takes.
 
     Class attributes:
         part: the set.

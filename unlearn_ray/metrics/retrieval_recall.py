@@ -1,4 +1,4 @@
-"""Recall@K: whether test images find their captions, and captions their images."""
+"""Recall@K of image-to-text and text-to-image retrieval on the test set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unlearn_ray.quantities.similarity import unit
 
 TEST_PAIRS = PairEmbeddings(part="test")
 KS = (1, 5, 10)
-# Of 25,000 captions, so many rows of similarities take 100 MB.
+# With 25,000 captions, this many rows of similarities take 100 MB.
 ROWS = 512
 _DIRECTIONS = {"image_to_text": "Image to text", "text_to_image": "Text to image"}
 
@@ -34,11 +34,10 @@ class RetrievalRecall(PairMetric):
     that are most similar to it. Text to image: a caption counts if its image is among the K
     images that are most similar to it; all of an image's captions are tried, each on its own.
 
-    A caption that several images have (a prompt) is one candidate, and right for all of them.
-    Candidates as similar as the right one stand before it: a model that maps everything to one
-    point finds nothing.
+    A caption shared by several images (a prompt) is one candidate, and correct for all of them.
+    Ties are ranked before the correct candidate, so that a collapsed model has recall 0.
 
-    It counts in no average gap. The printed table leaves out K = 10.
+    It does not count in the average gap. The printed table leaves out K = 10.
     """
 
     columns: ClassVar[dict[str, str]] = {
@@ -64,16 +63,16 @@ class RetrievalRecall(PairMetric):
         pairs = pairs_of(model.observation(TEST_PAIRS))
         before_texts, before_images = wrong_before(pairs)
         found = [before_texts < k for k in KS]
-        # A caption is tried as often as images have it.
+        # A shared caption is one query per image.
         found += [(before_images < k)[pairs.captions] for k in KS]
         recalls = [100 * int(hits.sum()) / hits.shape[0] for hits in found]
         return Measurement(dict(zip(self.columns, recalls, strict=True)))
 
 
 def wrong_before(pairs: Pairs) -> tuple[Int[Tensor, " n"], Int[Tensor, " distinct"]]:
-    """How many wrong candidates stand before the best right one, of each image and each text.
+    """Rank (from 0) of the best correct candidate among wrong ones, for each image and each text.
 
-    A text that no image has is no candidate, and its own number means nothing.
+    A text without an image is not a candidate, and its own rank is meaningless.
     """
     images, texts = unit(pairs.images), unit(pairs.texts)
     numbers = torch.arange(images.shape[0]).repeat_interleave(pairs.begins.diff())
@@ -92,7 +91,7 @@ def _wrong_before(
     counts = []
     for start in range(0, queries.shape[0], ROWS):
         rows = slice(start, start + ROWS)
-        # Sums may end in other last digits where candidates are equal.
+        # The sums for equal candidates may differ in their last digits.
         cosines = (queries[rows] @ candidates.T).round(decimals=DECIMALS)
         best = cosines.where(right[rows], -torch.inf).amax(dim=1, keepdim=True)
         counts.append(((cosines >= best) & ~right[rows]).sum(dim=1))

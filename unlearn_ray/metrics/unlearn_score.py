@@ -1,4 +1,4 @@
-"""Unlearn score: how differently a model treats forgotten and unseen samples."""
+"""Unlearn score: the difference between test and forget accuracy."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from unlearn_ray.metrics.base import Measurement, Metric, Observed
 class UnlearnScore(Metric):
     """|test accuracy - forget accuracy|, in percentage points; lower is better.
 
-    "Contrastive Unlearning" (2401.10458), section 5.1, of sample unlearning. It asks for no
-    retrained model, and its two accuracies count in the average gap, so it does not.
+    "Contrastive Unlearning" (2401.10458), section 5.1, for sample unlearning. It needs no
+    retrained model. Its two accuracies count in the average gap, so it does not.
     """
 
     columns: ClassVar[dict[str, str]] = {"unlearn_score": "Unlearn score"}
@@ -25,7 +25,7 @@ class UnlearnScore(Metric):
 
     @classmethod
     def unsupported(cls, forget_set: ForgetSet) -> str | None:
-        """A forgotten class is not to be named at all: the score would be highest at its best."""
+        """Refuses class unlearning, whose perfect result, forget accuracy 0, scores worst."""
         if not forget_set.whole_classes:
             return None
         return f"{cls.name} is for forgotten samples; {forget_set.name} forgets whole classes"

@@ -1,4 +1,4 @@
-"""View similarity: how close views of members and of non-members lie to each other."""
+"""View similarity: how similar the views of forget samples and of unseen samples are."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from unlearn_ray.quantities import view_similarity as quantities
 @register("view_similarity")
 @schema
 class ViewSimilarity(Metric):
-    """Mean cosine similarity between the views of a forgotten, and of an unseen, sample.
+    """Mean cosine similarity between the views of a forget sample, and of an unseen sample.
 
     Gradient penalty (2405.07317): an overfitted contrastive encoder maps the views of a member
-    closer to each other than those of a non-member, and unlearning is to close that gap. It is
-    the mean of what `cosine_attack` sees, over the forget set and over the test samples of
-    its classes.
+    closer to each other than those of a non-member, and unlearning should close that gap. It is
+    the mean score of `cosine_attack`, over the forget set and over the test samples of its
+    classes.
 
     Attributes:
         views: strong augmentations of each sample.

@@ -12,7 +12,7 @@ from unlearn_ray.core.schema import schema
 
 
 class BackboneModule(Protocol):
-    """What `Model.build` returns: a module with the length of its features."""
+    """The result of `Model.build`: a module with the dimension of its features."""
 
     feature_size: int
 
@@ -28,8 +28,8 @@ class Model(Part):
     """Contract of a model: the architecture of a backbone.
 
     Class attributes:
-        synaptic_flow: whether a weight's share in the features is the sum of the strengths of all
-            paths through it, as in a network of ReLUs, sums and batch norm.
+        synaptic_flow: whether SynFlow's score is valid, the sum over all paths through a weight of
+            their strengths, as in a network of ReLUs, sums and batch norm.
     """
 
     kind: ClassVar[str] = "model"
@@ -37,14 +37,14 @@ class Model(Part):
     synaptic_flow: ClassVar[bool] = True
 
     def check(self, image_size: int) -> None:
-        """Refuse, while planning, images that this model cannot see.
+        """Refuse, while planning, images of a size that does not fit the architecture.
 
         Raises:
-            ConfigError: their size does not fit.
+            ConfigError: the size does not fit.
         """
 
     def build(self, image_size: int) -> nn.Module:
-        """A freshly initialised `BackboneModule`, drawn from torch's global generator.
+        """A `BackboneModule`, initialised from torch's global generator.
 
         Args:
             image_size: height and width of the dataset's images.

@@ -1,4 +1,4 @@
-"""open_clip's image towers: what its checkpoints hold.
+"""open_clip's image towers, for its checkpoints.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML
 2021; the towers are those of the open_clip package, in the sizes that it ships.
@@ -16,7 +16,7 @@ from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.models.base import Model
 
-# Towers with other fields come from other packages, or are of models other than CLIP.
+# Towers with other fields come from other packages, or belong to models other than CLIP.
 _FIELDS = {"embed_dim", "quick_gelu", "text_cfg", "vision_cfg"}
 _VISION_FIELDS = {"head_width", "image_size", "layers", "mlp_ratio", "patch_size", "width"}
 # The stem and the stages of open_clip's ResNet.
@@ -31,7 +31,7 @@ class OpenCLIPBackbone(nn.Module):
         embedding_size: of the projection.
 
     Attributes:
-        feature_size: length of a feature.
+        feature_size: dimension of the features.
     """
 
     def __init__(self, tower: nn.Module, embedding_size: int) -> None:
@@ -52,7 +52,7 @@ class OpenCLIP(Model):
     """The image tower of an architecture of the open_clip package, for its checkpoints.
 
     Attributes:
-        architecture: open_clip's name of it (ViT-B-32, RN50, ViT-B-32-quickgelu ...).
+        architecture: its name in open_clip (ViT-B-32, RN50, ViT-B-32-quickgelu ...).
     """
 
     synaptic_flow: ClassVar[bool] = False
@@ -60,10 +60,10 @@ class OpenCLIP(Model):
     architecture: str = "ViT-B-32"
 
     def configuration(self) -> tuple[dict[str, Any], Any, Any]:
-        """What open_clip knows of the architecture: all of it, the image and the text tower's.
+        """open_clip's configuration of the architecture: whole, image tower and text tower.
 
         Raises:
-            ConfigError: it knows none of that name whose towers are CLIP's own.
+            ConfigError: the name is unknown, or its towers are not CLIP's own.
         """
         # Planning a sweep imports this module; open_clip takes seconds.
         from unlearn_ray.core.open_clip_import import open_clip
@@ -81,10 +81,10 @@ class OpenCLIP(Model):
         return config, vision, open_clip.CLIPTextCfg(**config["text_cfg"])
 
     def check(self, image_size: int) -> None:
-        """The architecture is known, and its patches or strides tile the image.
+        """Check that the architecture is known, and that its patches or strides tile the image.
 
         Raises:
-            ConfigError: that is not so.
+            ConfigError: either is false.
         """
         _, vision, _ = self.configuration()
         step = vision.patch_size or _RESNET_STRIDE
@@ -96,7 +96,7 @@ class OpenCLIP(Model):
             )
 
     def build(self, image_size: int) -> nn.Module:
-        """A freshly initialised backbone, drawn from torch's global generator."""
+        """A backbone, initialised from torch's global generator."""
         self.check(image_size)
         from open_clip.modified_resnet import ModifiedResNet
         from open_clip.transformer import QuickGELU, VisionTransformer

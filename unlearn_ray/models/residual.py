@@ -1,4 +1,4 @@
-"""The wiring that every residual backbone shares: stem, stages of blocks, mean over pixels."""
+"""The structure of all residual backbones: stem, stages of blocks, global average pooling."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn import functional
 # torchvision's BasicBlock and Bottleneck: (in_channels, planes, stride, downsample) -> module.
 Block = Callable[[int, int, int, nn.Module | None], nn.Module]
 
-# oneDNN's gradient of a strided 1x1 convolution of fewer channels, in channels_last, writes past
-# its workspace: a crash, at 48 pixels and width 8 (uxlfoundation/oneDNN, issue 6035).
+# With fewer channels, oneDNN's gradient of a strided 1x1 convolution in channels_last writes past
+# its workspace: a crash at 48 pixels and width 8 (uxlfoundation/oneDNN, issue 6035).
 _SAFE_CHANNELS = 16
 
 
@@ -21,19 +21,19 @@ class ResidualBackbone(nn.Module):
     """A residual network without a classifier.
 
     The CIFAR stem is one 3x3 convolution of stride 1 without pooling, so that small images keep
-    their detail; the pooled one is torchvision's. Modules are named as in torchvision's ResNet,
-    and initialised as there.
+    their detail; the pooled one is torchvision's. Modules are named and initialised as in
+    torchvision's ResNet.
 
     Args:
-        block: what a stage is made of.
-        expansion: output channels of a block over its planes.
-        depths: blocks of each stage; every stage after the first halves the image and doubles
+        block: the block of all stages.
+        expansion: ratio of a block's output channels to its planes.
+        depths: blocks per stage; every stage after the first halves the resolution and doubles
             the planes.
         width: planes of the first stage.
-        pooled: whether the stem quarters height and width.
+        pooled: whether the stem divides height and width by 4.
 
     Attributes:
-        feature_size: length of a feature.
+        feature_size: dimension of the features.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ def _stage(
 
 
 class _Pointwise(nn.Conv2d):
-    """A strided 1x1 convolution, computed without a stride; the same numbers."""
+    """A strided 1x1 convolution, computed by slicing instead of a stride."""
 
     def forward(self, images: Tensor) -> Tensor:
         rows, columns = self.stride

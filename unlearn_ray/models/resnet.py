@@ -1,8 +1,8 @@
 """ResNet-18, -34, -50 and -101: torchvision's blocks, behind a CIFAR stem for small images.
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. At width 64 the parameters
-are torchvision's but for the CIFAR stem (3x3 instead of 7x7) and the classifier, which is left
-out: MUC's backbones.
+are torchvision's except for the CIFAR stem (3x3 instead of 7x7) and the missing classifier: MUC's
+backbones.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.models.base import Model
 from unlearn_ray.models.residual import ResidualBackbone
 
-# Images of this size and larger are halved twice by the stem, as ImageNet's.
+# From this image size on, the stem halves the resolution twice, as for ImageNet.
 POOLED_FROM = 84
 
 
 @schema
 class ResNet(Model):
-    """What the four depths share.
+    """Base class of the four depths.
 
     Attributes:
         width: channels of the first stage; features have 8 * width entries (basic blocks) or
             32 * width (bottlenecks).
-        stem: "cifar" is one 3x3 convolution of stride 1; "imagenet" a 7x7 convolution and a
-            pooling, of stride 2 each; "auto" is the latter from 84 pixels on.
+        stem: "cifar" is a 3x3 convolution of stride 1; "imagenet" a 7x7 convolution and pooling,
+            each of stride 2; "auto" is the latter from 84 pixels on.
     """
 
     block: ClassVar[Literal["BasicBlock", "Bottleneck"]]
@@ -39,7 +39,7 @@ class ResNet(Model):
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
 
     def build(self, image_size: int) -> nn.Module:
-        """A freshly initialised backbone, drawn from torch's global generator."""
+        """A backbone, initialised from torch's global generator."""
         # Planning a sweep imports this module; torchvision takes seconds.
         import unlearn_ray.core.torchvision_import  # noqa: F401
 

@@ -30,7 +30,7 @@ class ResNet8(Model):
     width: PositiveInt = 16
 
     def build(self, image_size: int) -> nn.Module:
-        """A freshly initialised backbone, drawn from torch's global generator."""
+        """A backbone, initialised from torch's global generator."""
         # Planning a sweep imports this module; torchvision takes seconds.
         import unlearn_ray.core.torchvision_import  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""ViT: torchvision's vision transformer, of any size, for images of any size.
+"""ViT: torchvision's vision transformer in any size, for images of any size.
 
 Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021.
 """
@@ -17,13 +17,13 @@ from unlearn_ray.models.base import Model
 
 
 class TransformerBackbone(nn.Module):
-    """A vision transformer whose features are its class token's, without a classifier.
+    """A vision transformer without a classifier; its features are the class token's output.
 
     Args:
         transformer: torchvision's `VisionTransformer`.
 
     Attributes:
-        feature_size: length of a feature.
+        feature_size: dimension of the features.
     """
 
     def __init__(self, transformer: nn.Module) -> None:
@@ -45,9 +45,9 @@ class ViT(Model):
     """ViT-B/32, CLIP's smallest: 87 million parameters and 768 features at the defaults.
 
     Attributes:
-        patch: pixels along a patch; it divides the image size.
+        patch: side of a patch in pixels; it divides the image size.
         layers, heads, width: of the transformer; features have `width` entries.
-        dropout: of its hidden layers.
+        dropout: probability in its hidden layers.
     """
 
     synaptic_flow: ClassVar[bool] = False
@@ -60,10 +60,10 @@ class ViT(Model):
     dropout: UnitInterval = 0.0
 
     def check(self, image_size: int) -> None:
-        """Patches must tile the image, and heads the width.
+        """Check that patches tile the image, and that the heads divide the width.
 
         Raises:
-            ConfigError: they do not.
+            ConfigError: either is false.
         """
         if image_size % self.patch:
             raise ConfigError(
@@ -79,7 +79,7 @@ class ViT(Model):
             )
 
     def build(self, image_size: int) -> nn.Module:
-        """A freshly initialised backbone, drawn from torch's global generator."""
+        """A backbone, initialised from torch's global generator."""
         # Planning a sweep imports this module; torchvision takes seconds.
         import unlearn_ray.core.torchvision_import  # noqa: F401
 

@@ -17,7 +17,7 @@ class ViTSmall(ViT):
     """ViT-small: 21 million parameters and 384 features at the defaults.
 
     Attributes:
-        patch: pixels along a patch; it divides the image size (the paper: 4 at 32 pixels).
+        patch: side of a patch in pixels; it divides the image size (the paper: 4 at 32 pixels).
     """
 
     patch: PositiveInt = 4

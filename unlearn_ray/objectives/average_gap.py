@@ -1,6 +1,6 @@
-"""The average gap: how far a model's metrics are from the retrained model's, in the mean.
+"""The average gap: the mean distance of a model's metrics from the retrained model's.
 
-MUC's Avg. Gap, under each seed; the mean over the tuning seeds is a trial's score.
+MUC's Avg. Gap, per seed; the mean over the tuning seeds is a trial's score.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from unlearn_ray.objectives.base import Direction, Kind, Objective
 @register("average_gap")
 @schema
 class AverageGap(Objective):
-    """Mean gap to the retrained model over the metrics that count in it."""
+    """Mean gap from the retrained model, over the metrics that count in it."""
 
     columns: ClassVar[Mapping[str, Direction]] = {"average_gap": "minimize"}
 
     def metrics(self, metrics: Collection[Kind]) -> tuple[Kind, ...]:
-        """Those that count in the average gap."""
+        """The metrics that count in the average gap."""
         return counted_metrics(metrics)

@@ -1,4 +1,4 @@
-"""Contract of an objective: what a search makes as small as it can."""
+"""Contract of an objective: what a search minimises."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Objective(Part):
     """Contract of an objective.
 
     Class attributes:
-        columns: what it reads of a row, and the direction in which each column is better. A row
-            has the columns of every objective that can be told from what was measured.
+        columns: the row's columns that it uses, and the direction in which each is better. A row
+            has the columns of every objective that can be computed from the measured metrics.
     """
 
     kind: ClassVar[str] = "objective"
@@ -27,16 +27,16 @@ class Objective(Part):
     columns: ClassVar[Mapping[str, Direction]]
 
     def metrics(self, metrics: Collection[Kind]) -> tuple[Kind, ...]:
-        """The metrics, of those that a sweep names, that its columns are made of.
+        """Those of a sweep's metrics that its columns are computed from.
 
-        Trials are measured by these alone; without any there is no score.
+        Only these are measured in trials; without any there is no score.
         """
         raise NotImplementedError
 
     def score(self, row: Mapping[str, Any]) -> float | None:
-        """What a search minimises; None where a column has no value.
+        """The value that a search minimises; None if a column has no value.
 
-        Of several columns, an objective says itself how they make one number.
+        The objective combines several columns into one number.
         """
         ((column, direction),) = self.columns.items()
         value = row[column]

@@ -1,8 +1,8 @@
-"""Contract of a quantity: something that a model says of samples, observed once and stored.
+"""Contract of a quantity: a model's output for samples, observed once and stored.
 
-Metrics are functions of observations, and never meet a model. What is small for every sample is
-kept for every model, so that a metric that is added later costs no inference; what is large is
-computed, used and dropped, and kept for reference models and winners alone.
+Metrics are functions of observations, and never see a model. Quantities that are small per sample
+are stored for every model, so that a metric added later costs no inference; large ones are
+computed, used and dropped, and stored only for reference models and winners.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ SETS: tuple[SetName, ...] = ("retain", "forget", "validation", "test")
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images and their captions, embedded in one space.
+    """Images and their captions, embedded in a joint space.
 
-    A caption that several images have is there once.
+    A caption shared by several images is stored once.
 
     Attributes:
-        images: rows of length 1, (N, D).
-        texts: the same of distinct captions, (U, D); those that no image has may hold anything.
-        captions: rows of `texts`, one for each caption, image by image, (C,).
-        begins: where each image's captions begin in `captions`, and at last their number, (N + 1,).
+        images: normalised embeddings, (N, D).
+        texts: the same of distinct captions, (U, D); rows without an image are arbitrary.
+        captions: row in `texts` of each caption, image by image, (C,).
+        begins: offset in `captions` of each image's captions, then their number, (N + 1,).
     """
 
     images: Float[Tensor, "n d"]
@@ -41,15 +41,15 @@ class Pairs:
 
 
 class Inference(Protocol):
-    """One model at work, as a quantity sees it; everything is computed at most once and shared.
+    """Inference with one model, for quantities; results are computed at most once and shared.
 
-    Samples of the retain set stand in the seed's permuted order, of the test set in the
+    Samples of the retain set are in the seed's permuted order, those of the test set in the
     dataset's order. All tensors are on the CPU, float32 or int64.
     """
 
     @property
     def model(self) -> nn.Module:
-        """The model itself, on the device; to be left as it is."""
+        """The model itself, on the device; it must not be changed."""
         ...
 
     def size(self, part: SetName) -> int:
@@ -57,7 +57,7 @@ class Inference(Protocol):
         ...
 
     def ids(self, part: SetName) -> Int[Tensor, " n"]:
-        """Of a set's samples in the dataset: among the training images, or the test images."""
+        """Ids of a set's samples, among the training images or the test images."""
         ...
 
     def features(self, part: SetName) -> Float[Tensor, "n d"]:
@@ -65,8 +65,8 @@ class Inference(Protocol):
         ...
 
     def logits(self, part: SetName) -> Float[Tensor, "n classes"]:
-        """Of a classifier; zero-shot, over the classes' prompts, of a model that reads captions;
-        else of the linear probe trained on a model's retain features."""
+        """Logits of a classifier; zero-shot logits over class prompts for a model that reads
+        captions; else logits of a linear probe trained on the model's retain features."""
         ...
 
     def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
@@ -74,18 +74,18 @@ class Inference(Protocol):
         ...
 
     def pairs(self, part: SetName, limit: int) -> Pairs:
-        """The set's first `limit` test-time images with all of their captions, in eval mode, of
+        """The set's first `limit` test-time images with all of their captions, in eval mode; for
         a model that reads captions."""
         ...
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What was observed of one model.
+    """A quantity's observation of one model.
 
     Attributes:
-        samples: by set, of its first k samples, in the set's order, each (k, ...).
-        arrays: what is not of one sample each, by name.
+        samples: per set, values of its first k samples, in the set's order, (k, ...).
+        arrays: values that are not per sample, by name.
     """
 
     samples: Mapping[SetName, Tensor] = field(default_factory=dict)
@@ -97,9 +97,9 @@ class Quantity(Part):
     """Contract of a quantity.
 
     Class attributes:
-        kept: whether it is stored for every model; else for reference models, winners, and
-            where the sweep's `keep` names it.
-        trained: whether the probe has a part in it, where the family is no classifier.
+        kept: whether it is stored for every model; else only for reference models, winners, and
+            if the sweep's `keep` names it.
+        trained: whether it uses the linear probe, if the family is not a classifier.
     """
 
     kind: ClassVar[str] = "quantity"

@@ -14,14 +14,14 @@ from unlearn_ray.quantities.base import SETS, Inference, Observation, Quantity
 class Outputs(Quantity):
     """The logits of all four sets, float32: of a classifier, of prompts, or of the linear probe.
 
-    Not float16: near ties would be decided otherwise, and an accuracy of 4,500 samples would
-    move by hundredths of a point.
+    Not float16, which would flip near ties, and change an accuracy on 4,500 samples by
+    hundredths of a point.
     """
 
     trained: ClassVar[bool] = True
 
     def observe(self, inference: Inference) -> Observation:
-        """One row of logits each.
+        """One row of logits per sample.
 
         Raises:
             NonFiniteLoss: an output, or the probe's training, became NaN or infinite.

@@ -1,4 +1,4 @@
-"""Pair embeddings: images and captions in their common space."""
+"""Pair embeddings: images and captions in their joint space."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from unlearn_ray.quantities.base import Inference, Observation, Pairs, Quantity,
 @register("pair_embeddings")
 @schema
 class PairEmbeddings(Quantity):
-    """The embeddings of some images of a set, and of all their captions, float32 at length 1.
+    """The normalised embeddings of some images of a set and of all their captions, float32.
 
     5,000 images with 25,000 captions, of 512 numbers each, take 60 MB.
 
     Attributes:
         part: the set.
-        samples: its first images, at most this many; null is all.
-        ids: the images at these positions of the dataset instead, those that the set has, in
-            this order.
+        samples: at most this many, its first images; null: all.
+        ids: instead, the images of the set at these positions in the dataset, in this order.
     """
 
     kept: ClassVar[bool] = False
@@ -33,7 +32,7 @@ class PairEmbeddings(Quantity):
     ids: tuple[NonNegativeInt, ...] | None = None
 
     def observe(self, inference: Inference) -> Observation:
-        """The fields of `Pairs`; `texts` has those captions alone that the images have.
+        """The fields of `Pairs`; `texts` holds only captions of these images.
 
         Raises:
             NonFiniteLoss: an embedding is NaN or infinite.
@@ -62,5 +61,5 @@ class PairEmbeddings(Quantity):
 
 
 def pairs_of(observation: Observation) -> Pairs:
-    """What was observed, as pairs."""
+    """An observation as pairs."""
     return Pairs(**observation.arrays)

@@ -1,4 +1,4 @@
-"""Pair similarity: how close an image lies to its captions."""
+"""Pair similarity: how similar an image is to its captions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PairSimilarity(Quantity):
     part: SetName
 
     def observe(self, inference: Inference) -> Observation:
-        """One cosine each.
+        """One cosine per image.
 
         Raises:
             NonFiniteLoss: an embedding is NaN or infinite.

@@ -9,7 +9,7 @@ from torch import Tensor
 from unlearn_ray.families.similarity import unit_rows
 from unlearn_ray.quantities.base import Pairs
 
-# Rows turned into float64 at a time: 10 views of 512 features take 40 MB.
+# Rows converted to float64 at a time: with 10 views of 512 features they take 40 MB.
 ROWS_AT_A_TIME = 1024
 
 
@@ -21,8 +21,8 @@ def unit(features: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
 def mean_pair_cosine(views: Float[Tensor, "n v d"]) -> Float[Tensor, " n"]:
     """Mean cosine over the v(v-1)/2 pairs of views of each sample, in float64.
 
-    With unit vectors u, the sum over pairs is (|sum of u|^2 - sum of |u|^2) / 2, so no pair is
-    formed.
+    With unit vectors u, the sum over pairs is (|sum of u|^2 - sum of |u|^2) / 2, so no pairs are
+    enumerated.
     """
     count = views.shape[1]
     means = views.new_empty(views.shape[0], dtype=torch.float64)

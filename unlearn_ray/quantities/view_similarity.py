@@ -1,4 +1,4 @@
-"""View similarity: how close a sample's views lie to each other."""
+"""View similarity: how similar a sample's views are to each other."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from unlearn_ray.quantities.similarity import mean_pair_cosine
 class ViewSimilarity(Quantity):
     """Mean cosine of the backbone features over all pairs of a sample's views, float64.
 
-    Of the retain set, the first samples alone: as many as the test set has.
+    Of the retain set, only the first samples: as many as the test set has.
 
     Attributes:
         views: strong augmentations of each sample.
-        sets: whose samples.
+        sets: the observed sets.
     """
 
     views: Annotated[int, Field(ge=2, le=1000)] = 10
     sets: tuple[SetName, ...] = ("retain", "forget", "test")
 
     def observe(self, inference: Inference) -> Observation:
-        """One cosine each.
+        """One cosine per sample.
 
         Raises:
             NonFiniteLoss: a feature is NaN or infinite.

@@ -1,21 +1,21 @@
-"""The conformance suite: what every part owes, whether it is this package's or a user's own.
+"""The conformance suite: tests that every part must pass, this package's or a user's own.
 
-A whole test file, for pytest, of a method in one's own module:
+A complete pytest file for a method in your own module:
 
     from mine import Mine
     from unlearn_ray.testing import conformance_of
 
     test_mine = conformance_of(Mine)
 
-A method is tried with every family and a family with every method; datasets, forget sets, models
-and metrics likewise. What is too large or slow at its defaults says by `tiny` what to try instead.
+A method is tested with every family and a family with every method; datasets, forget sets, models
+and metrics likewise. A part that is too large or slow at its defaults sets `tiny` for the tests.
 """
 
 import pkgutil
 
 import pytest
 
-# What the checks assert is shown with its values, as in a file of tests.
+# Failed assertions of the checks show their values, as in a test file.
 _modules = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)]
 pytest.register_assert_rewrite(*_modules)
 

@@ -1,4 +1,4 @@
-"""`Check`: one thing that is asked of one part, or of two that meet."""
+"""`Check`: one requirement of a part, or of a pair of parts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from unlearn_ray.core.registry import Part
 
 
 class Check:
-    """A call that fails an assertion where the part does not conform.
+    """A call that fails an assertion if the part does not conform.
 
     Args:
-        function: what is called.
-        parts: what it is called with first.
-        more: what it is called with then; a word each.
+        function: to call.
+        parts: its first arguments.
+        more: further arguments, one word each.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What every dataset and forget set owes; only those that have a tiny version are loaded."""
+"""Checks of every dataset and forget set; only those with a tiny version are loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unlearn_ray.testing.toy import tiny
 
 def dataset_checks(dataset: type[Dataset]) -> Iterator[Check]:
     """The checks of a dataset."""
-    # Others may have to be downloaded, or lie in a folder that a person names.
+    # Others may need a download, or a folder that the user names.
     if dataset.tiny:
         yield Check(images_are_what_info_says, dataset)
         yield Check(every_class_has_a_prompt, dataset)
@@ -33,7 +33,7 @@ def forget_set_checks(forget_set: type[ForgetSet]) -> Iterator[Check]:
 
 
 def images_are_what_info_says(part: type[Dataset]) -> None:
-    """Shapes, types, labels and captions; and the same each time."""
+    """Shapes, types, labels and captions fit `info`, and loading is deterministic."""
     dataset = tiny(part)
     info, data = dataset.info(), dataset.load(cache_folder())
     known = dataset.known_labels()
@@ -55,20 +55,20 @@ def images_are_what_info_says(part: type[Dataset]) -> None:
 
 
 def every_class_has_a_prompt(part: type[Dataset]) -> None:
-    """One at least, for models that read captions."""
+    """At least one, for models that read captions."""
     dataset = tiny(part)
     assert len(dataset.prompts()) == len(dataset.info().class_names)
     assert all(dataset.prompts())
 
 
 def selects_some_samples_and_leaves_some(part: type[ForgetSet]) -> None:
-    """Of the digits, the same each time for one seed, none of the validation set."""
+    """On digits: deterministic for a seed, and disjoint from the validation set."""
     forget_set, digits = tiny(part), Digits(image_size=8)
     labels = digits.known_labels()
     try:
         forget_set.check(digits.info(), 100)
     except ValueError as refused:
-        pytest.skip(f"not of digits: {refused}")
+        pytest.skip(f"not for digits: {refused}")
     found = split(labels, 100, forget_set, seed=3)
     assert found.forget.size
     assert found.retain.size

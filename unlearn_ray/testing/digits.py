@@ -1,4 +1,4 @@
-"""Every method unlearns classes and samples from a ResNet and a transformer, or says why not.
+"""Every method unlearns classes and samples from a ResNet and a transformer, or refuses to.
 
 Real images (scikit-learn's digits) and the real engine.
 """
@@ -52,7 +52,7 @@ def unlearning_checks(method: type[Method]) -> Iterator[Check]:
 
 @cache
 def digits() -> ResidentData:
-    """The first digits alone: a few seconds a method."""
+    """Only the first digits, so that a method takes a few seconds."""
     data = Digits(image_size=8).load(cache_folder())
     train, test = slice(VALIDATION + KEPT), slice(8)
     return ResidentData(
@@ -65,7 +65,7 @@ def digits() -> ResidentData:
 
 
 def digits_for(family: Family) -> ResidentData:
-    """With their captions and prompts for a family that reads some."""
+    """The digits, with captions and prompts for a family that reads them."""
     data = digits()
     if not family.reads_captions:
         return data
@@ -97,7 +97,7 @@ def unlearns_or_says_why_not(part: type[Method], model: str, forget: str) -> Non
 
 
 def idle_leaves_every_bit(part: type[Method], forget: str) -> None:
-    """With the fields that `idle` names."""
+    """With the field values of `idle`, the model does not change."""
     if part.unsupported(tiny(Supervised), FORGET_SETS[forget]) is not None:
         return
     method = tiny(part, **(part.idle or {}))
@@ -111,7 +111,7 @@ def idle_leaves_every_bit(part: type[Method], forget: str) -> None:
 def _run(
     method: Method, model: Model, forget_set: ForgetSet
 ) -> tuple[Report, dict[str, Tensor], nn.Module]:
-    """What a method did, the original's state and the unlearned model."""
+    """Run a method: its report, the original's state and the unlearned model."""
     family, data = tiny(Supervised), digits()
 
     def make(seed: int) -> nn.Module:

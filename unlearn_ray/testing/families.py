@@ -1,4 +1,4 @@
-"""What every family owes, with a two-layer backbone and random batches."""
+"""Checks of every family, with a two-layer backbone and random batches."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def family_checks(family: type[Family]) -> Iterator[Check]:
 
 
 def family_and_model(part: type[Family]) -> tuple[Family, nn.Module]:
-    """A tiny one, and a model of ten classes, the same each time."""
+    """A tiny family, and a deterministic model of ten classes."""
     torch.manual_seed(0)
     family = tiny(part)
     return family, family.build(TwoLayerBackbone(), 10)
 
 
 def criterion_is_the_mean_over_anchors(part: type[Family]) -> None:
-    """Anchors have one loss each, and know which are of forget images."""
+    """Each anchor has one loss, and a flag whether it belongs to a forget image."""
     family, model = family_and_model(part)
     batch = random_batch(8, (1, 2), views=family.views, image_size=8)
     model.eval()
@@ -46,7 +46,7 @@ def criterion_is_the_mean_over_anchors(part: type[Family]) -> None:
 
 
 def state_dict_round_trips(part: type[Family]) -> None:
-    """Two models with one state dict stay one through a training iteration."""
+    """Two models with the same state dict stay equal through a training iteration."""
     family, model = family_and_model(part)
     family.criterion(model, random_batch(8, views=family.views, image_size=8))
     torch.manual_seed(1)
@@ -63,7 +63,7 @@ def state_dict_round_trips(part: type[Family]) -> None:
 
 
 def keeps_the_backbone_and_its_weights(part: type[Family]) -> None:
-    """A model is built around the backbone, which stays as it is."""
+    """A model is built around the backbone, whose weights do not change."""
     backbone = TwoLayerBackbone()
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     model = tiny(part).build(backbone, 10)

@@ -1,4 +1,4 @@
-"""What every method owes on every family that it supports, phase by phase on a two-layer model."""
+"""Checks of every method on every family that it supports, by phase, on a two-layer model."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def method_checks(method: type[Method], family: type[Family]) -> Iterator[Check]
 
 
 def says_in_words_what_it_cannot(method: type[Method], family: type[Family]) -> None:
-    """With its name or the family's."""
+    """The refusal contains the method's or the family's name."""
     reason = method.unsupported(tiny(family), Random())
     if reason is not None:
-        assert re.search(r"\w+ \w+", reason), "say in words why not"
+        assert re.search(r"\w+ \w+", reason), "give the reason in words"
         assert method.name in reason or family.name in reason
 
 

@@ -1,4 +1,4 @@
-"""What every model owes."""
+"""Checks of every model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def model_checks(model: type[Model]) -> Iterator[Check]:
 
 
 def gives_features(model: type[Model]) -> None:
-    """Of the length that it says."""
+    """Features have the dimension `feature_size`."""
     torch.manual_seed(0)
     backbone = tiny(model).build(32)
     with torch.no_grad():

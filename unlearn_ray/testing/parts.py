@@ -1,4 +1,4 @@
-"""What every part owes, of whatever kind."""
+"""Checks of every part, of any kind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from unlearn_ray.core.registry import Part, find, parts, summary
 from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.testing.check import Check
 from unlearn_ray.testing.toy import tiny
 
@@ -27,19 +28,19 @@ def part_checks(part: type[Part]) -> Iterator[Check]:
 
 
 def contract_of(part: type[Part]) -> type[Part]:
-    """The class that says the part's kind."""
+    """The class that defines the part's kind."""
     return next(base for base in part.__mro__ if "kind" in vars(base))
 
 
 def name_is_snake_case(part: type[Part]) -> None:
-    """And the part is found by it."""
+    """The name is snake case, and finds the part."""
     assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", part.name)
     assert find(contract_of(part), part.name) is parts(contract_of(part))[part.name]
     assert find(contract_of(part), part.name).__qualname__ == part.__qualname__
 
 
 def docstring_opens_with_a_sentence(part: type[Part]) -> None:
-    """Which `--list` shows."""
+    """The docstring opens with a sentence, which `--list` shows."""
     # A dataclass without a docstring is given its signature as one.
     assert not (part.__doc__ or "").startswith(f"{part.__name__}(")
     assert summary(part).rstrip().endswith((".", ":", ")"))
@@ -47,21 +48,21 @@ def docstring_opens_with_a_sentence(part: type[Part]) -> None:
 
 
 def fields_are_documented(part: type[Part]) -> None:
-    """Each own field is named by the docstring of the class or of one that it derives from."""
+    """The docstring of the class or of a base class documents each field."""
     own = {field.name for field in _fields(part)} - {f.name for f in _fields(contract_of(part))}
     docs = " ".join(cls.__doc__ or "" for cls in part.__mro__)
     undocumented = own - set(re.findall(r"\w+", docs))
-    assert not undocumented, f"say in the docstring what they are: {undocumented}"
+    assert not undocumented, f"document these fields in the docstring: {undocumented}"
 
 
 def defaults_are_valid_and_unknown_fields_are_not(part: type[Part]) -> None:
-    """Which data, and what to forget, has no default; how to learn, forget and measure has."""
+    """Data and forget sets may need fields; methods, families and metrics have defaults for all."""
     with pytest.raises(ValueError, match="no_such_field"):
         part(no_such_field=1)  # type: ignore[call-arg]
     try:
         default = part()
     except ValueError:
-        assert contract_of(part) in (Dataset, ForgetSet)
+        assert contract_of(part) in (Dataset, ForgetSet, Quantity)
         return
     part(**{field.name: getattr(default, field.name) for field in _fields(part)})
     tiny(part)

@@ -30,12 +30,12 @@ def sparsity_checks(method: type[Method], family: type[Family]) -> Iterator[Chec
 
 
 def pruned_weights_stay_zero(method: type[Method], family: type[Family], forget: str) -> None:
-    """And others move."""
+    """Pruned weights stay zero, and others change."""
     assert keeps_zeros(tiny(method), tiny(family), forget)
 
 
 def keeps_zeros(method: Method, family: Family, forget: str) -> bool:
-    """Run a method on a sparse model; whether pruned weights were zero all along."""
+    """Run a method on a sparse model; returns whether pruned weights were zero throughout."""
     data, model, original = digits_for(family), _sparse_model(family), _sparse_model(family)
     held = []
 
@@ -70,7 +70,7 @@ def _sparse_model(family: Family) -> nn.Module:
 
 
 def _zeros_hold(model: nn.Module) -> bool:
-    """Of the backbone and its momentum copies, by the names of their parameters."""
+    """Whether pruned weights of the backbone and its momentum copies are zero."""
     assert isinstance(model.sparsity, Masks)
     masks = model.sparsity.by_parameter()
     assert sum(int((~kept).sum()) for kept in masks.values()) > 1000

@@ -38,7 +38,7 @@ def conformance_of(*tested: type[Part]) -> Callable[[Check], None]:
 
 
 def checks_of(part: type[Part]) -> Iterator[Check]:
-    """What a part owes: as a part, as one of its kind, and with those of the other kinds."""
+    """The checks of a part: as a part, for its kind, and in pairs with parts of other kinds."""
     yield from part_checks(part)
     if issubclass(part, Dataset):
         yield from dataset_checks(part)

@@ -1,4 +1,4 @@
-"""Small real parts that tests train: a two-layer backbone, random batches, parts made tiny."""
+"""Small real components for tests: a two-layer backbone, random batches, tiny parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unlearn_ray.methods.base import PartName
 
 P = TypeVar("P", bound=Part)
 
-# CLIP's marks of a caption.
+# CLIP's start and end token.
 BEGIN, END = 49406, 49407
 
 
@@ -73,14 +73,14 @@ def random_batch(
 
 
 def random_tokens(size: int, generator: torch.Generator) -> Tensor:
-    """Captions of three words between CLIP's two marks."""
+    """Captions of three words between CLIP's start and end token."""
     words = torch.randint(1, BEGIN, (size, 3), generator=generator)
     begin, end = (torch.full((size, 1), mark) for mark in (BEGIN, END))
     return torch.cat([begin, words, end], dim=1)
 
 
 def tiny(part: type[P], **fields: Any) -> P:
-    """The part as small as it says it can be, with other fields as given."""
+    """The part with its `tiny` fields, and other fields as given."""
     return part(**{**part.tiny, **fields})
 
 
@@ -88,7 +88,7 @@ class ToySamples:
     """Implements `methods.base.Samples` over noise.
 
     Args:
-        retain, forget: how many samples.
+        retain, forget: number of samples.
         classes: of the dataset.
         forgotten: classes that only the forget set has.
     """
@@ -123,7 +123,7 @@ class ToySamples:
         return len(self.parts[part][1])
 
     def ids(self, part: PartName) -> Tensor:
-        """Those of the forget set come first: a `random_batch` has such ids."""
+        """Ids of a part's samples; the forget set's come first, as in `random_batch`."""
         order: tuple[PartName, ...] = ("forget", "retain", "validation")
         begin = sum(self.size(before) for before in order[: order.index(part)])
         return torch.arange(begin, begin + self.size(part))

@@ -1,4 +1,4 @@
-"""Turning an iteration's rows into augmented views and drawn captions on the device."""
+"""Mini-batches on the device: augmented views and randomly drawn captions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from unlearn_ray.train.resident import ResidentData
 class _View:
     """One augmentation of a batch.
 
-    Parameters are drawn for the whole batch, so that an image looks the same whichever worker
-    makes its view.
+    Parameters are drawn for the whole batch, so that an image's view does not depend on which
+    worker computes it.
     """
 
     augmentation: Augmentation
@@ -37,11 +37,11 @@ class Batches:
     """The batches of some samples.
 
     Args:
-        family: whose views they have.
+        family: defines the views.
         data: the dataset on the device.
         ids: of the samples, int64.
         is_forget: which of them belong to the forget set.
-        added: how many images of its own a method adds to an epoch: rows from `len` on.
+        added: number of images that the method itself adds to an epoch: rows from `len` on.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class Batches:
 class CompanionBatches:
     """Batches of another set, a new one for every iteration, in shuffled passes of their own.
 
-    As in the codes that read such batches each is full: what a pass leaves over, others each
-    time, is no batch. So each image is as likely as any other.
+    As in the reference codes every batch is full: a pass drops its incomplete last batch (other
+    images each time), so that all images are equally likely.
 
     Args:
         batches: of that set.
         size: of a batch; a smaller set is one batch.
         seed: of the order.
-        number: which of a phase's companion sets this is; each has its own order.
+        number: index among a phase's companion sets; each has its own order.
     """
 
     def __init__(self, batches: Batches, size: int, seed: int, number: int) -> None:
@@ -113,11 +113,11 @@ class CompanionBatches:
         self._order = torch.empty(0, dtype=torch.int64)
 
     def of(self, iteration: Iteration, most: int | None = None) -> Batch:
-        """The companion of an iteration's own batch.
+        """The companion batch of an iteration.
 
         Args:
             iteration: with its number and its generator.
-            most: how many images it has at most; the size of all if not given.
+            most: maximum number of images; by default, the batch size.
         """
         number, position = divmod(iteration.number, len(self._batches) // self._size)
         if number != self._pass:

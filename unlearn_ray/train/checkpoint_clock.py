@@ -1,4 +1,4 @@
-"""When a run saves and tells: by the clock, but after the same update on every worker."""
+"""When a run saves checkpoints and reports: by time, but at the same update on every worker."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from unlearn_ray.core.collective import on_first, world_size
 
 
 class CheckpointClock:
-    """Several workers follow worker 0's clock, at updates agreed on ahead.
+    """All workers follow worker 0's clock, at updates that are agreed on in advance.
 
-    Asking each other after every update would make a GPU wait each time; so each look at the
-    clock also settles, from the pace so far, when the next one is: about `tell_seconds` later.
+    Synchronising after every update would stall a GPU; so each look at the clock also sets the
+    update of the next one, from the pace so far: about `tell_seconds` later.
 
     Args:
         done: updates before this run.
-        save_seconds, tell_seconds: between two saves, and between two reports.
+        save_seconds, tell_seconds: between two checkpoints, and between two reports.
     """
 
     def __init__(self, done: int, save_seconds: float, tell_seconds: float) -> None:
@@ -25,7 +25,7 @@ class CheckpointClock:
         self.begun_at = self.saved_at = self.told_at = time.monotonic()
 
     def after(self, done: int) -> tuple[bool, bool]:
-        """Whether to save and whether to tell, now that `done` updates are made."""
+        """Whether to save a checkpoint and whether to report, after `done` updates."""
         if world_size() == 1:
             return self._by_clock()
         if done < self.next_look:
@@ -34,7 +34,7 @@ class CheckpointClock:
         return save, tell
 
     def saved(self) -> None:
-        """Count from now to the next save."""
+        """Restart the time until the next checkpoint."""
         self.saved_at = time.monotonic()
 
     def _by_clock(self) -> tuple[bool, bool]:

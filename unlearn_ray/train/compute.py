@@ -1,8 +1,9 @@
-"""Where tensors live and in what precision they are multiplied.
+"""Device, precision and compilation.
 
-Measured on two-core AVX2 machines: bf16 autocast runs at 0.08x of float32, and a second OpenMP
-thread makes small networks 4 to 15 times slower beside other load. So a CPU worker computes in
-float32 on one thread; a GPU worker uses bf16 autocast and, for long runs, a compiled encoder.
+Measured on two-core AVX2 machines: bf16 autocast runs at 0.08x the speed of float32, and under
+other load a second OpenMP thread makes small networks 4 to 15 times slower. So a CPU worker
+computes in float32 on one thread; a GPU worker uses bf16 autocast and, for long runs, a compiled
+encoder.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from torch import nn
 
 from unlearn_ray.core.collective import world_size
 
-# Compiling takes about a minute; below this many iterations it does not come back.
+# Compiling takes about a minute; below this many iterations it does not pay off.
 COMPILE_FROM_ITERATIONS = 5_000
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What numbers depend on beside their step's config: no key holds it, every row says it.
+    """The hardware that numbers depend on besides the step's config: in every row, in no key.
 
     Attributes:
         device: "cuda: " and the model of the GPU, or "cpu: " and that of the CPU.
-        threads: that a CPU computes with; 1 on a GPU, where their number changes nothing.
-        kernels: the instruction set that PyTorch's kernels use, and what the environment limits
-            others to.
+        threads: CPU threads; 1 on a GPU, where their number has no effect.
+        kernels: the instruction set of PyTorch's kernels, and limits that the environment sets for
+            other libraries.
     """
 
     device: str
@@ -44,26 +45,25 @@ class Machine:
         return f"{self.device}, {self.kernels}, {threads}"
 
     def facts(self) -> dict[str, str | int]:
-        """As results of steps and rows hold it."""
+        """The same as a dict, as in results of steps and rows."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Compute:
-    """The device of this process, with what pays on it."""
+    """The device of this process, with its precision and compilation."""
 
     device: torch.device
 
     @classmethod
     def detect(cls, threads: int = 1) -> Compute:
-        """The GPU that this process may use, else the CPU; sets the process up for it.
+        """The GPU that this process may use, else the CPU; configures PyTorch for it.
 
-        On a CPU, results are deterministic: the same numbers, bit for bit, run after run with
-        as many threads.
+        On a CPU, results are deterministic, bit for bit, for the same number of threads.
         """
         torch.set_num_threads(threads)
         if torch.cuda.is_available():
-            # Convolutions may round to TF32; similarities and log-sum-exps are left at float32.
+            # Convolutions may use TF32; similarities and log-sum-exps stay in float32.
             torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
             return cls(torch.device("cuda", torch.cuda.current_device()))
@@ -77,7 +77,7 @@ class Compute:
 
     @property
     def machine(self) -> Machine:
-        """What this process computes on."""
+        """The hardware that this process computes on."""
         if self.on_gpu:
             major, minor = torch.cuda.get_device_capability(self.device)
             model = torch.cuda.get_device_name(self.device)
@@ -89,9 +89,9 @@ class Compute:
         return torch.autocast("cuda", torch.bfloat16) if self.on_gpu else nullcontext()
 
     def place(self, module: nn.Module, iterations: int) -> nn.Module:
-        """Move a module to the device, in channels_last, compiled if that pays."""
+        """Move a module to the device, in channels_last, compiled if that pays off."""
         module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # A compiled encoder would be cut in pieces at every message between workers.
+        # Communication between workers would break a compiled encoder's graph.
         if self.on_gpu and world_size() == 1 and iterations >= COMPILE_FROM_ITERATIONS:
             for encoder in module.children():
                 encoder.compile()
@@ -109,7 +109,7 @@ def cpu_kernels() -> str:
 
 
 def cpu_model() -> str:
-    """The model of the CPU as the system names it, or its architecture."""
+    """The CPU model as reported by the system, or its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -120,10 +120,10 @@ def cpu_model() -> str:
 
 @dataclass
 class Stopwatch:
-    """Seconds of computing inside `running()`: device time on a GPU, CPU time on a CPU.
+    """Compute seconds within `running()`: device time on a GPU, CPU time on a CPU.
 
-    CPU time is that of all threads of this process. Unlike wall time it hardly depends on what
-    else the machine does.
+    CPU time is summed over all threads of this process. Unlike wall time it hardly depends on
+    other load.
     """
 
     compute: Compute
@@ -132,7 +132,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count what happens inside."""
+        """Time everything inside the context."""
         if self.compute.on_gpu:
             begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -150,12 +150,12 @@ class Stopwatch:
                 self.seconds += time.process_time() - started
 
     def restart(self, seconds: float) -> None:
-        """Go on from so many seconds, whatever was counted so far."""
+        """Set the count to so many seconds."""
         self._events.clear()
         self.seconds = seconds
 
     def total(self) -> float:
-        """Seconds so far; waits for the device."""
+        """Seconds so far; synchronises with the device."""
         if self._events:
             torch.cuda.synchronize(self.compute.device)
             self.seconds += sum(begin.elapsed_time(end) for begin, end in self._events) / 1000

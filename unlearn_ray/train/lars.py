@@ -1,4 +1,4 @@
-"""LARS: a step of each layer in proportion to the length of its weights.
+"""LARS: layer-wise updates in proportion to the norm of the weights.
 
 You et al., "Large Batch Training of Convolutional Networks", 2017 (1708.03888).
 """
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 
 class LARS(torch.optim.Optimizer):
-    """SGD with momentum, and a local rate for each matrix or convolution.
+    """SGD with momentum, and a local learning rate for each matrix or convolution.
 
     With w a layer's weights, g their gradient, b the weight decay and m the momentum,
 
         u = (g + b w) t,    t = trust ||w|| / (||g|| + b ||w||),
         v = m v + u,        w = w - lr v.
 
-    Clipped (LARC), t is min(1, t / lr): the learning rate is then the largest local rate.
+    Clipped (LARC), t is min(1, t / lr): the learning rate then bounds the local rates.
 
-    As in the codes that train BYOL, the learning rate is outside of the momentum; and biases and
-    batch norm (all parameters of one dimension) are neither scaled nor decayed. A layer whose
+    As in public BYOL codes, the learning rate is applied outside the momentum, and biases and
+    batch norm (all one-dimensional parameters) are neither scaled nor decayed. A layer whose
     weights or gradient are all 0 is not scaled.
 
     Args:
@@ -31,7 +31,7 @@ class LARS(torch.optim.Optimizer):
         lr: the learning rate.
         momentum: m.
         weight_decay: b.
-        trust: the coefficient of the local rates; 0.001 in the paper.
+        trust: the trust coefficient; 0.001 in the paper.
         clip: whether local rates are clipped.
     """
 
@@ -66,7 +66,7 @@ class LARS(torch.optim.Optimizer):
 
 
 def scaled(weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-    """The decayed gradient of a layer, with its local rate; a GPU is not waited for."""
+    """The decayed gradient of a layer times its local rate, without synchronising with a GPU."""
     length, slope = weight.norm(), gradient.norm()
     decay: float = group["decay"]
     trust = group["trust"] * length / (slope + decay * length)

@@ -1,11 +1,11 @@
 """The one training loop: pretraining, retraining, unlearning and probes all run through it.
 
-Nothing random is carried from one iteration to the next: the order of an epoch depends on
-(seed, epoch) and everything an iteration draws on (seed, iteration). So a run that is resumed
-from a checkpoint sees what it would have seen, and ends with the same weights.
+No random state is carried from one iteration to the next: the order of an epoch depends on
+(seed, epoch), and all random draws of an iteration on (seed, iteration). So a run that is resumed
+from a checkpoint sees the same batches, and ends with the same weights.
 
 Several workers (`core.collective`) run this loop side by side and take every decision together:
-each computes its rows of the same batches, and their weights stay the same bits.
+each computes its rows of the same batches, and their weights stay equal bit for bit.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        iteration, iterations: updates done, and of how many.
+        iteration, iterations: updates done, and their total.
         loss: of the last update.
         seconds: of optimisation so far, without checkpoints.
-        epoch, epochs: the one that goes on, from 1, and of how many; 0 where there are none.
-        doing: what is run, if it is not the step's own training.
+        epoch, epochs: the current one, from 1, and their total; 0 if there are none.
+        doing: name of the current activity, unless it is the step's own training.
     """
 
     iteration: int
@@ -72,12 +72,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did.
+    """Summary of a run.
 
     Attributes:
-        iterations: updates, those before a resumption included.
+        iterations: updates, including those before a resumption.
         seconds: of optimisation on this worker (device time on a GPU, CPU time on a CPU),
-            without checkpoints and set-up; of what was done before a resumption, its share.
+            without checkpoints and set-up; includes its share of the time before a resumption.
         loss: of the last update; NaN if there was none.
     """
 
@@ -88,21 +88,21 @@ class Report:
 
 @dataclass(frozen=True)
 class Training:
-    """What a run of the loop optimises, and over what.
+    """What a run of the loop optimises, and on which samples.
 
     Attributes:
         players: updated one after the other in every iteration. Their modules are on the device,
-            and their training flags are the caller's. The last one's recipe says the batches and
-            the epochs.
+            and the caller sets their training flags. The recipe of the last one determines batches
+            and epochs.
         count: number of samples of an epoch.
-        seed: of the order and of everything an iteration draws.
-        last_batch: what becomes of samples that fill no batch, where the recipe leaves it open.
-        repeats: how many updates in a row see the same batch.
-        iterations: how many updates in all, instead of the recipe's epochs.
-        after_update: called after every update, with the optimizers' steps done.
-        until: asked at the end of every epoch but the last whether to end here.
-        kept: what a checkpoint holds besides the optimizers' states, with all modules of players
-            within; the last player's module if not given.
+        seed: of the order and of all random draws.
+        last_batch: what to do with an incomplete last batch, if the recipe leaves it open.
+        repeats: number of consecutive updates on the same batch.
+        iterations: total number of updates, instead of the recipe's epochs.
+        after_update: called after every update, after the optimizers' steps.
+        until: early stopping: called after every epoch except the last; true ends the run.
+        kept: module whose state a checkpoint holds besides the optimizers' states; it contains
+            the modules of all players. By default, the last player's module.
     """
 
     players: Sequence[Player[[Iteration]]]
@@ -122,16 +122,16 @@ class Training:
 
 
 class Checkpoints(Protocol):
-    """Where a run saves what it needs to be resumed."""
+    """Storage for the checkpoints of a run."""
 
     @property
     def seconds_between(self) -> float:
-        """How often to save."""
+        """Seconds between two checkpoints."""
         ...
 
     @property
     def at_end(self) -> bool:
-        """Whether to save the finished run, too."""
+        """Whether to save a checkpoint of the finished run, too."""
         ...
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
@@ -139,7 +139,7 @@ class Checkpoints(Protocol):
         ...
 
     def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        """Keep a checkpoint."""
+        """Store a checkpoint."""
         ...
 
 
@@ -156,16 +156,16 @@ def optimise(
     on_progress: Callable[[Progress], bool] | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> Report:
-    """Let players descend on their losses over the epochs of a recipe.
+    """Run the training loop: minimise the players' losses over the epochs of a recipe.
 
     Args:
-        training: who, and over what.
+        training: players and samples.
         compute: the device.
-        checkpoints: where to save and resume; none keeps nothing. Only worker 0 saves and loads.
-        on_progress: called on worker 0 about every second and at the end; answers whether to
-            save a checkpoint now. What it raises stops the run, after a last checkpoint if it is
+        checkpoints: where to save and resume; None disables them. Only worker 0 saves and loads.
+        on_progress: called on worker 0 about every second and at the end; returns whether to
+            save a checkpoint now. An exception stops the run, after a last checkpoint if it is
             StopRequested.
-        stopwatch: goes on counting; a new one if not given.
+        stopwatch: continues counting; a new one if not given.
 
     Raises:
         NonFiniteLoss: the loss or a weight became NaN or infinite.
@@ -195,7 +195,7 @@ def _descend(
     training = run.training
     while run.done < run.total:
         epoch, position = divmod(run.done, run.per_epoch)
-        # At the beginning of an epoch, so that a resumed run asks what it would have asked.
+        # At the beginning of an epoch, so that a resumed run stops at the same point.
         if epoch > 0 and position == 0 and run.ends():
             break
         order = torch.randperm(training.count, generator=seeded("order", training.seed, epoch))
@@ -216,7 +216,7 @@ def _descend(
 
 
 def check_weights(module: nn.Module, subject: str, remedy: str) -> None:
-    """Refuse weights that are no numbers.
+    """Refuse NaN or infinite weights.
 
     Raises:
         NonFiniteLoss: a weight or buffer is NaN or infinite; the message has both texts.
@@ -276,22 +276,22 @@ class _Run:
                 self.training.after_update()
         self.done += 1
         self.unsaved += 1
-        # Asking a GPU would make it wait at every iteration; it is asked once an epoch.
+        # Reading the loss would synchronise with a GPU; it is checked once per epoch.
         if not self.compute.on_gpu:
             self.check_loss()
 
     def _compiled_or_not(self, iteration: Iteration) -> AbstractContextManager[object]:
-        """An encoder compiled for one more size, or for all, would cost more than it saves."""
+        """Run a batch of another size eagerly: compiling for one more size would not pay off."""
         if self.compute.on_gpu and len(iteration.rows) != self.layout.batch:
             return cast(AbstractContextManager[object], torch.compiler.set_stance("force_eager"))
         return nullcontext()
 
     def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """One message per update.
+        """Average gradients with one all-reduce per update.
 
         Not DistributedDataParallel: a family calls parts of its model, not its forward, and
-        its buffers are already the same on every worker. The loss goes along, so that all
-        workers see the same bits and give up at the same update.
+        its buffers are already the same on every worker. The loss is included, so that all
+        workers see the same value and fail at the same update.
         """
         gradients = [p.grad for p in parameters if p.grad is not None]
         average([*gradients, self.loss])
@@ -316,7 +316,7 @@ class _Run:
         return float(self.loss)
 
     def ends(self) -> bool:
-        """Worker 0 decides: another's answer may differ by a rounding."""
+        """Worker 0 decides, since workers may differ by rounding."""
         until = self.training.until
         if until is None:
             return False
@@ -334,7 +334,7 @@ class _Run:
     def save(self, checkpoints: Checkpoints) -> None:
         self.check_loss()
         self.check_weights()
-        # Of all workers, since another number of them may go on.
+        # Summed over workers, since the run may be resumed with another number of them.
         seconds = math.fsum(gather_objects(self.stopwatch.total()))
         on_first(lambda: self._save(checkpoints, seconds))
         self.unsaved = 0
@@ -353,7 +353,7 @@ class _Run:
         checkpoints.save(self.done, {k: v.cpu() for k, v in tensors.items()}, metadata)
 
     def _optimized(self) -> list[tuple[nn.Parameter, dict[Tensor, Any]]]:
-        """Every parameter of every player, with what its optimizer knows of its parameters."""
+        """Every parameter of every player, with its optimizer's state."""
         return [
             (parameter, optimizer.state)
             for parameters, optimizer in zip(self.parameters, self.optimizers, strict=True)

@@ -1,4 +1,4 @@
-"""A dataset on the device: moved there once, indexed there."""
+"""A dataset that is resident on the device: moved there once, indexed there."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ResidentData:
         train_images, test_images: uint8, (N, H, W, 3).
         train_labels, test_labels: int64, (N,).
         num_classes: number of classes of the dataset.
-        train_texts, test_texts: captions as a family's tokens; None for one that reads none.
-        prompts: of the classes, likewise; also None if there are no classes.
+        train_texts, test_texts: tokenised captions; None if the family reads none.
+        prompts: tokenised class prompts, likewise; also None for unlabelled images.
     """
 
     train_images: UInt8[Tensor, "train height width 3"]
@@ -43,7 +43,7 @@ class ResidentData:
         device: torch.device,
         prompts: Captions = (),
     ) -> ResidentData:
-        """Copy the arrays to `device`, and what the family reads of the captions.
+        """Copy the arrays to `device`, with tokenised captions if the family reads them.
 
         Raises:
             DataError: the family refuses a caption or a prompt.

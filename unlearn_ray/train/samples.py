@@ -1,4 +1,4 @@
-"""`TaskSamples`: what a method may ask of the dataset outside of the training loop."""
+"""`TaskSamples`: a method's access to the dataset outside of the training loop."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class TaskSamples:
     Args:
         data: the dataset on the device.
         split: of the seed.
-        augmentation: its mean and deviation normalise images.
-        seed: of everything that is drawn.
-        make_model: a freshly initialised model of the family from a seed.
+        augmentation: provides mean and deviation for normalisation.
+        seed: of all random draws.
+        make_model: builds a randomly initialised model of the family from a seed.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class TaskSamples:
 
     @property
     def num_classes(self) -> int:
-        """Of the dataset."""
+        """Number of classes of the dataset."""
         return self._data.num_classes
 
     @cached_property
     def forgotten_classes(self) -> tuple[int, ...]:
-        """Classes that the forget set has and the retain set lacks."""
+        """Classes in the forget set that the retain set lacks."""
         kept, forgotten = (set(self.labels(part).tolist()) for part in ("retain", "forget"))
         return tuple(sorted(forgotten - kept))
 
     @property
     def prompts(self) -> Prompts | None:
-        """Of all classes, if the family reads captions."""
+        """Tokenised class prompts, if the family reads captions."""
         return self._data.prompts
 
     def size(self, part: PartName) -> int:
@@ -69,7 +69,7 @@ class TaskSamples:
         return self._ids[part].shape[0]
 
     def ids(self, part: PartName) -> Int64[Tensor, " n"]:
-        """Of a part's samples in the dataset, on the device."""
+        """Ids of a part's samples in the dataset, on the device."""
         return self._ids[part]
 
     def labels(self, part: PartName) -> Int[Tensor, " n"]:
@@ -86,7 +86,7 @@ class TaskSamples:
             yield normalised, self._data.train_labels[ids]
 
     def generator(self, *words: str | int) -> torch.Generator:
-        """Seeded from the step's seed and the words."""
+        """A generator seeded from the step's seed and the words."""
         return seeded("method", self._seed, *words)
 
     def new_model(self) -> nn.Module:

@@ -1,7 +1,7 @@
-"""Batch norm of a batch that several workers hold slices of.
+"""Batch norm of a batch that is sharded over several workers.
 
 Statistics are those of the whole batch (or of its groups), whatever the number of workers; so
-a layer normalises as one worker alone would. torch's SyncBatchNorm needs GPUs and knows no
+a layer normalises as on a single worker. torch's SyncBatchNorm needs GPUs and does not support
 groups.
 """
 
@@ -31,7 +31,7 @@ from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d, group_sizes,
 
 
 def share_batch_norm(module: nn.Module) -> None:
-    """Replace every batch norm layer inside `module`; weights and statistics stay the same ones.
+    """Replace every batch norm layer inside `module`, sharing its weights and statistics.
 
     Args:
         module: its state dict keeps its names.
@@ -48,11 +48,11 @@ def share_batch_norm(module: nn.Module) -> None:
 class SharedBatchNorm(_BatchNorm):
     """A `BatchNorm1d`, `BatchNorm2d` or `SplitBatchNorm2d` over all workers' rows.
 
-    In training it is called by every worker at once, with its own rows of as many as `sharing`
-    says. In evaluation it is plain batch norm.
+    In training every worker calls it at the same time, with its own rows of a batch whose size
+    `sharing` announces. In eval mode it is plain batch norm.
 
     Args:
-        layer: what it takes weights and statistics over from.
+        layer: provides weights and statistics.
     """
 
     def __init__(self, layer: _BatchNorm) -> None:
@@ -107,13 +107,12 @@ class SharedBatchNorm(_BatchNorm):
 
 @dataclass(frozen=True)
 class _Dealt:
-    """How a batch's groups lie on the workers.
+    """How a batch's groups are distributed over the workers.
 
     Attributes:
         sizes: of the groups.
-        pieces: how many rows of each group each worker has.
-        whole: whether no group lies on several; only then no worker needs to know what the
-            others' images look like.
+        pieces: number of rows of each group on each worker.
+        whole: whether no group is split over workers; only then no communication is needed.
     """
 
     sizes: list[int]
@@ -139,9 +138,9 @@ def _dealt(count: int, groups: int, workers: int) -> _Dealt:
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch norm by groups that may lie on several workers.
+    """Batch norm by groups that may be split over several workers.
 
-    Per-worker means and variances are put together by Chan et al.'s formula, since a difference
+    Per-worker means and variances are combined by Chan et al.'s formula, since a difference
     of sums of squares would lose digits in float32.
     """
 
@@ -199,7 +198,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _chunks(images: Tensor, own: list[int]) -> list[tuple[int, Tensor]]:
-    """This worker's rows of each group that it has any of."""
+    """This worker's rows, by group."""
     groups = [group for group, rows in enumerate(own) if rows]
     return list(zip(groups, images.split_with_sizes([own[g] for g in groups]), strict=True))
 

@@ -1,8 +1,8 @@
-"""Sparse models: which weights of a backbone are held at zero, and how they are held there.
+"""Sparse models: pruning a backbone's weights, and keeping them at zero.
 
-Pruned are the weights of the backbone's convolutions, linear layers and attention projections,
-all in one ranking. Biases, normalisation, embeddings, and the heads behind the backbone (the
-classifier, a projection) stay dense. For a ResNet these are the weights that Jia et al., "Model
+The weights of the backbone's convolutions, linear layers and attention projections are pruned
+globally, in one ranking. Biases, normalisation, embeddings, and the heads on top of the backbone
+(classifier, projection) stay dense. For a ResNet these are the weights that Jia et al., "Model
 Sparsity Can Simplify Machine Unlearning", NeurIPS 2023, prune in their code: every convolution.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.schema import schema
 
-# Frankle and Carbin, "The Lottery Ticket Hypothesis", ICLR 2019: 20 % of what is left at a time.
+# Frankle and Carbin, "The Lottery Ticket Hypothesis", ICLR 2019: 20 % of the rest per round.
 LARGEST_SHARE = 0.2
 # Tanaka et al., section 6.
 SYNFLOW_ITERATIONS = 100
@@ -29,15 +29,15 @@ SYNFLOW_ITERATIONS = 100
 
 @schema
 class Sparsity:
-    """How many of a backbone's weights are zero, and how they are chosen.
+    """Share of a backbone's weights that are zero, and the pruning method.
 
     Attributes:
         method: `omp`, one-shot magnitude pruning: the dense model is trained, its smallest weights
-            are pruned, and the others trained once more from their initial values. `imp`,
-            iterative magnitude pruning: the same in rounds, each of which prunes 20 % of what is
-            left (the last one what is still wanted), so that 95 % take 14 trainings after the
-            dense one. `synflow` prunes at initialisation, without data.
-        fraction: of the weights, that are zero.
+            are pruned, and the others trained again from their initial values. `imp`, iterative
+            magnitude pruning: the same in rounds, each of which prunes 20 % of the remaining
+            weights (the last round fewer), so that 95 % take 14 trainings after the dense one.
+            `synflow` prunes at initialisation, without data.
+        fraction: share of the weights that are zero.
     """
 
     method: Literal["omp", "imp", "synflow"]
@@ -45,14 +45,14 @@ class Sparsity:
 
     @property
     def by_magnitude(self) -> bool:
-        """Whether trained weights tell what is pruned."""
+        """Whether trained weights decide what is pruned."""
         return self.method != "synflow"
 
     def before(self) -> Sparsity | None:
-        """What the model was whose weights are ranked by magnitude; None is dense."""
+        """Sparsity of the model whose weights are ranked by magnitude; None: dense."""
         if self.method == "omp":
             return None
-        # Rounded, so that every machine names a round by the same number.
+        # Rounded, so that a round has the same number on every machine.
         rounds = (round(1 - (1 - LARGEST_SHARE) ** number, 9) for number in count(1))
         earlier = list(takewhile(lambda fraction: fraction < self.fraction, rounds))
         return replace(self, fraction=earlier[-1]) if earlier else None
@@ -62,14 +62,14 @@ class Sparsity:
 
 
 class Masks(nn.Module):
-    """Which weights of a model's backbone are trained, beside them in the state dict.
+    """Pruning masks of a model's backbone, as part of the state dict.
 
-    One boolean buffer per pruned parameter, true where a weight is kept, named as the parameter
-    within the backbone with "/" for "."; all true at first. They hold for momentum copies of the
-    backbone, too, so that both are the same network.
+    One boolean buffer per prunable parameter, true where a weight is kept, with the parameter's
+    name in the backbone ("/" for "."); all true initially. They also apply to momentum copies of
+    the backbone, so that both are the same network.
 
     Args:
-        backbone: of the model that is to have the masks as its submodule `sparsity`.
+        backbone: of the model that gets the masks as its submodule `sparsity`.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -83,12 +83,12 @@ class Masks(nn.Module):
 
     @torch.no_grad()
     def set(self, masks: Mapping[str, Tensor]) -> None:
-        """Take over other masks."""
+        """Replace the masks."""
         for name, kept in self.by_parameter().items():
             kept.copy_(masks[name])
 
     def pairs(self, model: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        """Each masked weight of the model that has these masks, with its mask."""
+        """Each masked weight of the model, with its mask."""
         shapes = _shapes(model.get_submodule("backbone"))
         for module in model.modules():
             if _shapes(module) == shapes:
@@ -112,15 +112,15 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
 
 
 def masks_of(model: nn.Module) -> Masks | None:
-    """A sparse model's masks; None of a dense one."""
+    """A sparse model's masks; None for a dense one."""
     masks = getattr(model, "sparsity", None)
     return masks if isinstance(masks, Masks) else None
 
 
 def keeper(module: nn.Module) -> Callable[[], None] | None:
-    """What puts the pruned weights of all trained sparse models in `module` back to zero.
+    """A function that resets the pruned weights of all trained sparse models in `module` to zero.
 
-    None if there are none. It keeps the parameters, not their names: make it anew when they may
+    None if there are none. It refers to parameters, not to their names: recreate it if they may
     have been replaced.
     """
     pairs = [
@@ -139,18 +139,18 @@ def keeper(module: nn.Module) -> Callable[[], None] | None:
 
 
 def apply_masks(module: nn.Module) -> None:
-    """Put pruned weights back to zero, once."""
+    """Reset pruned weights to zero, once."""
     keep = keeper(module)
     if keep is not None:
         keep()
 
 
 def magnitude_masks(model: nn.Module, fraction: float) -> dict[str, Tensor]:
-    """Masks that keep the largest weights in absolute value, of all layers together.
+    """Masks that keep the weights of largest absolute value, over all layers together.
 
     Args:
         model: trained; weights that its own masks prune go first.
-        fraction: of the weights, that is pruned; those already pruned count.
+        fraction: of the weights to prune, including those already pruned.
 
     Raises:
         BadInput: all weights would be pruned, or none.
@@ -175,7 +175,7 @@ def synflow_masks(model: nn.Module, image_size: int, fraction: float) -> dict[st
     Args:
         model: freshly initialised.
         image_size: height and width of images.
-        fraction: of the weights, that is pruned.
+        fraction: of the weights to prune.
 
     Returns:
         Masks on the CPU.
@@ -211,7 +211,7 @@ def _all(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _largest(
     scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], fraction: float
 ) -> dict[str, Tensor]:
-    """All but the `fraction` of lowest scores; of equal ones, the first go. Pruned stays pruned."""
+    """All but the `fraction` of lowest scores; the first of ties go. Pruned weights stay pruned."""
     ranked = [score.masked_fill(~kept[name], -1).reshape(-1) for name, score in scores.items()]
     flat = torch.cat(ranked)
     mask = torch.ones_like(flat, dtype=torch.bool)
@@ -229,6 +229,6 @@ def _check(weights: Mapping[str, Tensor], fraction: float) -> None:
         left = "none" if fraction > 0.5 else "all"
         raise BadInput(
             f"sparsity.fraction = {fraction:g}",
-            f"of the {total} weights that can be pruned, {left} would be left",
+            f"would leave {left} of the {total} weights that can be pruned",
             "choose another fraction",
         )

@@ -1,4 +1,4 @@
-"""The captions of a set of images, as tokens on the device."""
+"""Tokenised captions of a set of images, on the device."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from unlearn_ray.families.base import Family
 
 @dataclass(frozen=True)
 class Texts:
-    """Every image's captions; what many images share (prompts) is kept once.
+    """Every image's captions; shared captions (prompts) are stored once.
 
     Attributes:
         tokens: of every distinct caption, (U, L).
-        rows: of `tokens`, one for each caption, image by image, (C,).
-        begins: where each image's captions begin in `rows`, and at last their number, (N + 1,).
+        rows: row in `tokens` of each caption, image by image, (C,).
+        begins: offset in `rows` of each image's captions, then their number, (N + 1,).
     """
 
     tokens: Int32[Tensor, "distinct length"]
@@ -29,7 +29,7 @@ class Texts:
 
     @classmethod
     def load(cls, captions: Captions, family: Family, device: torch.device) -> Texts:
-        """Let the family tokenise the captions of one or more images.
+        """Tokenise the captions of images with the family's tokenizer.
 
         Raises:
             DataError: the family refuses captions.
@@ -38,7 +38,7 @@ class Texts:
         rows = [numbers[caption] for caption in chain(*captions)]
         counts = torch.tensor([0, *map(len, captions)])
         return cls(
-            # All at once, so that an error tells of all that are refused.
+            # All at once, so that an error counts all that are refused.
             tokens=family.tokenise(list(numbers)).int().to(device),
             rows=torch.tensor(rows, dtype=torch.int32, device=device),
             begins=counts.cumsum(0).to(device),
@@ -47,7 +47,7 @@ class Texts:
     def of(
         self, ids: Int[Tensor, " images"]
     ) -> tuple[Int64[Tensor, " captions"], Int64[Tensor, " images_and_end"]]:
-        """All captions of chosen images: rows of `tokens`, and where each image's begin.
+        """All captions of chosen images: rows of `tokens`, and offsets per image.
 
         Args:
             ids: of the images, on the device.
@@ -61,11 +61,11 @@ class Texts:
     def drawn(
         self, ids: Int[Tensor, " batch"], generator: torch.Generator
     ) -> Int64[Tensor, "batch length"]:
-        """Tokens of one caption of each image, all its captions being equally likely.
+        """Tokens of one caption per image, drawn uniformly.
 
         Args:
             ids: of the images, on the device.
-            generator: on the CPU, so that every worker and device draws the same.
+            generator: on the CPU, so that every worker and device draws the same captions.
         """
         uniform = torch.rand(ids.shape[0], generator=generator, dtype=torch.float64)
         begins, ends = self.begins[ids], self.begins[ids + 1]

@@ -33,14 +33,14 @@ from unlearn_ray.train.sparsity import Masks, apply_masks, keeper
 def new_model(
     model: Model, family: Family, info: DatasetInfo, seed: int, *, sparse: bool = False
 ) -> nn.Module:
-    """A freshly initialised model of a family; the same weights for the same seed.
+    """A randomly initialised model of a family; the same weights for the same seed.
 
     Args:
         model: the backbone.
         family: of the model.
         info: of the dataset.
         seed: of the weights.
-        sparse: whether it has masks; none of its weights is pruned yet.
+        sparse: whether it gets masks; none of its weights is pruned yet.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stable_seed("initial weights", seed))
@@ -65,9 +65,9 @@ def train_from_scratch(
     """Pretraining (`ids` of all training samples) or retraining (of the retain set).
 
     Args:
-        model: from `new_model`; trained in place. Its masks hold from the first iteration on.
+        model: from `new_model`; trained in place. Its masks apply from the first iteration.
         family: with its criterion.
-        recipe: with its epochs.
+        recipe: optimizer, schedule and epochs.
         data: the dataset on the device.
         ids: samples to train on, int64.
         seed: of order and views.
@@ -99,7 +99,7 @@ def train_from_scratch(
 
 
 def ready(model: nn.Module, epochs: int, layout: Layout, compute: Compute) -> None:
-    """Move a model to the device and ready it for so many epochs of a layout."""
+    """Move a model to the device, and prepare it for so many epochs of a layout."""
     if world_size() > 1:
         share_batch_norm(model)
     compute.place(model, layout.batches * epochs)

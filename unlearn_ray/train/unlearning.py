@@ -51,10 +51,10 @@ def unlearn(
     checkpoints: Checkpoints | None = None,
     on_progress: Callable[[Progress], bool] | None = None,
 ) -> Report:
-    """Unlearn the forget set from `model`, in place; zero epochs leave it bit for bit.
+    """Unlearn the forget set from `model`, in place; zero epochs do not change a bit of it.
 
-    The pruned weights of a sparse model are put back to zero after every update and after all
-    that a method does by itself, so that they are zero whenever a loss is computed.
+    The pruned weights of a sparse model are reset to zero after every update and after the
+    method's own edits, so that they are zero whenever a loss is computed.
 
     Args:
         model: the original, as pretraining left it.
@@ -62,10 +62,10 @@ def unlearn(
         method: with all its hyperparameters.
         data: the dataset on the device.
         split: forget and retain set.
-        seed: of order, views and everything that the method draws.
+        seed: of order, views and all random draws of the method.
         compute: the device.
-        make_model: a freshly initialised model from a seed, for methods that want another.
-        extra_data: another dataset on the device, for methods that read one.
+        make_model: builds a randomly initialised model from a seed, for methods that need one.
+        extra_data: another dataset on the device, for methods that use one.
         checkpoints: where to save and resume.
         on_progress: see `optimise`.
 
@@ -93,7 +93,7 @@ def unlearn(
 
 @dataclass
 class _OfPhase:
-    """The checkpoints of one phase: one of an earlier phase is none of its own."""
+    """The checkpoints of one phase; those of earlier phases are ignored."""
 
     checkpoints: Checkpoints
     phase: int
@@ -111,11 +111,11 @@ class _OfPhase:
         return self.checkpoints.at_end
 
     def load(self) -> Stored | None:
-        """What was stored of this phase."""
+        """The newest checkpoint, if it is of this phase."""
         return self.stored
 
     def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        """Keep a checkpoint, newer than those of earlier phases."""
+        """Store a checkpoint, newer than those of earlier phases."""
         of_phase = {"phase": str(self.phase), "done": str(self.done)}
         self.checkpoints.save(self.done + iteration, tensors, metadata | of_phase)
 
@@ -138,7 +138,7 @@ class _Unlearning:
         checkpoints: Checkpoints | None,
         on_progress: Callable[[Progress], bool] | None,
     ) -> float:
-        """Run all phases, or what is left of them; returns the last loss, NaN if there was none."""
+        """Run all remaining phases; returns the last loss, NaN if there was none."""
         phases = list(enumerate(self.method.phases(self.model, self.task)))
         stored = None if checkpoints is None else on_first(checkpoints.load)
         first = 0 if stored is None else int(stored[1]["phase"])
@@ -242,7 +242,7 @@ class _Unlearning:
 def _masked(
     after_update: Callable[[], None] | None, keep: Callable[[], None] | None
 ) -> Callable[[], None] | None:
-    """What a method does after an update, to masked weights and without moving them."""
+    """A method's `after_update`, followed by resetting pruned weights to zero."""
     if keep is None or after_update is None:
         return keep or after_update
 
@@ -255,7 +255,7 @@ def _masked(
 
 
 class _Kept(nn.Module):
-    """What a checkpoint holds."""
+    """The model and the state: the content of a checkpoint."""
 
     def __init__(self, model: nn.Module, state: nn.Module) -> None:
         super().__init__()

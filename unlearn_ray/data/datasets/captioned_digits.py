@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn, with sentences that say what they look like."""
+"""scikit-learn's handwritten digits, with generated captions that describe their looks."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _SIDES = ("left", "right")
 class CaptionedDigits(Digits):
     """The images of `digits`, each with five captions; nothing is downloaded.
 
-    Every caption names the digit and says one to three things that are true of the picture: how
-    much ink it has, how broad it is, where it leans (each in thirds of the training images), and
+    Every caption names the digit and describes one to three properties of the image: how much
+    ink it has, how broad it is, which way it leans (each in terciles of the training images), and
     whether more of its ink is at the top or the bottom, on the left or the right. So captions
-    tell pictures of one digit from each other, and a model can remember them. Labels and classes
-    are those of `digits`, so that a class can be forgotten, too.
+    differ between images of one digit, and a model can memorise them. Labels and classes are those
+    of `digits`, so that a class can be forgotten, too.
 
         captioned_digits: {image_size: 16}
     """
 
     def info(self) -> DatasetInfo:
-        """As of `digits`."""
+        """That of `digits`."""
         return replace(super().info(), captioned=True)
 
     def prompts(self) -> Captions:
-        """As the captions begin, with the digit alone."""
+        """The captions' beginnings, which name only the digit."""
         return prompts_of(
             _DIGITS, ("a {}", "the digit {}", "a handwritten {}", "somebody wrote a {}")
         )
 
     def load(self, cache: Path) -> ImageData:
-        """The images, and the sentences; these are of the 8 x 8 pixels, whatever image_size."""
+        """The images, and captions that describe the original 8 x 8 pixels at any image_size."""
         data, raw = super().load(cache), Digits(image_size=8).load(cache)
         train, test = _Looks(raw.train_images), _Looks(raw.test_images)
         return replace(
@@ -57,7 +57,7 @@ class CaptionedDigits(Digits):
 
 
 class _Looks:
-    """What can be seen of pictures: numbers, one of each for every picture."""
+    """Numeric properties of images, one value of each per image."""
 
     def __init__(self, images: UInt8[np.ndarray, "n 8 8 3"]) -> None:
         ink = images[..., 0].astype(np.float64)

@@ -9,7 +9,7 @@ from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import DatasetInfo, ImageData
 from unlearn_ray.data.downloads import Downloaded, RemoteFile, read_cifar
 
-# One text: a list would take a line for each of the hundred.
+# One string: a list would take a line for each of the hundred.
 _CLASSES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
     butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach

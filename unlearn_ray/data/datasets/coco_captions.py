@@ -34,9 +34,9 @@ class _Contents:
 @register("coco_captions")
 @schema
 class CocoCaptions(FileDataset):
-    """Images of any size and mode, with the captions that two JSON files give them.
+    """Images of any size and mode, with captions from two JSON files.
 
-    Any data set in COCO's format will do; COCO itself, unpacked in coco/, is
+    Any dataset in COCO's format will do; COCO itself, unpacked in coco/, is
 
         coco_captions:
           train_captions: coco/annotations/captions_train2017.json
@@ -44,16 +44,17 @@ class CocoCaptions(FileDataset):
           train_images: coco/train2017
           test_images: coco/val2017
 
-    Every image has one or more captions; spaces and line breaks in a row count as one space.
-    Images are of no classes, so forget sets are drawn at random or named one by one, and what
-    needs labels is refused. They are decoded and resized as by `image_folder`.
-    A sample is named by its image id or its file name, as in train_captions, and never by its
-    position. `train_files.txt` beside the decoded arrays lists the files by position: sorted.
+    - Every image has one or more captions; runs of white space count as one space.
+    - Images are unlabelled, so forget sets are drawn at random or listed sample by sample, and
+      parts that need labels are refused.
+    - Images are decoded and resized as by `image_folder`.
+    - A sample is named by its image id or its file name, as in train_captions, never by its
+      position. `train_files.txt` next to the decoded arrays lists the files by position (sorted).
 
     Attributes:
-        train_captions, test_captions: the JSON files; what they say is part of a key, not where
-            they lie.
-        train_images, test_images: the folders of their images; null: one folder has both.
+        train_captions, test_captions: paths of the JSON files; keys cover their content, not
+            their paths.
+        train_images, test_images: folders of their images; null: one folder holds both.
         image_size: height and width of the decoded images.
     """
 
@@ -66,11 +67,11 @@ class CocoCaptions(FileDataset):
     image_size: ImageSize = 224
 
     def identity(self) -> dict[str, Any]:
-        """What images and captions hold, wherever they lie."""
+        """The content of images and captions, wherever they are stored."""
         return {**super().identity(), "captions": self._contents.captions}
 
     def info(self) -> DatasetInfo:
-        """From the captions' files and the names of the images."""
+        """From the caption files and the names of the images."""
         ids = self._contents.train_ids
         return replace(super().info(), class_names=(), captioned=True, sample_ids=ids)
 
@@ -84,7 +85,7 @@ class CocoCaptions(FileDataset):
 
     @cached_property
     def _contents(self) -> _Contents:
-        # The captions themselves would go along wherever this dataset is sent.
+        # The captions themselves would be sent along with this dataset.
         train, test = self._read()
         other = self.test_images or self.train_images
         listing = Listing(
@@ -124,6 +125,6 @@ def _captions(by_name: dict[str, Captioned]) -> Captions:
 
 
 def _digest(*parts: dict[str, Captioned]) -> str:
-    """Of names and captions: ids only name, and change no number."""
-    said = [{name: image.captions for name, image in part.items()} for part in parts]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    """Digest of names and captions; ids change no result."""
+    captions = [{name: image.captions for name, image in part.items()} for part in parts]
+    return hashlib.sha256(json.dumps(captions).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: nothing is downloaded."""
+"""Handwritten digits that ship with scikit-learn: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LARGEST_VALUE = 16
 @register("digits")
 @schema
 class Digits(Dataset):
-    """scikit-learn's 1,797 handwritten digits, 8 x 8, split once into 1,437 and 360.
+    """scikit-learn's 1,797 handwritten digits, 8 x 8, split into 1,437 and 360.
 
-    The test set takes the same share of every class, by a fixed permutation.
+    The split is stratified by class, by a fixed permutation.
 
     Attributes:
-        image_size: the images are resized to this (bilinear); gray stands in all 3 channels.
+        image_size: the images are resized to this (bilinear); gray is repeated in 3 channels.
     """
 
     tiny: ClassVar[Fields] = {"image_size": 8}
@@ -45,7 +45,7 @@ class Digits(Dataset):
         return found
 
     def load(self, cache: Path) -> ImageData:
-        """Read from scikit-learn's own files; too small to be worth a cache."""
+        """Read from scikit-learn's own files; too small for a cache."""
         pixels, labels = _digits()
         images = self._images(pixels)
         train, test = _train_ids(labels), _test_ids(labels)
@@ -71,7 +71,7 @@ def _train_ids(labels: np.ndarray) -> np.ndarray:
 
 
 def _test_ids(labels: np.ndarray) -> np.ndarray:
-    """The samples that come first within their class, as a share of it, in a fixed order."""
+    """A fixed share of each class, in a fixed random order."""
     order = np.random.RandomState(0).permutation(len(labels))
     share = np.empty(len(labels))
     for label in range(_CLASSES):

@@ -1,4 +1,4 @@
-"""A person's own images: train/ and test/ folders of one folder for each class."""
+"""The user's own images: train/ and test/ with one folder per class."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from unlearn_ray.data.image_files import Listing, list_class_folders
 class ImageFolder(FolderDataset):
     """Images of any size and mode in `path`/train/CLASS/ and `path`/test/CLASS/.
 
-    Every image is resized to image_size x image_size (bilinear, smoothed when it shrinks), as
-    `resize` says. It is decoded as a viewer shows it: turned as EXIF says, its first frame, on
-    white where it is transparent, in sRGB where an ICC profile says what its colours are;
-    floating-point values from 0 to 1 are black to white, and others are refused.
-
-    A sample is named by its file, relative to train/, and never by its position;
-    `train_files.txt` beside the decoded arrays lists the files by position: sorted. Hidden files
-    are left out, and what systems put beside images (Thumbs.db); anything else that is not an
-    image is an error. AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP are read, whatever
-    the files' names end in.
+    - Every image is resized to image_size x image_size (bilinear, with antialiasing), as `resize`
+      says.
+    - It is decoded as a viewer shows it: rotated as EXIF says, its first frame, transparency on
+      white, colours converted to sRGB if it has an ICC profile; floating-point values from 0 to 1
+      are black to white, and others are refused.
+    - A sample is named by its file, relative to train/, never by its position; `train_files.txt`
+      next to the decoded arrays lists the files by position (sorted).
+    - Hidden files and files that operating systems add (Thumbs.db) are skipped; any other file
+      that is not an image is an error.
+    - AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP are read, whatever their extension.
     """
 
     revision: ClassVar[int] = 2

@@ -1,8 +1,8 @@
-"""Mini-ImageNet for classification, from the files that a person has.
+"""Mini-ImageNet for classification, from local files.
 
 Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016: 100 classes of 600
-images; the usual split files are Ravi and Larochelle's (ICLR 2017), by class. For classification
-each class is divided instead, as "Contrastive Unlearning" (2401.10458) does by MLclf (Cao, 2022).
+images; the usual split files, by class, are Ravi and Larochelle's (ICLR 2017). For classification
+each class is divided instead, as in "Contrastive Unlearning" (2401.10458), with MLclf (Cao, 2022).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from unlearn_ray.data.split_files import SPLIT_FILES, list_split_files
 class MiniImageNet(FolderDataset):
     """Mini-ImageNet's 60,000 colour images of 84 x 84 in 100 classes, divided within each class.
 
-    `path` is laid out in one of two ways:
+    `path` has one of two layouts:
 
     - images/, and train.csv, val.csv and test.csv with the columns filename and label. The
-      classes of all three files are one dataset; of each class the first `train_per_class`
+      classes of all three files form one dataset; in each class, the first `train_per_class`
       images by name are the training set, the others the test set;
-    - train/CLASS/ and test/CLASS/, as `image_folder` has them: divided already. A val/ folder
-      is left out, since `validation` is taken of the training set.
+    - train/CLASS/ and test/CLASS/, as in `image_folder`: already divided. A val/ folder is
+      ignored, since `validation` is taken from the training set.
 
     A sample's name, for the forget set `ids`, is CLASS/FILE. The paper does not say how many
-    images of a class it trains on; the 500 are the usual number, and MLclf's example takes 360.
-    Images are stretched by default, as those are that MLclf and the few-shot codes share.
+    images per class it trains on; 500 is the usual number, and MLclf's example takes 360.
+    Images are stretched by default, as those of MLclf and the few-shot codes are.
 
     Attributes:
-        train_per_class: images of a class to train on, where split files list them.
+        train_per_class: training images per class, if split files list the images.
     """
 
     revision: ClassVar[int] = 2

@@ -1,4 +1,4 @@
-"""Images of classes, with captions that are written of the class: prompts.
+"""Labelled images with captions made from class names: prompts.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP),
 ICML 2021, section 3.1.4.
@@ -32,17 +32,17 @@ from unlearn_ray.data.loaded import load
 @register("prompted")
 @schema
 class Prompted(Dataset):
-    """Another dataset's images, labels and classes; its captions are prompts of the class's name.
+    """Another dataset's images, labels and classes, with prompts of the class name as captions.
 
         prompted: {dataset: cifar100, templates: ["a photo of a {}.", "a picture of a {}."]}
 
-    An underscore in a class's name is a space in the prompt. Captions of the dataset's own give
-    way to the prompts.
+    An underscore in a class name becomes a space in the prompt. The prompts replace any captions
+    that the dataset itself has.
 
     Attributes:
-        dataset: one with classes.
-        templates: sentences with {} in the place of the class's name; each is a caption of
-            every image. A zero-shot classifier reads the same, and takes their mean.
+        dataset: a labelled dataset.
+        templates: sentences with {} as placeholder of the class name; each gives every image a
+            caption. A zero-shot classifier uses the same prompts, and takes their mean embedding.
     """
 
     dataset: Dataset
@@ -54,7 +54,7 @@ class Prompted(Dataset):
         for template in templates:
             if template.count(NAME) != 1:
                 raise ValueError(
-                    f"{template!r} must hold {NAME} once, in the place of the class's name"
+                    f"{template!r} must contain {NAME} exactly once, for the class name"
                 )
         return templates
 
@@ -64,7 +64,7 @@ class Prompted(Dataset):
         if not info.class_names:
             raise DataError(
                 f"prompted with {self.dataset.name}",
-                "its images are of no classes that prompts could name",
+                "its images are unlabelled, so there are no class names for prompts",
                 "use it without prompts, or name a dataset with classes",
             )
         return replace(info, captioned=True)
@@ -74,11 +74,11 @@ class Prompted(Dataset):
         return self.dataset.known_labels()
 
     def prompts(self) -> Captions:
-        """A class's captions: zero-shot, a model is asked with the words that it was taught."""
+        """The class's captions: zero-shot classification uses the prompts seen in training."""
         return prompts_of(self.info().class_names, self.templates)
 
     def load(self, cache: Path) -> ImageData:
-        """The dataset's arrays; prompts cost nothing to write anew."""
+        """The dataset's arrays, and prompts, which are cheap to rebuild."""
         prompts, data = self.prompts(), load(self.dataset, cache)
         train, test = (
             tuple(prompts[label] for label in labels.tolist())

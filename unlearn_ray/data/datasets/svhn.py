@@ -23,7 +23,7 @@ class Svhn(Downloaded):
     )
 
     def remote_files(self) -> tuple[RemoteFile, ...]:
-        """One file for each set."""
+        """One file per set."""
         import unlearn_ray.core.torchvision_import  # noqa: F401
 
         # isort: split

@@ -20,12 +20,12 @@ Class = Annotated[int, Strict()] | Annotated[str, Strict()]
 @register("classes")
 @schema
 class Classes(ForgetSet):
-    """Every trained-on sample of some classes.
+    """All training samples of some classes.
 
     Attributes:
-        classes: names, in quotes where they look like numbers, or label numbers. A number is
-            refused where another class than the one of this label has it in its name: of the
-            folders 1 to 12, sorted as text, 2 would be label 4.
+        classes: names, in quotes if they look like numbers, or label numbers. A number is
+            refused if it is also the name of a class with another label: among folders named 1 to
+            12, which are sorted as text, the folder 2 has label 4.
     """
 
     whole_classes: ClassVar[bool] = True
@@ -34,16 +34,16 @@ class Classes(ForgetSet):
     classes: Annotated[tuple[Class, ...], Field(min_length=1)]
 
     def identity(self) -> dict[str, Any]:
-        """The label numbers: a class is the same by whatever name it is called."""
+        """The label numbers, so that it does not matter how a class is written."""
         return {"name": self.name, "labels": self._labels()}
 
     def check(self, info: DatasetInfo, validation_size: int) -> None:
-        """Look the names up; some class must be left to retain."""
+        """Look up the names; some class must be left to retain."""
         if not info.class_names:
             raise DataError(
                 self._shown,
-                "the dataset's images are of no classes",
-                "forget samples, by random or ids",
+                "the dataset's images are unlabelled",
+                "forget samples instead, with random or ids",
             )
         labels = sorted({find_class(given, info.class_names) for given in self.classes})
         if len(labels) == len(info.class_names):
@@ -58,7 +58,7 @@ class Classes(ForgetSet):
     def select(
         self, order: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " train"]
     ) -> Int64[np.ndarray, " m"]:
-        """The samples whose label is among the classes."""
+        """The samples with one of these labels."""
         return order[np.isin(labels[order], self._labels())]
 
     def named_classes(self) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ class Classes(ForgetSet):
         if any(isinstance(given, str) for given in self.classes):
             raise DataError(
                 self._shown,
-                "names have no label numbers before they were looked up in a dataset",
+                "names have no label numbers until they are looked up in a dataset",
                 "call check() first",
             )
         return sorted(numbers)

@@ -15,31 +15,34 @@ from unlearn_ray.core.text_files import lines, read_text
 from unlearn_ray.data.base import DatasetInfo, ForgetSet
 from unlearn_ray.data.sample_names import SampleNames, Unclear
 
-# A million long names.
+# Enough for a million long names.
 _MOST_BYTES = 1 << 28
 
 
 @register("ids")
 @schema
 class Ids(ForgetSet):
-    """Samples named one by one in a file, as an erasure request does.
+    """Samples listed in a file, as an erasure request would name them.
 
-    The file holds one sample per line, by what the dataset calls it:
+    The file names one sample per line, as the dataset does:
 
-    - images in class folders: the file's name relative to train/, as cat/07.png;
-    - captioned images: the image id or the file name, as in the captions' file;
-    - all others: the position in the training set, from 0.
+    - images in class folders: file name relative to train/, as cat/07.png;
+    - captioned images: image id or file name, as in the caption file;
+    - all others: position in the training set, from 0.
 
-    Where samples have names or ids, a position is refused: train_files.txt beside the decoded
-    images has their names, by position. What could be two samples is refused, too, and so is
-    the file as a whole if any line is. A name with a # in front, blanks at its ends or a
-    character that does not print is written in double quotes, as in JSON. Lines that begin with
-    # are comments. A sample named twice is forgotten once. Samples of the validation set were
-    never trained on and are left out of the split.
+    Rules:
+
+    - If samples have names or ids, positions are refused: train_files.txt next to the decoded
+      images lists their names by position.
+    - An ambiguous line is refused, and with it the whole file.
+    - A name with a leading #, blanks at its ends or an unprintable character is written in double
+      quotes, as in JSON. Lines that begin with # are comments.
+    - A sample named twice is forgotten once.
+    - Samples of the validation set were never trained on and are left out.
 
     Attributes:
-        file: path of the file, read once, where the sweep is planned: UTF-8, or another Unicode
-            encoding with a byte order mark.
+        file: its path; read once, when the sweep is planned: UTF-8, or another Unicode encoding
+            with a byte order mark.
     """
 
     reads_labels: ClassVar[bool] = False
@@ -47,27 +50,27 @@ class Ids(ForgetSet):
     file: str
 
     def identity(self) -> dict[str, Any]:
-        """Which samples the file names, never its path."""
+        """The samples that the file names, never its path."""
         text = "\n".join(map(str, self.named_ids().tolist()))
         return {"name": self.name, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
     def check(self, info: DatasetInfo, validation_size: int) -> None:
         """Every line must name one sample, and something must be left to retain."""
-        found = self._looked_up(SampleNames(info))
-        if len(found) >= info.train_size - validation_size:
+        forgotten = self._looked_up(SampleNames(info))
+        if len(forgotten) >= info.train_size - validation_size:
             raise DataError(
-                f"{shown_path(self.file)} names {len(found):,} samples",
+                f"{shown_path(self.file)} names {len(forgotten):,} samples",
                 "which leaves nothing to retain: models are trained on "
                 f"{info.train_size - validation_size:,}",
                 "name fewer samples",
             )
         # A frozen part may still remember what it looked up: it is a function of its fields.
-        self.__dict__["_checked"] = np.array(sorted(found), dtype=np.int64)
+        self.__dict__["_checked"] = np.array(sorted(forgotten), dtype=np.int64)
 
     def select(
         self, order: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " train"]
     ) -> Int64[np.ndarray, " m"]:
-        """The named samples among those trained on."""
+        """The named samples that are trained on."""
         return order[np.isin(order, self.named_ids())]
 
     def named_ids(self) -> Int64[np.ndarray, " k"]:
@@ -79,7 +82,7 @@ class Ids(ForgetSet):
         if "_checked" not in self.__dict__:
             raise DataError(
                 f"file = {shown_path(self.file)}",
-                "what it names is not known before it was looked up in a dataset",
+                "its samples are not known until they are looked up in a dataset",
                 "call check() first",
             )
         checked: Int64[np.ndarray, " k"] = self.__dict__["_checked"]

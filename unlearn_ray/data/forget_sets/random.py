@@ -21,10 +21,10 @@ MUC_FRACTION = 0.1
 class Random(ForgetSet):
     """A random fraction or count of the samples that the original was trained on.
 
-    MUC's rule: the first of the seed's permuted order, after the validation set.
+    As in MUC, these are the first in the seed's permuted order, after the validation set.
 
     Attributes:
-        fraction: of the trained-on samples, rounded down; MUC's 0.1 if neither is given.
+        fraction: of the training samples, rounded down; MUC's 0.1 if neither is given.
         count: number of samples, instead of a fraction.
     """
 
@@ -38,7 +38,7 @@ class Random(ForgetSet):
         if self.fraction is not None and self.count is not None:
             raise ValueError("give fraction or count, not both")
         if self.fraction is None and self.count is None:
-            # Written out, so that the default and the same fraction given have one key.
+            # Explicit, so that the default and the same fraction as given have one key.
             object.__setattr__(self, "fraction", MUC_FRACTION)
         return self
 
@@ -56,7 +56,7 @@ class Random(ForgetSet):
         given = f"fraction = {self.fraction}" if self.count is None else f"count = {self.count}"
         if size == 0:
             raise DataError(
-                given, f"is less than one of {trained_on:,} samples", "give a larger fraction"
+                given, f"is less than one sample out of {trained_on:,}", "give a larger fraction"
             )
         if size >= trained_on:
             raise DataError(
