@@ -161,7 +161,7 @@ IN_THE_FILE = {
     "metrics without a gap": (
         "[retain_accuracy, test_accuracy]",
         "[forgetting_score]",
-        "none counts in the average gap, so no trial has a score",
+        "none counts in the average gap, so trials have no score",
     ),
     "overlapping seeds": (
         "reporting: [1]",
@@ -182,7 +182,7 @@ IN_THE_FILE = {
     "a password in the store's URL": (
         "name: tiny",
         "name: tiny\nstore: s3://bucket/p?endpoint=http://me:geheim@host:1",
-        "credentials have no place in a URL",
+        "credentials must not be in a URL",
     ),
 }
 
@@ -225,10 +225,10 @@ def test_ids_that_are_none(place: Place, refused: Refused) -> None:
     ids = place.folder / "ids.txt"
     place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
     for text, message in {
-        "3\n1437\n": f"file = {ids}: 1 of 2 lines do not name a single training sample: line 2: '1437';"
-        " write positions in the training set, from 0 to 1436",
-        "-1\n3\nthree\n": "2 of 3 lines do not name a single training sample: line 1: '-1', line 3: "
-        "'three'; write",
+        "3\n1437\n": f"file = {ids}: 1 of 2 lines do not name a single training sample: line 2: "
+        "'1437'; write positions in the training set, from 0 to 1436",
+        "-1\n3\nthree\n": "2 of 3 lines do not name a single training sample: line 1: '-1', "
+        "line 3: 'three'; write",
         "# none\n": "names no sample; write positions in the training set",
         "".join(f"{number}\n" for number in range(1437)): "leaves nothing to retain",
     }.items():
@@ -404,8 +404,8 @@ def test_a_family_that_reads_captions_of_images_without(
     remedy = "{prompted: {dataset: {digits: {image_size: 8}}}}"
     for command in ((), ("plan",)):
         assert (
-            "tiny.yaml:6: family: words reads captions; digits has none; write prompts of its "
-            f"classes, {remedy}, or change the family"
+            "tiny.yaml:6: family: words reads captions; digits has none; add class prompts, "
+            f"{remedy}, or change the family"
         ) in refused(*command, *given)
     # The remedy is one.
     assert sweep.main(["plan", *given, "--set", f"dataset={remedy}"]) == 0
@@ -421,8 +421,8 @@ def test_other_images_without_captions(place: Place, refused: Refused) -> None:
     text = SWEEP.replace("family: simclr", "family: words").replace("digits", "captioned_digits")
     place.write(text.replace("  finetune", "  gradient_penalty: {non_members: digits}\n  finetune"))
     assert (
-        "gradient_penalty with digits: words reads captions, and it has none; write prompts of "
-        "its classes by prompted, or name another dataset"
+        "gradient_penalty with digits: words reads captions, and this dataset has none; "
+        "add class prompts with prompted, or name another dataset"
     ) in refused(str(place.file), "--store", str(place.store))
 
 
@@ -435,8 +435,8 @@ def test_images_of_no_classes(
     text = place.file.read_text()
     place.write(text.replace("[emia_efficacy]", "[emia_efficacy, test_accuracy, cmia_efficacy]"))
     assert (
-        "tiny.yaml:9: metrics: test_accuracy, cmia_efficacy: without classes there is nothing to "
-        "measure, and the images of coco_captions are of none; name metrics among"
+        "tiny.yaml:9: metrics: test_accuracy, cmia_efficacy: these measure classes, and "
+        "the images of coco_captions are unlabelled; name metrics among"
     ) in refused(*given)
     place.write(text.replace("metrics: [emia_efficacy]\n", ""))
     assert "tiny.yaml:2: dataset: retain_accuracy, test_accuracy, forget_accuracy" in refused(
@@ -444,7 +444,7 @@ def test_images_of_no_classes(
     )
     place.write(text)
     said = refused(*given, "--set", "family=supervised")
-    assert "supervised needs classes; the images of coco_captions are of none" in said
+    assert "supervised needs classes; the images of coco_captions are unlabelled" in said
     said = refused(*given, "--set", "forget_set={classes: {classes: [cat]}}")
     assert "the dataset's images are unlabelled; forget samples instead, with random or ids" in said
     fields = json.dumps(photos)
@@ -464,10 +464,10 @@ def test_metrics_of_pairs_by_a_family_that_reads_no_captions(
     place.write(text.replace("[emia_efficacy]", measured))
     said = refused(*given)
     assert (
-        "tiny.yaml:9: metrics: pair_similarity_forget, pair_attack: images are compared with their "
+        "tiny.yaml:9: metrics: pair_similarity_forget, pair_attack: they compare images with "
         "captions, and simclr reads none; name other metrics, or set the family to clip or words"
     ) in said
-    assert "without classes" not in said
+    assert "these measure classes" not in said
     # The remedy is one.
     assert sweep.main([*given, "--set", "family=words"]) == 0
     capfd.readouterr()
@@ -613,7 +613,9 @@ def test_a_corrupt_row(
         caplog.clear()
         assert command(arguments) == 0
         (said,) = {record.getMessage() for record in caplog.records}
-        assert f"{damaged.relative_to(place.store)} of {place.store}: no readable Parquet" in said
+        assert (
+            f"{damaged.relative_to(place.store)} of {place.store}: not a readable Parquet" in said
+        )
         assert "delete that object and run the sweep again" in said
     assert contents(place.store) == before
     assert results.main([str(place.store), "compact"]) == 0
@@ -634,10 +636,10 @@ def test_a_corrupt_row(
         ("ray://127.0.0.1:9", "no Ray cluster answers (connection refused)"),
         ("127.0.0.1:99999", "no Ray cluster answers"),
         ("host.invalid:6379", "no Ray cluster answers"),
-        ("http://127.0.0.1:8265", "no address of a Ray cluster; write auto, or host:port"),
-        ("somewhere", "no address of a Ray cluster"),
-        (".:6379", "no name of a host; write host:port"),
-        (f"{'a' * 300}:1", "no name of a host"),
+        ("http://127.0.0.1:8265", "not the address of a Ray cluster; write auto, or host:port"),
+        ("somewhere", "not the address of a Ray cluster"),
+        (".:6379", "not a host name; write host:port"),
+        (f"{'a' * 300}:1", "not a host name"),
     ],
 )
 def test_no_cluster(
@@ -684,8 +686,8 @@ def test_results(place: Place, refused: Refused) -> None:
         assert f"--format {given[0]}: " in said
         assert "; rename or cast that column in the query" in said
     assert "not UTF-8 text" in told(store, "query", "SELECT '\udce9' FROM rows")
-    assert "key zz: no record begins so" in told(store, "diff", "zz", keys[0])
-    assert "several records begin so; give more digits" in told(store, "diff", "", keys[0])
+    assert "key zz: no key starts with it" in told(store, "diff", "zz", keys[0])
+    assert "several keys start with it; give more digits" in told(store, "diff", "", keys[0])
     assert "--sweep tin: no rows of this sweep; did you mean tiny?" in told(
         store, "compare", "--sweep", "tin"
     )

@@ -163,7 +163,7 @@ def interrupted(step: Pretrain, store: Store) -> str:
     """Stop a training in its middle; returns the object that holds its checkpoint."""
 
     def stop(key: str, name: str, progress: Progress) -> bool:
-        raise StopRequested(name, "the sweep is being stopped", "run it again to go on")
+        raise StopRequested(name, "the sweep is being stopped", "run it again to resume")
 
     stopped = runtime(store.url)
     stopped.on_progress = stop
@@ -197,7 +197,9 @@ def test_damaged_checkpoint(
     step, expected = again
     checkpoint = interrupted(step, store)
     damage(store, checkpoint)
-    with pytest.raises(CorruptObject, match=f"{checkpoint}: its bytes are not .*; delete it and"):
+    with pytest.raises(
+        CorruptObject, match=f"{checkpoint}: its content was altered.*; delete it and"
+    ):
         run(step, runtime(store.url))
     assert store.record(step.name, step.key) is None
     store.objects.delete(checkpoint)
@@ -315,6 +317,6 @@ def test_a_damaged_checkpoint_ends_the_sweep(
     truncate(store, checkpoint)
     before = contents(store)
     err = told_by_a_run(tmp_path, store, Exit.STORE)
-    assert f"error: checkpoint {checkpoint}: its bytes are not what was written" in err
+    assert f"error: checkpoint {checkpoint}: its content was altered" in err
     assert "; delete it and run again" in err
     assert before.items() <= contents(store).items()

@@ -82,7 +82,7 @@ def test_list_names_every_part_once(capsys: pytest.CaptureFixture[str]) -> None:
     named = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
     assert named == [name for contract in CONTRACTS for name in parts(contract)]
     assert all(len(line) < 200 for line in lines)
-    assert last == "which method can unlearn what (c: whole classes, s: samples)"
+    assert last == "what each method can unlearn (c: whole classes, s: samples)"
     head, *rows = (line.split() for line in lines[lines.index(last) + 1 :])
     assert head == ["method", *parts(Family), "paper"]
     assert [row[0] for row in rows] == list(parts(Method))

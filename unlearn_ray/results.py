@@ -52,16 +52,16 @@ examples:
     python -m unlearn_ray.results ./store diff 3fa9 81c0
   merge many small row files into one
     python -m unlearn_ray.results ./store compact
-  what killed processes left: how much it is, and away with it
+  what killed processes left behind: show how much, then remove it
     python -m unlearn_ray.results ./store clean --dry-run
     python -m unlearn_ray.results ./store clean
 
 tables of query:
-  winners     one line per study: its best trial, over the reporting seeds it was not chosen on
-  trials      one line per trial, over its tuning seeds
+  winners     one row per study: its best trial, over the reporting seeds it was not chosen on
+  trials      one row per trial, over its tuning seeds
   references  one row per reference model (retrain, original) and seed
-  rows        everything, one row per trial or reference model and seed: an average or a smallest
-              value over these mixes tuning, reporting and reference rows, so filter by purpose
+  rows        everything, one row per trial or reference model and seed: an average or minimum
+              over these mixes tuning, reporting and reference rows, so filter by purpose
 
 over seeds:
   <metric>_gap_of_means, average_gap_of_means and average_gap_percentage_of_means are of
@@ -94,7 +94,7 @@ def load(store: str) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Output:
-    """Where and how an answer is printed."""
+    """Where and in which format a result is printed."""
 
     format: str
     path: Path | None
@@ -162,7 +162,7 @@ class Output:
     def _bytes(self, data: bytes, *, append: bool = False) -> None:
         if self.path is None:
             raise BadInput(
-                "--format parquet", "a binary file cannot be printed", "add --output FILE"
+                "--format parquet", "binary output cannot go to a terminal", "add --output FILE"
             )
         try:
             with self.path.open("ab" if append else "wb") as file:
@@ -188,16 +188,15 @@ def _query(store: Store, options: argparse.Namespace, output: Output) -> None:
 def query(
     rows: pa.Table, sql: str, tuning: Mapping[str, Sequence[int]] = MappingProxyType({})
 ) -> pa.Table:
-    """What a SELECT over the table `rows` and the views made of it answers.
+    """The result of a SELECT over the table `rows` and the views derived from it.
 
-    `winners`, `trials` and `references` say what single rows do not: see
-    `unlearn_ray.reporting.views`. Nothing else can be read or written: no other statement runs,
-    and no file is reachable.
+    For the views `winners`, `trials` and `references` see `unlearn_ray.reporting.views`. Nothing
+    else can be read or written: no other statement runs, and no file is reachable.
 
     Args:
-        rows: of a store.
+        rows: the rows of a store.
         sql: the SELECT.
-        tuning: seeds of studies by their keys, where manifests of the store say them.
+        tuning: tuning seeds by study key, where the store's manifests list them.
 
     Raises:
         BadInput: not one SELECT, or DuckDB refuses it.
@@ -233,7 +232,7 @@ def query(
 
 
 def _quoted(sql: str) -> str:
-    """The same, with the view `references`, which is a word of SQL, too, in quotes."""
+    """`sql` with the view `references`, a reserved word of SQL, in quotes."""
     import duckdb
 
     data = sql.encode(errors="replace")
@@ -272,7 +271,7 @@ def _tuning(store: Store) -> dict[str, tuple[int, ...]]:
 
 
 def _rows(store: Store, options: argparse.Namespace) -> pa.Table | None:
-    """The rows, of one sweep if one is asked for; says so if there are none."""
+    """The rows, of one sweep if the options name one; prints a hint if there are none."""
     import pyarrow.compute as pc
 
     from unlearn_ray.studies.stored_rows import read_rows
@@ -305,18 +304,18 @@ def _diff(store: Store, options: argparse.Namespace, output: Output) -> None:
 def _record(store: Store, records: Mapping[str, str], prefix: str) -> Record:
     matching = [key for key in records if key.startswith(prefix)]
     if len(matching) != 1:
-        reason = "several records begin so" if matching else "no record begins so"
+        reason = "several keys start with it" if matching else "no key starts with it"
         found = listed(f"{records[key]} {key}" for key in sorted(matching))
         remedy = f"give more digits: {found}" if matching else "find keys with `query`"
         raise BadInput(f"key {prefix}", reason, remedy)
     record = store.record(records[matching[0]], matching[0])
     if record is None:
-        raise BadInput(f"key {prefix}", "its record was just removed", "ask again")
+        raise BadInput(f"key {prefix}", "its record was just removed", "run the command again")
     return record
 
 
 def differences(first: Record, second: Record) -> Iterator[tuple[str, str | None, str | None]]:
-    """Fields of two records' configs that differ, dotted, with both values as JSON."""
+    """The fields that differ between two records' configs, dotted, with both values as JSON."""
     left, right = (dict(_flat({"kind": r.kind, **r.config}, "")) for r in (first, second))
     for name in [*left, *(name for name in right if name not in left)]:
         if left.get(name) != right.get(name):
@@ -357,15 +356,15 @@ def _clean(store: Store, options: argparse.Namespace, output: Output) -> None:
         would = "would remove" if options.dry_run else "removed"
         _say(f"{would} {listed}: {found.size / 1e6:,.1f} MB ({found.size:,} bytes)")
     else:
-        _say(f"nothing is left that is older than {options.hours:g} h")
+        _say(f"no leftovers older than {options.hours:g} h")
     if found.held:
-        _say(f"{found.held} unfinished steps are held by running processes: theirs stays")
+        _say(f"{found.held} unfinished steps are held by running processes; their files stay")
 
 
 def _hours(text: str) -> float:
     hours = float(text)
     if not 1 <= hours <= 24 * 36500:
-        raise argparse.ArgumentTypeError(f"{text} is no age in hours; write 24, or no less than 1")
+        raise argparse.ArgumentTypeError(f"{text} is not an age in hours; write 24, or at least 1")
     return hours
 
 
@@ -404,16 +403,16 @@ def _parser() -> argparse.ArgumentParser:
     for added in (best, compare):
         added.add_argument("--sweep", metavar="NAME", help="only this sweep")
     diff = command("diff", _diff, "the fields in which two steps differ")
-    diff.add_argument("first", metavar="KEY", help="a key, or how it begins")
+    diff.add_argument("first", metavar="KEY", help="a key, or a prefix of one")
     diff.add_argument("second", metavar="KEY")
     command("compact", _compact, "merge small row files into one")
     clean = command(
-        "clean", _clean, "remove what killed processes left and nobody needs; safe beside sweeps"
+        "clean", _clean, "remove what killed processes left behind; safe while sweeps run"
     )
-    clean.add_argument("--dry-run", action="store_true", help="only say how much it is")
+    clean.add_argument("--dry-run", action="store_true", help="only show how much it is")
     clean.add_argument(
         "--hours", type=_hours, default=24.0, metavar="HOURS",
-        help="what is younger stays (24)",
+        help="keep what is younger (default: 24)",
     )  # fmt: skip
     return parser
 

@@ -1,8 +1,8 @@
 """Run a sweep of unlearning methods: from a YAML file to a result table.
 
 python -m unlearn_ray.sweep FILE          run what the store does not hold yet, print the table
-python -m unlearn_ray.sweep plan FILE     say what would run, and run nothing
-python -m unlearn_ray.sweep status STORE  say how far the sweeps on a store are, from any machine
+python -m unlearn_ray.sweep plan FILE     show what would run, and run nothing
+python -m unlearn_ray.sweep status STORE  show the progress of sweeps on a store, from any machine
 python -m unlearn_ray.sweep --list        every field, dataset, model, family, method and metric
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-# What is imported here, --help waits for: PyTorch alone takes seconds.
+# --help waits for these imports, and PyTorch alone takes seconds.
 from unlearn_ray.core.boundary import one_line, run_command
 from unlearn_ray.core.errors import EXIT_STATUSES, BadInput, Exit, TrialError
 from unlearn_ray.core.printable import printable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from unlearn_ray.storage.store import Store
     from unlearn_ray.studies.plan import Plan
 
-_INTERRUPTED = "Interrupted; the same command goes on from here."
+_INTERRUPTED = "Interrupted; run the same command to resume."
 
 _EPILOG = """\
 examples:
@@ -46,27 +46,27 @@ examples:
   python -m unlearn_ray.sweep sweeps/ac_cifar.yaml --set budget.hours=20
   ray job submit --working-dir . -- python -m unlearn_ray.sweep sweeps/ac_cifar.yaml
 
-A sweep that was stopped, killed or crashed goes on with the same command: steps and trials
-that are in the store are never run again.
+The same command resumes a sweep that was stopped, killed or crashed: steps and trials that are
+in the store are never run again.
 
 S3-compatible stores take credentials, endpoint and region from the usual AWS environment
 variables or profile; s3://bucket/prefix?endpoint=http://host:9000 names an endpoint.
 
-Under `methods`, `finetune: {epochs: 5}` is a study of that method, and a name of your own holds
-a method, `short: {finetune: {epochs: 1}}`: so a sweep can have several studies of one method.
-Rows and tables call each by its name; --set methods.short.finetune.epochs=2 changes one.
+Under `methods`, `finetune: {epochs: 5}` is a study of that method. To have several studies of one
+method, give each a name of your own, as in `short: {finetune: {epochs: 1}}`. Rows and tables use
+these names, and --set methods.short.finetune.epochs=2 changes one study.
 
 Once budget.hours accelerator hours are spent, no further trial is launched; the best trials so
-far are run on the reporting seeds, and the table is printed. With more hours the same command
-goes on with the search.
+far are run on the reporting seeds, and the table is printed. Raise the budget and run the same
+command to continue the search.
 
-With sparsity: {method: omp, fraction: 0.95} (or imp, synflow) both reference models have so many
-zeros among the weights of their backbone, which no method moves. omp and imp train the dense
-model first, which a dense sweep shares; imp then trains once for every 20 % of what is left.
+With sparsity: {method: omp, fraction: 0.95} (or imp, synflow) that fraction of the backbone's
+weights is zero in both reference models, and stays zero under every method. omp and imp train the
+dense model first, which a dense sweep shares; imp then trains again after each pruning of 20 %.
 
-An error in the code of a step is never tried again: a trial's row says so, and of a reference step
-the plan; its traceback is kept in the store. Once the cause is mended, --retry-failed runs
-reference steps again. A worker that is lost is replaced, as often as resources.*.retries says.
+An error in a step's code is never retried: a trial's row reports it, and the plan does for a
+reference step; its traceback is kept in the store. Once the cause is fixed, --retry-failed runs
+reference steps again. A lost worker is replaced up to resources.*.retries times.
 
 """
 
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override a field, as search.trials=12; may be repeated",
+        help="override a field, e.g. search.trials=12; may be repeated",
     )
     parser.add_argument(
         "--store", metavar="URL", help="a folder or s3://bucket/prefix, instead of the file's"
@@ -117,18 +117,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--address",
         metavar="ADDRESS",
-        help="a running Ray cluster (auto, host:port); by default the one that RAY_ADDRESS "
-        "names, or else one of this machine that ends with the sweep",
+        help="a running Ray cluster (auto, host:port); default: the one that RAY_ADDRESS "
+        "names, or else a local one that ends with the sweep",
     )
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="run reference steps again that failed, once their cause is mended",
+        help="run failed reference steps again, once their cause is fixed",
     )
     parser.add_argument(
         "--list",
         action="store_true",
-        help="list every field of a sweep file, and every part that it can name",
+        help="list every field of a sweep file, and every part it can use",
     )
     parser.add_argument("--version", action="version", version=f"unlearn_ray {_version()}")
     return parser
@@ -138,7 +138,7 @@ def _version() -> str:
     try:
         return version("unlearn_ray")
     except PackageNotFoundError:
-        return "that is not installed"  # run from its source
+        return "(not installed)"  # run from its source
 
 
 def _planned(options: argparse.Namespace) -> tuple[Plan, Store]:
@@ -162,7 +162,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _never_placed(plan: Plan, address: str | None) -> list[BadInput]:
-    """What would wait for ever, on the cluster at `address` or else on this machine."""
+    """What could never be placed on the cluster at `address`, or else on this machine."""
     from unlearn_ray.scheduling.environment import prepare, this_machine_lacks
 
     if address is None:
@@ -188,7 +188,7 @@ def _run(options: argparse.Namespace) -> int:
     failed = sum(study.failed for study in plan.studies)
     ended = sum(min(study.ended, study.wanted) for study in plan.studies)
     if plan.failed_references:
-        return _tell_failed(plan, store, out, [f"{p.failure}" for p in plan.failed_references])
+        return _report_failed(plan, store, out, [f"{p.failure}" for p in plan.failed_references])
     if plan.complete:
         steps, trials = counted(len(plan.references), "reference step"), counted(ended, "trial")
         _say(f"Nothing to train: all {steps} and {trials} of {plan.sweep.name} are in {store.url}.")
@@ -198,7 +198,7 @@ def _run(options: argparse.Namespace) -> int:
             try:
                 tally = _train(plan, store, options.address, err, stop)
             except TrialError as error:
-                return _tell_failed(plan, store, out, [f"{error}"])
+                return _report_failed(plan, store, out, [f"{error}"])
         if stop.is_set():
             _say(_INTERRUPTED)
             return Exit.INTERRUPTED
@@ -206,23 +206,23 @@ def _run(options: argparse.Namespace) -> int:
         ended = tally.trials_ended
     _print_table(plan, store, out, ended)
     url = shlex.quote(store.url)
-    _say(f"Every row is in {store.url}; to ask it: python -m unlearn_ray.results {url} --help")
+    _say(f"Every row is in {store.url}; to query them: python -m unlearn_ray.results {url} --help")
     return Exit.SOME_FAILED if failed else Exit.DONE
 
 
-def _tell_failed(plan: Plan, store: Store, out: Console, failures: list[str]) -> int:
-    """Reference steps failed, so that no study can go on: what there is, and what to do."""
+def _report_failed(plan: Plan, store: Store, out: Console, failures: list[str]) -> int:
+    """Report failed reference steps, which block every study, and print what there is."""
     from unlearn_ray.studies.plan import RETRY
 
     more = f"; and {counted(len(failures) - 1, 'more reference step')}" if failures[1:] else ""
-    told = one_line(failures[0])
-    _say(f"error: {told}{more}; {RETRY}")
-    _print_table(plan, store, out, 0, failure=told)
+    first = one_line(failures[0])
+    _say(f"error: {first}{more}; {RETRY}")
+    _print_table(plan, store, out, 0, failure=first)
     return Exit.SOME_FAILED
 
 
 def _check_before_spending(plan: Plan, store: Store, address: str | None) -> None:
-    """Find out what would otherwise end the sweep once Ray runs and models were trained."""
+    """Fail now on what would otherwise end the sweep after models have been trained."""
     from unlearn_ray.config.data_check import check_data
     from unlearn_ray.monitor.manifest import announce
     from unlearn_ray.scheduling.environment import prepare
@@ -247,7 +247,7 @@ def _train(
     from unlearn_ray.reporting.progress_view import ending, shown
 
     progress = SweepProgress(plan.sweep.name, doing="starting Ray")
-    # Ray prints warnings of the cluster to stdout, which is the table's.
+    # Ray prints the cluster's warnings to stdout, which is reserved for the table.
     with shown(progress, err), redirect_stdout(sys.stderr):
         # Ray and Tune take seconds to import; a plan and a finished sweep need neither.
         from unlearn_ray.scheduling.driver import run_sweep
@@ -270,7 +270,7 @@ def _print_table(
 
     rows = [row for row in sweep_rows(plan.sweep, store) if row["sweep"] == plan.sweep.name]
     if not rows:
-        return  # what failed was run by another sweep
+        return  # the failed step was run by another sweep
     table = comparison(
         pd.DataFrame(rows),
         studies=[study.name for study in plan.sweep.studies],
@@ -280,8 +280,8 @@ def _print_table(
     )
     wanted = sum(study.wanted for study in plan.studies)
     if failure is not None:
-        told = f"failed: {failure}"
-        lines = (line if line.seeds else replace(line, note=told) for line in table.lines)
+        note = f"failed: {failure}"
+        lines = (line if line.seeds else replace(line, note=note) for line in table.lines)
         table = replace(table, lines=tuple(lines))
     elif ended < wanted:
         hours = plan.sweep.budget.hours
@@ -298,7 +298,7 @@ def _print_table(
 
 
 def _say_meanwhile(text: str) -> None:
-    """Say what is about to take seconds; where nobody looks on, only its outcome counts."""
+    """Announce what is about to take seconds, on a terminal only."""
     if sys.stderr.isatty():
         _say(text)
 

@@ -203,7 +203,7 @@ def test_a_stopped_job_saves_its_work_and_the_same_submission_goes_on(
     assert stopped.returncode == 0, stopped.stderr
     assert cluster.job(first).status == JobStatus.STOPPED
     logs = cluster.logs(first)
-    assert "the same command goes on from here" in logs
+    assert "run the same command to resume" in logs
     assert "Traceback" not in logs
     assert beneath.names("checkpoints/") != [], "what it had trained is gone"
     assert beneath.names("rows/") == []

@@ -108,27 +108,27 @@ REFUSED = {
     ),
     "cpu below Ray's unit": (
         "resources.trial.cpu=1e-5",
-        "must be a multiple of 0.0001, in which Ray counts",
+        "must be a multiple of 0.0001, the unit Ray counts in",
     ),
     "cpu between Ray's units": (
         "resources.trial.cpu=0.00015",
-        "must be a multiple of 0.0001, in which Ray counts",
+        "must be a multiple of 0.0001, the unit Ray counts in",
     ),
     "cpu next to nothing": (
         "resources.trial.cpu=1e-320",
-        "must be a multiple of 0.0001, in which Ray counts",
+        "must be a multiple of 0.0001, the unit Ray counts in",
     ),
     "gpu below Ray's unit": (
         "resources.trial.gpu=1e-5",
-        "must be a multiple of 0.0001, in which Ray counts",
+        "must be a multiple of 0.0001, the unit Ray counts in",
     ),
     "gpu between Ray's units": (
         "resources.trial.gpu=0.33333",
-        "must be a multiple of 0.0001, in which Ray counts",
+        "must be a multiple of 0.0001, the unit Ray counts in",
     ),
     "parts of several gpus": (
         "resources.trial.gpu=1.5",
-        "more than one gpu must be a whole number of them",
+        "more than one gpu must be a whole number",
     ),
     "gpus of a million": ("resources.training.gpu=1000000", "must be less than or equal to 1000"),
     "cpus of a million": ("resources.training.cpu=1e15", "must be less than or equal to 10000"),
@@ -140,7 +140,7 @@ REFUSED = {
     "threads": ("resources.trial.threads=100000", "must be less than or equal to 10000"),
     "retries": ("resources.trial.retries=100000", "must be less than or equal to 1000"),
     "epochs": ("training.epochs=10000001", "must be less than or equal to 10000000"),
-    "epochs of 65 bits": ("training.epochs=9223372036854775808", "beyond the whole numbers"),
+    "epochs of 65 bits": ("training.epochs=9223372036854775808", "does not fit in 64 bits"),
     "a batch": ("methods.finetune.batch_size=4294967296", "less than or equal to 10000000"),
     "a searched batch": (
         "methods.finetune.batch_size={int: [1, 4294967296]}",
@@ -149,7 +149,7 @@ REFUSED = {
     "a range beyond floats": (
         "methods.gradient_penalty={alpha: {uniform: [0, 1.7e308]}}\t"
         "methods.finetune.weight_decay={uniform: [0, 1e400]}",
-        "beyond the largest number of 64 bits",
+        "beyond the largest 64-bit float",
     ),
     "many choices": (
         f"methods.finetune.epochs={{choice: [{', '.join(map(str, range(1001)))}]}}",
@@ -163,7 +163,7 @@ REFUSED = {
     "a long queue": ("family={moco: {queue_size: 10000000, projection_size: 2048}}", "10,000,000"),
     "large images": ("dataset.digits.image_size=100000", "must be less than or equal to 2048"),
     "validation": ("validation=9223372036854775807", "must be less than or equal to 10000000"),
-    "validation of 65 bits": ("validation=9223372036854775808", "beyond the whole numbers"),
+    "validation of 65 bits": ("validation=9223372036854775808", "does not fit in 64 bits"),
     "padding": (
         "family.simclr.augmentation={crop_scale: null, padding: 1000000}",
         "must be less than or equal to 1024",
@@ -184,7 +184,7 @@ def test_what_is_refused(case: str, tmp_path: Path) -> None:
 
 
 def test_a_range_whose_width_is_no_number(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a range wider than the numbers of 64 bits"):
+    with pytest.raises(ConfigError, match="the range is too wide for 64-bit numbers"):
         planned(tmp_path, "family.simclr.temperature=1", "methods.finetune.epochs=1",
                 "methods.finetune.learning_rate={uniform: [-1.7e308, 1.7e308]}")  # fmt: skip
 
@@ -205,7 +205,7 @@ def test_models_are_counted_as_they_are_built() -> None:
 
 def test_images_are_counted_in_bytes() -> None:
     check_images(DatasetInfo(1_281_167, 50_000, (), 224))
-    with pytest.raises(ConfigError, match=r"1,331,167 images have 1,047 GB then"):
+    with pytest.raises(ConfigError, match=r"1,331,167 images then take 1,047 GB"):
         check_images(DatasetInfo(1_281_167, 50_000, (), 512))
 
 

@@ -59,7 +59,7 @@ def test_random_samples(tmp_path: Path) -> None:
     first = training_ids(1437, 0.5, 0)[:5].tolist()
     shown = ", ".join(f"sample {number}" for number in first)
     assert told == (
-        "To be forgotten: | 71 of 719 samples that are trained on, 9.87 %, drawn anew by each seed"
+        "To be forgotten: | 71 of 719 samples that are trained on, 9.87 %, drawn per seed"
         f" | under seed 0: {shown} and 66 more"
     )
 
@@ -113,7 +113,7 @@ def test_what_is_not_decoded_yet(tmp_path: Path) -> None:
     text = SWEEP.replace("{digits: {image_size: 8}}", "cifar10")
     told = said(tmp_path, text.replace(RANDOM, "{classes: {classes: [dog]}}"))
     assert "class 'dog' (label 5): all its samples | of 25,000 samples" in told
-    assert "known once the dataset was decoded on this machine" in told
+    assert "known once the dataset has been decoded on this machine" in told
 
 
 def test_a_seed_with_nothing_to_retain_is_refused(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_thousand_faults_of_a_file_are_not_all_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors) as caught:
         tiny_sweep(tmp_path, SWEEP + fields)
     assert len(str(caught.value).splitlines()) == 21
-    assert str(caught.value).endswith("and 980 more; mend these first")
+    assert str(caught.value).endswith("and 980 more; fix these first")
 
 
 @pytest.mark.timeout(60)

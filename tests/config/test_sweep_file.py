@@ -333,7 +333,7 @@ BAD = {
         "{epochs: 3,",
         "{epochs: {int: [1, 3]},",
         "10: training.epochs = {int: [1, 3]}",
-        "only fields of methods are searched",
+        "only fields of methods can be searched",
         "write one value",
     ),
     "unknown kind of range": (
@@ -369,7 +369,7 @@ BAD = {
         "{log_uniform: [0, 20]}",
         "17: methods.alignment_calibration.beta.log_uniform = [0, 20]",
         "a logarithmic range reaches zero",
-        "begin above 0, or use uniform",
+        "raise the lower end, or use uniform",
     ),
     "range beyond the field's bounds": (
         "{uniform: [0, 20]}",
@@ -417,7 +417,7 @@ BAD = {
         "{choice: [tempered, cosine]}",
         "{uniform: [0, 1]}",
         "19: methods.alignment_calibration.positive_similarity.uniform = [0, 1]",
-        "tempered | cosine has no range of numbers",
+        "tempered | cosine has no numeric range",
         "use {choice: [...]}",
     ),
     "no choices": (
@@ -438,14 +438,14 @@ BAD = {
         "{choice: [tempered, cosine]}",
         "{choice: [tempered, [cosine]]}",
         "19: methods.alignment_calibration.positive_similarity.choice[1] = [cosine]",
-        "a choice is one value, not several",
+        "each choice must be a single value",
         "give tempered | cosine",
     ),
     "a choice twice": (
         "{choice: [tempered, cosine]}",
         "{choice: [tempered, tempered]}",
         "19: methods.alignment_calibration.positive_similarity.choice[1] = tempered",
-        "chosen twice",
+        "listed twice",
         "list every choice once",
     ),
     "seeds that overlap": (
@@ -466,7 +466,7 @@ BAD = {
         "tuning: [0, 1]",
         "tuning: [0, 0]",
         "23: seeds.tuning = [0, 0]",
-        "a seed stands twice",
+        "a seed is listed twice",
         "list every seed once",
     ),
     "a negative seed": (
@@ -494,7 +494,7 @@ BAD = {
         "  gradient_ascent:",
         "  gradient_penalty: {non_members: digits}",
         "20: methods.gradient_penalty = {non_members: digits}",
-        "gradient_penalty with digits: those are the images that the models are trained on",
+        "gradient_penalty with digits: the models are already trained on these images",
         "name another dataset",
     ),
     "other images in a folder that is missing": (
@@ -529,14 +529,14 @@ BAD = {
         "  gradient_ascent:",
         "  gradient_penalty: {non_members: {choice: [validation, {digits: {}}]}}",
         "20: methods.gradient_penalty.non_members.choice[1] = {digits: {}}",
-        "a choice is one value, not several",
+        "each choice must be a single value",
         "give validation or a dataset",
     ),
     "a range of datasets": (
         "  gradient_ascent:",
         "  gradient_penalty: {non_members: {uniform: [0, 1]}}",
         "20: methods.gradient_penalty.non_members.uniform = [0, 1]",
-        "validation or a dataset has no range of numbers",
+        "validation or a dataset has no numeric range",
         "use {choice: [...]}",
     ),
     "validation that takes all": (
@@ -585,7 +585,7 @@ BAD = {
         "search: {trials: 6}",
         "metrics: [test_accuracy, test_accuracy]",
         "21: metrics[1] = test_accuracy",
-        "measured twice",
+        "listed twice",
         "name every metric once",
     ),
     "no metric that counts": (
@@ -712,7 +712,7 @@ BAD = {
         "  gradient_ascent:",
         "  retrain: {neggrad: {epochs: 1}}",
         "20: methods.retrain = {neggrad: {epochs: 1}}",
-        "rows and tables call a reference model so",
+        "this is the name of a reference model",
         "choose another name",
     ),
     "a study's name with a space": (
@@ -726,7 +726,7 @@ BAD = {
         "  gradient_ascent:",
         "  ..: neggrad",
         "20: methods... = neggrad",
-        "the last two not in front",
+        "the last two not at the start",
         "choose another name",
     ),
     "a study's name twice": (
@@ -757,11 +757,11 @@ BAD = {
         "not YAML:",
         "correct the YAML at that place",
     ),
-    "an alias that holds itself": (
+    "an alias that contains itself": (
         "search: {trials: 6}",
         "search: &a {trials: *a}",
         "21: search.trials",
-        "an alias that holds itself",
+        "an alias that contains itself",
         "write the value out",
     ),
 }
@@ -833,9 +833,8 @@ def test_no_methods(write: Write) -> None:
 
 def test_an_override_that_may_mean_two_studies(write: Write) -> None:
     text = NAMED.replace("  again:", "  again.more: {finetune: {epochs: 1}}\n  again:")
-    reason = (
-        r"--set methods.again.more.finetune.epochs=2: may mean methods.again or methods.again.more"
-    )
+    option = "--set methods.again.more.finetune.epochs=2"
+    reason = rf"{option}: ambiguous: methods.again or methods.again.more"
     with pytest.raises(ConfigError, match=reason):
         load_sweep(write(text), ["methods.again.more.finetune.epochs=2"])
 
@@ -855,7 +854,7 @@ def test_an_override_is_named_in_its_error(write: Write) -> None:
         "seeds.tuning=[0": "--set seeds.tuning=[0: not YAML:",
         "methods.own.finetune.epochs=x": "--set methods.own.finetune.epochs=x: must be a valid",
         "methods.own.finetun.epochs=1": "--set methods.own.finetun.epochs=1: unknown method; did",
-        "methods.original=finetune": "--set methods.original=finetune: rows and tables call a",
+        "methods.original=finetune": "--set methods.original=finetune: this is the name of a",
     }
     for assignment, message in cases.items():
         with pytest.raises(ConfigError) as caught:

@@ -177,7 +177,7 @@ def test_a_thousand_errors_are_told_as_the_first_few(capsys: pytest.CaptureFixtu
     assert run_command(command) == Exit.BAD_INPUT
     first, *_, last = capsys.readouterr().err.splitlines()
     assert first == r"error: a\n0: b; c"
-    assert last == "and 980 more; mend these first"
+    assert last == "and 980 more; fix these first"
 
 
 def test_a_long_subject_costs_no_remedy() -> None:

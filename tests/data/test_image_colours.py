@@ -119,7 +119,9 @@ def test_unsigned_gray_tiff(bits: int, order: str, negative: bool) -> None:
         (16, ">", True), (12, "<", True), (12, ">", True), (12, ">", False),
         (32, "<", True), (32, ">", True), (32, ">", False),
     ):  # fmt: skip
-        with pytest.raises(DataError, match=r"it is TIFF, but damaged or of an unsupported variant"):
+        with pytest.raises(
+            DataError, match=r"it is TIFF, but damaged or of an unsupported variant"
+        ):
             decoded(file)
     else:
         assert np.array_equal(decoded(file), gray(255 - levels if negative else levels))

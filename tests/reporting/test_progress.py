@@ -326,7 +326,7 @@ def lines_of(progress: SweepProgress, width: int, height: int) -> list[str]:
 @pytest.mark.parametrize("many", [0, 2, 50])
 def test_the_view_fits_its_terminal(width: int, height: int, many: int) -> None:
     progress = begun()
-    progress.doing = "asking Ray what the cluster holds"
+    progress.doing = "asking Ray for the cluster's resources"
     for number in range(many):
         name = f"a study with a name that is rather long 名前 {number}"
         progress.studies[name] = StudyProgress(name, wanted=1000, best=12.5, to_report=4)

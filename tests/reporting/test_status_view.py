@@ -161,7 +161,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["nowhere"], "error: store .*nowhere: no such folder"),
         (["empty"], "error: store .*empty: no sweep was started on it"),
         ([".", "tny"], "error: sweep tny: no sweep of this name .*; did you mean tiny"),
-        (["s3://b_!/x"], "error: store = s3://b_!/x: .* is no bucket"),
+        (["s3://b_!/x"], "error: store = s3://b_!/x: .* is not a bucket"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -146,10 +146,10 @@ def test_numbers_of_several_kinds_of_machine_are_told() -> None:
     rows = [one_row("finetune", seed, 91.0, 79.0, machine=cpus[seed - 2]) for seed in (2, 3)]
     table = comparison(frame(rows))
     assert table.notes == (
-        "warning: made on 2 kinds of machine, whose numbers differ for the same seeds: "
+        "warning: computed on 2 kinds of machine, whose numbers differ for the same seeds: "
         "cpu: a model, AVX2, 1 thread; cpu: a model, AVX2, 2 threads",
     )
-    assert "warning: made on 2 kinds of machine" in plain_text(table)
+    assert "warning: computed on 2 kinds of machine" in plain_text(table)
     gpu = Machine("cuda: a GPU", 1, "sm_90")
     assert comparison(frame([{**rows[0], "made_on": str(gpu)}])).time_unit == ("GPU s", 1.0)
     both = comparison(frame([rows[0], {**rows[1], "made_on": f"{cpus[0]}; {gpu}"}]))

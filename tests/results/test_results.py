@@ -266,7 +266,7 @@ def test_diff_explains_two_keys(store: str, capsys: pytest.CaptureFixture[str]) 
     assert "give more digits: pretrain aa11aa11aa11aa11, pretrain aa22" in refused(
         capsys, store, "diff", "aa", "bb"
     )
-    assert "key ff: no record begins so" in refused(capsys, store, "diff", "aa1", "ff")
+    assert "key ff: no key starts with it" in refused(capsys, store, "diff", "aa1", "ff")
 
 
 def test_compact_merges_and_keeps_every_row(store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,7 +323,7 @@ def test_a_damaged_row_is_told_of_and_the_others_are_shown(
     for command in ("compare", "best", "compact"):
         caplog.clear()
         assert main([store, command]) == 0
-        assert f"{damaged.name} of {store}: no readable Parquet file" in caplog.text
+        assert f"{damaged.name} of {store}: not a readable Parquet file" in caplog.text
         assert "delete that object and run the sweep again" in caplog.text
     capsys.readouterr()
     assert int(printed(capsys, store, "query", count, "--format", "csv").split()[1]) == before - 1

@@ -121,4 +121,4 @@ def test_what_no_type_of_node_holds_is_refused(tmp_path: Path, head: Nodes) -> N
     with Driver(file, store, *options, environment=OPEN) as driver:
         driver.ends(2)
         assert "resources.training: 1 worker of 2 CPUs each can never be placed" in driver.err
-        assert "its autoscaler may add none that would do" in driver.err
+        assert "its autoscaler can add no suitable one" in driver.err

@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 from tests.scheduling.nodes import small_ray
 from unlearn_ray.core.errors import StopRequested
 from unlearn_ray.reporting.progress import Heard
-from unlearn_ray.scheduling.board import Board, BoardReporter, Directive, Told
+from unlearn_ray.scheduling.board import Board, BoardReporter, Directive, StepReport
 from unlearn_ray.train.loop import Progress
 
 HALF = Progress(iteration=5, iterations=10, loss=0.0, seconds=1.0)
@@ -54,10 +54,10 @@ def test_a_task_that_asks_keeps_its_cpu() -> None:
 
 def test_what_the_board_wishes_is_done() -> None:
     board = Board.remote()
-    ray.get(board.told.remote())  # until it has started
+    ray.get(board.reports.remote())  # until it has started
     reporter = BoardReporter(board, ["node"])
     assert reporter("key", "step", HALF) is False
-    assert ray.get(board.told.remote()) == {"key": Told("step", HALF)}
+    assert ray.get(board.reports.remote()) == {"key": StepReport("step", HALF)}
     ray.get(board.stop.remote())
     with pytest.raises(StopRequested):
         reporter("key", "step", HALF)
@@ -65,37 +65,39 @@ def test_what_the_board_wishes_is_done() -> None:
 
 def test_the_board_knows_of_a_step_from_its_start_to_its_end() -> None:
     board = Board.remote()
-    ray.get(board.told.remote())  # until it has started
+    ray.get(board.reports.remote())  # until it has started
     reporter = BoardReporter(board, ["node"])
     with reporter.running("key", "step"):
-        (told,) = ray.get(board.told.remote()).values()
-        assert told.heard() == Heard("step", "starting", None)
+        (report,) = ray.get(board.reports.remote()).values()
+        assert report.heard() == Heard("step", "starting", None)
         reporter("key", "step", Progress(5, 10, 0.0, 1.0, epoch=2, epochs=3))
-        (told,) = ray.get(board.told.remote()).values()
-        assert told.heard() == Heard("step", "epoch 2 of 3", 0.5)
+        (report,) = ray.get(board.reports.remote()).values()
+        assert report.heard() == Heard("step", "epoch 2 of 3", 0.5)
         reporter("key", "step", Progress(5, 10, 0.0, 1.0, epoch=2, epochs=3, doing="probe"))
-        (told,) = ray.get(board.told.remote()).values()
-        assert told.heard() == Heard("step", "probe", 0.5)
-        ray.get(board.begun.remote("key", Told("step", HALF)))  # another worker goes on with it
-        (told,) = ray.get(board.told.remote()).values()
-        assert told.heard().times == 2
+        (report,) = ray.get(board.reports.remote()).values()
+        assert report.heard() == Heard("step", "probe", 0.5)
+        ray.get(
+            board.begun.remote("key", StepReport("step", HALF))
+        )  # another worker goes on with it
+        (report,) = ray.get(board.reports.remote()).values()
+        assert report.heard().times == 2
     deadline = time.monotonic() + 30  # nobody waits for the board's hearing of the end
-    while ray.get(board.told.remote()) and time.monotonic() < deadline:
+    while ray.get(board.reports.remote()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert ray.get(board.told.remote()) == {}
+    assert ray.get(board.reports.remote()) == {}
 
 
 def test_the_board_forgets_what_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board.__ray_metadata__.modified_class()
-    board.begun("key", Told("step", HALF))
-    assert board.told() == {"key": Told("step", HALF)}
+    board.begun("key", StepReport("step", HALF))
+    assert board.reports() == {"key": StepReport("step", HALF)}
     monkeypatch.setattr("unlearn_ray.scheduling.board.SILENT_SECONDS", -1.0)
-    assert board.told() == {}
+    assert board.reports() == {}
 
 
 def test_a_step_of_a_sweep_that_is_gone_does_not_fail() -> None:
     board = Board.remote()
-    ray.get(board.told.remote())  # until it has started
+    ray.get(board.reports.remote())  # until it has started
     ray.kill(board)
     _await_death(board)
     reporter = BoardReporter(board, ["node"])
@@ -107,7 +109,7 @@ def _await_death(board: Any) -> None:
     """Kills are sent, not awaited: for a moment the actor still answers."""
     for _ in range(600):
         try:
-            ray.get(board.told.remote())
+            ray.get(board.reports.remote())
         except ActorDiedError:
             return
         except ActorUnavailableError:

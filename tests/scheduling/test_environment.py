@@ -30,7 +30,7 @@ def test_an_empty_address_is_none() -> None:
     assert not starts_own_cluster(None)
     with pytest.raises(ClusterError, match=r"^RAY_ADDRESS = 127.0.0.1:9: no Ray cluster answers"):
         prepare(None)
-    with pytest.raises(BadInput, match=r"^--address : no address of a Ray cluster"):
+    with pytest.raises(BadInput, match=r"^--address : not the address of a Ray cluster"):
         prepare("")
 
 

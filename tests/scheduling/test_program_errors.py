@@ -102,7 +102,7 @@ def test_an_error_of_a_reference_step(
     assert "Traceback" not in driver.err
     (told,) = lines(driver, "error: ")
     assert SAYS["lines"] in told
-    assert "; mend the cause, then run the sweep with --retry-failed" in told
+    assert "; fix the cause, then run the sweep with --retry-failed" in told
     for name in ("finetune", "neggrad"):
         noted = " ".join(driver.out.split()).partition(f"{name}: failed: ")[2]
         assert SAYS["lines"] in noted

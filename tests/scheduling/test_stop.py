@@ -23,7 +23,7 @@ def stops(driver: Driver, how: signal.Signals) -> None:
     else:
         os.kill(driver.process.pid, how)
     driver.ends(130, STOP_SECONDS)
-    assert "the same command goes on from here" in driver.err
+    assert "run the same command to resume" in driver.err
     # Progress, and no word of how things end inside.
     for word in ("Error", "ERROR", "StopRequested"):
         assert word not in driver.err, driver.err

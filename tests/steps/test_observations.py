@@ -136,7 +136,7 @@ def test_what_is_packed_comes_back_bit_for_bit(shape: tuple[int, ...], dtype: to
 def test_a_damaged_file_is_named() -> None:
     data = pack(columns_of({"test": 3}, 2))
     for broken in (data[:-9], b"", b"PAR1"):
-        with pytest.raises(CorruptObject, match="the outputs: is no table of samples"):
+        with pytest.raises(CorruptObject, match="the outputs: is not a table of samples"):
             unpack(broken, "the outputs")
 
 

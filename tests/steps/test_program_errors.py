@@ -67,12 +67,12 @@ def test_a_reference_step(
     assert f"{step.key}  failed: {said}" in plan
     assert "; 0 to run" in plan
     assert plan.endswith(
-        "Nothing can run: 1 reference step failed; mend the cause, then run the sweep with "
+        "Nothing can run: 1 reference step failed; fix the cause, then run the sweep with "
         "--retry-failed.\n"
     )
     assert sweep.main(given) == Exit.SOME_FAILED
     told = capsys.readouterr()
-    assert told.err == f"error: {said}; mend the cause, then run the sweep with --retry-failed\n"
+    assert told.err == f"error: {said}; fix the cause, then run the sweep with --retry-failed\n"
     assert f"finetune: failed: {said}" in " ".join(told.out.split())
     assert sweep.main(["status", url]) == Exit.DONE
     assert "ValueError: of two lines" in capsys.readouterr().out
@@ -185,7 +185,7 @@ def test_a_failure_of_another_sweep(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert sweep.main(given) == Exit.SOME_FAILED
     told = capsys.readouterr()
     said = r"pretrain (seed 0): no image \xff.png; mend it"
-    assert told.err == f"error: {said}; mend the cause, then run the sweep with --retry-failed\n"
+    assert told.err == f"error: {said}; fix the cause, then run the sweep with --retry-failed\n"
     assert told.out == ""
 
 

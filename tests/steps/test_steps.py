@@ -291,7 +291,7 @@ class StopAt:
     def __call__(self, key: str, name: str, progress: Progress) -> bool:
         self.left -= 1
         if self.left == 0:
-            raise StopRequested(name, "the sweep is being stopped", "run it again to go on")
+            raise StopRequested(name, "the sweep is being stopped", "run it again to resume")
         return False
 
 

@@ -279,11 +279,11 @@ def test_an_upload_that_fails_half_way_leaves_nothing(local_store: Store) -> Non
 def test_the_command_says_how_much_it_is(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.put_artifact("unlearn", KEY, {"model": b"x" * 2_500_000})
     assert results.main([store.url, "clean"]) == 0
-    assert capsys.readouterr().err == "nothing is left that is older than 24 h\n"
+    assert capsys.readouterr().err == "no leftovers older than 24 h\n"
     for arguments in (["--hours", "0"], ["--hours", "nan"]):
         with pytest.raises(SystemExit):
             results.main([store.url, "clean", *arguments])
-        assert "write 24, or no less than 1" in capsys.readouterr().err
+        assert "write 24, or at least 1" in capsys.readouterr().err
     if isinstance(store.objects, LocalFolder):
         (name,) = artifacts(store)
         long_ago = time.time() - 2 * 3600

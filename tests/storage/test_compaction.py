@@ -269,5 +269,5 @@ def test_a_reader_does_not_try_for_ever(
     monkeypatch.setattr("unlearn_ray.storage.tables._ATTEMPT_SECONDS", 0.0)
     local_store.write_row("a", {"x": 1})
     local_store.compact()
-    with pytest.raises(StoreError, match="compacted again and again; read them later"):
+    with pytest.raises(StoreError, match="compacted continually; try again later"):
         Rows(Vanishing(local_store.objects)).read()

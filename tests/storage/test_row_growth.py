@@ -178,7 +178,7 @@ def test_a_file_in_the_way_of_an_addition(
     local_store.write_row("a", {"x": 1})
     data = local_store.objects.read("rows/a.parquet")
     local_store.objects.write("rows/a~000002", data)
-    with pytest.raises(StoreError, match="row a: others add to it again and again"):
+    with pytest.raises(StoreError, match="row a: other processes keep adding to it"):
         local_store.extend_row("a", {"y": 1})
     assert rows(local_store) == {"a": {"x": 1}}
 

@@ -147,7 +147,7 @@ def test_an_authority_that_is_not_known(
     leaf = certificate(certificates, "127.0.0.1", issuer=certificate(certificates, "authority"))
     port = opened.enter_context(tls_front(s3_server.ports["proxy"], leaf))
     said = told(at(port))
-    assert "signed by an authority that is not known here" in said
+    assert "signed by an authority that this machine does not know" in said
     assert "put the authority's certificate into a file that AWS_CA_BUNDLE names" in said
 
 
@@ -188,10 +188,10 @@ def test_a_bundle_that_is_none(
     for path, reason in {
         tmp_path / "missing": "no such file or directory",
         tmp_path: "is a directory",
-        tmp_path / "junk": "it holds no certificates in PEM",
+        tmp_path / "junk": "it contains no PEM certificates",
     }.items():
         monkeypatch.setenv(variable, str(path))
-        assert f"{variable} = {path}: {reason}; let {variable} name a file" in told(at(port))
+        assert f"{variable} = {path}: {reason}; set {variable} to a file" in told(at(port))
 
 
 def test_a_bundle_that_is_named_blank(
@@ -208,7 +208,7 @@ def test_tls_to_a_server_without(s3_server: S3Server, told: Told) -> None:
 
 
 def test_no_tls_to_a_server_with(secure: tuple[int, Path]) -> None:
-    with pytest.raises(StoreUnreachable, match="if it wants TLS, write https://"):
+    with pytest.raises(StoreUnreachable, match="if it requires TLS, write https://"):
         open_store(at(secure[0], "http")).check_readable()
 
 
@@ -218,7 +218,7 @@ def test_a_server_that_answers_with_a_tls_alert(opened: ExitStack, told: Told) -
         client.sendall(b"\x15\x03\x03\x00\x02\x02\x46")
 
     port = opened.enter_context(listening(alert))
-    assert "it wants TLS; write endpoint=https://" in told(at(port, "http"))
+    assert "it requires TLS; write endpoint=https://" in told(at(port, "http"))
 
 
 # Proxies
@@ -374,7 +374,7 @@ def test_a_region_that_is_no_name(
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us east!")
     said = told(at(s3_server.ports["proxy"], "http"), ConfigError)
-    assert "'us east!' is no region's name" in said
+    assert "'us east!' is not a region name" in said
     assert "AWS_DEFAULT_REGION" in said
 
 
@@ -397,7 +397,7 @@ def test_another_region_that_is_not(
     body = body.replace("<Region></Region>", "")
     answer = web_server(status, body.encode(), "application/xml")
     said = told(at(opened.enter_context(answer), "http"))
-    assert f"{code}: another region than us-east-1; {remedy}" in said
+    assert f"{code}: the bucket is in another region than us-east-1; {remedy}" in said
 
 
 # Keys
@@ -406,13 +406,13 @@ def test_another_region_that_is_not(
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        (403, "InvalidAccessKeyId", "the access key is not known there"),
+        (403, "InvalidAccessKeyId", "the server does not know the access key"),
         (403, "SignatureDoesNotMatch", "wrong credentials: the access key or the secret key"),
         (400, "ExpiredToken", "the temporary credentials have expired"),
         (400, "InvalidToken", "the session token is not valid"),
         (403, "RequestTimeTooSkewed", "the clocks differ; set this machine's clock"),
-        (403, "AccessDenied", "may not do that; grant them list, read, write and delete"),
-        (403, "AllAccessDisabled", "these credentials may not do that"),
+        (403, "AccessDenied", "lack the permission; grant them list, read, write and delete"),
+        (403, "AllAccessDisabled", "these credentials lack the permission"),
     ],
 )
 def test_keys_that_are_refused(
@@ -432,7 +432,7 @@ def test_keys_with_a_line_break(
 ) -> None:
     monkeypatch.setenv(variable, value)
     said = told(at(s3_server.ports["proxy"], "http"), StoreDenied, secret=SECRET)
-    assert "write them anew, without line breaks" in said
+    assert "enter them again, without line breaks" in said
 
 
 FILES = {
@@ -528,11 +528,11 @@ def test_what_is_no_s3_server(case: str, told: Told, opened: ExitStack) -> None:
     port = opened.enter_context(web_server(*NO_SERVERS[case]))
     url = at(port, "http")
     said = told(url)
-    assert f"what answers at http://127.0.0.1:{port} is no S3 server" in said
-    assert "of its S3 API, with https:// if it wants TLS" in said
+    assert f"the server at http://127.0.0.1:{port} is not an S3 server" in said
+    assert "of its S3 API, with https:// if it requires TLS" in said
     objects = open_store(url).objects
     for ask in _requests(objects):
-        with pytest.raises(StoreUnreachable, match="is no S3 server"):
+        with pytest.raises(StoreUnreachable, match="is not an S3 server"):
             ask()
 
 
@@ -580,7 +580,7 @@ def test_what_stands_in_for_a_server_is_waited_for(
             reader.join(20)
             store.objects._connection.opened().client.close()  # type: ignore[attr-defined]
     assert found == [b"1"]
-    assert "is no S3 server" in caplog.messages[0]
+    assert "is not an S3 server" in caplog.messages[0]
 
 
 def test_a_handshake_that_is_cut_is_an_outage(

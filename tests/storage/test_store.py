@@ -120,13 +120,13 @@ def test_a_damaged_checkpoint(local_store: Store, caplog: pytest.LogCaptureFixtu
         ("http://127.0.0.1:9000/bucket", "unknown scheme http"),
         ("s3://", "no bucket"),
         ("s3:///prefix", "no bucket"),
-        ("s3://b_!/x", "'b_!' is no bucket"),
+        ("s3://b_!/x", "'b_!' is not a bucket"),
         ("s3://bucket/x?endpont=http://h:1", "did you mean endpoint"),
         ("s3://bucket/x?endpoint=", "endpoint must be given once"),
         ("s3://bucket/x?region=a&region=b", "region must be given once"),
-        ("s3://bucket/x?endpoint=127.0.0.1:9000", "is no http"),
-        ("s3://bucket/x?endpoint=http://me:hush@h:1", "credentials have no place"),
-        ("s3://me:hush@bucket/x", "credentials have no place"),
+        ("s3://bucket/x?endpoint=127.0.0.1:9000", "is not http"),
+        ("s3://bucket/x?endpoint=http://me:hush@h:1", "credentials must not be"),
+        ("s3://me:hush@bucket/x", "credentials must not be"),
     ],
 )
 def test_urls_that_are_no_store(url: str, reason: str) -> None:

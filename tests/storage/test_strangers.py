@@ -180,10 +180,14 @@ def changed(kind: str, store: Store, changes: dict[str, Any]) -> None:
         ("record", {"workers": True}, "workers: "),
         ("record", {"created": "yesterday"}, "created: "),
         ("record", {"new": 1}, "new: "),
-        ("record", {"key": "fedcba9876543210"}, "it is the one of pretrain fedcba9876543210"),
-        ("record", {"files.model.name": "../../../etc/passwd"}, "is no file of this step's"),
-        ("record", {"files.model.name": "/etc/passwd"}, "is no file of this step's"),
-        ("record", {"files.model.name": "artifacts/pretrain/other/x"}, "no file of this step's"),
+        ("record", {"key": "fedcba9876543210"}, "it belongs to pretrain fedcba9876543210"),
+        ("record", {"files.model.name": "../../../etc/passwd"}, "is not a file of this step"),
+        ("record", {"files.model.name": "/etc/passwd"}, "is not a file of this step"),
+        (
+            "record",
+            {"files.model.name": "artifacts/pretrain/other/x"},
+            "is not a file of this step",
+        ),
         ("record", {"files.model.size": -1}, "files.model.size: "),
         ("record", {"files.model.sha256": "x"}, "files.model.sha256: "),
         ("leases", {"counter": "1"}, "counter: "),
@@ -198,14 +202,14 @@ def changed(kind: str, store: Store, changes: dict[str, Any]) -> None:
         ("leases", {"work.new": 1}, "work.new: "),
         ("claims", {"driver": "../x"}, "driver"),
         ("claims", {"sweep": "a/b"}, "sweep: "),
-        ("claims", {"generation": 7}, "it is one of generation 7"),
+        ("claims", {"generation": 7}, "it says generation 7"),
         ("sweeps", {"started": 3}, "started: "),
         ("sweeps", {"driver.pid": "1"}, "driver.pid: "),
         ("sweeps", {"tuning": [-1]}, "tuning.0: "),
         ("sweeps", {"budget_hours": 0}, "budget_hours: "),
         ("sweeps", {"studies": [{"kind": "m", "key": "../x", "name": "m"}]}, "studies.0.key: "),
         ("sweeps", {"references": [{"kind": "a/b", "key": "k", "name": ""}]}, "references.0.kind:"),
-        ("studies", {"method.revision": 2}, "it is not what was written"),
+        ("studies", {"method.revision": 2}, "it was altered"),
     ],
 )
 def test_wrong_types_values_and_names_are_damage(
@@ -231,10 +235,10 @@ def test_many_damaged_objects_are_five_lines(local_store: Store, warned: Callabl
 def test_what_a_records_result_lacks_is_damage() -> None:
     record = replace(RECORD, result={"values": {"accuracy": "high"}, "seconds": 1})
     with pytest.raises(CorruptObject, match=r"0123456789abcdef\.json.*result\.device: there is"):
-        record.told("device", str)
-    with pytest.raises(CorruptObject, match=r"result\.values: it is no dict"):
-        record.told("values", dict[str, float])
-    assert record.told("seconds", float) == 1
+        record.value("device", str)
+    with pytest.raises(CorruptObject, match=r"result\.values: it is not a dict"):
+        record.value("values", dict[str, float])
+    assert record.value("seconds", float) == 1
 
 
 def test_a_file_of_another_step_is_not_read(local_store: Store) -> None:
@@ -244,9 +248,9 @@ def test_a_file_of_another_step_is_not_read(local_store: Store) -> None:
     entry = FileEntry("../secret", 6, "0" * 64)
     data = records.to_bytes(replace(RECORD, files={"model": entry}))
     local_store.objects.write(OBJECTS["record"], data)
-    with pytest.raises(CorruptObject, match=r"'\.\./secret' is no file of this step's; delete"):
+    with pytest.raises(CorruptObject, match=r"'\.\./secret' is not a file of this step; delete"):
         local_store.record("pretrain", RECORD.key)
-    with pytest.raises(CorruptObject, match="no object can be called so"):
+    with pytest.raises(CorruptObject, match="not a valid object name"):
         local_store.read_artifact(replace(RECORD, files={"model": entry}), "model")
 
 

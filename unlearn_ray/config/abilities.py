@@ -1,4 +1,4 @@
-"""What each method can unlearn, and from which paper it comes, read from the methods."""
+"""What each method can unlearn, and the paper it comes from, read from the methods."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def abilities(method: type[Method]) -> dict[str, str]:
 
 
 def matrix() -> Iterator[list[str]]:
-    """A head and a row for each method: its name, its abilities by family, its paper."""
+    """A header and a row for each method: its name, its abilities by family, its paper."""
     yield ["method", *parts(Family), "paper"]
     for name, method in parts(Method).items():
         yield [name, *abilities(method).values(), paper(method)]
 
 
 def paper(method: type[Method]) -> str:
-    """What a method's module says behind its first sentence: one sentence that names a paper."""
+    """The second sentence of a method's module docstring, which names the paper."""
     text = inspect.cleandoc(importlib.import_module(method.__module__).__doc__ or "")
     _, _, rest = text.partition("\n\n")
     (first, *_) = re.split(r"(?<!\bal)\.(?=\s|$)", " ".join(rest.split("\n\n")[0].split()))

@@ -1,4 +1,4 @@
-"""Batches that a model cannot be trained on, known before anything runs."""
+"""Refuse batches that a model cannot be trained on, before anything runs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.families.base import Family
 from unlearn_ray.models.base import Model
 
-# Samples of each set; those of a set that is not known yet are missing.
+# Sample count of each set; sets whose size is not known yet are missing.
 Counts = Mapping[str, int]
 
 _REMEDIES = {
     "all": "train on two samples or more",
-    "retain": "forget fewer samples, or take a method that also trains on the forget set",
-    "forget": "forget two samples or more, or take a method that also trains on the retain set",
+    "retain": "forget fewer samples, or use a method that also trains on the forget set",
+    "forget": "forget two samples or more, or use a method that also trains on the retain set",
     "validation": "keep two samples or more for validation, or remove the method",
 }
 
 
 def counts_of(trained_on: int, forget: int | None, validation: int) -> dict[str, int]:
-    """The samples of each set.
+    """The sample count of each set.
 
     Args:
-        trained_on: of retain and forget set together.
-        forget: of these; None where only the data can tell.
-        validation: that no model is trained on.
+        trained_on: samples of retain and forget set together.
+        forget: samples of the forget set; None where that takes the data to know.
+        validation: samples that no model is trained on.
     """
     known = {"all": trained_on, "validation": validation}
     return known if forget is None else known | {"forget": forget, "retain": trained_on - forget}
@@ -39,7 +39,7 @@ def counts_of(trained_on: int, forget: int | None, validation: int) -> dict[str,
 def check_training(
     training: Recipe, counts: Counts, family: Family, model: Model, image_size: int
 ) -> None:
-    """Refuse a batch of one image in pretraining or retraining, where that cannot be trained on.
+    """Refuse batches of one image in pretraining or retraining, if they cannot be trained on.
 
     Raises:
         ConfigError: there would be one.
@@ -52,7 +52,7 @@ def check_training(
 def check_study(
     study: Study, counts: Counts, family: Family, model: Model, image_size: int
 ) -> None:
-    """Refuse a batch of one image in unlearning, wherever in the space, as in training.
+    """Refuse batches of one image in unlearning, at any point of the search space, likewise.
 
     Raises:
         ConfigError: there would be one.
@@ -76,7 +76,7 @@ def _check(
             continue
         reason = family.needs_two
         if not reason and _normalises_one_number(model, image_size):
-            reason = "its batch norm sees one number of a channel, which has no variance"
+            reason = "its batch norm gets one value per channel, which has no variance"
         if reason:
             of = "forget and retain set" if part == "all" else f"{part} set"
             raise ConfigError(
@@ -89,7 +89,7 @@ def _check(
 @cache
 @torch.no_grad()
 def _normalises_one_number(model: Model, image_size: int) -> bool:
-    """Whether torch refuses to train on one image: tried, since only the layers know."""
+    """Whether torch refuses to train on one image: tried out, as it depends on the layers."""
     with torch.random.fork_rng(devices=[]):
         backbone = model.build(image_size).train()
     try:

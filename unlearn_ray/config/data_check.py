@@ -1,4 +1,4 @@
-"""What can only be known of a sweep's data once they are there."""
+"""Checks of a sweep that need its data."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from unlearn_ray.data.splits import split
 
 
 def check_data(sweep: Sweep) -> None:
-    """Make sure, on this machine, that the datasets can be read and every seed's split be made.
+    """Check that this machine can read the datasets and make the split of every seed.
 
     On first use this downloads and decodes the dataset, with progress on standard error.
 
     Raises:
         DataError: images are missing or unreadable, captions or prompts are empty or too long
-            (all of them are told of at once), or a seed has nothing to forget or retain.
-        ConfigError: a model would be trained on one image at a time, and cannot be.
+            (all are reported at once), or a seed has nothing to forget or retain.
+        ConfigError: a model would have to be trained on one image at a time, and cannot be.
     """
     setting = sweep.setting
     data = loaded.load(setting.dataset, cache_folder())
@@ -31,7 +31,7 @@ def check_data(sweep: Sweep) -> None:
                 other = loaded.load(source, cache_folder())
                 captions += [other.train_captions, other.test_captions]
     if setting.family.reads_captions:
-        # A caption that many images have is read once.
+        # A caption that many images share is tokenised once.
         setting.family.tokenise(list(dict.fromkeys(chain(*chain(*captions)))))
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
         parts = split(data.train_labels, setting.validation, setting.forget_set, seed)

@@ -1,4 +1,4 @@
-"""What a sweep file can say, in text: for `python -m unlearn_ray.sweep --list`."""
+"""The fields and parts of a sweep file as text, for `python -m unlearn_ray.sweep --list`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTRACTS: tuple[type[Part], ...] = (
     *(Method, Metric, Objective, Logger),
 )
 
-# Columns of a paper's name.
+# Width of the paper column, in characters.
 _PAPER = 110
 
 
@@ -39,7 +39,7 @@ def describe_parts() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield f"sweep (no whole number is larger than {LARGEST_COUNT:,}, unless its bound says so)"
+    yield f"sweep (whole numbers are at most {LARGEST_COUNT:,}, unless a bound says otherwise)"
     yield from _sweep()
     yield ""
     for contract in CONTRACTS:
@@ -50,14 +50,14 @@ def _lines() -> Iterator[str]:
             yield f"  {name:{width}}  {summary(part)}"
             yield from _fields(part, "      ")
         yield ""
-    yield f"which method can unlearn what ({LEGEND})"
+    yield f"what each method can unlearn ({LEGEND})"
     yield from _matrix()
 
 
 def _sweep() -> Iterator[str]:
-    """The fields of a sweep file, in an order that one may write them in."""
+    """The fields of a sweep file, in a sensible order."""
     known = schema_fields(Sweep)
-    yield from _field("name", known["name"], "  ", usual="that of the file")
+    yield from _field("name", known["name"], "  ", usual="the file's")
     yield from _fields(Setting, "  ")
     yield "  methods: {method: {field: value}}, or {your_name: {method: {field: value}}} (required)"
     yield "    a value may be searched: {uniform: [low, high]}, {log_uniform: [low, high]},"
@@ -94,7 +94,7 @@ def _field(name: str, field: FieldInfo, indent: str, usual: str | None = None) -
 
 
 def _nested(default: Any, indent: str) -> Iterator[str]:
-    """The fields of a schema within one, whose defaults may be others than its own."""
+    """The fields of a nested schema, whose defaults the outer one may override."""
     known = schema_fields(type(default))
     for inner, value in field_values(default).items():
         if is_dataclass(value) and not isinstance(value, Part):

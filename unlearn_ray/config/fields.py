@@ -36,12 +36,12 @@ def field_type(field: FieldInfo) -> Any:
 
 
 def default_of(field: FieldInfo) -> object:
-    """What a field is where a file leaves it out."""
+    """The default of a field."""
     return field.get_default(call_default_factory=True, validated_data={})
 
 
 def in_words(hint: Any) -> str:
-    """What a type takes, in words.
+    """The values that a type accepts, in words.
 
     >>> in_words(Annotated[float, Field(gt=0)])
     'number > 0'
@@ -86,7 +86,7 @@ def _bounds(metadata: tuple[Any, ...]) -> list[str]:
 
 
 def read_schema(value: Value, cls: type[T], default: T | None = None) -> T:
-    """An instance of a schema; fields that the file leaves out keep those of `default`.
+    """An instance of a schema; fields that the file leaves out are those of `default`.
 
     Raises:
         ConfigError: what is wrong with the fields, one error each.
@@ -122,7 +122,7 @@ def require(value: Value, names: list[str], known: dict[str, str] | None = None)
     Args:
         value: the mapping.
         names: the fields that it must have.
-        known: what each may hold, for the remedy.
+        known: the values that each may have, for the remedy.
     """
     problems = Problems()
     for name in names:
@@ -143,7 +143,7 @@ def known_field(value: Value, name: str, known: dict[str, Any]) -> None:
 
 
 def read_field(value: Value, cls: type, name: str, default: object = None) -> Any:
-    """The value of one field of a schema; a field that is itself a schema is read by its fields."""
+    """The value of one field of a schema; a nested schema is read field by field."""
     known = schema_fields(cls)
     known_field(value, name, known)
     hint = field_type(known[name])
@@ -159,7 +159,7 @@ def read_field(value: Value, cls: type, name: str, default: object = None) -> An
 
 
 def _means(value: Value, option: Any) -> bool:
-    """Whether a value is meant as one of a union's schemas: by fields, or a part by its name."""
+    """Whether a value looks like one of a union's schemas: a mapping, or the name of a part."""
     if not is_dataclass(option):
         return False
     if isinstance(value.content, str) and isinstance(option, type) and issubclass(option, Part):
@@ -168,7 +168,7 @@ def _means(value: Value, option: Any) -> bool:
 
 
 def is_range(value: Value, hint: Any) -> bool:
-    """Whether a method's field is left to the search: a mapping, where none is a value of it."""
+    """Whether a method's field is a range to search: a mapping, where no value is one."""
     if not isinstance(value.content, dict) or is_dataclass(hint):
         return False
     union = get_origin(hint) in (Union, UnionType) and any(map(is_dataclass, get_args(hint)))
@@ -186,9 +186,9 @@ def _default(cls: type, name: str) -> Any:
 
 
 def validated(value: Value, hint: Any) -> Any:
-    """The value as a type wants it; nothing is guessed (`true` is no number, `"3"` neither)."""
+    """The value as the type, without coercion (neither `true` nor `"3"` is a number)."""
     if isinstance(value.content, dict) and set(value.content) & set(RANGE_KINDS):
-        raise value.error("only fields of methods are searched", "write one value")
+        raise value.error("only fields of methods can be searched", "write one value")
     if _takes_names(hint):
         problems = Problems()
         for item in value.content if isinstance(value.content, list) else [value]:
@@ -203,7 +203,7 @@ def validated(value: Value, hint: Any) -> Any:
 
 
 def _takes_names(hint: Any) -> bool:
-    """Whether a field takes numbers and text for what it names, alone or in a list."""
+    """Whether a field takes names as numbers or text, alone or in a list."""
     if get_origin(hint) in (Union, UnionType):
         bare = {get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(hint)}
         return {int, str} <= bare or any(map(_takes_names, get_args(hint)))
@@ -211,7 +211,7 @@ def _takes_names(hint: Any) -> bool:
 
 
 def _check_as_written(item: Value) -> None:
-    """Refuse what was read as something else than it looks like: 08, 1_0 and 010 are names, too."""
+    """Refuse names that YAML reads as another value: 08, 1_0, 010."""
     if item.text is None or (type(item.content) is int and str(item.content) == item.text):
         return
     kind = {bool: "a truth value", NoneType: "no value at all"}
@@ -230,20 +230,20 @@ def _remedy(value: Value, hint: Any) -> str:
 
 
 def problem(value: Value, error: ValidationError, remedy: str) -> ConfigError:
-    """What pydantic refuses of a value."""
+    """Pydantic's objection to a value, as an error at its line."""
     reasons = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         if detail["type"] == "dataclass_type":
-            continue  # a value was meant; the remedy names the fields as the other form
+            continue  # a plain value was meant; the remedy mentions the other form
         reason = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         reason = reason.replace("Input should be", "must be").replace("be None", "be null")
         reasons.append(reason[:1].lower() + reason[1:])
-    told = " or ".join(dict.fromkeys(reasons)) or "the field takes another kind of value"
-    return value.error(told, remedy)
+    listed_reasons = " or ".join(dict.fromkeys(reasons)) or "the field takes another kind of value"
+    return value.error(listed_reasons, remedy)
 
 
 def class_problem(value: Value, error: ValidationError, cls: type) -> ConfigError:
-    """What a schema refuses of its fields, at the field that it names, or of all together."""
+    """A schema's objection to its fields, at the field it names, or else at the mapping."""
     known = schema_fields(cls)
     name = next(iter(error.errors()[0]["loc"]), None)
     if isinstance(name, str) and name in known:
@@ -253,7 +253,7 @@ def class_problem(value: Value, error: ValidationError, cls: type) -> ConfigErro
 
 
 def read_choice(value: Value, contract: type[P]) -> tuple[type[P], Value]:
-    """Which part a file names, `name` or `{name: {field: value}}`, and its fields."""
+    """The part that a file names, as `name` or `{name: {field: value}}`, and its fields."""
     content = value.content
     what = contract.kind.replace("_", " ")
     if isinstance(content, str):
@@ -265,11 +265,11 @@ def read_choice(value: Value, contract: type[P]) -> tuple[type[P], Value]:
             f"one {what} is expected",
             f"write a name, or {{name: {{field: value}}}}; known are {listed(parts(contract), 20)}",
         )
-    return found(value if isinstance(content, str) else inner, contract, name), inner
+    return part_named(value if isinstance(content, str) else inner, contract, name), inner
 
 
-def found(value: Value, contract: type[P], name: str) -> type[P]:
-    """The part of a name, with the place in the error if there is none."""
+def part_named(value: Value, contract: type[P], name: str) -> type[P]:
+    """The part of a name; an unknown name is an error at its line."""
     problems = Problems()
     with problems:
         return find(contract, name)
@@ -294,7 +294,7 @@ def label(part: Part) -> str:
 
 
 def as_written(value: object) -> str:
-    """A field's value as a sweep file says it; a part in a few words."""
+    """A field's value in sweep-file syntax; a part in a few words."""
     return label(value) if isinstance(value, Part) else in_yaml(value)
 
 

@@ -1,4 +1,4 @@
-"""What a sweep will forget, as a person can check it before anything is trained."""
+"""What a sweep will forget, for a person to check before anything is trained."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from unlearn_ray.data.sample_names import SampleNames
 from unlearn_ray.data.splits import never_trained, split, training_ids
 from unlearn_ray.steps.setting import Setting
 
-# Samples that are shown.
+# How many samples are shown.
 _FIRST = 5
 
 
 @dataclass(frozen=True)
 class ForgottenClass:
-    """A class that a person named.
+    """A class that the sweep file names.
 
     Attributes:
         label, name: of the class.
-        counts: of its samples that are trained on, by seed; none where labels are not known.
+        counts: how many of its samples are trained on, by seed; empty if labels are unknown.
     """
 
     label: int
@@ -32,18 +32,18 @@ class ForgottenClass:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What a forget set takes of a dataset.
+    """What a forget set selects from a dataset.
 
     Attributes:
-        classes: that a person named.
-        named: how many samples a person named one by one; None if none.
+        classes: those that the sweep file names.
+        named: how many samples the file names one by one; None if none.
         trained_on: how many samples the original is trained on.
-        counts: of what is forgotten of these, by seed; none where labels are not known: then
-            the dataset was not decoded on this machine yet.
-        first_seed: whose first samples are shown.
-        first: the first few that are forgotten under it, as a person names them.
-        never_trained: by seed, how many of the samples that a person named are in its
-            validation set; seeds that have none are left out.
+        counts: how many of these are forgotten, by seed; empty if labels are unknown, as the
+            dataset has not been decoded on this machine yet.
+        first_seed: the seed whose first samples are shown.
+        first: the first few samples forgotten under it, as a sweep file names them.
+        never_trained: by seed, how many of the named samples are in its validation set; seeds
+            that have none are left out.
     """
 
     classes: tuple[ForgottenClass, ...]
@@ -56,7 +56,7 @@ class Forgotten:
 
 
 def forgotten(setting: Setting, seeds: Sequence[int]) -> Forgotten:
-    """What is known of it without decoding the dataset.
+    """What is known of the forget set without decoding the dataset.
 
     Raises:
         DataError: a seed has nothing to forget or retain.

@@ -1,4 +1,4 @@
-"""Refuse, while planning, a model that no device holds."""
+"""Refuse, while planning, a model that fits no device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unlearn_ray.models.base import Model
 
 # Weights and buffers; with gradients and momentum, in 32 bits each, 120 GB.
 MOST_NUMBERS = 10**10
-# Of a whole dataset, decoded, which one machine holds: ImageNet at 224 pixels has 200 GB.
+# Of a whole decoded dataset, which one machine must hold: ImageNet at 224 pixels has 200 GB.
 MOST_BYTES = 3 * 10**11
 LARGEST_IMAGE = 2048
 
@@ -25,23 +25,23 @@ def check_images(info: DatasetInfo) -> None:
     """A machine must hold all decoded images.
 
     Raises:
-        ConfigError: none does.
+        ConfigError: no machine can.
     """
     count, pixels = info.train_size + info.test_size, info.image_size
     gigabytes = 3 * count * pixels**2 / 10**9
     if pixels > LARGEST_IMAGE or gigabytes * 10**9 > MOST_BYTES:
         raise ConfigError(
             f"image_size = {pixels:,}",
-            f"{count:,} images have {gigabytes:,.0f} GB then; at most {LARGEST_IMAGE:,} pixels and "
-            f"{MOST_BYTES // 10**9} GB are taken",
-            "set a smaller one",
+            f"{count:,} images then take {gigabytes:,.0f} GB; the limits are "
+            f"{LARGEST_IMAGE:,} pixels and {MOST_BYTES // 10**9} GB",
+            "set a smaller image_size",
         )
 
 
 def check_size(model: Model, family: Family, info: DatasetInfo) -> None:
     """A model's weights and buffers must fit on a device.
 
-    They are counted, without memory, where a field is larger than the part's own default.
+    They are counted, without allocating them, if a field is larger than the part's default.
 
     Raises:
         ConfigError: they do not fit.

@@ -1,4 +1,4 @@
-"""What a sweep's family and metrics need of its dataset: captions, or classes."""
+"""What a sweep's family and metrics require of its dataset: captions, or classes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def lacks(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigError]:
     """What the dataset of a sweep file lacks, one error for each.
 
     Args:
-        read: the fields that could be read.
-        nodes: all fields, with their places.
+        read: the fields that were read without an error.
+        nodes: all fields, with their lines.
     """
     if "dataset" not in read:
         return []
     try:
         info = read["dataset"].info()
     except DataError:
-        return []  # That is an error of its own.
+        return []  # This is reported as an error of its own.
     problems = Problems()
     for check in (_captions, _captions_of_metrics, _classes, _classes_of_metrics):
         with problems:
@@ -39,7 +39,7 @@ def _captions(info: DatasetInfo, read: dict[str, Any], nodes: dict[str, Value]) 
         prompted = _prompted(nodes["dataset"])
         raise nodes["family"].error(
             f"{family.name} reads captions; {read['dataset'].name} has none",
-            f"write prompts of its classes, {prompted}, or change the family",
+            f"add class prompts, {prompted}, or change the family",
             show=False,
         )
 
@@ -49,7 +49,7 @@ def _captions_of_metrics(info: DatasetInfo, read: dict[str, Any], nodes: dict[st
     if needing and not _reads_captions(read):
         readers = [name for name, part in parts(Family).items() if part.reads_captions]
         raise nodes.get("metrics", nodes["dataset"]).error(
-            f"{listed(needing)}: images are compared with their captions, and "
+            f"{listed(needing)}: they compare images with captions, and "
             f"{read['family'].name} reads none",
             f"name other metrics, or set the family to {' or '.join(readers[:5])}",
             show=False,
@@ -60,7 +60,7 @@ def _classes(info: DatasetInfo, read: dict[str, Any], nodes: dict[str, Value]) -
     family = read.get("family")
     if isinstance(family, ClassifierFamily) and not info.class_names:
         raise nodes["family"].error(
-            f"{family.name} needs classes; the images of {read['dataset'].name} are of none",
+            f"{family.name} needs classes; the images of {read['dataset'].name} are unlabelled",
             "change the family or the dataset",
             show=False,
         )
@@ -75,19 +75,19 @@ def _classes_of_metrics(info: DatasetInfo, read: dict[str, Any], nodes: dict[str
             if not metric.needs_classes and (_reads_captions(read) or not metric.needs_captions)
         ]
         raise nodes.get("metrics", nodes["dataset"]).error(
-            f"{listed(needing)}: without classes there is nothing to measure, and the "
-            f"images of {read['dataset'].name} are of none",
+            f"{listed(needing)}: these measure classes, and the images of "
+            f"{read['dataset'].name} are unlabelled",
             f"name metrics among {listed(others, 20)}",
             show=False,
         )
 
 
 def _reads_captions(read: dict[str, Any]) -> bool:
-    """Of a family that could not be read, that is not known."""
+    """Whether the family reads captions, or may: its field could not be read."""
     return "family" not in read or read["family"].reads_captions
 
 
 def _prompted(dataset: Value) -> str:
-    """The same dataset with prompts, as a sweep file says it."""
+    """The same dataset with class prompts, in sweep-file syntax."""
     shown = json.dumps(dataset.plain, ensure_ascii=False).replace('"', "")
     return f"{{prompted: {{dataset: {shown}}}}}"

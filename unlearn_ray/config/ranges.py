@@ -12,14 +12,14 @@ from unlearn_ray.config.sweep_schema import RANGE_KINDS, Range, RangeKind
 from unlearn_ray.config.yaml_tree import Problems, Value
 from unlearn_ray.core.errors import did_you_mean
 
-# Each is tried while a sweep is planned.
+# Each choice is validated while a sweep is planned.
 _MOST_CHOICES = 1000
 
 
 def read_range(value: Value, hint: Any) -> Range:
     """A range from `{kind: [low, high]}` or `{choice: [a, b, ...]}`.
 
-    Both ends, or every choice, must be values that the field takes.
+    Both ends, or every choice, must be valid values of the field.
 
     Args:
         value: the mapping.
@@ -52,10 +52,10 @@ def _choices(value: Value, hint: Any) -> tuple[Any, ...]:
     for item in value.content:
         with problems:
             if isinstance(item.content, list | dict):
-                raise item.error("a choice is one value, not several", f"give {in_words(hint)}")
+                raise item.error("each choice must be a single value", f"give {in_words(hint)}")
             choice = validated(item, hint)
             if choice in choices:
-                raise item.error("chosen twice", "list every choice once")
+                raise item.error("listed twice", "list every choice once")
             choices.append(choice)
     problems.check()
     if len(choices) == 1:
@@ -71,14 +71,14 @@ def _ends(value: Value, kind: str, hint: Any) -> tuple[float, float]:
     number = int if kind == "int" else float
     low, high = (validated(end, number) for end in ends)
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise value.error("an end is not finite", "give two finite numbers")
+        raise value.error("an end of the range is not finite", "give two finite numbers")
     if low >= high:
         remedy = "put the lower end first" if low > high else "write the value itself"
         raise value.error(f"empty range: {ends[0].plain} is not below {ends[1].plain}", remedy)
     if not math.isfinite(high - low):
-        raise value.error("a range wider than the numbers of 64 bits", "search less far")
+        raise value.error("the range is too wide for 64-bit numbers", "narrow it")
     if kind == "log_uniform" and low <= 0:
-        raise value.error("a logarithmic range reaches zero", "begin above 0, or use uniform")
+        raise value.error("a logarithmic range reaches zero", "raise the lower end, or use uniform")
     problems = Problems()
     for end in ends:
         with problems:
@@ -91,7 +91,7 @@ def _check_kind(value: Value, kind: str, hint: Any) -> None:
     """Whole numbers are searched with `int`, real ones with `uniform` or `log_uniform`."""
     taken = set(_scalars(hint))
     if not taken & {int, float}:
-        raise value.error(f"{in_words(hint)} has no range of numbers", "use {choice: [...]}")
+        raise value.error(f"{in_words(hint)} has no numeric range", "use {choice: [...]}")
     if kind == "int" and int not in taken:
         raise value.error("the field takes real numbers", "use uniform or log_uniform")
     if kind != "int" and float not in taken:

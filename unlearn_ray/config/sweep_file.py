@@ -1,8 +1,8 @@
 """Sweep files: YAML in, a validated `Sweep` out, every error at its line.
 
-`methods` holds the studies: `method: {field: value}`, a study of the method's name, or
-`name: {method: {field: value}}`, one of the person's own name, so that a sweep can hold several
-studies of a method. A field is one value or a range.
+`methods` holds the studies: `method: {field: value}`, a study named after its method, or
+`name: {method: {field: value}}`, a study with a name of its own, so that a sweep can hold several
+studies of one method. A field is one value or a range.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from unlearn_ray.models.base import Model
 from unlearn_ray.objectives.base import Objective
 from unlearn_ray.steps.setting import Setting
 
-# The columns of MUC's Table 1, in its order; further metrics stand behind them.
+# The columns of MUC's Table 1, in its order; further metrics follow.
 TABLE_1 = (
     "emia_efficacy",
     "retain_accuracy",
@@ -69,7 +69,7 @@ _REQUIRED: dict[str, type[Part]] = {
     "family": Family,
     "methods": Method,
 }
-# Trials have folders of this name.
+# Trial folders are named after the sweep.
 _OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SWEEP = (
     *("name", "metrics", "objective", "search", "seeds", "resources", "budget", "store"),
@@ -92,7 +92,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = No
     for assignment in overrides:
         tree = override(tree, assignment)
     if store is not None:
-        # An URL may hold a password.
+        # A URL may hold a password.
         given = Value(store, "--store URL", "store", override=True)
         if (fault := text_fault(store)) is not None:
             raise given.error(f"the text {fault}", "name a folder, or s3://bucket/prefix")
@@ -149,7 +149,7 @@ def _name(value: Value) -> Any:
 
 
 def _name_of(path: Path) -> Any:
-    """A sweep without a name has that of its file."""
+    """The file's name, for a sweep without one."""
     stem = Value(path.stem, "", "")
     try:
         return read_field(stem, Sweep, "name")
@@ -171,7 +171,7 @@ def _metrics(value: Value) -> tuple[Metric, ...]:
         with problems:
             metric = read_part(item, Metric)
             if metric.name in read:
-                raise item.error("measured twice", "name every metric once")
+                raise item.error("listed twice", "name every metric once")
             read[metric.name] = metric
     problems.check()
     return tuple(read.values())
@@ -188,7 +188,7 @@ def _loggers(value: Value) -> tuple[Logger, ...]:
         with problems:
             logger = read_part(item, Logger)
             if logger.name in read:
-                raise item.error("named twice", "name every logger once")
+                raise item.error("listed twice", "name every logger once")
             read[logger.name] = logger
     problems.check()
     return tuple(read.values())
@@ -208,7 +208,7 @@ def _studies(value: Value) -> tuple[Study, ...]:
 
 
 def _entry(value: Value, name: str) -> Study:
-    """A method with its fields, or under a name of the person's own a method with its fields."""
+    """A study: a method with its fields, or a name that holds one."""
     known = parts(Method)
     if name in known:
         return _study(value, known[name])
@@ -218,10 +218,11 @@ def _entry(value: Value, name: str) -> Study:
             remedy += f"; a study of your own name is {name}: {{method: {{field: value}}}}"
         raise value.error("unknown method", remedy)
     if name in (RETRAIN, ORIGINAL):
-        raise value.error("rows and tables call a reference model so", "choose another name")
+        raise value.error("this is the name of a reference model", "choose another name")
     if not _OWN_NAME.fullmatch(name):
         raise value.error(
-            "a study's name has only letters, digits, `_`, `-` and `.`, the last two not in front",
+            "a study's name has only letters, digits, `_`, `-` and `.`, the last two not at the "
+            "start",
             "choose another name",
         )
     if len(name) > LONGEST_NAME:
@@ -232,12 +233,12 @@ def _entry(value: Value, name: str) -> Study:
 
 
 def _holds_method(value: Value, name: str) -> bool:
-    """Whether a method is meant by what stands under `name`, which is no method's."""
+    """Whether the value of `name`, which is not a method's name, is meant as a method."""
     known = parts(Method)
     inner = list(value.content) if isinstance(value.content, dict) else []
     if isinstance(value.content, str) or known.keys() & set(inner):
         return True
-    # A slip in the inner name rather than in the outer one.
+    # The typo is in the inner name rather than in the outer one.
     return len(inner) == 1 and closest(inner[0], known) is not None and closest(name, known) is None
 
 
@@ -267,7 +268,7 @@ def _study(value: Value, cls: type[Method], own_name: str | None = None) -> Stud
 
 
 def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigError]:
-    """Fields that are right alone and wrong together."""
+    """Check fields that are valid alone but not together."""
     problems = Problems()
     with problems:
         _check_seeds(read.get("seeds", Seeds()), nodes.get("seeds"))
@@ -299,8 +300,8 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
         with problems:
             if metric.needs().other_seeds:
                 raise nodes["metrics"].error(
-                    f"{metric.name} counts in the average gap and compares models of other seeds,"
-                    " which trials have not",
+                    f"{metric.name} counts in the average gap and compares models of several seeds,"
+                    " which tuning does not train",
                     "remove the metric",
                     show=False,
                 )
@@ -318,7 +319,7 @@ def _check_seeds(seeds: Seeds, node: Value | None) -> None:
             if not values:
                 raise given.error("no seeds", "give at least one")
             if len(set(values)) < len(values):
-                raise given.error("a seed stands twice", "list every seed once")
+                raise given.error("a seed is listed twice", "list every seed once")
     problems.check()
     shared = sorted(set(seeds.tuning) & set(seeds.reporting))
     if shared:
@@ -335,7 +336,7 @@ def _check_objective(read: dict[str, Any], nodes: dict[str, Value]) -> None:
     if "metrics" in read and not objective.metrics(read["metrics"]):
         known = [name for name, metric in parts(Metric).items() if objective.metrics((metric,))]
         raise (nodes.get("metrics") or nodes["objective"]).error(
-            f"none counts in the {objective.name.replace('_', ' ')}, so no trial has a score",
+            f"none counts in the {objective.name.replace('_', ' ')}, so trials have no score",
             f"add one of {listed(known, 20)}",
         )
 
@@ -388,7 +389,7 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
 def _check_batches(
     read: dict[str, Any], nodes: dict[str, Value], info: DatasetInfo, validation: int
 ) -> None:
-    """Whatever the seed is."""
+    """Check batches, as far as that holds for every seed."""
     seeds = read.get("seeds", Seeds())
     asked = read["forget_set"], info.train_size, validation
     sizes = {forget_size(*asked, seed) for seed in (*seeds.tuning, *seeds.reporting)}
@@ -414,15 +415,15 @@ def _check_extra_data(
             if source == own:
                 raise ConfigError(
                     f"{study.name} with {source.name}",
-                    "those are the images that the models are trained on",
+                    "the models are already trained on these images",
                     "name another dataset",
                 )
             found = source.info()
             if family is not None and family.reads_captions and not found.captioned:
                 raise ConfigError(
                     f"{study.name} with {source.name}",
-                    f"{family.name} reads captions, and it has none",
-                    "write prompts of its classes by prompted, or name another dataset",
+                    f"{family.name} reads captions, and this dataset has none",
+                    "add class prompts with prompted, or name another dataset",
                 )
             if found.image_size != info.image_size:
                 raise ConfigError(

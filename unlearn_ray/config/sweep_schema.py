@@ -22,27 +22,27 @@ from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.steps.setting import Setting
 
 RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
-# What rows and tables call the reference models; no study may be called so.
+# The names of the reference models in rows and tables; no study may have them.
 RETRAIN = "retrain"
 ORIGINAL = "original"
 RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
 
 DEFAULT_WINDOW = 4
 
-# A study keeps the numbers of its trials in memory, and each trial models all before it.
+# A study keeps its trials in memory, and each suggestion models all earlier ones.
 Trials = Annotated[int, Field(gt=0, le=100_000)]
-# A group is asked of the cluster worker by worker.
+# A group is requested from the cluster worker by worker.
 WorkerCount = Annotated[int, Field(gt=0, le=10_000)]
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a field is searched over.
+    """The range that a field is searched over.
 
     Attributes:
         kind: how values are drawn; `int` is uniform over both ends included.
-        low, high: the ends, of all kinds but `choice`.
-        choices: the values of `choice`.
+        low, high: the ends, for all kinds but `choice`.
+        choices: the values, for `choice`.
     """
 
     kind: RangeKind
@@ -67,7 +67,7 @@ class Study:
         method: the class of the method.
         fixed: the fields that the file sets to one value.
         space: the fields that it gives as a range.
-        own_name: what the file calls it, where that is not the method's name.
+        own_name: its name in the file, where that is not the method's.
     """
 
     method: type[Method]
@@ -77,11 +77,11 @@ class Study:
 
     @property
     def name(self) -> str:
-        """Its own name, or else the method's: what rows, tables and views call it."""
+        """Its own name, or else the method's: its name in rows, tables and views."""
         return self.own_name or self.method.name
 
     def extra_data(self) -> tuple[Source, ...]:
-        """What the method reads besides retain and forget set, wherever in the space."""
+        """The data that the method reads besides retain and forget set, anywhere in the space."""
         read = [source for point in self.corners() for source in self.at(point).extra_data()]
         return tuple(dict.fromkeys(read))
 
@@ -110,11 +110,11 @@ class Search:
             trial may be stopped.
         keep: a trial goes on to its next tuning seed while its score is within the best
             `keep` percent of the study's trials at the same seed.
-        concurrent: trials at a time over all studies; null leaves it to the cluster.
-        window: trial n of a study is suggested, and stopped, by the results of trials 0 to
-            n - window, and of no other: so the search is the same on every cluster and after
-            every restart. At most so many trials of a study run at a time. null is `concurrent`,
-            or 4 where that is left to the cluster.
+        concurrent: most trials at a time over all studies; null: what the cluster has room for.
+        window: trial n of a study is suggested, and stopped, from the results of trials 0 to
+            n - window alone, so that the search is the same on every cluster and after every
+            restart. It also bounds how many trials of a study run at a time. null is
+            `concurrent`, or 4 if that is null, too.
     """
 
     trials: Trials = 20
@@ -126,7 +126,7 @@ class Search:
 
     @property
     def lag(self) -> int:
-        """The window that is in force: trial n knows the trials up to n - lag."""
+        """The effective window: trial n knows the trials up to n - lag."""
         return self.window or self.concurrent or DEFAULT_WINDOW
 
 
@@ -136,13 +136,13 @@ SeedList = Annotated[tuple[Seed, ...], Field(max_length=1000)]
 
 @schema
 class Seeds:
-    """Tuning seeds score trials; only reporting seeds stand in the final table."""
+    """Tuning seeds score trials; only reporting seeds enter the final table."""
 
     tuning: SeedList = (0, 1, 2)
     reporting: SeedList = (3, 4, 5, 6, 7)
 
     def other(self, seed: int) -> tuple[int, ...]:
-        """The reporting seeds but one."""
+        """The reporting seeds without `seed`."""
         return tuple(other for other in self.reporting if other != seed)
 
 
@@ -161,16 +161,16 @@ class Workers:
 
 
 def _countable(quantity: float) -> float:
-    # Ray counts in units of 1/10000; what is less it takes for none, or refuses.
+    # Ray counts in units of 1/10000; it ignores or refuses anything less.
     units = quantity * 10_000
     if abs(units - round(units)) > 1e-6 or (quantity and not round(units)):
-        raise ValueError("must be a multiple of 0.0001, in which Ray counts")
+        raise ValueError("must be a multiple of 0.0001, the unit Ray counts in")
     return quantity
 
 
 def _whole_above_one(gpus: float) -> float:
     if gpus > 1 and gpus % 1:
-        raise ValueError("more than one gpu must be a whole number of them")
+        raise ValueError("more than one gpu must be a whole number")
     return gpus
 
 
@@ -183,16 +183,16 @@ Gpus = Annotated[
 
 @schema
 class Resources:
-    """What one kind of step asks of the cluster.
+    """What one kind of step requests from the cluster.
 
     Attributes:
-        workers: Ray Train workers that share one model's training; `{min: 1, max: 4}` goes on
-            with fewer when nodes are lost, and with more when they come.
-        cpu, gpu: of each worker, in steps of 0.0001; `gpu: 0.25` packs four on one device (with
+        workers: Ray Train workers that share one model's training; `{min: 1, max: 4}` is
+            elastic: it shrinks when nodes are lost and grows when they join.
+        cpu, gpu: per worker, in steps of 0.0001; `gpu: 0.25` packs four on one device (with
             one worker each), and more than one must be whole.
-        threads: OpenMP threads of each worker.
-        retries: how often a lost worker or node is made up for before the step or trial counts
-            as failed; a node that was drained first does not count for training.
+        threads: OpenMP threads per worker.
+        retries: how often a lost worker or node is replaced before the step or trial counts as
+            failed; in training, nodes that were drained first do not count.
     """
 
     workers: WorkerCount | Workers = 1
@@ -209,12 +209,12 @@ class Resources:
 
     @property
     def most_workers(self) -> int:
-        """Workers of a group that has all it may have."""
+        """Workers of a group at its largest."""
         return self.workers.max if isinstance(self.workers, Workers) else self.workers
 
     @property
     def fewest_workers(self) -> int:
-        """Workers that a group needs to run."""
+        """Workers of a group at its smallest."""
         return self.workers.min if isinstance(self.workers, Workers) else self.workers
 
     def workers_on(self, cpus: float, gpus: float) -> int:
@@ -233,11 +233,11 @@ class Resources:
 
     @property
     def accelerators(self) -> float:
-        """GPUs of each worker; where it asks for none, its CPUs."""
+        """GPUs per worker, or CPUs if it requests no GPU."""
         return self.gpu or self.cpu
 
     def accelerator_hours(self, seconds: float) -> float:
-        """What a group of the fewest workers costs."""
+        """Accelerator hours that a group of the fewest workers uses."""
         return seconds / 3600 * self.fewest_workers * self.accelerators
 
 
@@ -254,20 +254,20 @@ class Budget:
     """What a sweep may spend.
 
     Attributes:
-        hours: accelerator hours: of every step that the sweep runs, its reference steps
-            included, wall hours times workers times GPUs of each (CPUs where it asks for none).
-            Once they are spent, no further trial is launched; null is no limit.
+        hours: accelerator hours: wall hours times workers times GPUs per worker (CPUs if it
+            requests no GPU), summed over the sweep's steps, reference steps included. Once they
+            are spent, no further trial is launched; null is no limit.
     """
 
     hours: PositiveFloat | None = None
 
     def spent(self, hours: float) -> bool:
-        """Whether so many hours are all that there is."""
+        """Whether `hours` use up the budget."""
         return self.hours is not None and hours >= self.hours
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# A file system's names have 255 bytes at most, and S3's keys 1,024 with all folders above.
+# File names have at most 255 bytes, and S3 keys 1,024 including all folders.
 LONGEST_NAME = 100
 
 
@@ -275,7 +275,7 @@ def _fit_for_a_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(
             "a sweep's name has only letters from a to z, digits, `.`, `_` and `-`, the last three "
-            "not in front"
+            "not at the start"
         )
     if len(name) > LONGEST_NAME:
         raise ValueError(f"a sweep's name has {LONGEST_NAME} characters at most")
@@ -285,7 +285,7 @@ def _fit_for_a_name(name: str) -> str:
 def _large_quantity(name: str) -> str:
     large = [known for known, quantity in parts(Quantity).items() if not quantity.kept]
     if name not in large:
-        raise ValueError(f"what is stored only on demand is {' and '.join(large)}")
+        raise ValueError(f"the quantities stored only on demand are {' and '.join(large)}")
     return name
 
 
@@ -298,13 +298,13 @@ class Sweep:
 
     Attributes:
         name: of the sweep, in every row: letters, digits, `.`, `_` and `-`; 100 at most.
-        metrics: what the models of the result table are measured by, in its order.
-        objective: what the searches make as small as they can.
+        metrics: the metrics of the result table, in its order.
+        objective: what the searches minimise.
         store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
-        checkpoint_minutes: how often training saves what it needs to resume.
-        keep: names of quantities that are stored for every trial though they are large: of
-            reference models and winners all are.
-        log: where trials are shown beside the sweep's own table.
+        checkpoint_minutes: the interval between checkpoints of a training.
+        keep: names of large quantities that are stored for every trial; for reference models
+            and winners all are.
+        log: where else trials are logged, in addition to the sweep's table.
     """
 
     name: SweepName
@@ -323,7 +323,7 @@ class Sweep:
 
     @property
     def scored_by(self) -> tuple[Metric, ...]:
-        """The metrics that a trial's score is made of; trials are measured by these alone."""
+        """The metrics that a trial's score depends on; tuning measures no others."""
         return self.objective.metrics(self.metrics)
 
     def trials(self, study: Study) -> int:

@@ -16,7 +16,7 @@ from unlearn_ray.core.text_files import read_text
 _LARGEST_FILE = 250_000
 _LARGEST_OPTION = 10_000
 _FILE = "sweep file"
-# Of a `--set`: names in a row, and characters in a message.
+# Limits of a `--set`: nested names, and characters.
 _DEEPEST, _SHOWN = 20, 120
 
 
@@ -55,12 +55,12 @@ def override(tree: Value, assignment: str) -> Value:
     """The tree with one `key=value` applied: a dotted path and a YAML value.
 
     Raises:
-        ConfigError: not of that form, or the path leads through something without fields.
+        ConfigError: not of that form, or the path leads through a value without fields.
     """
     key, equals, text = assignment.partition("=")
     names = key.strip().split(".")
     written = shortened(printable(without_secrets(assignment)), _SHOWN)
-    # Whatever stands there may be a password.
+    # The value may hold a password.
     option = "--set store=URL" if names[0] == "store" else f"--set {written}"
     if not equals or not all(names):
         raise ConfigError(
@@ -91,7 +91,7 @@ def _put(parent: Value, names: list[str], new: Value) -> Value:
     ends = [end for end in range(1, len(names) + 1) if ".".join(names[:end]) in content]
     if len(ends) > 1:
         each = " or ".join(f"{parent.path}.{'.'.join(names[:end])}".lstrip(".") for end in ends)
-        raise new.error(f"may mean {each}", "rename one of them, or change it in the file")
+        raise new.error(f"ambiguous: {each}", "rename one of them, or change it in the file")
     end = max(ends, default=1)
     name, rest = ".".join(names[:end]), names[end:]
     if rest:

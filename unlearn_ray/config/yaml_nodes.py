@@ -1,8 +1,8 @@
 """YAML text as a tree of values.
 
 Scalars follow YAML 1.2: `1e-3` is a number, `no` and `12:30` are text; `<<` merges mappings, as
-in YAML 1.1. Nothing is constructed but text, numbers, booleans, null, lists and mappings, and of
-these no more, no deeper and no larger than a sweep can use.
+in YAML 1.1. Only text, numbers, booleans, null, lists and mappings are constructed, within limits
+on their number, depth and size.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def scan_to_next_token(self) -> None:
-        # YAML lets tabs stand wherever they do not indent; PyYAML nowhere.
+        # YAML allows tabs except as indentation; PyYAML does not allow them at all.
         super().scan_to_next_token()
         while self.peek() == "\t" and not self._indents():
             self.forward()
             super().scan_to_next_token()
 
     def _indents(self) -> bool:
-        """Whether the tab at the pointer is among those that a line of a block begins with."""
+        """Whether the tab at the pointer indents a line of a block."""
         before = self.buffer[self.pointer - self.column : self.pointer]
         after = re.compile(r"[ \t]*([#\r\n\0]?)").match(self.buffer, self.pointer)
         return not (self.flow_level or before.strip() or (after and after[1]))
@@ -92,12 +92,12 @@ def parse(text: str, origin: str, path: str, *, override: bool = False) -> Value
 
     Args:
         text: YAML.
-        origin: its file, or the option that it stands in.
-        path: the field whose value it is; empty for a whole file.
-        override: whether it stands in an option.
+        origin: its file, or its command-line option.
+        path: the field that it is the value of; empty for a whole file.
+        override: whether it comes from an option.
 
     Raises:
-        ConfigError: not YAML, or more of it than a sweep can use.
+        ConfigError: not YAML, or beyond the limits.
     """
 
     def place(mark: yaml.Mark | None) -> str:
@@ -113,7 +113,7 @@ def parse(text: str, origin: str, path: str, *, override: bool = False) -> Value
         raise ConfigError(
             place(error.problem_mark),
             f"brackets or lines nested more than {_DEEPEST} deep",
-            "no field of a sweep is; write it flat",
+            "write it flat: no field of a sweep is nested that deep",
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -136,11 +136,11 @@ def parse(text: str, origin: str, path: str, *, override: bool = False) -> Value
 def text_fault(text: str) -> str | None:
     """What is wrong with text that is to be a name, a path or a sentence, as a predicate."""
     if len(text) > _LONGEST_TEXT:
-        return f"has {len(text):,} characters, and {_LONGEST_TEXT:,} at most are taken"
+        return f"has {len(text):,} characters, and the limit is {_LONGEST_TEXT:,}"
     for character in text:
         kind = unicodedata.category(character)
         if kind == "Cs":
-            return f"is not Unicode: it holds half of a character, U+{ord(character):04X}"
+            return f"is not Unicode: it holds a lone surrogate, U+{ord(character):04X}"
         if kind == "Cc" and character not in "\t\n":
             return f"holds the control character U+{ord(character):04X}"
     return None
@@ -161,7 +161,7 @@ class _Builder:
     def build(self, node: yaml.Node, path: str, above: tuple[yaml.Node, ...]) -> Value:
         value = Value(None, self.place(node.start_mark), path, self.override and not above)
         if next(self.built) > _MOST_VALUES:
-            reason = f"more than {_MOST_VALUES:,} values, with those that aliases stand for"
+            reason = f"more than {_MOST_VALUES:,} values, aliases expanded"
             raise value.error(reason, "write less, or fewer aliases", show=False)
         self._check_above(value, node, above)
         above = (*above, node)
@@ -182,7 +182,7 @@ class _Builder:
 
     def _check_above(self, value: Value, node: yaml.Node, above: tuple[yaml.Node, ...]) -> None:
         if any(node is other for other in above):
-            raise value.error("an alias that holds itself", "write the value out", show=False)
+            raise value.error("an alias that contains itself", "write the value out", show=False)
         if len(above) > _DEEPEST:
             reason = f"aliases of aliases, nested more than {_DEEPEST} deep"
             raise value.error(reason, "write the values out", show=False)
@@ -207,7 +207,7 @@ class _Builder:
                 merged = self._merged(value_node, at, path, above)
                 continue
             child = self.build(value_node, below, above)
-            # A value on the line below its name is looked for where the name stands.
+            # A value on the line below its name is reported at the line of the name.
             own[name] = replace(child, where=self.place(key_node.start_mark))
         return merged | own
 
@@ -224,7 +224,7 @@ class _Builder:
     def _merged(
         self, node: yaml.Node, at: Value, path: str, above: tuple[yaml.Node, ...]
     ) -> dict[str, Value]:
-        """The fields that `<<` brings: of one mapping, or of several, where the first one wins."""
+        """The fields that `<<` merges: of one mapping, or of several, where the first wins."""
         fields: dict[str, Value] = {}
         for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if not isinstance(source, yaml.MappingNode):
@@ -256,15 +256,15 @@ class _Builder:
 
     def _whole(self, text: str, value: Value) -> int:
         base = 16 if text.startswith("0x") else 10
-        # Python itself refuses thousands of digits.
+        # Python refuses to parse thousands of digits.
         number = int(text, base) if len(text) <= _LONGEST_INT else None
         if number is None or abs(number) > _LARGEST_INT:
-            reason = f"beyond the whole numbers of 64 bits, {_LARGEST_INT:,} at most"
+            reason = f"does not fit in 64 bits: at most {_LARGEST_INT:,}"
             raise value.error(reason, "give a smaller number")
         return number
 
     def _real(self, text: str, value: Value) -> float:
         number = float(re.sub(r"\.(inf|nan)$", r"\1", text.lower()))
         if math.isinf(number) and "inf" not in text.lower():
-            raise value.error("beyond the largest number of 64 bits", "give a smaller number")
+            raise value.error("beyond the largest 64-bit float", "give a smaller number")
         return number

@@ -1,4 +1,4 @@
-"""What a sweep file says: a tree of values that know where they stand, and errors about them."""
+"""A sweep file as a tree of values that know their line, and errors about them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from unlearn_ray.core.errors import ConfigError, shortened, without_secrets
 
-# Characters of a value in a message, and of the name of its field.
+# Most characters of a value, and of a field's path, in a message.
 _SHOWN, _LONGEST_PATH = 60, 100
-# Errors of a file that are told.
+# Most errors of a file that are printed.
 _TOLD = 20
 
 
@@ -25,7 +25,7 @@ class Value:
         where: `file:line`, or the override that set it.
         path: its dotted field; empty at the top.
         override: whether `where` is an option that itself names the field and its value.
-        text: a scalar as it stands there, where it was read as something else than text.
+        text: a scalar as written, where it was read as something other than text.
     """
 
     content: Any
@@ -36,7 +36,7 @@ class Value:
 
     @property
     def plain(self) -> Any:
-        """The content without its places."""
+        """The content without line information."""
         if isinstance(self.content, dict):
             return {name: child.plain for name, child in self.content.items()}
         if isinstance(self.content, list):
@@ -44,7 +44,7 @@ class Value:
         return self.content
 
     def error(self, reason: str, remedy: str, *, show: bool = True) -> ConfigError:
-        """An error about this value; `show` writes the value out."""
+        """An error about this value; `show` includes the value."""
         if self.override:
             return ConfigError(self.where, reason, remedy)
         path = shortened(without_secrets(self.path), _LONGEST_PATH)
@@ -55,7 +55,7 @@ class Value:
 
 
 class ConfigErrors(ConfigError):
-    """Several errors of one file; its text has one line for each of the first."""
+    """Several errors of one file; its text has a line for each of the first few."""
 
     def __init__(self, errors: Sequence[ConfigError]) -> None:
         first = errors[0]
@@ -66,11 +66,11 @@ class ConfigErrors(ConfigError):
     def __str__(self) -> str:
         lines = [str(error) for error in self.errors[:_TOLD]]
         more = len(self.errors) - len(lines)
-        return "\n".join([*lines, f"and {more:,} more; mend these first"] if more else lines)
+        return "\n".join([*lines, f"and {more:,} more; fix these first"] if more else lines)
 
 
 class Problems:
-    """Collects errors, so that a file's are reported together.
+    """Collects the errors of a file, so that they are reported together.
 
     >>> problems = Problems()
     >>> with problems:
@@ -93,7 +93,7 @@ class Problems:
         return isinstance(error, ConfigError)
 
     def check(self) -> None:
-        """Raise what was found, if anything was."""
+        """Raise the collected errors, if any."""
         if len(self.found) == 1:
             raise self.found[0]
         if self.found:
@@ -101,7 +101,7 @@ class Problems:
 
 
 def in_yaml(value: Any) -> str:
-    """A value as one would write it in YAML, on one line.
+    """A value in YAML, on one line.
 
     >>> in_yaml({"epsilon": None, "classes": (3, True)})
     '{epsilon: null, classes: [3, true]}'
@@ -120,7 +120,7 @@ def in_yaml(value: Any) -> str:
 
 
 def _is_bare(text: str) -> bool:
-    """Whether YAML takes it for this text without quotes."""
+    """Whether YAML reads `text` as itself without quotes."""
     if text != text.strip() or not text.isprintable() or re.search(r"[][{},]|: |:$| #", text):
         return False
     if text.lower() in ("", "~", "null", "true", "false", "<<") or text[0] in "#&*!|>'\"%@`":

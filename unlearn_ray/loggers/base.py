@@ -1,4 +1,4 @@
-"""Contract of a logger: where a sweep's trials are shown while it runs, beside its own table."""
+"""Contract of a logger, which shows a sweep's trials while they run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from unlearn_ray.core.schema import schema
 
 @schema
 class Logger(Part):
-    """Contract of a logger; `scheduling.loggers` holds Tune's callback of each.
+    """Contract of a logger; `scheduling.loggers` has the Tune callback of each.
 
     Class attributes:
-        package: what it needs, as it is imported; the extra of the logger's name installs it.
+        package: the package it imports; the extra of the logger's name installs it.
     """
 
     kind: ClassVar[str] = "logger"

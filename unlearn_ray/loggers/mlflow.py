@@ -13,7 +13,7 @@ from unlearn_ray.loggers.base import Logger
 
 def _without_credentials(uri: str) -> str:
     if "@" in uri:
-        raise ValueError("credentials have no place in a URI: MLflow takes them from environment")
+        raise ValueError("credentials must not be in a URI: MLflow reads them from environment")
     return uri
 
 
@@ -23,9 +23,9 @@ class MLflow(Logger):
     """A run for each trial.
 
     Attributes:
-        tracking_uri: of the server, or sqlite:///FILE; null is MLFLOW_TRACKING_URI, or else
-            MLflow's own default.
-        experiment: null is the sweep's name.
+        tracking_uri: the server's, or sqlite:///FILE; null is MLFLOW_TRACKING_URI, or else
+            MLflow's default.
+        experiment: its name; null is the sweep's.
     """
 
     package: ClassVar[str] = "mlflow"

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in a folder of the machine that the driver runs on."""
+"""TensorBoard: event files in a folder on the driver's machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TensorBoard(Logger):
     """Event files, a folder for each trial.
 
     Attributes:
-        folder: of the sweeps' folders.
+        folder: holds a folder for each sweep.
     """
 
     package: ClassVar[str] = "tensorboardX"

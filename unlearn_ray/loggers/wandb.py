@@ -12,11 +12,11 @@ from unlearn_ray.loggers.base import Logger
 @register("wandb")
 @schema
 class WeightsAndBiases(Logger):
-    """A run for each trial; the key is WANDB_API_KEY's, or that of `wandb login`.
+    """A run for each trial; the API key comes from WANDB_API_KEY or `wandb login`.
 
     Attributes:
-        project: null is the sweep's name.
-        entity: a user or a team; null is the key's own.
+        project: its name; null is the sweep's.
+        entity: a user or a team; null is the key's default.
     """
 
     package: ClassVar[str] = "wandb"

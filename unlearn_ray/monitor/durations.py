@@ -1,4 +1,4 @@
-"""What the steps of a sweep took before, by kind: of its own records, and of others alike."""
+"""Earlier durations of steps, by kind, from the records of this sweep and similar ones."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from unlearn_ray.studies.plan import Plan
 from unlearn_ray.studies.rows import HOURS, State
 from unlearn_ray.studies.study import point_key
 
-# Most records that are read of each kind.
+# Most records to read of each kind.
 _MOST = 32
 
 
 def kind_of(step: Step) -> str:
-    """What takes as long as this step: all that is like it but for the seed."""
+    """Identifies steps that take as long as this one: those that differ in the seed only."""
     return _kind(step.config)
 
 
 def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
-    """What steps like the reference steps of a plan took, by `kind_of`.
+    """Seconds that steps like a plan's reference steps took, by `kind_of`.
 
-    Of observations and measurements, those of the plan alone: others may be of larger models.
+    Of observations and measurements only the plan's own: others may be of larger models.
 
     Raises:
         StoreError: the store cannot be read, or a record in it is damaged.
@@ -45,7 +45,7 @@ def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
     records = store.read_records((kind, key) for kind in asked for key in list(asked[kind])[:_MOST])
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     for record in records.values():
-        with suppress(TypeError):  # written by other hands: it has no canonical form
+        with suppress(TypeError):  # written by another program: it has no canonical form
             seconds[_kind(record.config)].append(record.seconds)
     return dict(seconds)
 
@@ -53,14 +53,14 @@ def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
 def trial_seconds(
     rows: Iterable[Row], sweep: Sweep, study: str, past: Iterable[TrialRecord]
 ) -> list[list[float]]:
-    """What the seeds of a study's ended trials took, a list for each trial.
+    """Seconds per seed of a study's ended trials, a list for each trial.
 
-    A row that found its steps in the store says nothing.
+    A row whose steps were in the store tells nothing.
 
     Args:
-        rows: of the store.
-        sweep: whose resources the trials had, as far as is known.
-        study: its key.
+        rows: the store's rows.
+        sweep: its resources are taken for those of the trials.
+        study: the study's key.
         past: its trials.
     """
     each_second = sweep.resources.trial.accelerator_hours(1.0)

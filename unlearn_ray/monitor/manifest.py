@@ -1,7 +1,7 @@
-"""`Manifest`: what a sweep says of itself in the store when it starts.
+"""`Manifest`: a description of a sweep, written to the store when it starts.
 
-From it and from the rows, records and leases, anybody can tell how far the sweep is without its
-file. A sweep that is started again replaces it; a plan writes none.
+With it and the rows, records and leases, anybody can follow the sweep's progress without its
+file. A restarted sweep replaces it; planning writes none.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from unlearn_ray.studies.similar import remember
 
 @stored
 class Wanted:
-    """Something that a sweep is to have: a reference step, or a study.
+    """Something that a sweep wants: a reference step, or a study.
 
     Attributes:
         kind: of the step, or the study's method.
         key: its own.
         name: of the step, for people; of the study, as in its rows.
-        trials: that a study is to have.
+        trials: how many a study should have.
     """
 
     kind: Word
@@ -43,10 +43,10 @@ class Manifest:
         name: of the sweep.
         started: when, ISO 8601 in UTC.
         driver: the process that runs it.
-        references: steps of the reference models.
+        references: the steps of the reference models.
         studies: in the order of the file.
-        tuning, reporting: seeds.
-        budget_hours: accelerator hours that it may spend; None is no limit.
+        tuning, reporting: the seeds.
+        budget_hours: accelerator hours that it may spend; None is unlimited.
     """
 
     name: Word
@@ -62,12 +62,12 @@ class Manifest:
 _SCHEMA: Schema[Manifest] = Schema(
     Manifest,
     "manifest of a sweep",
-    "delete that object; the sweep writes it anew when it is started again",
+    "delete that object; the sweep writes it again when it is restarted",
 )
 
 
 def announce(plan: Plan, store: Store) -> None:
-    """Write the manifest of a sweep that this process is about to run, and what its studies are."""
+    """Write the manifest, and the studies' identities, of a sweep that is about to run."""
     sweep = plan.sweep
     for study in sweep.studies:
         remember(sweep, study, store)
@@ -91,9 +91,9 @@ def announce(plan: Plan, store: Store) -> None:
 def manifests(store: Store) -> dict[str, Manifest]:
     """The sweeps that ran on a store, by name, the last started first.
 
-    A manifest that is damaged is told of, and left out.
+    Damaged manifests are logged and left out.
     """
-    # One under another sweep's name is a copy.
+    # A manifest under another sweep's name is a copy.
     found = {
         name: manifest
         for name, manifest in store.sweeps(_SCHEMA.parse).items()
@@ -103,7 +103,7 @@ def manifests(store: Store) -> dict[str, Manifest]:
 
 
 def orders(store: Store) -> dict[str, tuple[str, ...]]:
-    """The names of each sweep's studies, in the order of its file."""
+    """The names of each sweep's studies, in file order."""
     return {
         name: tuple(study.name for study in manifest.studies)
         for name, manifest in manifests(store).items()
@@ -111,7 +111,7 @@ def orders(store: Store) -> dict[str, tuple[str, ...]]:
 
 
 def tuning_seeds(store: Store) -> dict[str, tuple[int, ...]]:
-    """The tuning seeds of each study that a sweep says it has, by the study's key."""
+    """The tuning seeds of each study in a manifest, by the study's key."""
     return {
         study.key: manifest.tuning
         for manifest in manifests(store).values()

@@ -1,4 +1,4 @@
-"""What runs on a store now: leases that are held, and whether their holders are alive."""
+"""What runs on a store now: held leases, and whether their holders are alive."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Running:
 
     Attributes:
         step: in words.
-        host, process: who holds it.
-        held_seconds: for how long at least, by its heartbeats.
+        host, process: its holder.
+        held_seconds: for how long at least, according to its heartbeats.
         seen_seconds: since its last heartbeat, by the clocks of both machines, or as observed.
-        heartbeat: dead is a process of this machine that has ended.
+        heartbeat: `dead` is a process of this machine that has ended.
     """
 
     step: str
@@ -34,13 +34,13 @@ class Running:
 
 
 class Observer:
-    """Tells whether heartbeats go on: by clocks at first, then by what it has seen itself."""
+    """Judges heartbeats: by clocks at first, then by its own observations."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, int, float]] = {}
 
     def running(self, key: str, holder: Holder) -> Running:
-        """What is known of a lease that is held."""
+        """The state of a held lease."""
         seconds = self._silence(key, holder)
         heartbeat: Heartbeat = "alive" if seconds <= holder.lease_seconds else "silent"
         return Running(
@@ -72,8 +72,8 @@ class Activity:
     """What runs on a store, by sweep.
 
     Attributes:
-        steps: whose lease is held and that have no record yet.
-        drivers: that have not ended.
+        steps: those with a held lease and no record yet.
+        drivers: those that have not ended.
     """
 
     steps: dict[str, list[Running]]
@@ -81,9 +81,9 @@ class Activity:
 
 
 def activity(store: Store, observer: Observer) -> Activity:
-    """What runs on a store now; a lease that outlived its step is left out.
+    """What runs on a store now, without leases that outlived their steps.
 
-    So is one that belongs to no sweep: the store's own, while it merges rows.
+    The store's own lease, held while rows are merged, is left out, too.
     """
     held = ((key, one) for key, one in store.holders().items() if not one.released)
     holders = {key: one for key, one in held if one.work.sweep}

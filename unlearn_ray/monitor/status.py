@@ -1,4 +1,4 @@
-"""How far a sweep is, from the store alone: manifest, records, rows and leases."""
+"""The progress of a sweep, from the store alone: manifest, records, rows and leases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
 _HOUR = timedelta(hours=1)
 _FEWEST_FOR_A_RATE = 3
-# Of an estimate of time left, however much it stands on.
+# Relative error of an estimate of time left, however many samples it is based on.
 _LEAST_SPREAD = 0.2
 
 _Row = dict[str, Any]
@@ -37,13 +37,13 @@ _Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Failure:
-    """Failed trials of one study that failed alike but for numbers in the reason; or one step.
+    """Failed trials of one study whose reasons differ in numbers only; or one failed step.
 
     Attributes:
-        name: of the study, or of the reference step.
-        count: of trials and seeds.
+        name: of the study or reference step.
+        count: how many trials and seeds.
         newest: when the last one failed, ISO 8601.
-        reason: of the last one.
+        reason: the last one's.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Trials times seeds that the sweep ran, an hour: in the last hour, and over all its rows."""
+    """Trials times seeds per hour: in the last hour, and over all rows of the sweep."""
 
     last_hour: float | None
     overall: float | None
@@ -67,19 +67,19 @@ class SweepStatus:
     Attributes:
         name: of the sweep.
         started: when it was last started, ISO 8601.
-        host, process: of the driver that was started last.
-        drivers: those whose heartbeat goes on.
-        driver_ended: whether the driver that was started last is known to have ended (it ran on
-            this machine), and no other goes on.
-        references: reference steps done and in all, by kind.
-        studies: in the order of the file.
+        host, process: of the driver started last.
+        drivers: those with a live heartbeat.
+        driver_ended: whether the driver started last is known to have ended (it ran on this
+            machine), and no other is alive.
+        references: reference steps, done and total, by kind.
+        studies: in file order.
         failures: newest first.
-        running: what is held now, the longest first.
+        running: what runs now, the longest first.
         throughput: of trials.
         seconds_left: an estimate, counted down since the last record or row while something runs;
-            None as long as a kind of step that is left has no sample.
+            None while a kind of step still to run has no sample.
         hours: accelerator hours so far, by kind of step.
-        budget_hours: that it may spend; None is no limit.
+        budget_hours: those it may spend; None is unlimited.
     """
 
     name: str
@@ -104,7 +104,7 @@ class SweepStatus:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to run."""
+        """Whether nothing remains to be run."""
         return (
             all(done == total for done, total in self.references.values())
             and all(one.ended >= one.wanted or self.halted for one in self.studies)
@@ -113,12 +113,12 @@ class SweepStatus:
 
 
 def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[SweepStatus]:
-    """How far the sweeps of a store are, the last started first.
+    """The progress of a store's sweeps, the last started first.
 
     Args:
-        store: to read.
-        name: of the one sweep that is asked for; None is all.
-        observer: of heartbeats; keep it for the next time.
+        store: the store to read.
+        name: of the only sweep to include; None is all.
+        observer: of heartbeats; reuse it for the next call.
 
     Raises:
         BadInput: there is no sweep, or none of this name.
@@ -147,7 +147,7 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
 
 
 def _with_failed_steps(status: SweepStatus, missing: Iterable[Wanted], store: Store) -> SweepStatus:
-    """Reference steps that failed come first: nothing runs before they do."""
+    """The failures, failed reference steps first: they block everything else."""
     failed = store.failures.read((step.kind, step.key) for step in missing)
     steps = (Failure(one.step, 1, one.created, one.reason) for one in failed.values())
     return replace(status, failures=(*steps, *status.failures))
@@ -232,11 +232,11 @@ def _throughput(rows: Iterable[_Row]) -> Throughput:
     ended = sorted(_time(row["created"]) for row in rows if _cost(row))
     if len(ended) < _FEWEST_FOR_A_RATE:
         return Throughput(None, None)
-    # Times are whole seconds.
+    # Timestamps are whole seconds.
     overall = (len(ended) - 1) * _HOUR / max(ended[-1] - ended[0], timedelta(seconds=1))
     now = datetime.now(UTC)
     lately = [each for each in ended if each > now - _HOUR]
-    # A sweep that began less than an hour ago has had less time.
+    # A sweep that began less than an hour ago has run for less.
     hours = min(_HOUR, now - ended[0]) / _HOUR
     return Throughput(len(lately) / hours if lately else None, overall)
 
@@ -249,7 +249,7 @@ def _time_left(
     spent: float,
     running: int,
 ) -> Span | None:
-    """As of the last record or row; None as long as a kind of step that is left has no sample."""
+    """As of the last record or row; None while a kind of step still to run has no sample."""
     wanted = Counter(step.kind for step in manifest.references if step.key not in records)
     known = defaultdict(list)
     for record in records.values():
@@ -278,7 +278,7 @@ def _since(records: Mapping[str, Record], rows: Iterable[_Row]) -> float:
 
 
 def _rate(ended: list[datetime]) -> float | None:
-    """Rows an hour, in the hour up to the last one: so it stays until there is another."""
+    """Rows per hour, in the hour up to the last row, so that it is stable between rows."""
     lately = [each for each in ended if each > ended[-1] - _HOUR]
     for times in (lately, ended):
         if len(times) >= _FEWEST_FOR_A_RATE:
@@ -289,11 +289,11 @@ def _rate(ended: list[datetime]) -> float | None:
 def _seeds_left(
     manifest: Manifest, studies: Iterable[StudyProgress], rows: list[_Row], spent: float
 ) -> float:
-    """Trials times seeds that are still to be run, as far as the budget goes, and reports."""
+    """Trials times seeds still to be run within the budget, including reports."""
     trials = sum(max(0, study.wanted - study.ended) for study in studies)
     ended = sum(study.ended for study in studies)
     tuned = sum(row["purpose"] == "tuning" for row in rows)
-    # A trial that is stopped early has fewer seeds than there are.
+    # A trial that is stopped early runs on fewer seeds.
     left = trials * (tuned / ended if ended else float(len(manifest.tuning)))
     costs = [cost for row in rows if (cost := _cost(row))]
     if manifest.budget_hours is not None and costs:
@@ -302,7 +302,7 @@ def _seeds_left(
 
 
 def _cost(row: _Row) -> float:
-    """Accelerator hours; 0 if this sweep ran no step of the row, and found them in the store."""
+    """Accelerator hours; 0 if all steps of the row were already in the store."""
     return sum(row.get(column) or 0.0 for column in HOURS)
 
 

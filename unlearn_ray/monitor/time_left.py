@@ -1,7 +1,7 @@
-"""`TimeLeft`: how long a sweep still takes, as a range that only ever counts down.
+"""`TimeLeft`: the time left for a sweep, as a range that only counts down.
 
-What is left is played through: so many things of each kind, each taking what its kind took so
-far, on the places that there are. Nothing is said until every kind that is left has a sample.
+The remaining work is simulated: items of each kind, with the durations of their kind so far, on
+the available slots. There is no estimate until every remaining kind has a sample.
 """
 
 from __future__ import annotations
@@ -15,34 +15,33 @@ from dataclasses import dataclass, field
 from itertools import count as count_from
 from statistics import fmean, median, pstdev
 
-# What the store tells of earlier runs counts until this run has so many samples of its own.
+# Durations of earlier runs count until this run has so many samples of its own.
 _ENOUGH = 3
 _KEPT = 64
-# Relative to the mean: what of a kind's seconds nothing is known of, and of one sample of it.
+# Relative to the mean: the spread of a kind without samples, and with one sample.
 _BASE_SPREAD = 0.1
 _UNKNOWN_SPREAD = 0.3
-# How often what is left is played through; one play in twenty lies beyond each end of the range.
+# The number of simulations; one in twenty lies beyond each end of the range.
 _PLAYS = 20
 _TRIES = 20
-# Things of one kind are played one by one as long as there are no more of them than this, and
-# than this many for each place.
+# Items of one kind are simulated one by one up to this many, and up to this many per slot.
 _FINEST, _ROUNDS = 100, 8
-# What has run for longer than its kind does is over after this much of a usual time.
+# An item that runs for longer than its kind usually does ends after this share of its duration.
 _OVERDUE = 0.2
 # How far the end of the range follows a new estimate.
 _FOLLOWED = 0.3
-# A share done tells how long the rest takes once so much is done.
+# Progress predicts the remaining time once this share is done.
 _TELLING_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class Begun:
-    """Something that runs.
+    """A running item.
 
     Attributes:
         seconds: since it began.
-        share: of it that is done, if that is known.
-        elsewhere: whether it takes another driver's place.
+        share: the share that is done, if known.
+        elsewhere: whether it occupies another driver's slot.
     """
 
     seconds: float
@@ -52,18 +51,18 @@ class Begun:
 
 @dataclass(frozen=True)
 class Work:
-    """What is left of one kind.
+    """The remaining work of one kind.
 
     Attributes:
-        name: unique; what comes later is after it.
-        kind: what takes about as long.
+        name: unique; `after` refers to it.
+        kind: items of one kind take about as long.
         waiting: how many have not begun.
         begun: those that run.
-        places: how many could run if nothing else did.
+        places: how many slots there are for it if nothing else runs.
         after: names of works that must have ended.
         most: at a time, whatever room there is.
-        parts: kinds whose seconds add up to this one's, as long as it has no sample itself.
-        starting: the kind of start that each needs: a worker, or none in a warm one.
+        parts: kinds whose durations add up to this one's, while it has no sample of its own.
+        starting: the kind of start-up that each needs; none in a warm worker.
         helped: how many drivers share it.
     """
 
@@ -86,24 +85,24 @@ class Work:
 
 @dataclass(frozen=True)
 class Span:
-    """At least and at most so many seconds."""
+    """A range of seconds."""
 
     low: float
     high: float
 
     @property
     def middle(self) -> float:
-        """Between both."""
+        """The middle of the range."""
         return (self.low + self.high) / 2
 
     def after(self, seconds: float) -> Span:
-        """The same, so much later."""
+        """The range, that many seconds later."""
         return Span(max(0.0, self.low - seconds), max(0.0, self.high - seconds))
 
 
 @dataclass
 class _Samples:
-    """Seconds that things of one kind took: in this run, and before."""
+    """Durations of one kind, in seconds: in this run, and before."""
 
     own: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
     earlier: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
@@ -115,7 +114,7 @@ class _Samples:
 
 @dataclass(frozen=True)
 class Usual:
-    """What a kind takes: its mean, the mean's relative error, and one thing's."""
+    """The duration of a kind: its mean, and the relative errors of the mean and of one item."""
 
     seconds: float
     error: float = 0.0
@@ -123,29 +122,29 @@ class Usual:
 
 
 class Durations:
-    """What things took, by kind."""
+    """Durations by kind."""
 
     def __init__(self) -> None:
         self._samples: defaultdict[str, _Samples] = defaultdict(_Samples)
         self._starts: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
     def took(self, kind: str, seconds: float, *, earlier: bool = False) -> None:
-        """One thing of a kind has ended; `earlier` than this run."""
+        """Add the duration of an item; `earlier`: of an earlier run."""
         samples = self._samples[kind]
         (samples.earlier if earlier else samples.own).append(seconds)
 
     def started(self, starting: str, seconds: float) -> None:
-        """What was lost between asking for one thing and its end, beside its own seconds."""
+        """Add the start-up time of an item, in addition to its own duration."""
         self._starts[starting].append(max(0.0, seconds))
 
     def knows(self, work: Work) -> bool:
-        """Whether there is a sample of what is left."""
+        """Whether there is a sample for the remaining work."""
         own = bool(self._samples[work.kind].used) or any(map(_tells, work.begun))
         parts = bool(work.parts) and all(self._samples[part].used for part in work.parts)
         return own or parts
 
     def usual(self, work: Work) -> Usual:
-        """What one of a known kind takes, its start included."""
+        """The duration of an item of a known kind, start-up included."""
         if not self._samples[work.kind].used and work.parts and not any(map(_tells, work.begun)):
             parts = [self._of(part, ()) for part in work.parts]
             whole = sum(part.seconds for part in parts)
@@ -160,14 +159,14 @@ class Durations:
         values = list(self._samples[kind].used)
         values += [one.seconds / one.share for one in begun if _tells(one) and one.share]
         mean = fmean(values)
-        # Short ones end first: those that already run for longer count as long as they have run.
+        # Short items end first: running ones count at least as long as they have run.
         long = [one.seconds for one in begun if not _tells(one) and one.seconds > mean]
         if long:
             values += long
             mean = fmean(values)
         known = len(values)
         spread = pstdev(values) / mean if mean > 0 else 0.0
-        # Of few, the spread is hardly known.
+        # A few samples hardly determine the spread.
         spread = math.sqrt((known * spread**2 + 2 * _UNKNOWN_SPREAD**2) / (known + 2))
         return Usual(mean, spread / math.sqrt(known), spread)
 
@@ -177,14 +176,14 @@ def _tells(one: Begun) -> bool:
 
 
 class TimeLeft:
-    """The estimate that is shown.
+    """The displayed estimate.
 
-    Between events it counts down with the clock. At an event it is made anew, and may become
+    Between events it counts down with the clock. At an event it is recomputed, and may become
     narrower and shorter; it becomes longer only if there is more work than before, or if the old
-    range has turned out to be too short.
+    range has proved too short.
 
     Args:
-        clock: seconds.
+        clock: returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -196,11 +195,11 @@ class TimeLeft:
         self._amount = 0
 
     def of(self, works: Sequence[Work], amount: int) -> Span | None:
-        """The range of seconds now; None while a kind that is left has no sample.
+        """The range of seconds now; None while a remaining kind has no sample.
 
         Args:
-            works: each behind those that it comes after.
-            amount: of all work, done or not, so that more is seen to be more.
+            works: in topological order.
+            amount: of all work, done or not, which shows whether work was added.
         """
         now = self._clock()
         seen = [
@@ -218,10 +217,10 @@ class TimeLeft:
 
 
 def _settled(shown: Span | None, anew: Span | None) -> Span | None:
-    """What is shown after an event that adds no work."""
+    """The range shown after an event that adds no work."""
     if shown is None or anew is None or anew.middle > shown.high:
         return anew
-    # Part of the way: an estimate that is low by chance must not stand for ever.
+    # Part of the way: an estimate that is low by chance must not persist.
     high = shown.high - _FOLLOWED * max(0.0, shown.high - anew.high)
     # The middle of the range does not rise either.
     low = min(anew.low, shown.low + shown.high - high, high)
@@ -229,9 +228,9 @@ def _settled(shown: Span | None, anew: Span | None) -> Span | None:
 
 
 def estimate(works: Sequence[Work], durations: Durations) -> Span | None:
-    """How long all of it takes; None while a kind has no sample.
+    """How long all the work takes; None while a kind has no sample.
 
-    Played through several times, with seconds drawn as widely as they are known.
+    Simulated several times, with durations drawn from their estimated spread.
     """
     left = [work for work in works if work.left]
     if not all(durations.knows(work) for work in left):
@@ -244,7 +243,7 @@ def estimate(works: Sequence[Work], durations: Durations) -> Span | None:
 
 
 def _played(works: Sequence[Work], usual: Mapping[str, Usual], drawn: random.Random) -> float:
-    """One possible course of what is left."""
+    """One simulated course of the remaining work."""
     means = {
         name: one.seconds * drawn.lognormvariate(0.0, one.error) for name, one in usual.items()
     }
@@ -267,11 +266,11 @@ def _played(works: Sequence[Work], usual: Mapping[str, Usual], drawn: random.Ran
 
 
 def makespan(works: Sequence[Work], seconds: Callable[[Work, Begun | None, int], float]) -> float:
-    """Play through what is left.
+    """Simulate the remaining work.
 
     Args:
-        works: each behind those that it comes after.
-        seconds: what one takes from now, or several of a work that are taken for one.
+        works: in topological order.
+        seconds: the duration from now of one item, or of several that are simulated as one.
     """
     waiting, several = {}, {}
     for work in works:
@@ -309,6 +308,6 @@ def makespan(works: Sequence[Work], seconds: Callable[[Work, Begun | None, int],
 
 
 def _room(work: Work, used: float, running: int) -> int:
-    """How many more of a work may start; what is larger than all places runs alone."""
+    """How many more items of a work may start; one larger than all slots runs alone."""
     room = max(math.floor((1 - used) * work.places + 1e-6), 1 if used < 1e-6 else 0)
     return room if work.most is None else min(room, max(0, work.most - running))

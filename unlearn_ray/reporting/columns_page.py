@@ -1,4 +1,4 @@
-"""The page of the columns of rows, docs/columns.md, made of their declarations.
+"""Generates docs/columns.md, the columns of rows, from their declarations.
 
 python -m unlearn_ray.reporting.columns_page > docs/columns.md
 """

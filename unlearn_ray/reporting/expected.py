@@ -1,4 +1,4 @@
-"""What a plan has a driver run, as its progress counts it."""
+"""The work that a plan leaves, as the driver's progress counts it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unlearn_ray.studies.plan import Plan
 
 
 def trials_of(study: str) -> str:
-    """The kind and the name of a study's trials."""
+    """The kind and name of a study's trials."""
     return f"trials of {study}"
 
 
@@ -25,17 +25,17 @@ def seeds_of(study: str) -> str:
 
 
 def reports_of(study: str) -> str:
-    """The kind and the name of a study's reporting runs."""
+    """The kind and name of a study's reporting runs."""
     return f"reports of {study}"
 
 
 def training_of(step: Step, sweep: Sweep) -> str:
-    """The work that a training is one of."""
+    """The name of the work that a training belongs to."""
     return f"{kind_of(step)} for {_purpose(step, sweep)}"
 
 
 def measuring_of(steps: Iterable[Step], sweep: Sweep) -> str:
-    """The work that the steps of one batch are one of."""
+    """The name of the work that the steps of a batch belong to."""
     steps = list(steps)
     return f"{' and '.join(map(kind_of, steps))} for {_purpose(steps[0], sweep)}"
 
@@ -45,7 +45,7 @@ def _purpose(step: Step, sweep: Sweep) -> str:
 
 
 def expect(progress: SweepProgress, plan: Plan) -> None:
-    """Have `progress` know everything that the plan lacks."""
+    """Register everything that the plan still needs in `progress`."""
     sweep = plan.sweep
     todo = {planned.step.key: planned.step for planned in plan.references if not planned.stored}
     for step in todo.values():
@@ -87,9 +87,9 @@ def expect(progress: SweepProgress, plan: Plan) -> None:
 
 
 def _measured_by_reports(sweep: Sweep) -> list[str]:
-    """Kinds of what a report is measured by beside its trial's own objective.
+    """The kinds of measurements of a report in addition to those of its trial's objective.
 
-    They have been seen: the reference models are measured by the same.
+    They have samples: the reference models are measured with the same metrics.
     """
     seed = sweep.seeds.reporting[0]
     retrained = Retrain(setting=sweep.setting, seed=seed)
@@ -98,7 +98,7 @@ def _measured_by_reports(sweep: Sweep) -> list[str]:
 
 
 def needs(resources: Resources) -> str:
-    """What a step waits for that finds no room: `a GPU`, `2 CPUs`."""
+    """The resource that a waiting step needs: `a GPU`, `2 CPUs`."""
     workers = resources.fewest_workers
     amount, what = (resources.gpu, "GPU") if resources.gpu else (resources.cpu, "CPU")
     total = workers * amount

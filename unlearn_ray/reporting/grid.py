@@ -1,6 +1,6 @@
-"""Grids of text, a header and rows: aligned, as Markdown, and for terminals.
+"""Grids of text (a header and rows): aligned, as Markdown, and for terminals.
 
-Cells may hold what a store says: nothing of it reaches a terminal that it would obey.
+Cells may contain text from a store: control characters never reach a terminal.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def markdown_grid(grid: Grid) -> str:
 def blocks(grid: Grid, width: int, between: int = 2) -> list[Grid]:
     """The same columns in as few grids as fit a width, each beginning with the first column.
 
-    No cell is broken: a column that does not fit beside the first one is a grid with it alone.
+    No cell is broken: a column that does not fit next to the first is in a grid of these two.
 
     Args:
         grid: header and rows; a cell may have several lines.
         width: of a line, in characters.
-        between: columns are so many characters apart.
+        between: characters between columns.
     """
     widths = [max(cell_width(row[column]) for row in grid) for column in range(len(grid[0]))]
     parts: list[list[int]] = []
@@ -59,15 +59,15 @@ def blocks(grid: Grid, width: int, between: int = 2) -> list[Grid]:
 
 
 def cell_width(cell: str) -> int:
-    """Characters of a cell's longest line, as a terminal shows them."""
+    """The display width of a cell's longest line."""
     return max(map(cell_len, cell.split("\n")))
 
 
 def rich_grid(grid: Grid, bold: str | None = None, width: int = 100) -> RenderableType:
     """Tables that fit a width; the row that starts with `bold` and a star is bold.
 
-    No name or number is broken: columns that do not fit are a table of their own, below. Only a
-    cell that is wider than all is folded.
+    No name or number is broken: columns that do not fit go into a table of their own, below. Only
+    a cell wider than the terminal is folded.
     """
     grid = [list(map(printable_lines, row)) for row in grid]
     # An edge of one character on each side; between columns, a divider with padding around it.
@@ -77,7 +77,7 @@ def rich_grid(grid: Grid, bold: str | None = None, width: int = 100) -> Renderab
 def _rich_table(grid: Grid, bold: str | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(grid[0]):
-        # The columns fit, unless there is but one beside the first.
+        # The columns fit, unless there is only one next to the first.
         fits = len(grid[0]) > 2 or i == 0
         justify: JustifyMethod = "left" if i == 0 else "right"
         table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=fits)

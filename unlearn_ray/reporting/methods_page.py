@@ -1,4 +1,4 @@
-"""The page of all methods, docs/methods.md, made of docstrings and fields.
+"""Generates docs/methods.md, the page of all methods, from docstrings and fields.
 
 python -m unlearn_ray.reporting.methods_page > docs/methods.md
 """
@@ -57,12 +57,12 @@ def _fields(method: type[Method]) -> Iterator[str]:
 
 
 def _shown(default: object) -> str:
-    """As YAML has it."""
+    """A value in YAML."""
     return "null" if default is None else str(default)
 
 
 def attributes(part: type[Part]) -> dict[str, str]:
-    """What the docstrings of a part and its bases say of each field."""
+    """The description of each field, from the docstrings of a part and its bases."""
     found: dict[str, str] = {}
     for cls in reversed(part.__mro__):
         _, _, section = inspect.cleandoc(cls.__dict__.get("__doc__") or "").partition(
@@ -84,7 +84,7 @@ def _class_doc(method: type[Method]) -> str:
 
 
 def _words(text: str) -> Iterator[str]:
-    """Paragraphs on one line each, so that no line begins like a list; others as they are."""
+    """Paragraphs on one line each, so that none begins like a list; others are kept verbatim."""
     for paragraph in filter(None, text.split("\n\n")):
         verbatim = paragraph.startswith((" ", "- "))
         yield paragraph if verbatim else " ".join(paragraph.split())

@@ -1,4 +1,4 @@
-"""A plan, for people."""
+"""A plan as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.steps.base import Step
 from unlearn_ray.studies.plan import RETRY, Plan, PlannedStep, PlannedStudy
 
-# Most measurements of one study that are listed.
+# Most measurements to list per study.
 _SHOWN = 10
 
 
@@ -52,7 +52,7 @@ def _to_run(plan: Plan) -> str:
 
 
 def _references(plan: Plan) -> Iterator[str]:
-    """A line for each training, and one for all that is observed and measured of a model."""
+    """A line for each training, and one for all observations and measurements of a model."""
     batches: dict[str, list[PlannedStep]] = {}
     for planned in plan.references:
         step = planned.step
@@ -82,9 +82,9 @@ def _references(plan: Plan) -> Iterator[str]:
 
 
 def _missing(planned: PlannedStudy) -> list[Step]:
-    """What a reported winner is still to be measured by: metrics that came later."""
+    """The missing measurements of a reported winner: metrics that were added later."""
     steps = [report.step for report in planned.reports if not report.stored]
-    # A model that is lacking is still to be run.
+    # A missing model is still to be run.
     return [] if any(step.distributed for step in steps) else steps
 
 
@@ -96,7 +96,7 @@ def _to_measure(planned: PlannedStudy) -> list[str]:
 
 
 def _forgotten(taken: Forgotten) -> Iterator[str]:
-    """What a person checks before anything is trained: classes by name, counts, samples."""
+    """What to check before anything is trained: classes by name, counts, samples."""
     for one in taken.classes[:_SHOWN]:
         samples = f"{_span(one.counts.values(), ' samples')}" if one.counts else "all its samples"
         yield f"class {shown(one.name)!r} (label {one.label}): {samples}"
@@ -107,13 +107,13 @@ def _forgotten(taken: Forgotten) -> Iterator[str]:
     counts = taken.counts.values()
     if not counts:
         yield (
-            f"of {taken.trained_on:,} samples that are trained on; how many is known once the "
-            "dataset was decoded on this machine"
+            f"of {taken.trained_on:,} samples that are trained on; the number is known once the "
+            "dataset has been decoded on this machine"
         )
         return
     ends = sorted({min(counts), max(counts)})
     share = " to ".join(f"{100 * count / taken.trained_on:.2f}" for count in ends)
-    drawn = "" if taken.classes or taken.named is not None else ", drawn anew by each seed"
+    drawn = "" if taken.classes or taken.named is not None else ", drawn per seed"
     yield (
         f"{_span(counts, f' of {taken.trained_on:,} samples that are trained on')}, "
         f"{share} %{drawn}"

@@ -1,4 +1,4 @@
-"""`SweepProgress`: how far a sweep is, as its driver knows it, and how long the rest takes."""
+"""`SweepProgress`: a sweep's progress, as its driver knows it, and the time left."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from unlearn_ray.core.words import counted
 from unlearn_ray.monitor.time_left import Begun, Span, TimeLeft, Work
 from unlearn_ray.studies.history import StudyProgress
 
-# Of each study's failed trials, so many are told one by one; then at these counts.
+# Each study's first failed trials are reported one by one; later ones at these counts.
 _FAILURES_TOLD = 5
 _FAILURES_COUNTED = frozenset(base * 10**power for power in range(1, 9) for base in (1, 2, 5))
 
 
 @dataclass
 class Expected:
-    """Things of one kind that the sweep is to run; see `Work`.
+    """Items of one kind that the sweep will run; see `Work`.
 
     Attributes:
         asks: "training" or "trial": whose resources each takes.
         left: how many have not ended.
-        warm: whether workers are there for it, so that it runs once it is asked for.
-        here, elsewhere: how many ended, by whose driver ran them.
+        warm: whether warm workers run it, so that it starts at once.
+        here, elsewhere: how many ended, in this driver and in others.
     """
 
     kind: str
@@ -41,18 +41,18 @@ class Expected:
 
 @dataclass
 class Item:
-    """Something that was asked of the cluster and has not ended.
+    """An item that was submitted to the cluster and has not ended.
 
     Attributes:
-        name: for people.
-        work: what it is one of.
+        name: in words.
+        work: the name of the work it belongs to.
         asked, begun: when, by the progress's clock; it has not begun while it waits for a worker.
-        doing: what of it runs.
-        share: of it that is done.
+        doing: the part that runs.
+        share: the share that is done.
         room: whether there is room for it, so that its worker is starting.
-        waited: whether there was none at some time.
+        waited: whether it ever had to wait for room.
         elsewhere: whether another driver runs it.
-        times: how often it was begun; 0 once its worker said that it left.
+        times: how often it was begun; 0 once its worker reported that it leaves.
     """
 
     name: str
@@ -69,12 +69,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Heard:
-    """What a worker said of a step.
+    """A worker's report on a step.
 
     Attributes:
-        name: of the step, for people.
-        doing: what of it runs.
-        share: that is done.
+        name: of the step, in words.
+        doing: the part that runs.
+        share: the share that is done.
         times: how often it was begun.
     """
 
@@ -90,20 +90,20 @@ class SweepProgress:
 
     Attributes:
         name: of the sweep.
-        doing: what the driver itself does, where that is all there is to show.
-        steps: reference steps that are to be run.
-        steps_done: of these, how many are done.
-        stored: reference steps that were in the store from the start.
-        works: what is to be run, by name; each behind those that it comes after.
-        items: what was asked for and has not ended, by key.
-        beside: what workers run that is no item of its own: the steps of trials.
+        doing: what the driver itself does, if that is all there is to show.
+        steps: how many reference steps to run.
+        steps_done: how many of these are done.
+        stored: how many reference steps were in the store from the start.
+        works: what to run, by name, in topological order.
+        items: what was submitted and has not ended, by key.
+        beside: what workers run that is not an item of its own: the steps of trials.
         places: how many trainings, and how many trials, the cluster has room for.
-        waits_for: what it waits for that has no room, by what it asks for: `a GPU`.
-        hours: accelerator hours that the sweep has spent; of interest where there is a budget.
-        budget: accelerator hours that it may spend; None is no limit.
-        hours_each_second: what a second of a trial costs.
+        waits_for: the resource that waiting items need, by their `asks`: `a GPU`.
+        hours: accelerator hours spent so far; shown if there is a budget.
+        budget: accelerator hours that it may spend; None is unlimited.
+        hours_each_second: accelerator hours per second of a trial.
         halted: whether the budget is spent, so that no further trial is launched.
-        clock: seconds.
+        clock: returns seconds.
     """
 
     name: str
@@ -132,12 +132,12 @@ class SweepProgress:
         self._failures: dict[str, int] = {}
 
     def note(self, text: str) -> None:
-        """Something to be said once."""
+        """Add a message to show once."""
         with self.lock:
             self.notes.append(text)
 
     def failed(self, study: str, what: str, failure: str | None) -> None:
-        """Say that a trial failed, unless so many did that one more is no news."""
+        """Report a failed trial, unless many have failed already."""
         with self.lock:
             number = self._failures[study] = self._failures.get(study, 0) + 1
         if number <= _FAILURES_TOLD:
@@ -146,16 +146,16 @@ class SweepProgress:
             trials = counted(number, "trial")
             self.note(f"failed: {trials} of {study} so far; the last: {what}: {failure}")
 
-    # What takes how long
+    # Durations
 
     def took(self, kind: str, seconds: Iterable[float]) -> None:
-        """What things of a kind took in earlier runs."""
+        """Add durations of earlier runs."""
         with self.lock:
             for each in seconds:
                 self._left.durations.took(kind, each, earlier=True)
 
     def ask(self, key: str, work: str, name: str, steps: Iterable[str] = ()) -> None:
-        """Something is asked of the cluster; `steps` are keys that workers call it by."""
+        """Add an item that was submitted; `steps` are the keys that workers report it under."""
         with self.lock:
             known = self.items.get(key)
             if known is not None:
@@ -165,13 +165,13 @@ class SweepProgress:
             self._item_of |= dict.fromkeys(steps, key)
 
     def put_off(self, key: str) -> None:
-        """Another driver runs it."""
+        """Mark an item as run by another driver."""
         with self.lock:
             if key in self.items:
                 self.items[key].elsewhere = True
 
     def hear(self, heard: Mapping[str, Heard]) -> None:
-        """What workers say, by the key of a step; what is not said any more is over."""
+        """Take workers' reports, by the key of a step; steps no longer reported are over."""
         with self.lock:
             self.beside = {key: one for key, one in heard.items() if key not in self._item_of}
             for step, key in self._item_of.items():
@@ -200,12 +200,12 @@ class SweepProgress:
         return expected is not None and expected.asks == "training"
 
     def end(self, key: str, seconds: Sequence[tuple[str, float]] | None = None) -> None:
-        """Something has ended.
+        """An item has ended.
 
         Args:
             key: of the item.
-            seconds: that what it consists of took, with the kind of each, without the start of
-                its worker; None if it was not run here, or nobody knows.
+            seconds: the durations of its parts, with their kinds, without worker start-up; None if
+                it was not run here, or they are unknown.
         """
         with self.lock:
             item = self.items.pop(key, None)
@@ -223,24 +223,24 @@ class SweepProgress:
             for kind, each in seconds:
                 self._left.durations.took(kind, each)
                 if expected.warm and kind == expected.kind:
-                    # Nothing waits before a warm worker takes it.
+                    # Warm workers have no start-up time.
                     beside = self.clock() - item.asked - each
                     self._left.durations.started(expected.starting, beside)
 
     def ended_elsewhere(self, work: str) -> None:
-        """Another driver has run one that was not asked for here."""
+        """Another driver has run an item that was not submitted here."""
         with self.lock:
             if work in self.works:
                 self.works[work].left -= 1
                 self.works[work].elsewhere += 1
 
     def drop(self, key: str) -> None:
-        """Something ended that is to be run again, some day."""
+        """Remove an item that ended and will be run again."""
         with self.lock:
             self.items.pop(key, None)
 
     def left(self) -> Span | None:
-        """How long the rest takes; None while that cannot be known."""
+        """The time left; None while it is unknown."""
         with self.lock:
             amount = self.steps + sum(
                 (one.ended if self.halted else one.wanted) + one.to_report
@@ -249,7 +249,7 @@ class SweepProgress:
             return self._left.of(self._work(), amount)
 
     def _give_room(self) -> None:
-        """Tell what waits for room from what only waits for its worker to start."""
+        """Distinguish items that wait for room from those whose worker is starting."""
         used = 0.0
         for begun in (True, False):
             for item in self.items.values():
@@ -292,7 +292,7 @@ class SweepProgress:
         return self._affordable(works)
 
     def _affordable(self, works: list[Work]) -> list[Work]:
-        """Without the trials that the budget will leave out."""
+        """The remaining work without trials beyond the budget."""
         searched = [work for work in works if self.works[work.name].warm and work.left]
         durations = self._left.durations
         if self.budget is None or not all(map(durations.knows, searched)):

@@ -1,4 +1,4 @@
-"""How far a sweep is, for people: a live view on a terminal, plain lines elsewhere."""
+"""A sweep's progress: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from unlearn_ray.reporting.progress import Item, SweepProgress
 from unlearn_ray.reporting.words import duration, time_left
 
 REFRESH_SECONDS = 0.5
-# Without a terminal, a line that nothing happened for comes once a minute at first, and at most
-# once an hour in the end: a third of a day has 30 of them, and a week 200.
+# Without a terminal and without events, a line is printed once a minute at first, down to once an
+# hour: about 30 lines in eight hours, and 200 in a week.
 FIRST_GAP_SECONDS = 60.0
 LAST_GAP_SECONDS = 3600.0
 _GROWTH = 6.0
@@ -35,8 +35,8 @@ def shown(progress: SweepProgress, console: Console) -> Iterator[None]:
     """Show `progress` until the block ends."""
     stop = threading.Event()
     live = Live(console=console, auto_refresh=False, transient=True) if _moves(console) else None
-    # Entered here, and not in the thread: Rich puts streams of its own in the place of those that
-    # it finds, and must find them before anybody else has changed them.
+    # Entered here, not in the thread: Rich replaces the standard streams, and must do so before
+    # anything else changes them.
     with live or nullcontext():
         look = _plain if live is None else partial(_live, live)
         thread = threading.Thread(target=look, args=(progress, console, stop), daemon=True)
@@ -50,7 +50,7 @@ def shown(progress: SweepProgress, console: Console) -> Iterator[None]:
 
 
 def _moves(console: Console) -> bool:
-    """Whether lines can be written over; FORCE_COLOR makes no terminal of a file."""
+    """Whether lines can be overwritten; FORCE_COLOR does not turn a file into a terminal."""
     return console.file.isatty() and not console.is_dumb_terminal
 
 
@@ -96,7 +96,7 @@ def _print(text: str, console: Console) -> None:
 
 
 def line(progress: SweepProgress) -> str:
-    """All of it in one line."""
+    """The progress in one line."""
     with progress.lock:
         parts = [_head(progress), *_counts(progress), *_trials(progress)]
         parts += _running_words(progress)
@@ -147,21 +147,21 @@ def _running(progress: SweepProgress) -> list[tuple[str, str, float | None]]:
 
 
 def _is_trial(item: Item, progress: SweepProgress) -> bool:
-    """Trials are shown by the steps that their workers tell of."""
+    """Trials are shown by the steps that their workers report."""
     work = progress.works.get(item.work)
     return work is not None and work.warm
 
 
 def _saying(name: str, doing: str, share: float | None) -> str:
     """`pretrain (seed 0): epoch 3 of 30`, `observe outputs of retrain (seed 0): probe 40 %`."""
-    told = doing
+    state = doing
     if share is not None and not doing.startswith("epoch"):
-        told = f"{doing} {100 * share:.0f} %".strip()
-    return f"{name}: {told}" if told else name
+        state = f"{doing} {100 * share:.0f} %".strip()
+    return f"{name}: {state}" if state else name
 
 
 def _waiting(progress: SweepProgress) -> list[str]:
-    """What has been asked for and does not run here yet, and why."""
+    """The items that do not run here yet, and why."""
     reasons: dict[str, list[str]] = {}
     for item in progress.items.values():
         work = progress.works.get(item.work)
@@ -189,14 +189,14 @@ def _named(names: list[str]) -> str:
 
 
 def view(progress: SweepProgress, width: int, height: int) -> RenderableType:
-    """Lines that fit a terminal, the most important ones first to stay."""
+    """Lines that fit a terminal; the least important ones are dropped first."""
     with progress.lock:
         head = [_head(progress), *_counts(progress)]
         if progress.doing:
             head.append(f"  {progress.doing}")
         waiting = [f"  {text}" for text in _waiting(progress)]
         table = _table(progress, width)
-        # One line stays free for the cursor.
+        # One line is left free for the cursor.
         room = max(1, height - 1 - len(head))
         studies = _first(table, max(2, room - min(len(waiting) + 3, room // 2)), "studies", 1)
         room = max(0, room - len(studies))
@@ -223,7 +223,7 @@ def _bar(name: str, doing: str, share: float | None, width: int) -> str:
 
 
 def _table(progress: SweepProgress, width: int) -> list[str]:
-    """Header and a line for each study; of the columns, as many as the width holds."""
+    """Header and a line for each study, with as many columns as fit the width."""
     studies = progress.studies
     if not studies:
         return []
@@ -254,14 +254,14 @@ def _table(progress: SweepProgress, width: int) -> list[str]:
 
 
 def _fitted(text: str, width: int, *, pad: bool = False) -> str:
-    """`text` in at most `width` columns, with an ellipsis where it was cut."""
+    """`text` cut to at most `width` columns, with an ellipsis."""
     if cell_len(text) <= width:
         return set_cell_size(text, width) if pad else text
     return set_cell_size(text, max(0, width - 1)) + "…" if width > 0 else ""
 
 
 def ending(progress: SweepProgress) -> str:
-    """What a run has done, in one line."""
+    """The summary of a run, in one line."""
     failed = sum(one.failed for one in progress.studies.values())
     trials = sum(one.ended for one in progress.studies.values())
     return (

@@ -1,4 +1,4 @@
-"""Trials, scored over their tuning seeds, and the best of each study."""
+"""Trials with their scores over the tuning seeds, and the best trial of each study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearn_ray.studies.rows import State
 
 STUDY = ["sweep", "study", "study_key"]
 TRIAL = [*STUDY, "trial"]
-# Tuning seeds by the study's key, as sweeps or their manifests say.
+# Tuning seeds by study key, from sweeps or their manifests.
 Tuning = Mapping[str, Sequence[int]]
 UNKNOWN: Tuning = MappingProxyType({})
 
@@ -22,10 +22,10 @@ _NUMBERS = ("average_gap_percentage", "unlearning_compute_seconds")
 
 
 def scored_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
-    """One line per trial of the tuning rows.
+    """One row per trial of the tuning rows.
 
-    How a trial stands and what it scores, `unlearn_ray.studies.history` says, as it does when a
-    sweep is planned. Of a study whose seeds nobody knows they are as many as a trial of it has.
+    States and scores come from `unlearn_ray.studies.history`, as in planning. If a study's seeds
+    are unknown, they are taken to be those of its trial with the most.
 
     Returns:
         sweep, study, study_key, trial, point, state, seeds, score, mean_average_gap,
@@ -34,7 +34,7 @@ def scored_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
         method, hyperparameters, failure.
     """
     own = rows[rows["purpose"] == "tuning"].sort_values("seed")
-    # A column without a single value has no type.
+    # A column without any value has no type.
     own = own.astype(dict.fromkeys(("average_gap", *_NUMBERS), float))
     without = own["average_gap"].notna() & own["average_gap_percentage"].isna()
     own = own.assign(without_percentage=without).drop(columns=["state", "score"])
@@ -61,7 +61,7 @@ def scored_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
 
 
 def _as_they_stand(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
-    """State and score of each study's trials."""
+    """The state and score of each study's trials."""
     lines = []
     for names, part in rows[rows["purpose"] == "tuning"].groupby(STUDY):
         read = part[_READ].itertuples(index=False)
@@ -77,12 +77,12 @@ def _as_they_stand(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
 
 
 def best_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
-    """The complete trial of each study with the smallest score; of equals, the first.
+    """The complete trial of each study with the smallest score; ties go to the first.
 
     Returns:
         The columns of `scored_trials` without state and failure, and how many trials of the
         study are complete, stopped, failed and unfinished; ordered by sweep and score.
-        A study without a complete trial has no line.
+        A study without a complete trial has no row.
     """
     trials = scored_trials(rows, tuning)
     counts = trials.pivot_table(

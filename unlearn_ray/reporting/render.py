@@ -1,4 +1,4 @@
-"""A comparison, and any other frame, as text: for terminals, plain, and Markdown."""
+"""Comparisons and other frames as text: for terminals, plain, and Markdown."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def rich_view(comparison: Comparison, width: int = WIDTH) -> RenderableType:
 
 
 def title(comparison: Comparison) -> str:
-    """What the table is about, and how to read a cell."""
+    """The title: the problem, and how to read a cell."""
     seeds = ", ".join(map(str, comparison.seeds))
     read = f"mean ± std over seeds {seeds}" if len(comparison.seeds) > 1 else f"seed {seeds}"
     if not comparison.seeds:
@@ -99,7 +99,7 @@ def _footnotes(comparison: Comparison) -> list[str]:
 
 
 def further_grid(comparison: Comparison, wrap: str = " ") -> Grid:
-    """Header and rows of what does not count: metrics, and ToW; empty if there is nothing."""
+    """Header and rows of metrics outside the average gap, and ToW; empty if there are none."""
     left_out = comparison.stored_only.union(comparison.counted)
     names = [name for name in comparison.headers if name not in left_out]
     tug_of_war = any(line.tug_of_war is not None for line in comparison.lines)
@@ -132,13 +132,13 @@ def _paragraphs(comparison: Comparison) -> list[str]:
 
 
 def _winner(line: Line) -> str:
-    """Its trial, and the method of a study that does not bear the method's name."""
+    """The winning trial, and the method of a study with a name of its own."""
     method = "" if line.method == line.study else f"{line.method}, "
     return f"{method}trial {line.trial}"
 
 
 def hyperparameters(values: Mapping[str, Any]) -> str:
-    """`name=value, ...`, as a sweep file has them; floats with four significant digits."""
+    """`name=value, ...` with the names of a sweep file; floats with four significant digits."""
     return ", ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={in_yaml(value)}"
         for name, value in values.items()
@@ -164,7 +164,7 @@ def _number(value: float | None) -> str:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Each line broken between words, its rest indented."""
+    """Each line wrapped between words, with a hanging indent."""
     return "\n".join(
         textwrap.fill(
             line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False

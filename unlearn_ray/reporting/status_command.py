@@ -1,4 +1,4 @@
-"""`python -m unlearn_ray.sweep status STORE`: how far sweeps are, read from the store alone."""
+"""`python -m unlearn_ray.sweep status STORE`: the progress of sweeps, from the store alone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from contextlib import nullcontext
 from unlearn_ray.core.errors import EXIT_STATUSES
 
 _DESCRIPTION = """\
-Say how far the sweeps on a store are: reference steps, trials and why some failed, what runs
-now and where, throughput and time left, accelerator hours and budget. It reads the store alone,
-from any machine that may.
+Show the progress of the sweeps on a store: reference steps, trials and why some failed, what runs
+now and where, throughput and time left, accelerator hours and budget. It only reads the store, and
+runs on any machine with access to it.
 """
 
 _EPILOG = """\
@@ -24,8 +24,8 @@ examples:
   python -m unlearn_ray.sweep status s3://bucket/unlearning ac_cifar --watch
   python -m unlearn_ray.sweep status ./store --json
 
-A step runs while somebody holds its lease and writes a heartbeat. Whether it is late is told by
-the clocks of both machines at first; with --watch it is observed, and clocks do not matter.
+A step is running while a process holds its lease and writes heartbeats. Whether a heartbeat is late
+is first judged by the clocks of both machines; with --watch it is observed, without clocks.
 
 """
 
@@ -37,7 +37,7 @@ def status(arguments: Sequence[str]) -> int:
         UnlearnRayError: there is no such store or sweep, or it cannot be read.
     """
     options = _parser().parse_args(arguments)
-    # Only now: --help needs none of it.
+    # Imported here, as --help needs none of it.
     from rich.console import Console
     from rich.live import Live
 
@@ -49,7 +49,7 @@ def status(arguments: Sequence[str]) -> int:
     store = open_store(options.store)
     store.check_readable()
     out, observer = Console(), Observer()
-    # FORCE_COLOR makes no terminal of a file.
+    # FORCE_COLOR does not turn a file into a terminal.
     terminal = sys.stdout.isatty() and not options.json
     live = options.watch is not None and terminal and not out.is_dumb_terminal
     with Live(console=out, auto_refresh=False) if live else nullcontext() as view:
@@ -79,21 +79,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "store", metavar="STORE", help="a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME]"
     )
-    parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="only the sweep of this name")
+    parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="only this sweep")
     parser.add_argument(
         "--watch",
         nargs="?",
         type=_seconds,
         const=10.0,
         metavar="SECONDS",
-        help="say it again every so often (10 s), until all is finished",
+        help="repeat every SECONDS (default: 10), until all sweeps are finished",
     )
-    parser.add_argument("--json", action="store_true", help="for programs, one line each time")
+    parser.add_argument("--json", action="store_true", help="print JSON, one line each time")
     return parser
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no time to wait; write 10")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds; write 10")
     return seconds

@@ -1,4 +1,4 @@
-"""How far sweeps are, for people: tables on a terminal, aligned text elsewhere; and as JSON."""
+"""The progress of sweeps: tables on a terminal, aligned text elsewhere, or JSON."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rich_status(statuses: Sequence[SweepStatus], store: str) -> RenderableType:
 
 
 def json_status(statuses: Sequence[SweepStatus], store: str) -> dict[str, Any]:
-    """The same for programs."""
+    """The same as JSON."""
     return {
         "store": store,
         "sweeps": [

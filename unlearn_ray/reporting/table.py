@@ -1,13 +1,13 @@
 """The comparison of studies, laid out as MUC's Table 1.
 
-Every number is over the reporting seeds of each study's winning trial. Two statistics bear the
-name of a gap over seeds, and both are here under names of their own:
+All numbers are over the reporting seeds of each study's winning trial. Two statistics are called
+a gap over seeds, and have names of their own here:
 
 - *gap of means*, MUC's: |mean over seeds of the unlearned models - mean of the retrained ones|.
-  The gaps in parentheses, Avg. Gap and AGP of its Tables 1 and 9 are these; errors of opposite
-  sign cancel in them.
+  It is used in the gaps in parentheses, Avg. Gap and AGP of its Tables 1 and 9; errors of
+  opposite sign cancel.
 - *mean gap*: the mean over seeds of |unlearned - retrained| on the same seed. It is never smaller,
-  and is what a search minimises on its tuning seeds.
+  and is what a search minimises on the tuning seeds.
 
 ± is the sample standard deviation over seeds (ddof 1).
 """
@@ -37,13 +37,13 @@ _MINUTES_FROM = 120.0
 
 @dataclass(frozen=True)
 class Cell:
-    """One quantity over seeds.
+    """One number over seeds.
 
     Attributes:
         std: None for one seed.
-        gap_of_means, mean_gap: to the retrained models of the same seeds; None where there is none.
-        gap_percentage: the gap of means in percent of the retrained models' mean; NaN where that
-            is 0 and the gap is not.
+        gap_of_means, mean_gap: to the retrained models of the same seeds; None if there are none.
+        gap_percentage: the gap of means in percent of the retrained models' mean; NaN if that is
+            0 and the gap is not.
     """
 
     mean: float
@@ -58,19 +58,19 @@ class Line:
     """One study, or a reference model.
 
     Attributes:
-        study: its name; `RETRAIN` or `ORIGINAL` of a reference model.
+        study: its name; `RETRAIN` or `ORIGINAL` for a reference model.
         seeds: the seeds behind its numbers.
-        metrics: by column; a metric that was not measured is left out.
+        metrics: by column, without metrics that were not measured.
         average_gap_of_means: MUC's Avg. Gap: the mean over the counted metrics of their gaps of
             means, in the metrics' unit (percentage points).
         average_gap_percentage_of_means: MUC's AGP, in percent.
-        mean_average_gap: over seeds, of each seed's average gap.
-        mean_average_gap_percentage: likewise of each seed's AGP; None where a seed has none.
-        tug_of_war: ToW, 1 at best; None where one of its accuracies was not measured on a seed.
+        mean_average_gap: the mean over seeds of each seed's average gap.
+        mean_average_gap_percentage: likewise of each seed's AGP; None if a seed has none.
+        tug_of_war: ToW, 1 at best; None if one of its accuracies is missing on a seed.
         seconds: compute seconds of unlearning, or of retraining for the retrained model.
-        method: that the study ran; None of a reference model.
-        study_key, trial, point: of the winning trial: its study's key, its number, its hash.
-        hyperparameters: of the winning trial.
+        method: the study's; None for a reference model.
+        study_key, trial, point: key, number and point hash of the winning trial.
+        hyperparameters: those of the winning trial.
         note: why numbers or seeds are missing.
     """
 
@@ -98,13 +98,13 @@ class Comparison:
     Attributes:
         sweep: its name.
         problem: dataset, forget set, family and model in words.
-        headers: of each metric column, in order.
+        headers: the header of each metric column, in order.
         counted: the columns that count in the average gap.
         lines: retrained model, original model if it was measured, studies.
         best: the study with the smallest average gap (of means) among those with every seed.
         notes: what the table leaves out.
-        stored_only: metric columns that `frame` has and a print leaves out.
-        timed_on: whose compute seconds the times are: "CPU" or "GPU"; "" of both.
+        stored_only: metric columns that only `frame` has.
+        timed_on: the device of the compute seconds: "CPU" or "GPU"; "" for both.
     """
 
     sweep: str
@@ -119,12 +119,12 @@ class Comparison:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Every seed that a number of the table stands on."""
+        """Every seed behind a number of the table."""
         return tuple(sorted({seed for line in self.lines for seed in line.seeds}))
 
     @property
     def time_unit(self) -> tuple[str, float]:
-        """The unit of the time column, and its seconds: of a CPU's time, or of a GPU's."""
+        """The unit of the time column, with its device, and the seconds per unit."""
         times = [line.seconds.mean for line in self.lines if line.seconds is not None]
         unit, seconds = ("min", 60.0) if max(times, default=0.0) >= _MINUTES_FROM else ("s", 1.0)
         return f"{self.timed_on} {unit}".strip(), seconds
@@ -132,10 +132,10 @@ class Comparison:
     def frame(self) -> pd.DataFrame:
         """One row per line, numbers unrounded, times in compute seconds: for csv, json, parquet.
 
-        Each quantity has its mean over seeds and `<name>_seed_std`; a metric has
-        `<name>_gap_of_means` and `<name>_mean_gap`, too.
+        Each number has its mean over seeds and `<name>_seed_std`; a metric also has
+        `<name>_gap_of_means` and `<name>_mean_gap`.
         """
-        # There may be no line, and the columns all the same.
+        # Without lines the columns are still the same.
         columns = [*self._record(Line(study=""))]
         return pd.DataFrame([self._record(line) for line in self.lines], columns=columns)
 
@@ -180,7 +180,7 @@ def _counted_of(rows: pd.DataFrame) -> set[str]:
 
 
 def stored_only_columns() -> frozenset[str]:
-    """The columns of the registered metrics that are stored and not printed."""
+    """The columns of registered metrics that are stored but not printed."""
     return frozenset().union(*(metric.stored_only for metric in parts(Metric).values()))
 
 
@@ -193,9 +193,8 @@ def comparisons(
 
     Args:
         rows: of any sweeps.
-        orders: the names of studies as a sweep's file has them; studies that it no longer has come
-            after these.
-        tuning: seeds of studies, as far as they are known.
+        orders: each sweep's studies, in file order; studies no longer in the file come last.
+        tuning: tuning seeds of studies, where known.
     """
     found = []
     for sweep, part in rows.groupby("sweep"):
@@ -215,7 +214,7 @@ def comparison(
 ) -> Comparison:
     """The comparison of one sweep's studies.
 
-    Where a name has rows of several studies (the file changed), the newest is shown.
+    If a name has rows of several studies (the file changed), the newest is shown.
 
     Args:
         rows: of one sweep, with the columns of `unlearn_ray.studies.rows`.
@@ -223,7 +222,7 @@ def comparison(
         headers: of metric columns; those of the registered metrics if left out.
         counted: columns in the average gap; those of the registered metrics if left out.
         measured: columns to show; all that rows have if left out.
-        tuning: seeds of the studies, as far as they are known.
+        tuning: tuning seeds of the studies, where known.
     """
     headers = metric_headers() if headers is None else headers
     counted = _counted_of(rows) if counted is None else counted
@@ -263,7 +262,7 @@ def comparison(
 
 
 def _metric_columns(rows: pd.DataFrame, counted: Collection[str]) -> list[str]:
-    """Metrics that were measured: first those in the average gap, each in the rows' order."""
+    """Measured metrics: those in the average gap first, each group in the rows' order."""
     columns = [
         name.removesuffix("_retrained")
         for name in rows.columns
@@ -276,7 +275,7 @@ def _metric_columns(rows: pd.DataFrame, counted: Collection[str]) -> list[str]:
 
 
 def _measured_partly(winners: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Metrics that some of a study's reporting rows have and others lack."""
+    """Metrics that only some of a study's reporting rows have."""
     complete = winners[winners["state"] == State.COMPLETE]
     partly: set[str] = set()
     for _, rows in complete.groupby("study"):
@@ -307,20 +306,20 @@ def _machines(rows: pd.DataFrame) -> list[str]:
 
 
 def _mixed_machines(rows: pd.DataFrame) -> tuple[str, ...]:
-    """A warning where numbers that are compared were made on machines of several kinds."""
+    """A warning if compared numbers come from several kinds of machine."""
     machines = _machines(rows)
     if len(machines) < 2:
         return ()
     shown = "; ".join(machines[:MACHINES_SHOWN])
     more = len(machines) - MACHINES_SHOWN
     return (
-        f"warning: made on {len(machines)} kinds of machine, whose numbers differ for the same "
+        f"warning: computed on {len(machines)} kinds of machine, whose numbers differ for the same "
         f"seeds: {shown}" + (f"; and {more} more" if more > 0 else ""),
     )
 
 
 def _winning_rows(trials: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
-    """Reporting rows of each study's winner, one per seed: the newest of equals."""
+    """Reporting rows of each study's winner, one per seed, the newest."""
     reporting = trials[trials["purpose"] == "reporting"].sort_values(["created", "trial"])
     best = {line.study: line.trial for line in best_trials(trials, tuning).itertuples()}
     kept = []
@@ -332,7 +331,7 @@ def _winning_rows(trials: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
 
 
 def _values(text: object) -> dict[str, Any] | None:
-    """A row's hyperparameters; None where they cannot be read."""
+    """A row's hyperparameters; None if they cannot be read."""
     try:
         values = json_value(str(text))
     except ValueError:
@@ -386,7 +385,7 @@ def _why_no_rows(trials: pd.DataFrame, tuning: Tuning) -> str:
 
 
 def _retrained_line(winners: pd.DataFrame, columns: Sequence[str]) -> Line:
-    """The reference as the rows hold it, so that it is the one their gaps were taken from."""
+    """The retrained model's values from the rows, so that they match the rows' gaps."""
     ordered = winners.sort_values(["seed", "created"])
     first = ordered.dropna(subset=[f"{name}_retrained" for name in columns], how="all")
     rows = first.drop_duplicates("seed")
@@ -403,7 +402,7 @@ def _retrained_line(winners: pd.DataFrame, columns: Sequence[str]) -> Line:
 def _original_lines(
     rows: pd.DataFrame, winners: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]
 ) -> list[Line]:
-    """The model before unlearning, on the seeds of the winners; none if it was not measured."""
+    """The original model, on the seeds of the winners; empty if it was not measured."""
     models = set(winners["key_original"].dropna())
     original = rows[(rows["study"] == ORIGINAL) & rows["key_original"].isin(models)]
     original = original.sort_values(["seed", "created"]).drop_duplicates("seed", keep="last")
@@ -428,7 +427,7 @@ def _best(lines: Sequence[Line], seeds: Sequence[int]) -> str | None:
 
 
 def _measured(rows: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]) -> dict[str, Any]:
-    """What a line says of a model's rows, one per seed."""
+    """The numbers of a line, from a model's rows, one per seed."""
     found = {name: _gap_cell(rows, name) for name in columns}
     cells = {name: cell for name, cell in found.items() if cell is not None}
     of_counted = [cells.get(name, Cell(math.nan)) for name in counted]
@@ -443,7 +442,7 @@ def _measured(rows: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """None where one is missing, or there is none: never a mean of fewer."""
+    """The mean; None if any value is missing, or there is none."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
@@ -466,7 +465,7 @@ def _gap_cell(rows: pd.DataFrame, name: str) -> Cell | None:
 
 
 def _cell_of_all(values: pd.Series[float]) -> Cell | None:
-    """None where a seed has no value: never a mean of the others."""
+    """The cell; None if any seed has no value."""
     return None if values.isna().any() else _cell(values)
 
 

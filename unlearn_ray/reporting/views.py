@@ -1,4 +1,4 @@
-"""What people mean when they ask a store: winners, trials and reference models, not single rows."""
+"""Views over rows: winners and reference models."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from unlearn_ray.studies.rows import State
 
 
 def winners(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
-    """One line per study that has a winner: what `compare` shows of it, unrounded.
+    """One row per study with a winner: what `compare` shows, unrounded.
 
-    Numbers are over the reporting seeds, on which it was not chosen.
+    Numbers are over the reporting seeds, which the winner was not chosen on.
     """
     frames = [each.frame() for each in comparisons(rows, tuning=tuning)]
     found = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
@@ -24,7 +24,7 @@ def winners(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
 
 
 def references(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
-    """One row per reference model and seed that is complete."""
+    """One row per complete reference model and seed."""
     complete = (rows["purpose"] == "reference") & (rows["state"] == State.COMPLETE)
     return rows[complete].reset_index(drop=True)
 

@@ -1,4 +1,4 @@
-"""Words of a report: seconds, and ranges of them."""
+"""Durations and ranges of them in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SECONDS = {"s": 1, "min": _MINUTE, "h": _HOUR, "days": _DAY}
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `42 s`, `3 min 10 s`, `2 h 05 min`."""
+    """Seconds in words: `42 s`, `3 min 10 s`, `2 h 05 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -35,7 +35,7 @@ def time_left(span: Span) -> str:
 
 
 def _rounded(seconds: float, *, up: bool) -> tuple[int, str]:
-    """A number and its unit; a longer time never gives less."""
+    """A number and its unit; monotonic in the time."""
     below = {"s": _MINUTE, "min": 2 * _HOUR, "h": 2 * _DAY}
     unit = next((unit for unit, end in below.items() if seconds < end), "days")
     step = 10 if unit == "s" else 1

@@ -1,4 +1,4 @@
-"""`Board`: where workers say how far they are, and learn that they should save or stop."""
+"""`Board`: where workers report progress, and learn that they should save or stop."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.ray_private import draining_nodes
 from unlearn_ray.train.loop import Progress
 
-# While a worker's node is drained, it saves this often, until the node is gone.
+# While a worker's node is drained, it saves a checkpoint this often, until the node is gone.
 DRAINED_SAVE_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
-# A worker that was killed says no more, and neither does a metric that takes its time.
+# A killed worker no longer reports, and neither does a slow metric.
 SILENT_SECONDS = 600.0
 
 
 class Directive(Enum):
-    """What the board answers."""
+    """What the board tells a worker to do."""
 
     CONTINUE = "continue"
     CHECKPOINT = "checkpoint"
@@ -37,11 +37,11 @@ class Directive(Enum):
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a worker said last: of which step, in words, and how far it is.
+class StepReport:
+    """A worker's last report: the step, in words, and its progress.
 
     Attributes:
-        times: how often the step was begun, so far as nobody said that it ended.
+        times: how often the step was begun since it last ended.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Told:
     times: int = 1
 
     def heard(self) -> Heard:
-        """The same, for the driver's view."""
+        """The report, for the driver's view."""
         one = self.progress
         epoch = f"epoch {one.epoch} of {one.epochs}" if one.epochs > 1 else ""
         share = one.iteration / one.iterations if one.iterations else None
@@ -58,10 +58,10 @@ class Told:
 
 @ray.remote(num_cpus=0, max_concurrency=16)
 class Board:
-    """One small actor per sweep, beside the driver."""
+    """One small actor per sweep, on the driver's node."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[Told, float]] = {}
+        self._reports: dict[str, tuple[StepReport, float]] = {}
         self._delivered: dict[str, Any] = {}
         self._stopping = False
         self._draining: frozenset[str] = frozenset()
@@ -69,11 +69,11 @@ class Board:
         self._saved_at: dict[str, float] = {}
         self._leaving: set[str] = set()
 
-    def tell(self, key: str, told: Told, nodes: Sequence[str]) -> Directive:
-        """Note how far a step is; answers what its workers, on these nodes, should do."""
-        before = self._told.get(key)
+    def tell(self, key: str, report: StepReport, nodes: Sequence[str]) -> Directive:
+        """Note a step's progress; returns what its workers, on these nodes, should do."""
+        before = self._reports.get(key)
         times = 1 if before is None else before[0].times
-        self._told[key] = (replace(told, times=times), time.monotonic())
+        self._reports[key] = (replace(report, times=times), time.monotonic())
         if self._stopping:
             return Directive.STOP
         if key in self._leaving:
@@ -82,37 +82,37 @@ class Board:
         return Directive.CHECKPOINT if self._must_save(key, nodes) else Directive.CONTINUE
 
     def deliver(self, key: str, outcome: Any) -> None:
-        """Leave what a training step made, or the error that ended it."""
+        """Store the outcome of a training step, or the error that ended it."""
         self._forget(key)
         self._delivered[key] = outcome
 
     def has_outcome(self, key: str) -> bool:
-        """Whether something was left under `key` that nobody has collected."""
+        """Whether there is an outcome under `key` that was not collected."""
         return key in self._delivered
 
     def collect(self, key: str) -> Any:
-        """What was left under `key`, once."""
+        """Take the outcome under `key`, once."""
         return self._delivered.pop(key, None)
 
-    def begun(self, key: str, told: Told) -> None:
-        """A step runs now; again, if the worker that ran it was lost."""
-        before = self._told.get(key)
+    def begun(self, key: str, report: StepReport) -> None:
+        """A step runs now, or again after its worker was lost."""
+        before = self._reports.get(key)
         times = 1 if before is None else before[0].times + 1
-        self._told[key] = (replace(told, times=times), time.monotonic())
+        self._reports[key] = (replace(report, times=times), time.monotonic())
 
     def ended(self, key: str) -> None:
-        """A step runs no more where it ran; a long sweep's trials would pile up here."""
+        """Forget a step that no longer runs, so that a long sweep's trials do not pile up."""
         self._forget(key)
 
-    def told(self) -> dict[str, Told]:
-        """How far every running step is."""
+    def reports(self) -> dict[str, StepReport]:
+        """The last report on every running step."""
         since = time.monotonic() - SILENT_SECONDS
-        for key in [key for key, (_, at) in self._told.items() if at < since]:
+        for key in [key for key, (_, at) in self._reports.items() if at < since]:
             self._forget(key)
-        return {key: told for key, (told, _) in self._told.items()}
+        return {key: report for key, (report, _) in self._reports.items()}
 
     def leave(self, key: str) -> None:
-        """Ask a step's workers to save a checkpoint and end: one of them was sent SIGTERM."""
+        """Ask a step's workers to save a checkpoint and end, as one of them got SIGTERM."""
         self._leaving.add(key)
 
     def stop(self) -> None:
@@ -120,7 +120,7 @@ class Board:
         self._stopping = True
 
     def _forget(self, key: str) -> None:
-        self._told.pop(key, None)
+        self._reports.pop(key, None)
         self._saved_at.pop(key, None)
         self._leaving.discard(key)
 
@@ -141,8 +141,8 @@ class BoardReporter:
     """The `on_progress` of a worker's runtime; `running` is its `around`.
 
     Args:
-        board: of the sweep.
-        nodes: where the workers are that share the step.
+        board: the sweep's.
+        nodes: the nodes of the workers that share the step.
     """
 
     def __init__(self, board: Any, nodes: Sequence[str]) -> None:
@@ -150,27 +150,29 @@ class BoardReporter:
         self.nodes = nodes
 
     def __call__(self, key: str, name: str, progress: Progress) -> bool:
-        """Tell the board; answers whether to save a checkpoint now.
+        """Report to the board; returns whether to save a checkpoint now.
 
         Raises:
             StopRequested: the sweep is being stopped.
-            WorkerLeaving: this process or another of the step's workers was sent SIGTERM.
+            WorkerLeaving: this process or another of the step's workers got SIGTERM.
         """
         if notice.given():
             raise _leaving(name)
-        wish = _answer(self.board.tell.remote(key, Told(name, progress), self.nodes), name)
-        if wish is Directive.STOP:
-            raise StopRequested(name, "the sweep is being stopped", "run it again to go on")
-        if wish is Directive.MIGRATE:
+        directive = _answer(
+            self.board.tell.remote(key, StepReport(name, progress), self.nodes), name
+        )
+        if directive is Directive.STOP:
+            raise StopRequested(name, "the sweep is being stopped", "run it again to resume")
+        if directive is Directive.MIGRATE:
             raise _leaving(name)
-        return bool(wish is Directive.CHECKPOINT)
+        return bool(directive is Directive.CHECKPOINT)
 
     @contextmanager
     def running(self, key: str, name: str) -> Iterator[None]:
-        """The board knows of the step while the block runs it."""
-        told = Told(name, Progress(0, 0, math.nan, 0.0, doing="starting"))
-        # Answered before anything else is said of the step, which could overtake it.
-        _answer(self.board.begun.remote(key, told), name)
+        """Announce the step on the board while the block runs."""
+        report = StepReport(name, Progress(0, 0, math.nan, 0.0, doing="starting"))
+        # Wait for the answer: a later report on the step could overtake this one.
+        _answer(self.board.begun.remote(key, report), name)
         try:
             yield
         finally:
@@ -178,21 +180,21 @@ class BoardReporter:
 
 
 def _answer(sent: Any, step: str) -> Any:
-    """What the board answers; None if it has no time.
+    """The board's answer; None if it is too busy.
 
     Raises:
-        StopRequested: it is gone.
+        StopRequested: the board is gone.
     """
     try:
-        # Not ray.get: a task that waits in it lends its CPUs to another.
+        # Not ray.get: a task that waits in it releases its CPUs to another.
         return sent.future().result(timeout=5)
     except (TimeoutError, ActorUnavailableError):
         return None
     except RayActorError as error:
         reason = "the sweep that it belongs to is gone"
-        raise StopRequested(step, reason, "run it again to go on") from error
+        raise StopRequested(step, reason, "run it again to resume") from error
 
 
 def _leaving(name: str) -> WorkerLeaving:
-    reason = f"a worker was told to end (seen on {socket.gethostname()})"
-    return WorkerLeaving(name, reason, "it goes on elsewhere from its checkpoint")
+    reason = f"a worker got SIGTERM (reported by {socket.gethostname()})"
+    return WorkerLeaving(name, reason, "the step resumes elsewhere from its checkpoint")

@@ -13,9 +13,9 @@ from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.words import counted
 from unlearn_ray.scheduling.ray_private import autoscaling_state, draining_nodes
 
-# The autoscaler looks at what waits every 5 s, and says in its next look what it cannot serve.
+# The autoscaler checks pending requests every 5 s, and reports refusals in the next round.
 AUTOSCALER_SECONDS = 20.0
-# Nodes of a cluster that was just started may be on their way.
+# Nodes of a cluster that was just started may still be joining.
 JOINING_SECONDS = 30.0
 
 
@@ -24,10 +24,10 @@ class Capacity:
     """The cluster at one moment.
 
     Attributes:
-        nodes: CPUs and GPUs of each node that takes new work.
+        nodes: CPUs and GPUs of each node that accepts new work.
         autoscaled: whether an autoscaler may add nodes.
-        refused: groups that wait and that the autoscaler says can never be placed, because no
-            type of node holds them or because all nodes that it may have are there.
+        refused: pending groups that the autoscaler reports as infeasible, because no node type
+            holds them or because it has reached its node limit.
     """
 
     nodes: tuple[tuple[float, float], ...]
@@ -36,7 +36,7 @@ class Capacity:
 
     @classmethod
     def now(cls) -> Capacity:
-        """Ask Ray."""
+        """The cluster now, according to Ray."""
         draining = draining_nodes()
         nodes = tuple(
             (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
@@ -48,16 +48,16 @@ class Capacity:
         return cls(nodes, state.autoscaler_state_version > 0, refused)
 
     def groups(self, resources: Resources) -> int:
-        """How many groups of the fewest workers the nodes hold."""
+        """How many groups, at their smallest, the nodes hold."""
         workers = sum(resources.workers_on(*node) for node in self.nodes)
         return workers // resources.fewest_workers
 
     def room(self, resources: Resources) -> int:
-        """How many groups to have running or waiting; at least one.
+        """How many groups may run or wait; at least one.
 
-        Where nodes may come, twice what there is: what waits is what an autoscaler grows for.
-        Waiting trials are suggestions that could not learn from the running ones, so there are
-        no more of them, and none beyond the autoscaler's limits.
+        With an autoscaler, twice what the nodes hold: it scales up for pending groups. Waiting
+        trials were suggested without the results of the running ones, so there are no more of
+        them, and none beyond the autoscaler's limits.
         """
         held = max(1, self.groups(resources))
         return 2 * held if self.autoscaled and not self.refused else held
@@ -65,7 +65,7 @@ class Capacity:
     def largest(self) -> str:
         """The nodes in words, largest first."""
         if not self.nodes:
-            return "it has no node that takes new work"
+            return "it has no node that accepts new work"
         cpu, gpu = max(self.nodes, key=lambda node: (node[1], node[0]))
         most = f"at most {counted(cpu, 'CPU')} and {counted(gpu, 'GPU')}"
         several = len(self.nodes) > 1
@@ -73,15 +73,15 @@ class Capacity:
 
 
 def check_fits(resources: Resources, what: str, *, joining_seconds: float) -> None:
-    """Refuse what would wait for ever.
+    """Refuse groups that would wait forever.
 
     Args:
         resources: of one group.
         what: `training` or `trial`, as in the sweep file.
-        joining_seconds: how long to wait for nodes that may be on their way.
+        joining_seconds: how long to wait for nodes that may still be joining.
 
     Raises:
-        BadInput: neither a node of the cluster nor one that its autoscaler may add holds it.
+        BadInput: no node of the cluster, nor one that its autoscaler may add, holds it.
     """
     deadline = time.monotonic() + joining_seconds
     while not (capacity := Capacity.now()).groups(resources) and not capacity.autoscaled:
@@ -92,7 +92,7 @@ def check_fits(resources: Resources, what: str, *, joining_seconds: float) -> No
         return
     if capacity.autoscaled and not _refused_by_autoscaler(resources):
         return
-    limits = ", and its autoscaler may add none that would do" if capacity.autoscaled else ""
+    limits = ", and its autoscaler can add no suitable one" if capacity.autoscaled else ""
     raise BadInput(
         f"resources.{what}",
         f"{resources} can never be placed: {capacity.largest()}{limits}",
@@ -101,7 +101,7 @@ def check_fits(resources: Resources, what: str, *, joining_seconds: float) -> No
 
 
 def _refused_by_autoscaler(resources: Resources) -> bool:
-    """Let one group wait for a moment, and hear what the autoscaler says of it."""
+    """Let one group wait for a moment, to see whether the autoscaler refuses it."""
     bundle = {"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})
     group = ray.util.placement_group([bundle] * resources.fewest_workers, strategy="PACK")
     try:
@@ -124,7 +124,7 @@ class Room:
 
     Args:
         resources: of a group.
-        most: never more than this.
+        most: the upper limit.
     """
 
     def __init__(self, resources: Resources, most: int | None = None) -> None:
@@ -134,7 +134,7 @@ class Room:
         self._room = 1
 
     def __call__(self) -> int:
-        """The number, now."""
+        """The current number."""
         if time.monotonic() - self._asked_at >= 1.0:
             self._room = Capacity.now().room(self._resources)
             self._asked_at = time.monotonic()

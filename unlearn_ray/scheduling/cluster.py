@@ -18,13 +18,13 @@ from unlearn_ray.scheduling.environment import named, ray_folder, starts_own_clu
 from unlearn_ray.scheduling.ray_private import JOB_CONFIG_VARIABLE
 
 # One OpenMP thread per worker: on a shared CPU a second one makes small networks 4 to 15 times
-# slower, because idle threads spin. PyTorch's own threads are the sweep file's to set.
+# slower, because idle threads spin. The sweep file sets PyTorch's own threads.
 _WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Connect to Ray for the time of a sweep.
+    """Connect to Ray for the duration of a sweep.
 
     Args:
         address: of a running cluster (`auto`, `host:port`, `ray://host:port`). None joins the
@@ -32,8 +32,8 @@ def cluster(address: str | None) -> Iterator[None]:
             cluster of this machine alone that ends with the sweep.
 
     Raises:
-        ClusterError: nothing answers at `address`, or Ray did not start in its time.
-        MachineError: this machine denies Ray what it needs.
+        ClusterError: nothing answers at `address`, or Ray did not start in time.
+        MachineError: this machine lacks something that Ray needs.
     """
     if starts_own_cluster(address):
         _start()
@@ -48,8 +48,8 @@ def cluster(address: str | None) -> Iterator[None]:
 def _start() -> None:
     """Start a cluster of this machine alone.
 
-    Ray waits 30 s for its processes, which is too little under load. By the second try what they
-    read lies in memory; what fails twice will not do at a third.
+    Ray waits 30 s for its processes, which is too short under load. On the second try the files
+    they read are cached; a third try would not help.
     """
     try:
         _init("local", include_dashboard=False)
@@ -69,11 +69,11 @@ def _join(address: str | None) -> None:
     try:
         _init(address)
     except ConnectionError as error:
-        remedy = "start one (ray start --head), or set RAY_AUTH_MODE=token if it wants a token"
+        remedy = "start one (ray start --head), or set RAY_AUTH_MODE=token if it requires a token"
         reason = f"no Ray cluster answers ({reason_of(error)})"
         raise ClusterError(subject, reason, remedy) from error
     except Exception as error:
-        remedy = "check that it runs, with the same versions of Ray and Python as here"
+        remedy = "check that it runs the same versions of Ray and Python as this machine"
         raise ClusterError(subject, f"cannot be joined ({reason_of(error)})", remedy) from error
 
 
@@ -89,7 +89,7 @@ def _init(address: str | None, **options: bool) -> None:
 
 
 def _denied(error: Exception) -> bool:
-    """Whether the machine has said why, such as that a folder is full."""
+    """Whether the system gave the reason, for example a full folder."""
     waited = isinstance(error, ConnectionError | TimeoutError)
     return is_out_of_memory(error) or (isinstance(error, OSError) and not waited)
 
@@ -104,7 +104,7 @@ def _not_started(error: Exception) -> ClusterError:
 
 
 def _worker_environment() -> dict[str, str]:
-    """What the job's runtime environment does not set itself; Ray refuses to be told twice."""
+    """Variables that the job's runtime environment does not set; Ray refuses duplicates."""
     job = json.loads(os.environ.get(JOB_CONFIG_VARIABLE, "{}"))
     told = (job.get("runtime_env") or {}).get("env_vars") or {}
     return {name: value for name, value in _WORKER_ENVIRONMENT.items() if name not in told}
@@ -112,10 +112,10 @@ def _worker_environment() -> dict[str, str]:
 
 @contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """Keep the handlers that are set: ray.init puts its own in their place.
+    """Keep the current signal handlers, which ray.init would replace.
 
     Raises:
-        KeyboardInterrupt: SIGTERM met Ray's own handler, which ends the process.
+        KeyboardInterrupt: SIGTERM reached Ray's own handler, which ends the process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

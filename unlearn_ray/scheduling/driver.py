@@ -1,9 +1,9 @@
 """Runs a sweep: reference steps, studies, and the winners on the reporting seeds.
 
-Every piece of work is a job that waits for something on the cluster and starts as soon as what
-it needs is in the store: measurements after trainings, the studies after the tuning seeds'
+Every piece of work is a job that waits for something on the cluster and starts as soon as its
+inputs are in the store: measurements after trainings, the studies after the tuning seeds'
 references, a winner's reporting runs after its study and that seed's references. Several drivers
-may work on one store: what another one runs is put off, and something else done meanwhile.
+may work on one store: what another driver runs is deferred, and other work done meanwhile.
 """
 
 from __future__ import annotations
@@ -76,18 +76,18 @@ from unlearn_ray.studies.trial import (
 )
 
 STUDIES = "studies"
-# Each training keeps a controller of Ray Train and a thread beside the driver.
+# Each training has a Ray Train controller and a thread in the driver.
 MOST_TRAININGS = 32
 _WATCHER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes:
-        trials_failed: trials that could not be completed, in this run.
-        trials_ended: trials that need not be run any more, those of earlier runs included.
+        trials_failed: how many trials failed in this run.
+        trials_ended: how many trials have ended, earlier runs included.
     """
 
     trials_failed: int
@@ -102,15 +102,15 @@ def run_sweep(
     progress: SweepProgress,
     stop: threading.Event,
 ) -> Tally:
-    """Run what a plan lacks; returns early, with checkpoints saved, once `stop` is set.
+    """Run what a plan lists; returns early, with checkpoints saved, once `stop` is set.
 
     Raises:
-        UnlearnRayError: a reference step failed, or the store did.
+        UnlearnRayError: a reference step or the store failed.
     """
     joining = not starts_own_cluster(address)
     progress.doing = "joining the Ray cluster" if joining else "starting Ray"
     with cluster(address):
-        progress.doing = "asking Ray what the cluster holds"
+        progress.doing = "asking Ray for the cluster's resources"
         joining_seconds = 0.0 if starts_own_cluster(address) else JOINING_SECONDS
         for what, resources in plan.asks.items():
             check_fits(resources, what, joining_seconds=joining_seconds)
@@ -119,7 +119,7 @@ def run_sweep(
 
 
 def never_placed(plan: Plan, address: str) -> list[BadInput]:
-    """What the plan asks for that the cluster can never give; connects to it for a moment."""
+    """The plan's requests that the cluster can never serve; connects to it briefly."""
     found = []
     with cluster(address):
         for what, resources in plan.asks.items():
@@ -134,7 +134,7 @@ def never_placed(plan: Plan, address: str) -> list[BadInput]:
 def _run_steps(
     steps: list[Step], account: Account, worker_config: WorkerConfig, board: Any
 ) -> list[Done]:
-    """Run steps one after the other in a worker process, which waits for no other process."""
+    """Run steps sequentially in a worker process, without waiting for other processes."""
     notice.install_handler()
     with notice.at_work():
         runtime = worker_config.runtime(board)
@@ -146,7 +146,7 @@ def _run_steps(
 def _run_report(
     trial: TrialSeed, worker_config: WorkerConfig, resources: Resources, board: Any
 ) -> Scored:
-    """Run a study's winner under one reporting seed in a worker process, which waits for none."""
+    """Run a study's winner under one reporting seed in a worker process, likewise."""
     notice.install_handler()
     with notice.at_work():
         execute = executor(worker_config, resources, board)
@@ -170,7 +170,7 @@ class _Driver:
             identity=store.identify(),
             code=code_of(self.sweep),
         )
-        # Beside the driver: a node that comes and goes must not take it along.
+        # On the driver's node, so that the loss of another node cannot take it down.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board: Any = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self.trials_failed = 0
@@ -199,7 +199,7 @@ class _Driver:
             ended.set()
             if self.stop.is_set():
                 self._stop_steps()
-            # It may still read what earlier runs took, from a store that does not answer.
+            # It may still be reading earlier durations from a store that does not answer.
             watcher.join(_WATCHER_SECONDS)
             self.lease.finish()
         trials = sum(min(one.ended, one.wanted) for one in self.progress.studies.values())
@@ -211,14 +211,14 @@ class _Driver:
         threading.Event().wait(2.0)
 
     def _watch(self, ended: threading.Event) -> None:
-        # What steps took before is of use only to the view, and no run waits for it.
+        # Only the view uses earlier durations, so no run waits for them.
         with contextlib.suppress(StoreError):
             self._recall()
         resources = self.sweep.resources
         asks = {"training": resources.training, "trial": resources.trial}
         while not ended.wait(1.0):
             try:
-                told = ray.get(self.board.told.remote(), timeout=5)
+                reports = ray.get(self.board.reports.remote(), timeout=5)
                 capacity = Capacity.now()
             except ray.exceptions.RayError:
                 continue  # a busy or lost board costs the view, not the sweep
@@ -227,10 +227,10 @@ class _Driver:
                 what: max(1, min(capacity.groups(one), most.get(what) or MOST_TRAININGS))
                 for what, one in asks.items()
             }
-            self.progress.hear({key: one.heard() for key, one in told.items()})
+            self.progress.hear({key: report.heard() for key, report in reports.items()})
 
     def _recall(self) -> None:
-        """Tell the view what steps and trials took before this run."""
+        """Give the view the durations of steps and trials in earlier runs."""
         for kind, seconds in earlier_seconds(self.plan, self.store).items():
             self.progress.took(kind, seconds)
         if not any(planned.past for planned in self.plan.studies):
@@ -243,7 +243,7 @@ class _Driver:
                 self.progress.took(seeds_of(name), seeds)
 
     def _show_plan(self) -> None:
-        with self.progress.lock:  # the view looks on
+        with self.progress.lock:  # the view reads concurrently
             self._expect()
 
     def _expect(self) -> None:
@@ -347,23 +347,23 @@ class _Driver:
         if done.record.sweep == self.sweep.name:
             self._spend(step.key, done.record.accelerator_hours)
         if step.key in self.noted:
-            return  # what two batches need
+            return  # an input of two batches
         self.noted.add(step.key)
         self.progress.steps_done += 1
         if done.ran:
             self.progress.note(f"done: {step}")
 
     def _check_free(self, step: Step, account: Account, item: str) -> None:
-        """Put off what another process runs, before a worker is asked for."""
+        """Defer what another process runs, before a worker is requested."""
         if not may_run(step, self.store, account):
             self.progress.put_off(item)
             raise Later
 
     def _check_not_failed(self, steps: list[Step]) -> None:
-        """What failed for another driver would fail here, too."""
+        """Refuse a step that failed for another driver: it would fail here, too."""
         failures = self.store.failures.read((step.name, step.key) for step in steps)
         for failure in failures.values():
-            # Whoever lost its lease may have failed at what another one completed.
+            # A driver that lost its lease may have failed at a step that another completed.
             if self.store.record(failure.kind, failure.key) is None:
                 reason = failure.reason.removeprefix(f"{failure.step}: ")
                 raise TrialError(failure.step, reason, "it failed for another driver")
@@ -417,12 +417,12 @@ class _Driver:
                     self._add_reports(planned)
 
     def _wait_for_others(self, studies: list[SharedStudy]) -> None:
-        """What other drivers have launched still counts: they report the same trials."""
+        """Wait for the trials of other drivers: they count, and all report the same winners."""
         while any(study.elsewhere for study in studies) and not self.stop.wait(0.5):
             pass
 
     def _studies_as_they_are(self) -> list[SharedStudy]:
-        """The studies, with what other drivers have run since the plan was made."""
+        """The studies, updated with what other drivers have run since planning."""
         rows = sweep_rows(self.sweep, self.store)
         for row in rows:
             if row["sweep"] == self.sweep.name:
@@ -468,7 +468,7 @@ class _Driver:
         }
         for row in rows:
             if row["study_key"] == planned.key and row["purpose"] == "tuning":
-                trial = trials.get(row["trial"])  # none, if the other sweep wants more
+                trial = trials.get(row["trial"])  # none, if the other sweep wants more trials
                 known = (row["trial"], row["seed"]) in own
                 if trial and not known and row["point"] == point_key(trial.point):
                     self.tuning_rows.adopt(row, trial.point)
@@ -516,13 +516,13 @@ class _Driver:
             self._later(partial(self._add_reports, planned))
 
     def _took(self, study: str, ending: Ending) -> list[tuple[str, float]]:
-        """Seconds of a trial and of its seeds; none of what was found in the store."""
+        """Seconds of a trial and of its seeds, without those found in the store."""
         seconds = [hours / self.progress.hours_each_second for hours in ending.hours if hours]
         seeds = [(seeds_of(study), each) for each in seconds]
         return [(trials_of(study), sum(seconds)), *seeds] if seconds else []
 
     def _later(self, work: Callable[[], object]) -> None:
-        """Do it beside Tune, which waits for what it tells of."""
+        """Do it outside Tune's callbacks, which Tune waits for."""
         self.jobs.add([Job(f"later {next(self.numbers)}", work)])
 
     def _planned(self, study: str) -> PlannedStudy:
@@ -577,7 +577,7 @@ class _Driver:
 
 
 def _awaited(step: Step) -> frozenset[str]:
-    """Keys of the inputs that are run by others."""
+    """Keys of the inputs that other jobs run."""
     return frozenset(wanted.key for wanted in step.inputs().values() if wanted.batch is not None)
 
 
@@ -600,14 +600,14 @@ def _task_options(resources: Resources) -> dict[str, Any]:
 
 
 def _fetch(reference: Any, what: str) -> Any:
-    """The result of a task, with the error that ended it as it was raised there."""
+    """The result of a task; raises the original error if it failed."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, UnlearnRayError):
             raise cause from error
-        # Not of a step, which would say so itself.
+        # Not an error of a step, which would have a type of its own.
         reason = f"its worker failed: {reason_of(cause)}"
         failed = ProgramError(what, reason, "see the cluster's logs")
         failed.traceback = f"{error}"

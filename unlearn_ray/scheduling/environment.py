@@ -1,4 +1,4 @@
-"""The driver's environment; Ray reads much of it while it is imported, so this comes before."""
+"""The driver's environment, set before Ray is imported, which reads much of it then."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from unlearn_ray.core.words import counted
 
 _DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A thread that asks after the end must not start a second cluster.
+    # A thread that calls Ray after the end must not start a second cluster.
     "RAY_ENABLE_AUTO_CONNECT": "0",
-    # Ray Train's controller looks at its workers this often; every report and the end of a run
-    # wait for the next look (default 2 s).
+    # Ray Train's controller polls its workers this often; every report and the end of a run wait
+    # for the next poll (default 2 s).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # One process per training less: the board sees which nodes are drained.
+    # Saves one process per training: the board sees which nodes are drained.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # A sweep file's relative paths mean the same in every worker.
+    # Relative paths in a sweep file mean the same in every worker.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Rows are the record of a trial; Tune's own files beside them would only cost time.
+    # Rows are the record of a trial; Tune's own files would only cost time.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
-    # The search itself says how many trials may wait; by default Tune lets one, and a cluster
-    # would grow by one trial at a time.
+    # The search itself decides how many trials may wait; Tune's default is one, so that a cluster
+    # would scale up by one trial at a time.
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # Who logs to MLflow wants neither its counting of users nor word of its database's tables.
+    # Neither MLflow's telemetry nor its messages about database tables are wanted.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # A worker that asked for no GPU sees none, and computes on the CPU.
+    # A worker that requested no GPU sees none, and computes on the CPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
-# What listens at an address may be no head: Ray would try it for 10 minutes (20 times 30 s).
+# If another server than a head listens, Ray would retry for 10 minutes (20 times 30 s).
 _JOINING_ENVIRONMENT = {"RAY_NUM_REDIS_GET_RETRIES": "3", "RAY_py_gcs_connect_timeout_s": "10"}
 _CONNECT_SECONDS = 10
-# Ray's sockets are called so beneath its folder, and the system bounds a socket's whole path.
+# The name of Ray's sockets under its folder; the system limits a socket's whole path.
 _SOCKET = "session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 _LONGEST_SOCKET_PATH = 107
 _SMALLEST_ROOM = 1 << 20
@@ -57,13 +57,13 @@ def starts_own_cluster(address: str | None) -> bool:
 
 
 def named(address: str | None) -> tuple[str, str | None]:
-    """The option or variable that says which cluster to join, and its address.
+    """The option or variable that names the cluster to join, and its address.
 
-    RAY_ADDRESS says it where --address is not given or is `auto`. Ray takes an empty one as unset.
+    RAY_ADDRESS counts if --address is missing or `auto`. Ray treats an empty one as unset.
     """
-    told = os.environ.get("RAY_ADDRESS")
-    if address in (None, "auto") and told:
-        return f"RAY_ADDRESS = {told}", told
+    variable = os.environ.get("RAY_ADDRESS")
+    if address in (None, "auto") and variable:
+        return f"RAY_ADDRESS = {variable}", variable
     return f"--address {address}", address
 
 
@@ -77,12 +77,12 @@ def _folder_variable() -> str:
 
 
 def prepare(address: str | None) -> None:
-    """Set what Ray is to find in the environment; what a person has set stays.
+    """Set Ray's environment variables; those set by the user stay.
 
     Raises:
-        BadInput: no address of a cluster.
-        ClusterError: nothing listens at the address of the cluster that is to be joined.
-        MachineError: Ray could not start here, for want of a folder.
+        BadInput: the address is not valid.
+        ClusterError: nothing listens at the address of the cluster to join.
+        MachineError: Ray cannot start here, for lack of a folder.
     """
     own = starts_own_cluster(address)
     if own:
@@ -92,22 +92,22 @@ def prepare(address: str | None) -> None:
     for name, value in (_DRIVER_ENVIRONMENT | ({} if own else _JOINING_ENVIRONMENT)).items():
         os.environ.setdefault(name, value)
     if own:
-        # A token of this process tree alone: neither open to the machine's other users, nor
-        # left behind in the home folder, where it would lock later clusters.
+        # A token for this process tree only: neither accessible to the machine's other users, nor
+        # left in the home folder, where it would lock later clusters.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def this_machine_lacks(asks: Mapping[str, Resources]) -> list[BadInput]:
-    """Which of a sweep's requests this machine alone could never serve; starts no Ray."""
+    """The requests of a sweep that this machine alone could never serve; does not start Ray."""
     # Counting does not touch a device.
     cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
     return [
         BadInput(
             f"resources.{what}",
             f"{resources} do not fit this machine ({counted(cpus, 'CPU')}, {counted(gpus, 'GPU')})",
-            "submit the sweep to a cluster, or ask for less",
+            "submit the sweep to a cluster, or request less",
         )
         for what, resources in asks.items()
         if resources.workers_on(cpus, gpus) < resources.fewest_workers
@@ -115,18 +115,18 @@ def this_machine_lacks(asks: Mapping[str, Resources]) -> list[BadInput]:
 
 
 def _check_listens(subject: str, address: str | None) -> None:
-    """Ray itself would look for minutes for a cluster that is not there."""
+    """Fail at once if nothing listens: Ray itself would retry for minutes."""
     if address in ("auto", "local"):
         return
     parts = re.fullmatch(r"(?:ray://)?\[?([^/\s]+?)\]?:(\d{1,5})", address or "")
     if parts is None:
         remedy = "write auto, or host:port of the cluster's head (6379 by default)"
-        raise BadInput(subject, "no address of a Ray cluster", remedy)
+        raise BadInput(subject, "not the address of a Ray cluster", remedy)
     try:
         socket.create_connection((parts[1], int(parts[2])), _CONNECT_SECONDS).close()
     except UnicodeError as error:
         raise BadInput(
-            subject, "no name of a host", "write host:port of the cluster's head"
+            subject, "not a host name", "write host:port of the cluster's head"
         ) from error
     except (OSError, OverflowError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
@@ -135,13 +135,13 @@ def _check_listens(subject: str, address: str | None) -> None:
 
 
 def _check_folders() -> None:
-    """Ray itself would say of some of these nothing but that it timed out."""
+    """Check Ray's folders: for some of their faults Ray would only report a timeout."""
     for name in ("RAY_TMPDIR", "TMPDIR"):
         if os.environ.get(name) == "":
-            del os.environ[name]  # Ray would take it for the working folder
+            del os.environ[name]  # Ray would take it for the working directory
     variable, folder = _folder_variable(), ray_folder()
     try:
-        # Not Ray's own folder, which it opens to all users.
+        # Not Ray's own folder, which it makes accessible to all users.
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder if folder.exists() else folder.parent) as file:
             file.write(bytes(_SMALLEST_ROOM))

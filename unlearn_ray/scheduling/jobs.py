@@ -1,4 +1,4 @@
-"""`Jobs`: a graph of waiting work in the driver; what it waits for runs on the cluster."""
+"""`Jobs`: a graph of jobs in the driver, each waiting for work on the cluster."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-# How long a job that has to wait for another process waits before it is tried again, at most:
-# less than half a lease's time, so that a silent holder is watched without a gap.
+# The longest delay before a job that waits for another process is retried: less than half of
+# `lease_seconds`, so that a silent holder is watched without a gap.
 LONGEST_WAIT_SECONDS = 5.0
 
 
 class Later(Exception):
-    """Raised by a job's work that cannot be done now: it is done again in a moment."""
+    """Raised by a job that cannot run now, to be retried in a moment."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to wait for.
+    """One piece of work to wait for.
 
     Attributes:
         name: unique.
-        work: blocks until it is done, or raises; `Later` gives its slot to the others.
+        work: blocks until it is done, or raises; `Later` frees its slot for other jobs.
         after: names of the jobs that must be done first.
-        slots: "training" jobs run as many at a time as the cluster has room for.
+        slots: as many "training" jobs run at a time as the cluster has room for.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Job:
 
 @dataclass
 class Jobs:
-    """Starts every job as soon as what it comes after is done.
+    """Starts every job as soon as those it comes after are done.
 
     Attributes:
-        limits: how many jobs of a kind of slots run at a time; asked each time.
+        limits: how many jobs of a kind of slot may run at a time; called each time.
     """
 
     limits: dict[str, Callable[[], int]]
@@ -65,7 +65,7 @@ class Jobs:
         """Run until nothing waits or runs, or until `stopping`.
 
         Raises:
-            BaseException: what a job raised; jobs that run go on in their daemon threads.
+            BaseException: what a job raised; running jobs continue in their daemon threads.
         """
         while not stopping():
             self._start_ready()
@@ -110,6 +110,6 @@ class Jobs:
         error: BaseException | None = None
         try:
             job.work()
-        except BaseException as caught:  # handed to `run`, which raises it
+        except BaseException as caught:  # passed to `run`, which raises it
             error = caught
         self._ended.put((job.name, error))

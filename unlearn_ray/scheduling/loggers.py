@@ -1,7 +1,7 @@
-"""Loggers: Tune's own callbacks, which show every trial as a run with one step per tuning seed.
+"""Loggers: Tune's callbacks, which log each trial as a run with one step per tuning seed.
 
-What is shown: the study's name, the trial's number and its hyperparameters; after each seed the
-mean score so far, and each metric's value and gap under that seed.
+They log the study's name, the trial's number and hyperparameters; after each seed the mean score so
+far, and each metric's value and gap under that seed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from unlearn_ray.scheduling.search import METRIC, SEEDS_RUN, SHOWN
 
 
 def check_loggers(sweep: Sweep) -> None:
-    """Find out what would otherwise end the sweep once its first models are trained.
+    """Fail now on what would otherwise end the sweep after its first models are trained.
 
     Raises:
-        BadInput: a package is missing, or what it should write to cannot be used.
+        BadInput: a package is missing, or its destination cannot be used.
     """
     for logger in sweep.log:
         if importlib.util.find_spec(logger.package) is None:
@@ -46,7 +46,7 @@ def check_loggers(sweep: Sweep) -> None:
 
 
 def callbacks(sweep: Sweep) -> list[LoggerCallback]:
-    """Tune's callbacks, for one of its runs."""
+    """The callbacks for one of Tune's runs."""
     return [_callback(logger, sweep.name) for logger in sweep.log]
 
 
@@ -70,22 +70,22 @@ def _callback(logger: Logger, sweep: str) -> LoggerCallback:
     raise AssertionError(f"no callback for {logger.name}")
 
 
-class _Told(LoggerCallback):  # type: ignore[misc]
-    """Leaves out what Tune adds to results, and says which logger failed."""
+class _NamedLogger(LoggerCallback):  # type: ignore[misc]
+    """Leaves out what Tune adds to results, and names the logger that failed."""
 
     name: str
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Whatever a logger's package raises ends the sweep: in its own words, and by name."""
+        """Turn any exception of a logger's package into an error that names the logger."""
         try:
             yield
         except UnlearnRayError:
             raise
         except Exception as error:
-            told = (str(error).strip() or repr(error)).splitlines()[0]
-            remedy = "mend that, or leave the logger out, and run the sweep again"
-            raise StepFailed(f"log = {self.name}", told, remedy) from error
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            remedy = "fix that, or leave the logger out, and run the sweep again"
+            raise StepFailed(f"log = {self.name}", reason, remedy) from error
 
     def setup(self, *arguments: Any, **options: Any) -> None:
         """Called at the start of each of Tune's runs."""
@@ -98,7 +98,7 @@ class _Told(LoggerCallback):  # type: ignore[misc]
             super().log_trial_start(trial)
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        """Show one seed."""
+        """Log one seed."""
         ours = {TRAINING_ITERATION, METRIC, SEEDS_RUN}
         shown = {
             name: value for name, value in result.items() if name in ours or name.startswith(SHOWN)
@@ -112,8 +112,8 @@ class _Told(LoggerCallback):  # type: ignore[misc]
             super().log_trial_end(trial, failed)
 
 
-class _EventFiles(_Told, TBXLoggerCallback):  # type: ignore[misc]
-    """TensorBoard's files in a folder of one's own; Tune's callback uses Tune's temporary one."""
+class _EventFiles(_NamedLogger, TBXLoggerCallback):  # type: ignore[misc]
+    """TensorBoard's files in the configured folder; Tune's callback uses a temporary one."""
 
     name = "tensorboard"
 
@@ -136,17 +136,17 @@ class _EventFiles(_Told, TBXLoggerCallback):  # type: ignore[misc]
             self._trial_result[trial] = {}
 
 
-class _MLflowRuns(_Told, MLflowLoggerCallback):  # type: ignore[misc]
+class _MLflowRuns(_NamedLogger, MLflowLoggerCallback):  # type: ignore[misc]
     name = "mlflow"
 
 
-class _WandbRuns(_Told, WandbLoggerCallback):  # type: ignore[misc]
+class _WandbRuns(_NamedLogger, WandbLoggerCallback):  # type: ignore[misc]
     name = "wandb"
 
     def log_trial_start(self, trial: Any) -> None:
-        """Open the trial's run in a process beside the driver."""
-        # Tune would hand the key over in a runtime environment, and Ray writes those to its
-        # logs. The process inherits the environment of the driver's node.
+        """Open the trial's run in a separate process on the driver's node."""
+        # Tune would pass the key in a runtime environment, and Ray writes those to its logs. The
+        # process inherits the environment of the driver's node.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._remote_logger_class = ray.remote(
             num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1

@@ -1,8 +1,7 @@
-"""SIGTERM in a worker: its machine is going away, so what runs saves a checkpoint first.
+"""SIGTERM in a worker: its machine is going away, so the running step saves a checkpoint first.
 
-A spot machine that is taken back, a pod that is evicted and `kill` all say SIGTERM, and SIGKILL
-some time later. Ray's own answer is to end the process at once, with what it computed since the
-last checkpoint.
+Spot preemption, pod eviction and `kill` all send SIGTERM, and SIGKILL some time later. By default
+Ray ends the process at once, and the work since the last checkpoint is lost.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ _at_work = threading.Event()
 
 
 def install_handler() -> None:
-    """From now on, a first SIGTERM lets what runs save and end; call it in the main thread.
+    """Install a handler that lets the running step save and end; call it in the main thread.
 
-    A second one, or one that meets this process idle, is answered as before.
+    A second SIGTERM, or one while this process is idle, is handled as before.
     """
     former = signal.getsignal(signal.SIGTERM)
     if getattr(former, "heeds", False):
@@ -41,7 +40,7 @@ def install_handler() -> None:
 
 @contextmanager
 def at_work() -> Iterator[None]:
-    """The block has something to save."""
+    """Mark that the block has something to save."""
     _at_work.set()
     try:
         yield
@@ -50,10 +49,10 @@ def at_work() -> Iterator[None]:
 
 
 def wait() -> None:
-    """Until this process is told to end."""
+    """Block until this process gets SIGTERM."""
     _given.wait()
 
 
 def given() -> bool:
-    """Whether this process was told to end."""
+    """Whether this process got SIGTERM."""
     return _given.is_set()

@@ -1,8 +1,8 @@
-"""Tune's runs: a bounded part of the search each, so that what Tune keeps of trials is bounded.
+"""Tune's runs: each is a bounded part of the search, which bounds Tune's memory.
 
-Tune keeps some 60 KB of every trial until its run ends, and looks through all of them for every
-result. A run that has started its share of trials is followed by the next while its last trials
-go on: the room that they leave is taken at once, by a process that starts anew.
+Tune keeps some 60 KB per trial until its run ends, and scans all of them for every result. When a
+run has started its share of trials, the next begins while the last trials continue: the room that
+they leave is used at once, by new processes.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from unlearn_ray.core.words import counted
 from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.search import METRIC, NotPickled, StudiesSearch
 
-# Most trials of one run: 120 MB of the driver's memory, unless that were fewer than 50 for each
-# process. To start anew costs a process seconds.
+# Most trials of one run: 120 MB of the driver's memory, but at least 50 for each process, which
+# takes seconds to start again.
 MOST_TRIALS = 2000
 MOST_TRIALS_EACH = 50
 
 
 class Round(NotPickled, Searcher):  # type: ignore[misc]
-    """The part of a search that one of Tune's runs takes.
+    """The part of a search that one of Tune's runs covers.
 
     Args:
         search: all studies.
         trials: how many to start.
-        on_started: called once all are.
+        on_started: called once all have started.
     """
 
     def __init__(self, search: StudiesSearch, trials: int, on_started: Callable[[], None]) -> None:
@@ -54,7 +54,7 @@ class Round(NotPickled, Searcher):  # type: ignore[misc]
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
     ) -> bool:
-        """The space is each study's own."""
+        """Does nothing: each study has its own space."""
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -67,7 +67,7 @@ class Round(NotPickled, Searcher):  # type: ignore[misc]
         return suggested
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: the scheduler asks the search."""
+        """Does nothing: the scheduler asks the search."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -76,14 +76,14 @@ class Round(NotPickled, Searcher):  # type: ignore[misc]
         self._search.on_trial_complete(trial_id, result, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: rows are the only memory."""
+        """Does nothing: rows are the only state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: rows are the only memory."""
+        """Does nothing: rows are the only state."""
 
 
 class Watching(NotPickled, FIFOScheduler):  # type: ignore[misc]
-    """Tune's scheduler: first come, first served; it tells the search how trials fare.
+    """Tune's scheduler: FIFO; it tells the search about results and errors.
 
     A trial ends itself after the tuning seed at which it is clearly worse than others.
 
@@ -96,23 +96,23 @@ class Watching(NotPickled, FIFOScheduler):  # type: ignore[misc]
         self.search = search
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """The metric is the studies' own."""
+        """Does nothing: the studies have their own metric."""
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Note one seed; Tune does not tell of a trial's last here."""
+        """Note one seed; Tune does not report a trial's last one here."""
         self.search.note(trial.trial_id, result)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Note what Tune starts the trial again for, or gives it up for.
+        """Note the error for which Tune restarts the trial, or gives it up.
 
         Raises:
-            StepFailed: it had ended, and whoever was told of that failed.
+            StepFailed: the trial had ended, and handling its end failed.
         """
         if not self.search.runs(trial.trial_id):
-            told = Path(trial.error_file).read_text().strip().splitlines()[-1]
-            raise StepFailed(f"the end of {trial}", told, "mend that and run the sweep again")
+            reason = Path(trial.error_file).read_text().strip().splitlines()[-1]
+            raise StepFailed(f"the end of {trial}", reason, "fix that and run the sweep again")
         with open(trial.pickled_error_file, "rb") as file:
             error = cloudpickle.load(file)
         lost = isinstance(error, RayActorError)
@@ -121,16 +121,16 @@ class Watching(NotPickled, FIFOScheduler):  # type: ignore[misc]
         failure = f"its worker {'was lost' if lost else 'failed'} {times} (last: {why})"
         self.search.broke(trial.trial_id, failure)
         if trial.status == Trial.PENDING:
-            # Of a worker that is lost while it takes its next trial, Tune hears twice: first it
-            # puts the trial back into its queue, then it gives it up.
+            # Tune reports a worker that is lost while it takes its next trial twice: first it puts
+            # the trial back into its queue, then it gives it up.
             self.search.given_up(trial.trial_id)
 
 
 def _loss(error: RayActorError) -> str:
     """Ray's reason in short: without ids, advice and traces."""
     lines = [line for line in str(error).splitlines() if not line.startswith(("\t", " "))]
-    told = " ".join(lines).partition(" Some common causes")[0]
-    return told.rpartition("Worker exit detail: ")[2][:200]
+    reason = " ".join(lines).partition(" Some common causes")[0]
+    return reason.rpartition("Worker exit detail: ")[2][:200]
 
 
 class _StopAll(NotPickled, Stopper):  # type: ignore[misc]
@@ -152,11 +152,11 @@ class Rounds:
         search: all studies.
         trainable: with its resources.
         name: of the sweep.
-        room: how many trials may run or wait, now.
-        retries: how often a trial is started again whose worker was lost.
+        room: how many trials may currently run or wait.
+        retries: how often a trial is restarted after the loss of its worker.
         callbacks: makes those of one run.
-        stopping: asked all along.
-        jobs: of the driver; each of Tune's runs is one of them.
+        stopping: polled throughout.
+        jobs: the driver's; each of Tune's runs is one of them.
     """
 
     search: StudiesSearch
@@ -173,7 +173,7 @@ class Rounds:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
-        """Have every trial of the search run; returns when all ended, or were stopped.
+        """Run every trial of the search; returns when all have ended, or were stopped.
 
         Raises:
             Exception: what ended the search.
@@ -216,7 +216,7 @@ class Rounds:
                     verbose=0,
                     stop=_StopAll(self._ending),
                     failure_config=tune.FailureConfig(max_failures=self.retries),
-                    # Rows and records are what a trial leaves; there is nothing else to save.
+                    # A trial leaves rows and records; there is nothing else to save.
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             ).fit()
@@ -231,7 +231,7 @@ class Rounds:
 
 
 def _give_back_memory() -> None:
-    """Give the system what a run has freed; glibc would keep 25 KB of every trial."""
+    """Return freed memory to the system; glibc would keep 25 KB per trial."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 

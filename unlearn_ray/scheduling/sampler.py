@@ -1,9 +1,10 @@
-"""What a study's trials are suggested, and what they must reach, as a function of its history.
+"""Suggestions and pruning thresholds of a study's trials, as functions of its history.
 
-Trial n is asked of Optuna when the trials 0 to n - window have been told, in the order of their
-numbers, and the others before it have been asked: neither the time at which a trial happens to end
-nor who ran it changes a suggestion. The sampler draws from a seed of the study and of n, so that a
-study that is told from rows suggests what it would have suggested without the interruption.
+Trial n is requested from Optuna (ask) once the results of trials 0 to n - window have been
+reported (tell), in the order of their numbers, and the others before n have been asked for: neither
+the time at which a trial ends nor the driver that ran it changes a suggestion. The sampler's seed
+is derived from the study and n, so that a study restored from rows continues with the same
+suggestions.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from unlearn_ray.studies.rows import State
 
 
 def distribution(field_range: Range) -> BaseDistribution:
-    """Optuna's form of a range."""
+    """The Optuna distribution of a range."""
     if field_range.kind == "choice":
         return CategoricalDistribution(list(field_range.choices))
     if field_range.kind == "int":
@@ -41,7 +42,7 @@ def distribution(field_range: Range) -> BaseDistribution:
 
 
 class _Sampler(TPESampler):  # type: ignore[misc]
-    """TPE over a space that never changes; TPE itself would ask all trials for it, each time."""
+    """TPE over a fixed space; TPE itself would infer it from all trials, each time."""
 
     def __init__(self, space: dict[str, BaseDistribution], seed: int, startup: int) -> None:
         super().__init__(seed=seed, n_startup_trials=startup, multivariate=True)
@@ -50,26 +51,26 @@ class _Sampler(TPESampler):  # type: ignore[misc]
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """What is sampled jointly: everything."""
+        """Sample all fields jointly."""
         return self._known
 
 
 class Sampler:
-    """Optuna's study behind one of a sweep's studies.
+    """The Optuna study behind one of a sweep's studies.
 
     Attributes:
-        asked: how many trials have been asked for: the number of the next.
+        asked: how many trials have been asked for, which is the number of the next.
 
     Args:
         name: of the study.
         space: the searched fields.
-        search: how they are searched.
+        search: the search settings.
     """
 
     def __init__(self, name: str, space: Mapping[str, Range], search: Search) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._name = name
-        # Fields are drawn one after the other; the order of a file's lines must not count.
+        # Fields are drawn in turn; the order of lines in a file must not matter.
         self._space = {field: distribution(space[field]) for field in sorted(space)}
         self._search = search
         self._study = optuna.create_study(direction="minimize", study_name=name)
@@ -77,7 +78,7 @@ class Sampler:
         self.asked = 0
 
     def ask(self, point: dict[str, Any] | None) -> dict[str, Any]:
-        """The searched fields of the next trial; `point`, where it was claimed with one."""
+        """The point of the next trial; `point`, if it was claimed with one."""
         seed = stable_seed("sampler", self._search.seed, self._name, self.asked) % 2**32
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -90,28 +91,28 @@ class Sampler:
         return dict(trial.params)
 
     def tell(self, past: TrialRecord) -> None:
-        """How a trial ended: never as complete with the score of the seeds that it did run."""
+        """Tell Optuna how a trial ended; a stopped one is pruned, never complete."""
         trial = self._running.pop(past.number)
         if past.state == State.COMPLETE:
             self._study.tell(trial, past.score)
         elif past.state == State.FAILED:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
-            assert past.state == State.STOPPED, "only what has ended is told"
+            assert past.state == State.STOPPED, "only ended trials are told to Optuna"
             trial.report(past.score, len(past.scores))
             self._study.tell(trial, state=TrialState.PRUNED)
 
 
 class Bars:
-    """How good a trial must be after each tuning seed to go on to the next.
+    """The score that a trial must reach after each tuning seed to go on to the next.
 
     Its mean score over the seeds so far must be within the best `keep` percent of the means, over
-    the same seeds, of every trial that ran them, whether that went on, was stopped, or is complete.
-    (Optuna's percentile pruner compares the best step of a trial with complete trials alone, which
-    lets a trial with one lucky seed run on, and raises the bar with time.)
+    the same seeds, of all trials that ran them, whether those went on, stopped, or are complete.
+    (Optuna's percentile pruner compares the best step of a trial with complete trials only, which
+    lets a trial with one lucky seed continue, and raises the bar over time.)
 
     Args:
-        search: with `keep`, and `startup`: trials that must have ended before any is stopped.
+        search: sets `keep`, and `startup`: how many trials must have ended before any is stopped.
         seeds: how many tuning seeds there are.
     """
 
@@ -121,13 +122,13 @@ class Bars:
         self._means: list[list[float]] = [[] for _ in range(seeds)]
 
     def tell(self, past: TrialRecord) -> None:
-        """Count a trial that has ended; one that failed has no score to compare with."""
+        """Count a trial that has ended; failed ones have no score to compare with."""
         if past.state != State.FAILED:
             for run, means in enumerate(self._means[: len(past.scores)], start=1):
                 means.append(mean(past.scores[:run]))
 
     def now(self) -> tuple[float | None, ...]:
-        """After each seed but the last, the mean score beyond which a trial ends; None: no bar."""
+        """For each seed but the last, the mean score above which a trial stops; None: no bar."""
         if len(self._means[0]) < self._startup:
             return (None,) * (len(self._means) - 1)
         return tuple(

@@ -1,4 +1,4 @@
-"""`StudiesSearch`: all studies of a sweep behind Tune, which runs their trials."""
+"""`StudiesSearch`: all studies of a sweep as one Tune searcher."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ METRIC = "mean_score"
 SCORES = "scores"
 STOPPED = "stopped"
 FAILURE = "failure"
-# Of a failure: as in `Ending`.
+# Attributes of a failure, as in `Ending`.
 UNTOLD = "untold"
 AGAIN = "again"
 SEEDS_RUN = "seeds_run"
 LAST = "last_seed"
-# What loggers show beside the mean score.
+# What loggers show in addition to the mean score.
 SHOWN = ("value/", "gap/")
 HOURS = "accelerator_hours"
 
 
 class NotPickled:
-    """Tune pickles a run's parts for `Tuner.restore`, which nothing here needs.
+    """Pickles as None: Tune pickles a run's parts for `Tuner.restore`, which is not used.
 
-    What they point at (threads, views) lives in the driver alone, so they pickle as nothing.
+    What the parts refer to (threads, views) exists in the driver only.
     """
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -42,11 +42,11 @@ class _Running:
     """A trial that Tune runs.
 
     Attributes:
-        study: of the trial.
-        scores: of the tuning seeds that it has told of.
-        hours: what these cost.
-        failure: why it had to be started again, if it had.
-        again: whether Tune has given it up, and it is to be started again.
+        study: the trial's.
+        scores: of the tuning seeds reported so far.
+        hours: their accelerator hours.
+        failure: why it was restarted, if it was.
+        again: whether Tune has given it up, and it must be restarted.
     """
 
     assignment: Assignment
@@ -57,7 +57,7 @@ class _Running:
     again: bool = False
 
     def ending(self, result: dict[str, Any] | None) -> Ending | None:
-        """How it ended with this last result, if it has."""
+        """How it ended with this last result; None if it has not ended."""
         if result is None:
             return Ending(State.FAILED, self.scores, self.failure, self.hours, untold=True)
         scores, hours = result[SCORES], result[HOURS]
@@ -68,22 +68,22 @@ class _Running:
             return Ending(State.STOPPED, scores, hours=hours)
         if result[LAST]:
             return Ending(State.COMPLETE, scores, hours=hours)
-        return None  # the whole sweep is being stopped; the trial goes on when it is resumed
+        return None  # the whole sweep is being stopped; the trial continues when it is resumed
 
 
 class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
-    """All studies behind Tune: they take turns, and share its warm actors.
+    """All studies as one searcher: they take turns, and share Tune's warm actors.
 
     Attributes:
-        error: that ended the search: what `on_end` raised.
+        error: what `on_end` raised, which ended the search.
 
     Args:
-        studies: what there is to run.
-        room: how many trials may run or wait, now.
-        may_launch: asked before every trial; after the first no, there are no more.
-        on_start: told each trial that starts.
-        on_end: told each trial that ends, once its study knows.
-        retries: how often a trial is started again that Tune gave up by mistake.
+        studies: the studies to run.
+        room: how many trials may currently run or wait.
+        may_launch: called before every trial; after the first False, there are no more.
+        on_start: called with each trial that starts.
+        on_end: called with each trial that ends, after its study.
+        retries: how often a trial is restarted that Tune gave up by mistake.
     """
 
     def __init__(
@@ -106,30 +106,30 @@ class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
         self._on_start = on_start
         self._on_end = on_end
         self.error: Exception | None = None
-        # Two of Tune's runs may ask at a time: one that ends, and the next.
+        # Two of Tune's runs may call at a time: one that ends, and the next.
         self._lock = threading.RLock()
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
     ) -> bool:
-        """The space is each study's own."""
+        """Does nothing: each study has its own space."""
         return True
 
     @property
     def left(self) -> int:
-        """Trials that have not ended and do not run here."""
+        """How many trials have not ended and do not run here."""
         return sum(study.left for study in self._studies)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial of the study that has started the fewest; None while there is none.
+        """The next trial, of the study that has started the fewest; None if none may start now.
 
-        There is none while there is no room, or while those that may run are other drivers'.
+        None may while there is no room, or while other drivers run all that could.
         """
         with self._lock:
             try:
                 assigned = self._assigned()
             except Exception as error:
-                # Tune would say that the search failed, and not why.
+                # Tune would report that the search failed, but not why.
                 self.error = error
                 return str(Searcher.FINISHED)
             if assigned is None or isinstance(assigned, str):
@@ -158,40 +158,40 @@ class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
         return None
 
     def note(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep what a trial has run so far, in case that its worker is lost."""
+        """Keep a trial's results so far, in case its worker is lost."""
         with self._lock:
             running = self._running[trial_id]
             if len(result[SCORES]) > len(running.scores):
                 running.scores, running.hours = result[SCORES], result[HOURS]
 
     def runs(self, trial_id: str) -> bool:
-        """Whether a trial was started and has not ended."""
+        """Whether a trial has started and not ended."""
         return trial_id in self._running
 
     def broke(self, trial_id: str, failure: str) -> None:
-        """Note why a trial is started again, or given up."""
+        """Note why a trial is restarted, or given up."""
         self._running[trial_id].failure = failure
 
     def given_up(self, trial_id: str) -> None:
-        """Note that Tune gives a trial up that it had just put back into its queue."""
+        """Note that Tune gives up a trial that it had just put back into its queue."""
         running = self._running[trial_id]
         trial = (running.assignment.study, running.assignment.number)
         self._given_up[trial] += 1
         running.again = self._given_up[trial] <= self._retries
 
     def took_back(self) -> bool:
-        """Whether a trial was put back since this was asked last."""
+        """Whether a trial was put back since the last call."""
         with self._lock:
             took_back, self._took_back = self._took_back, False
             return took_back
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: the scheduler has told `note`."""
+        """Does nothing: the scheduler has called `note`."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the trial's study, then whoever waits for it."""
+        """Pass a trial's end to its study, then to `on_end`."""
         with self._lock:
             running = self._running.pop(trial_id)
             if running.again:
@@ -208,11 +208,11 @@ class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
                     running.study.end(running.assignment, ending)
                 self._on_end(running.assignment, ending)
             except Exception as error:
-                # Tune would take it for the trial's own, and start the trial again.
+                # Tune would take it for the trial's own error, and restart the trial.
                 self.error = error
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: rows are the only memory."""
+        """Does nothing: rows are the only state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: rows are the only memory."""
+        """Does nothing: rows are the only state."""

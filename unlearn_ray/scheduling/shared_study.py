@@ -1,8 +1,8 @@
-"""`SharedStudy`: one study, whose trials are run by this driver and by any others on the store.
+"""`SharedStudy`: one study, whose trials this driver and any others on the store run.
 
-Every driver computes the same suggestions (`sampler`), claims a trial before it runs it, and leaves
-those that others run. It learns from rows how these ended. So drivers that share a store, be they
-of one sweep or of several that have the study in common, share the search.
+Every driver computes the same suggestions (`sampler`), claims a trial before running it, and skips
+those that others run. Rows tell it how these ended. So drivers on one store share the search,
+whether they run one sweep or several that have the study in common.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unlearn_ray.studies.history import Row, TrialRecord, mean, trial_record
 from unlearn_ray.studies.rows import HOURS, State
 from unlearn_ray.studies.study import row_name, study_key
 
-# How often the store is asked for trials that other drivers run.
+# How often the store is polled for trials that other drivers run.
 POLL_SECONDS = 1.0
 
 
@@ -31,10 +31,10 @@ class Assignment:
     """One trial that this driver runs.
 
     Attributes:
-        study: its name.
-        number: of the trial.
-        point: the searched fields.
-        bars: after each tuning seed but the last, the mean score beyond which the trial ends.
+        study: the study's name.
+        number: the trial's number.
+        point: the values of the searched fields.
+        bars: for each tuning seed but the last, the mean score above which the trial stops.
     """
 
     study: str
@@ -48,13 +48,13 @@ class Ending:
     """How a trial ended.
 
     Attributes:
-        scores: of each tuning seed that was run.
+        scores: one per tuning seed that was run.
         failure: why it failed.
         hours: accelerator hours of each seed's row.
-        untold: whether it failed and no row tells of it yet.
-        again: whether nothing is to tell of it: what failed was not the trial (the store, say), and
-            it may go well another time.
-        rows: that another driver wrote of it, by seed; empty if this one ran it.
+        untold: whether it failed and has no row yet.
+        again: whether it is left without a row, because what failed was not the trial (but the
+            store, for example) and a later run may succeed.
+        rows: those that another driver wrote, by seed; empty if this driver ran it.
     """
 
     state: State
@@ -77,15 +77,15 @@ class SharedStudy:
     Attributes:
         name: of the study.
         fixed: fields that are not searched.
-        started: trials that this driver has started.
-        broken: whether a trial was given back: what follows it cannot be suggested.
+        started: how many trials this driver has started.
+        broken: whether a trial was given back, so that later ones cannot be suggested.
 
     Args:
-        sweep, study: which.
+        sweep, study: the study, and the sweep it is run for.
         past: its trials so far, from the rows.
-        store: with the rows and claims.
+        store: holds the rows and claims.
         driver: key of this driver's lease.
-        on_end: told each trial that another driver has ended.
+        on_end: called with each trial that another driver has ended.
     """
 
     def __init__(
@@ -123,24 +123,24 @@ class SharedStudy:
         self._left = set(range(self._wanted)) - self._ended.keys()
         self._claims: dict[int, Claim] = {}
         self._gone: set[str] = set()
-        # Of trials that others run, by number and seed.
+        # Rows of trials that others run, by number and seed.
         self._rows: dict[int, dict[int, Row]] = {}
         self._looked_at = -math.inf
         self._learn(store.claims(self._key).newest(self._left))
 
     @property
     def left(self) -> int:
-        """Trials that may still be started here: that have not ended and do not run here."""
+        """How many trials may still be started here: neither ended nor running here."""
         return 0 if self.broken else len(self._left)
 
     @property
     def elsewhere(self) -> bool:
-        """Whether other drivers run trials of it, as far as is known."""
+        """Whether other drivers are known to run trials of it."""
         self._look()
         return any(self._elsewhere(number) for number in self._left)
 
     def next(self) -> Assignment | None:
-        """A trial to run here, claimed; None while those that may run now are others'."""
+        """A claimed trial to run here; None if other drivers run all that may run now."""
         if self.broken:
             return None
         self._look()
@@ -156,20 +156,20 @@ class SharedStudy:
         return None
 
     def put_back(self, number: int) -> None:
-        """Have a trial that this driver runs started again, before any other of the study."""
+        """Queue a trial of this driver for a restart, before any other of the study."""
         self._here.remove(number)
         self._left.add(number)
         self.started -= 1
 
     def give_back(self, number: int) -> None:
-        """Leave a trial that could not be run to other drivers, or to the next run."""
+        """Release a trial that could not be run to other drivers, or to the next run."""
         self._here.remove(number)
         self._left.add(number)
         self._store.claims(self._key).give_back(number, self._claims[number])
         self.broken = True
 
     def end(self, assignment: Assignment, ending: Ending) -> None:
-        """Take the end of a trial, whoever ran it."""
+        """Handle the end of a trial, no matter which driver ran it."""
         number = assignment.number
         self._here.discard(number)
         self._left.discard(number)
@@ -191,12 +191,12 @@ class SharedStudy:
             self._claims[number] = claim
             mine = self._points.setdefault(number, claim.point)
             if canonical(mine) != canonical(claim.point):
-                # Another kind of machine suggested it, or another version of the sampler.
+                # It was suggested on another kind of machine, or by another version of the sampler.
                 self._points[number] = claim.point
                 self._start_over()
 
     def _check_point(self, number: int, claim: Claim) -> None:
-        """Make sure that a claimed point is one of this study's."""
+        """Check that a claimed point belongs to this study."""
         try:
             fits = claim.point.keys() == self._study.space.keys()
             self._study.at(dict(claim.point))
@@ -205,19 +205,19 @@ class SharedStudy:
         if not fits:
             raise CorruptObject(
                 f"claim {claim.generation} of trial {number} of {self.name}",
-                "its point is none of this study's",
+                "its point does not belong to this study",
                 f"when nothing runs on this store, delete claims/{self._key}/{number:06d}.*",
             )
 
     def _start_over(self) -> None:
-        """Have the sampler asked anew, in the light of points that others have claimed."""
+        """Restart the sampler, with the points that others have claimed."""
         assert self._sampler is not None
         self._sampler = Sampler(self.name, self._study.space, self._sweep.search)
         self._bars = Bars(self._sweep.search, len(self._sweep.seeds.tuning))
         self._told = 0
 
     def _point(self, number: int) -> dict[str, Any]:
-        """The point of a trial; those of all trials before it are known, and it may be."""
+        """The point of a trial; those of all earlier trials are known."""
         if self._sampler is None:
             self._bars_of[number] = ()
             return {}
@@ -237,7 +237,7 @@ class SharedStudy:
             self._told += 1
 
     def _elsewhere(self, number: int) -> bool:
-        """Whether another driver runs a trial, as far as is known."""
+        """Whether another driver is known to run a trial."""
         claim = self._claims.get(number)
         return claim is not None and claim.driver not in (self._driver, "", *self._gone)
 
@@ -251,7 +251,7 @@ class SharedStudy:
         elif known.driver != self._driver:
             self._read_ends({number: known})
             if number not in self._left:
-                return False  # its driver ended it, and then itself
+                return False  # its driver ended the trial, and then itself
             if not claims.take_over(number, known, self._driver, sweep):
                 self._learn(claims.later({number: known}))
                 return False
@@ -260,8 +260,8 @@ class SharedStudy:
         return known.driver == self._driver
 
     def _look(self) -> None:
-        """Ask the store, now and then, how others' trials ended and whether these drivers live."""
-        # Often enough to tell a driver that is silent.
+        """Poll the store for ended trials of other drivers, and for those drivers' heartbeats."""
+        # Often enough to detect a silent driver.
         seconds = min(POLL_SECONDS, self._store.lease_seconds / 5)
         others = {
             number: claim
@@ -271,7 +271,7 @@ class SharedStudy:
         if not others or time.monotonic() - self._looked_at < seconds:
             return
         drivers = {claim.driver for claim in others.values()}
-        # One that was silent may have come back.
+        # A silent driver may have come back.
         self._gone = {driver for driver in drivers if self._store.driver_has_ended(driver)}
         self._read_ends(others)
         left = {number: claim for number, claim in others.items() if number in self._left}
@@ -279,10 +279,10 @@ class SharedStudy:
         self._looked_at = time.monotonic()
 
     def _read_ends(self, claims: Mapping[int, Claim]) -> None:
-        """Take the ends of those claimed trials whose rows tell of one."""
+        """Handle the claimed trials that have ended according to their rows."""
         seeds, asked = self._sweep.seeds.tuning, dict(claims)
         while asked:
-            # Of each trial the next seed: what was read need not be read again.
+            # The next seed of each trial: rows already read need not be read again.
             names = {
                 row_name(self._key, claim.sweep, "tuning", number, claim.point, seed): (
                     number,

@@ -1,4 +1,4 @@
-"""Every study of a sweep through Tune, on warm, reused actors.
+"""Runs every study of a sweep with Tune, on warm, reused actors.
 
 A fresh actor costs over a second per trial (process start and imports), a reused one 0.05 s.
 All studies share Tune's runs, so that an actor that finished a trial of one study takes the next
@@ -53,7 +53,7 @@ keep_credentials()
 def executor(
     worker_config: WorkerConfig, resources: Resources, board: Any
 ) -> Callable[[Step], Uploaded] | None:
-    """How unlearning runs: in the trial's own process, or on two and more Ray Train workers."""
+    """How unlearning runs: in the trial's process, or on two or more Ray Train workers."""
     if resources.most_workers == 1:
         return None
     return partial(
@@ -62,7 +62,7 @@ def executor(
 
 
 def own_resources(resources: Resources) -> dict[str, float]:
-    """What the process of a trial itself asks for; with Ray Train workers, next to nothing."""
+    """The resources of a trial's own process; next to none if Ray Train workers unlearn."""
     if resources.most_workers > 1:
         return {"CPU": 0.01}
     asked = {"CPU": resources.cpu}
@@ -98,16 +98,16 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             with notice.at_work():
                 scored = self.score(study, seeds[len(self.scores)])
         except WorkerLeaving as error:
-            sys.exit(str(error))  # Tune starts the trial again, where there is room for it
+            sys.exit(str(error))  # Tune restarts the trial where there is room for it
         except StopRequested:
             return self._result(last=False, done=True)
         except WorkersLost as error:
             return self._result(last=True, done=True, failure=str(error), untold=True)
         except UnlearnRayError as error:
-            # No row says so: once the store or the data are mended, the trial is run again.
+            # Without a row, the trial is run again once the store or the data are fixed.
             return self._result(last=True, done=True, failure=str(error), again=True)
         except Exception as error:
-            # Tune would start the trial again, as if its worker had been lost.
+            # Tune would restart the trial, as if its worker had been lost.
             _log.exception("trial %s", self.trial["trial"])
             failure = f"its worker failed: {reason_of(error)}"
             return self._result(last=True, done=True, failure=failure, untold=True)
@@ -132,7 +132,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         untold: bool = False,
         again: bool = False,
     ) -> dict[str, Any]:
-        """What Tune and the search are told; an interrupted trial is done, but not at its last."""
+        """The result for Tune and the search; an interrupted trial is done, but not complete."""
         return {
             METRIC: mean(self.scores) if failure is None and self.scores else None,
             SCORES: self.scores,
@@ -147,7 +147,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         }
 
     def _shown(self, scored: Scored) -> dict[str, Any]:
-        """What loggers show of a seed; nothing where there are none."""
+        """What loggers show of a seed; empty without loggers."""
         if not self.sweep.log:
             return {}
         columns = [column for metric in self.sweep.scored_by for column in metric.columns]
@@ -183,7 +183,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 def _callbacks(sweep: Sweep) -> list[Any]:
     if not sweep.log:
         return []
-    # What they import takes its time, in every worker that unpickles a trial.
+    # Their imports are slow, in every worker that unpickles a trial.
     from unlearn_ray.scheduling.loggers import callbacks
 
     return callbacks(sweep)
@@ -205,16 +205,16 @@ def run_studies(
     """Run every trial that has not ended; returns when all that started here have ended.
 
     Args:
-        sweep: with its resources.
-        studies: its studies, as far as they are.
+        sweep: sets the resources.
+        studies: its studies, in their current state.
         worker_config: of the actors.
         board: for progress.
-        jobs: of the driver, among which Tune's runs are.
-        on_start: told each trial that starts.
-        on_end: told each trial that ends.
-        may_launch: asked before every trial; after the first no, there are no more.
-        stopping: asked all along.
-        note: told what a person should know.
+        jobs: the driver's; Tune's runs are added to them.
+        on_start: called with each trial that starts.
+        on_end: called with each trial that ends.
+        may_launch: called before every trial; after the first False, there are no more.
+        stopping: polled throughout.
+        note: called with messages for the user.
     """
     if not may_launch():
         return
@@ -225,8 +225,8 @@ def run_studies(
     if searched and room() > most:
         note(
             f"the cluster has room for {counted(room(), 'trial')}; {most} run at a time, "
-            f"{sweep.search.lag} of each study; with a wider search.window, which is another "
-            "search, more would"
+            f"{sweep.search.lag} of each study; a larger search.window "
+            "allows more, but is another search"
         )
     search = StudiesSearch(
         studies,

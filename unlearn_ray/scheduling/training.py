@@ -1,4 +1,4 @@
-"""Training steps under Ray Train: workers, restarts after a lost one, checkpoints in the store."""
+"""Training steps under Ray Train: worker groups, restarts, checkpoints in the store."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def run_under_ray_train(
 ) -> Uploaded:
     """Run a training step on Ray Train workers.
 
-    A lost worker or node is replaced, or done without where the group is elastic; all workers
-    then go on from the step's last checkpoint in the store.
+    A lost worker or node is replaced, or dropped if the group is elastic; all workers then resume
+    from the step's last checkpoint in the store.
 
     Raises:
-        UnlearnRayError: what ended the step in the worker.
-        WorkersLost: they were lost more often than they may be.
+        UnlearnRayError: the error that ended the step in the worker.
+        WorkersLost: they were lost more often than `retries` allows.
     """
     left = resources.retries
     lost: WorkersLost | None = None
@@ -54,7 +54,7 @@ def run_under_ray_train(
         try:
             _fit(step, worker_config, resources, board)
         except ControllerError as error:
-            # Of a worker that dies while its work is launched, Ray Train makes its own failure.
+            # If a worker dies during launch, Ray Train raises a failure of its own.
             if isinstance(error.controller_failure, RayActorError) and left > 0:
                 left -= 1
                 continue
@@ -68,13 +68,13 @@ def run_under_ray_train(
     if lost is not None:
         raise lost
     if outcome is None:
-        raise StepFailed(f"{step}", "its workers left nothing", "see the cluster's logs")
+        raise StepFailed(f"{step}", "its workers left no result", "see the cluster's logs")
     assert isinstance(outcome, Uploaded)
     return outcome
 
 
 def _fit(step: Step, worker_config: WorkerConfig, resources: Resources, board: Any) -> None:
-    # Ray Train's own folder stays empty: nothing is reported to it.
+    # Ray Train's own folder stays empty, as nothing is reported to it.
     with tempfile.TemporaryDirectory(prefix="unlearn_ray-") as folder:
         TorchTrainer(
             _work,
@@ -90,9 +90,9 @@ def _fit(step: Step, worker_config: WorkerConfig, resources: Resources, board: A
 
 
 def _failed(step: Step, error: TrainingFailedError) -> WorkersLost:
-    told = one_line(str(error)).partition(". ")[0][:200]
+    reason = one_line(str(error)).partition(". ")[0][:200]
     return WorkersLost(
-        f"{step}", f"its workers failed: {told}", "see the cluster's logs; run again"
+        f"{step}", f"its workers failed: {reason}", "see the cluster's logs; run again"
     )
 
 
@@ -108,46 +108,46 @@ def _scaling(resources: Resources) -> ScalingConfig:
 
 @dataclass
 class _SignalTorchConfig(TorchConfig):  # type: ignore[misc]
-    """Ray's own, whose workers heed SIGTERM."""
+    """Ray's TorchConfig, with workers that handle SIGTERM."""
 
     @property
     def backend_cls(self) -> type:
-        """Ray calls it a backend: what prepares the workers."""
+        """The backend, which in Ray's terms prepares the workers."""
         return _SignalBackend
 
 
 class _SignalBackend(TorchBackend):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        """Runs in the workers' main threads, where alone signals can be handled."""
+        """Install the handler in the workers' main threads, as signals require."""
         super().on_start(worker_group, backend_config)
         worker_group.execute(notice.install_handler)
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What each Ray Train worker runs."""
+    """The training function of each Ray Train worker."""
     step: Step = config["step"]
     board = config["board"]
     nodes = gather_objects(here())
     if rank() > 0:
-        # Worker 0 asks the board all along, and hears of its own notice by itself.
+        # Worker 0 polls the board throughout, and notices its own SIGTERM.
         threading.Thread(target=_pass_on, args=(step.key, board), daemon=True).start()
     if ray.get(board.has_outcome.remote(step.key)):
-        return  # a worker's code ended the step; Ray Train has started the group again
+        return  # a worker's code ended the step, but Ray Train has restarted the group
     try:
         with notice.at_work():
             runtime = on_every(lambda: config["worker_config"].runtime(board, nodes))
             outcome: Any = run_here(step, runtime)
     except WorkerLeaving:
-        raise  # Ray Train starts the workers again, where there is room for them
+        raise  # Ray Train restarts the workers where there is room for them
     except (ProgramError, MachineError) as error:
-        # Trying again would only fail again. The others may wait for this worker, which may not
-        # be the first: they end with it.
+        # A retry would fail again. The other workers may wait for this one, which need not be the
+        # first: they end with it.
         ray.get(board.deliver.remote(step.key, error))
         if world_size() > 1:
             raise
         return
     except UnlearnRayError as error:
-        # As before; and all workers are here: `core.collective` has them fail together.
+        # As above; all workers are here, as `core.collective` makes them fail together.
         outcome = error
     if ray.train.get_context().get_world_rank() == 0:
         ray.get(board.deliver.remote(step.key, outcome))

@@ -1,8 +1,7 @@
-"""What the driver does for rows of trials: it writes those of failed workers, and merges others.
+"""The driver's part in rows of trials: it writes those of lost workers, and merges others.
 
-Whoever reads the table asks the store for every small file. Rows of ended trials are merged while
-the sweep runs: without that, to resume one of 10,000 trials would begin with as many requests as
-there are rows.
+Reading the table takes a request for every small file, so rows of ended trials are merged while
+the sweep runs: otherwise resuming a sweep of 10,000 trials would begin with a request per row.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ class TuningRows:
     """The rows of trials that end.
 
     Args:
-        sweep: with its studies.
+        sweep: the sweep, with its studies.
         store: of the rows.
-        later: takes work that blocks.
+        later: runs blocking work elsewhere.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class TuningRows:
         self._settled: list[str] = []
 
     def settle(self, assignment: Assignment, ending: Ending) -> None:
-        """Write what only the driver knows of a trial that has ended."""
+        """Write what only the driver knows about an ended trial."""
         seeds = self._sweep.seeds.tuning
         if ending.untold:
             self._write_failed(assignment, seeds[len(ending.scores)], ending.failure or "")
@@ -56,7 +55,7 @@ class TuningRows:
 
     def _merge(self, names: list[str]) -> None:
         if self._store.compact(names) is None:
-            self._settled += names  # another process merges rows: these with the next
+            self._settled += names  # another process merges rows: merge these with the next
 
     def name(self, assignment: Assignment, seed: int) -> str:
         """The name of a trial's row under a tuning seed."""
@@ -64,13 +63,13 @@ class TuningRows:
         return row_name(key, sweep, "tuning", assignment.number, assignment.point, seed)
 
     def adopt(self, row: Mapping[str, Any], point: Mapping[str, Any]) -> None:
-        """Have a row of the same study under another sweep's name in this sweep's table, too."""
+        """Copy another sweep's row of the same study into this sweep's table."""
         if row["sweep"] != self._sweep.name:
             name = row_name(
                 row["study_key"], self._sweep.name, "tuning", row["trial"], point, row["seed"]
             )
             mine = {column: value for column, value in row.items() if column != "row"}
-            # What another sweep paid costs this one nothing.
+            # What another sweep has paid for costs this one nothing.
             free = dict.fromkeys(HOURS, 0.0)
             self._store.write_row(name, {**mine, "sweep": self._sweep.name, **free})
             self._settle([name])

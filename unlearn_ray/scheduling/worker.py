@@ -1,4 +1,4 @@
-"""`WorkerConfig`: what a worker needs to know to open its own runtime."""
+"""`WorkerConfig`: what a worker needs to open its own runtime."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _RUNTIMES: dict[WorkerConfig, Runtime] = {}
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """The sweep's store and habits, small enough to send everywhere.
+    """The sweep's store and settings, small enough to send to every worker.
 
     Attributes:
         store: URL; credentials are each machine's own.
-        checkpoint_seconds: how often training saves.
-        threads: OpenMP threads of each worker.
-        identity: of the store.
-        code: the sweep's parts from outside the package, each with the digest of its code.
+        checkpoint_seconds: the interval between checkpoints.
+        threads: OpenMP threads per worker.
+        identity: the store's permanent name.
+        code: the sweep's parts from outside the package, with digests of their code.
     """
 
     store: str
@@ -43,19 +43,19 @@ class WorkerConfig:
     code: tuple[tuple[type[Part], str], ...] = ()
 
     def runtime(self, board: Any, nodes: Sequence[str] | None = None) -> Runtime:
-        """This process's runtime, made on the first call and kept for the next step.
+        """This process's runtime, created on the first call and kept for later steps.
 
         Args:
-            board: of the sweep.
-            nodes: ids of the nodes whose workers share what is run; this one alone if not given.
+            board: the sweep's.
+            nodes: ids of the nodes whose workers share a step; only this one if not given.
 
         Raises:
-            StoreUnreachable: what this machine calls the store is not the driver's.
-            BadInput: this process has other code of a part than the driver.
+            StoreUnreachable: the store's URL does not mean the driver's store on this machine.
+            BadInput: a part's code in this process differs from the driver's.
         """
         if self not in _RUNTIMES:
             self._check_code()
-            store = open_store(self.store, known=True)  # the driver has asked it
+            store = open_store(self.store, known=True)  # the driver has reached it
             store.check_identity(self.identity)
             _RUNTIMES[self] = Runtime(
                 store=store,
@@ -73,13 +73,13 @@ class WorkerConfig:
             if part.code != code:
                 raise BadInput(
                     f"{part.kind} {part.name}",
-                    f"its code on {socket.gethostname()} is not what the sweep was started with",
-                    "give every node the same files, and start the sweep again",
+                    f"its code on {socket.gethostname()} differs from the driver's",
+                    "put the same files on every node, and start the sweep again",
                 )
 
 
 def code_of(sweep: Sweep) -> tuple[tuple[type[Part], str], ...]:
-    """The parts of a sweep that come from outside the package, each with its code."""
+    """The parts of a sweep from outside the package, with digests of their code."""
     setting = sweep.setting
     parts: list[type[Part]] = [study.method for study in sweep.studies]
     shared: tuple[Part, ...] = (setting.dataset, setting.forget_set, setting.model, setting.family)

@@ -4,8 +4,8 @@
     retrain(seed) ──┴─▶ observe ─▶ measure (the reference)
 
 A new kind of step is one file in `steps/kinds`: it is planned, run and shown with no other edit.
-What says *where* a step runs (workers, devices, paths, store) is not in its config. `revision`
-is raised when a step's numbers change.
+*Where* a step runs (workers, devices, paths, store) is not part of its config. `revision` is
+raised when a step's numbers change.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from unlearn_ray.steps.setting import Setting
 
 @dataclass(frozen=True)
 class Request:
-    """What a sweep wants to know of its reference models under one seed.
+    """What a sweep needs of its reference models under one seed.
 
     Attributes:
-        metrics: that they are measured by.
-        reporting: whether the seed is one of those that the result table is made of.
-        other_seeds: the reporting seeds but this one.
+        metrics: the metrics to measure.
+        reporting: whether it is a reporting seed, which enters the result table.
+        other_seeds: the other reporting seeds.
     """
 
     setting: Setting
@@ -45,13 +45,13 @@ class Step(Part):
     """One unit of work; runs at most once per store.
 
     Class attributes:
-        asks: the field of a sweep's `resources` that it runs on.
-        distributed: whether all workers of those share the work.
-        exclusive: whether it is worth a lease that nobody else runs it at the same time.
+        asks: the field of a sweep's `resources` that sizes its workers.
+        distributed: whether all these workers share the work.
+        exclusive: whether it takes a lease, so that nobody else runs it at the same time.
 
     Attributes:
-        setting: of the sweep; each kind of step is named by the fields of it that it uses.
-        seed: of the split and of everything that is drawn.
+        setting: the sweep's; a step's key includes the fields of it that the step uses.
+        seed: of the split and of all random draws.
     """
 
     kind: ClassVar[str] = "step"
@@ -65,11 +65,11 @@ class Step(Part):
 
     @classmethod
     def of_references(cls, request: Request) -> Iterable[Step]:
-        """The steps of this kind that a sweep wants whatever else it runs; their inputs follow."""
+        """The steps of this kind that every sweep needs; their inputs are added."""
         return ()
 
     def own_config(self) -> dict[str, Any]:
-        """The fields that name this step, beside its kind, revision and inputs."""
+        """The fields that identify this step, in addition to kind, revision and inputs."""
         raise NotImplementedError
 
     def inputs(self) -> dict[str, Step]:
@@ -77,33 +77,33 @@ class Step(Part):
         return {}
 
     def run(self, runtime: Runtime) -> Produced:
-        """Do the work in this process; the inputs are in the store, but those that are not kept."""
+        """Do the work in this process; the inputs are in the store, unless they are not kept."""
         raise NotImplementedError
 
     @property
     def batch(self) -> str | None:
-        """Steps of one batch are run by one worker, and share what it has loaded.
+        """The batch; one worker runs all steps of a batch, and they share what it has loaded.
 
-        None: whoever needs the step runs it on the way.
+        None: the step runs as part of any step that needs it.
         """
         return self.key
 
     @property
     def batch_title(self) -> str:
-        """The batch, for people."""
+        """The batch, in words."""
         return f"{self}"
 
     def kept(self, named: Iterable[str]) -> bool:
-        """Whether its artifact is worth its place in the store for every trial.
+        """Whether its artifact is stored for every trial.
 
         Args:
-            named: what the sweep keeps beside what is small.
+            named: what the sweep keeps in addition to small artifacts.
         """
         return True
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Everything that names this step, in plain JSON values."""
+        """Everything that identifies this step, in plain JSON values."""
         code = self.code_identity()
         return {
             "kind": code.pop("name"),
@@ -114,7 +114,7 @@ class Step(Part):
 
     @cached_property
     def key(self) -> str:
-        """16 hex digits of this step's content."""
+        """The content hash of this step's config, 16 hex digits."""
         return content_key(self.config)
 
     def __str__(self) -> str:
@@ -124,11 +124,11 @@ class Step(Part):
 def with_inputs(
     steps: Iterable[Step], needless: Callable[[Step], bool] = lambda _: False
 ) -> dict[str, Step]:
-    """Steps and all that they stand on, by key, each behind its inputs.
+    """Steps and all their inputs, by key, in topological order.
 
     Args:
-        steps: what is wanted.
-        needless: whether a step is left out, and what it stands on.
+        steps: the steps to run.
+        needless: whether to leave out a step, and its inputs with it.
     """
     ordered: dict[str, Step] = {}
 
@@ -145,7 +145,7 @@ def with_inputs(
 
 
 def of_references(request: Request) -> list[Step]:
-    """The steps of the reference models under one seed: trainings first, each behind its inputs."""
+    """The steps of the reference models under one seed: trainings first, in topological order."""
     kinds = sorted(parts(Step).values(), key=lambda kind: kind.asks != "training")
     wanted = (step for kind in kinds for step in kind.of_references(request))
     return list(with_inputs(wanted).values())

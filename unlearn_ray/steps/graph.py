@@ -1,7 +1,7 @@
-"""`Graph`: ensures steps, each behind its inputs and at most once per store.
+"""`Graph`: ensures that steps have run, inputs first and at most once per store.
 
-The driver, trials and tests run steps through it. What is not kept is not run on the way: who
-needs it computes it from the model, uses it and drops it.
+The driver, trials and tests run steps through it. An observation that is not kept is no step of its
+own: the step that needs it computes it from the model, uses it and drops it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from unlearn_ray.storage.store import Record
 
 
 class Graph:
-    """Steps against a store.
+    """Runs steps that a store does not hold yet.
 
     Args:
-        known: records that this process has met, and the store.
-        execute: runs a step whose inputs are there, and uploads its artifact.
-        account: what the time is counted for.
-        keep: names of quantities that are stored though they are large; None keeps all.
-        give_up: asked while another process runs a step.
+        known: the records that this process has read, and the store.
+        execute: runs a step whose inputs are stored, and uploads its artifact.
+        account: what the compute time is charged to.
+        keep: names of large quantities to store all the same; None keeps all.
+        give_up: polled while another process runs a step; True stops waiting.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Graph:
 
         Raises:
             TrialError: a step failed.
-            HeldElsewhere: `give_up` said so.
+            HeldElsewhere: `give_up` returned True.
         """
         self._known.look(with_inputs(steps).values())
         return [self._ensured(step) for step in steps]
 
     def records(self, steps: Iterable[Step]) -> list[Record]:
-        """The records of steps, as far as there are any."""
+        """The records of those steps that have one."""
         met = (self._known.get(step) for step in steps)
         return [record for record in met if record is not None]
 
@@ -77,12 +77,12 @@ class Graph:
 
 
 def batches(steps: Iterable[Step]) -> dict[str, list[Step]]:
-    """Steps by the batch that one worker runs, each behind those of its inputs that have none.
+    """Steps by batch, each after those of its inputs that belong to no batch.
 
-    Trainings are no part of it.
+    Trainings are left out.
 
     Args:
-        steps: that are to be run.
+        steps: the steps to run.
     """
     wanted = {step.key: step for step in steps if step.asks != "training"}
     found: dict[str, list[Step]] = {}

@@ -1,4 +1,4 @@
-"""`Known`: the records that a process has met. Records never change, so none is read twice."""
+"""`Known`: a cache of records. Records never change, so none is read twice."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MOST = 1024
 
 
 class Known:
-    """The last records that were met.
+    """The most recently read records.
 
     Args:
-        store: where others are.
+        store: where all others are read from.
     """
 
     def __init__(self, store: Store) -> None:
@@ -29,18 +29,18 @@ class Known:
         self._records: OrderedDict[str, Record] = OrderedDict()
 
     def get(self, step: Step) -> Record | None:
-        """The record of a step, if it was met."""
+        """The record of a step, if it is cached."""
         return self._records.get(step.key)
 
     def keep(self, record: Record) -> None:
-        """Meet a record."""
+        """Add a record."""
         self._records[record.key] = record
         self._records.move_to_end(record.key)
         while len(self._records) > _MOST:
             self._records.popitem(last=False)
 
     def look(self, steps: Iterable[Step]) -> None:
-        """Meet the records of steps that the store holds; many are read at a time.
+        """Read the records of steps that the store holds, many at a time.
 
         Raises:
             CorruptObject: one is damaged.
@@ -54,16 +54,14 @@ class Known:
                     self.keep(record)
 
     def of(self, step: Step) -> Record:
-        """The record of a step that was run.
+        """The record of a completed step.
 
         Raises:
-            MissingObject: it was not run.
+            MissingObject: it has no record.
         """
         if step.key not in self._records:
             self.look([step])
         record = self.get(step)
         if record is None:
-            raise MissingObject(
-                f"{step}", "has no record in the store", "run the sweep again: it is run anew"
-            )
+            raise MissingObject(f"{step}", "has no record in the store", "run the sweep again")
         return record

@@ -1,8 +1,8 @@
-"""Run at most once: whoever asks, however often, a step's work is done one time per store.
+"""Run at most once: a step's work is done once per store, however many processes need it.
 
 Ask the store; if there is no record, take the lease, run, upload the artifact, write the record,
-and remove checkpoints and lease. Whoever dies on the way leaves a lease that ends and a
-checkpoint that is resumed.
+and remove checkpoints and lease. A process that dies meanwhile leaves a lease that expires and a
+checkpoint to resume from.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Uploaded:
     """What a step's execution left.
 
     Attributes:
-        files: in the store.
-        result: what the record says.
-        seconds: it took them, from their start to the uploaded files; waiting for a place on
-            the cluster is not in it.
-        workers: that ran it, in the end.
-        checkpointed: whether there may be checkpoints of it.
+        files: the artifact, by file name.
+        result: the values for the record.
+        seconds: wall time from the workers' start to the uploaded files, without waiting for a
+            place on the cluster.
+        workers: how many ran it in the end.
+        checkpointed: whether it may have left checkpoints.
     """
 
     files: dict[str, FileEntry]
@@ -67,13 +67,13 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class Account:
-    """Whose accelerator time a step is.
+    """What a step's accelerator time is charged to.
 
     Attributes:
         sweep: its name.
         accelerators: of each worker: GPUs, or CPUs where it asks for none.
-        row: the row that counts the hours; "" for a reference step.
-        trial: the row's, in words; "" for a reference step.
+        row: the row that the hours are charged to; "" for a reference step.
+        trial: the row's trial, in words; "" for a reference step.
     """
 
     sweep: str
@@ -92,21 +92,21 @@ class Done:
 
 @cache  # each is parsed from a file of metadata: 8 ms for the five
 def versions() -> dict[str, str]:
-    """Versions of what numbers depend on."""
+    """Versions of the libraries that numbers depend on."""
     return {name: version(name) for name in ("unlearn_ray", "torch", "numpy", "ray", "optuna")}
 
 
 def run_here(step: Step, runtime: Runtime, name: str = "") -> Uploaded:
-    """Run a step in this process and upload what it made; of several workers, the first does.
+    """Run a step in this process and upload its output; of several workers, the first uploads.
 
     Args:
         step: its inputs are in the store.
-        runtime: of this process.
-        name: what others are told of; the step's own if not given.
+        runtime: this process's.
+        name: the step's name in progress reports; its own if not given.
 
     Raises:
         ProgramError: on the worker whose code raised an error.
-        MachineError: on the worker whose machine denied something.
+        MachineError: on the worker whose machine ran out of something or denied it.
     """
     started = time.monotonic()
     with runtime.running(step.key, name or f"{step}"):
@@ -120,7 +120,7 @@ def _produced(step: Step, runtime: Runtime) -> Produced:
     except UnlearnRayError:
         raise
     except (Exception, SystemExit) as error:
-        # Another worker's end is Ray's to mend, and so is this process's own.
+        # Ray recovers from the end of another worker, and of this process.
         leaves = isinstance(error, SystemExit) and runtime.must_end()
         if leaves or lost_another(error) or is_rays(error):
             raise
@@ -130,10 +130,10 @@ def _produced(step: Step, runtime: Runtime) -> Produced:
 
 
 def program_error(step: Step, error: BaseException) -> ProgramError:
-    """What the code of a step raised, as the error that ends it; it can be sent anywhere."""
+    """An exception of a step's code as the error that ends the step; it can be pickled."""
     remedy = f"its traceback is in the store: {failure_name(step.name, step.key)}"
     if is_out_of_memory(error):
-        remedy = f"lower the batch size, or ask for more of a machine; {remedy}"
+        remedy = f"lower the batch size, or use a machine with more memory; {remedy}"
     told = ProgramError(f"{step}", reason_of(error), remedy)
     told.traceback = traceback_of(error)
     return told
@@ -158,18 +158,18 @@ def run_once(
     *,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Done:
-    """Run a step under its lease, unless its record comes first.
+    """Run a step under its lease, unless its record appears first.
 
     Args:
-        step: its inputs are in the store, and no record of it has been met.
+        step: its inputs are in the store; it had no record when last looked up.
         store: where records and leases are.
-        execute: runs the step and uploads its artifact; `run_here`, or Ray Train.
-        account: what the time is counted for, if it is run.
-        give_up: asked while another process holds the lease; a lease that is lost while the
-            step runs (this process stood still) is waited for likewise.
+        execute: runs the step and uploads its artifact: `run_here`, or Ray Train.
+        account: what the time is charged to, if it is run.
+        give_up: polled while another process holds the lease, also one that this process lost
+            because it was suspended while the step ran.
 
     Raises:
-        HeldElsewhere: `give_up` said so.
+        HeldElsewhere: `give_up` returned True.
     """
     if not step.exclusive:
         return _run_noted(step, store, execute, account, None)
@@ -180,7 +180,7 @@ def run_once(
             try:
                 return _run_leased(step, store, execute, account, lease)
             except LeaseLost as error:
-                # This process was silent for too long; whoever took over leaves the record.
+                # This process was silent for too long; the one that took over writes the record.
                 _log.warning("%s: %s", step, error)
                 lost = lease
         if give_up():
@@ -194,12 +194,12 @@ def run_once(
 
 
 def may_run(step: Step, store: Store, account: Account) -> bool:
-    """Whether no other process runs a step now, as far as this one knows."""
+    """Whether no other process is known to run a step now."""
     return not step.exclusive or store.free(step.key, work_of(step, account))
 
 
 def work_of(step: Step, account: Account) -> Work:
-    """What others are told of a step that is run."""
+    """How a running step appears to other processes."""
     trial = account.trial and f", {account.trial}"
     return Work(step.name, f"{step}{trial}", account.sweep)
 
@@ -212,7 +212,7 @@ def _run_leased(
     lease: Lease,
 ) -> Done:
     with lease:
-        # Whoever held the lease until now may have completed the step.
+        # The previous holder of the lease may have completed the step.
         record = store.record(step.name, step.key)
         try:
             done = (
@@ -221,7 +221,7 @@ def _run_leased(
                 else _run_noted(step, store, execute, account, lease)
             )
         except TrialError:
-            # To try again would only fail again, and what it left is of no use.
+            # A retry would fail again, and what the step left is useless.
             store.clear_checkpoints(step.key)
             lease.finish()
             raise
@@ -303,6 +303,6 @@ def _run(
 
 
 def _remove(uploaded: Uploaded, store: Store) -> None:
-    """Remove what another process has made as well; what stays, `Store.clean` finds."""
+    """Remove a duplicate of another process's upload; `Store.clean` finds what stays."""
     with suppress(StoreError):
         store.remove_artifact(uploaded.files)

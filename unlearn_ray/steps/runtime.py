@@ -1,7 +1,7 @@
-"""`Runtime`: what a process keeps between the steps it runs.
+"""`Runtime`: what a process caches between the steps it runs.
 
 A worker runs many steps that read the same dataset and the same originals. They are loaded
-once per process; nothing of it can change a result.
+once per process; no cache can change a result.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MODEL = "model.safetensors"
 ARRAYS = "arrays.safetensors"
 OBSERVED = "samples.parquet"
 
-# Of observations that a process keeps: of originals and retrained models, which every trial reads.
+# Of cached observations: those of originals and retrained models, which every trial reads.
 _OBSERVED_BYTES = 2**28
 
 BySet = dict[SetName, Tensor]
@@ -52,14 +52,14 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Produced:
-    """What a step made: files for its artifact, and what its record says."""
+    """A step's output: the files of its artifact, and the result for its record."""
 
     files: dict[str, bytes]
     result: dict[str, Any]
 
 
 class _Recent(Generic[Value]):
-    """The last values that were asked for, of a total weight, and at least one."""
+    """An LRU cache bounded by total weight; it keeps at least one value."""
 
     def __init__(self, size: int, weight: Callable[[Value], int] = lambda _: 1) -> None:
         self.size = size
@@ -88,9 +88,9 @@ class StoredCheckpoints:
     at_end: bool
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """The newest whole checkpoint."""
-        found = self.store.latest_checkpoint(self.key)
-        return None if found is None else unpack_tensors(found[1])
+        """The newest intact checkpoint."""
+        latest = self.store.latest_checkpoint(self.key)
+        return None if latest is None else unpack_tensors(latest[1])
 
     def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         """Upload one, then drop older ones."""
@@ -104,11 +104,11 @@ class Runtime:
     Attributes:
         store: where steps read and write.
         compute: the device.
-        checkpoint_seconds: how often training saves what it needs to resume.
-        on_progress: told the step's key, its name and how far it is; answers whether to save a
-            checkpoint now, and what it raises stops the step.
-        around: of a step's key and name; what it makes is open while the step runs.
-        must_end: whether this process was told to end.
+        checkpoint_seconds: the interval between checkpoints of a training.
+        on_progress: called with the step's key, its name and its progress; returns whether to
+            save a checkpoint now, and stops the step by raising.
+        around: makes, from a step's key and name, the context that the step runs in.
+        must_end: whether this process was asked to terminate.
     """
 
     store: Store
@@ -131,7 +131,7 @@ class Runtime:
         self.known = Known(self.store)
 
     def data(self, dataset: Dataset, family: Family) -> ResidentData:
-        """The dataset on the device, with its captions as what a family reads of them."""
+        """The dataset on the device, with its captions tokenised by the family."""
 
         def load() -> ResidentData:
             classes, device = len(dataset.info().class_names), self.compute.device
@@ -153,12 +153,12 @@ class Runtime:
         return self._splits.get(content_key(what), lambda: on_every(make))
 
     def checkpoints(self, key: str, *, at_end: bool) -> StoredCheckpoints:
-        """The checkpoints of a step; `at_end` keeps one of the finished run, too."""
+        """The checkpoints of a step; `at_end` also keeps one of the finished run."""
         return StoredCheckpoints(self.store, key, self.checkpoint_seconds, at_end)
 
     @contextmanager
     def running(self, key: str, name: str) -> Iterator[None]:
-        """The block runs a step; of several workers, the first tells of it."""
+        """Mark a step as running within the block; of several workers, the first reports it."""
         with nullcontext() if self.around is None or rank() else self.around(key, name):
             self._running = (key, name)
             try:
@@ -167,7 +167,7 @@ class Runtime:
                 self._running = None
 
     def tell(self, progress: Progress) -> bool:
-        """Say how far the step is that runs; answers whether to save a checkpoint now."""
+        """Report the running step's progress; returns whether to save a checkpoint now."""
         if self.on_progress is None or self._running is None:
             return False
         return self.on_progress(*self._running, progress)
@@ -188,7 +188,7 @@ class Runtime:
 
         Raises:
             MissingObject: the step has no record, or its artifact is gone.
-            CorruptObject: the artifact is not what was written.
+            CorruptObject: the artifact was altered since it was written.
         """
 
         def stored() -> dict[str, Tensor]:
@@ -209,7 +209,7 @@ class Runtime:
         return self.compute.place(model, 0)
 
     def inference(self, step: Step, seed: int) -> Inference:
-        """The model that a training step left, to be observed on the sets of a seed."""
+        """Inference on the sets of a seed, with the model that a training step left."""
         setting = step.setting
 
         def make() -> Inference:
@@ -228,7 +228,7 @@ class Runtime:
         return self._inference.get(content_key(what), make)
 
     def samples(self, step: Samples) -> tuple[BySet, BySet]:
-        """Ids and labels of all sets, as the step left them."""
+        """Ids and labels of all sets, from the step's artifact."""
 
         def read() -> tuple[BySet, BySet]:
             data = self.store.read_artifact(self.known.of(step), OBSERVED)
@@ -241,7 +241,7 @@ class Runtime:
         return self._samples.get(step.key, read)
 
     def observation(self, step: Observe) -> Observation:
-        """What the step left; of one that is not kept, what it would leave."""
+        """The step's observation, stored or, if it is not kept, computed now."""
 
         def get() -> Observation:
             record = self.known.get(step)

@@ -1,4 +1,4 @@
-"""`Setting`: what every step of a sweep shares."""
+"""`Setting`: what all steps of a sweep share."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Setting:
     """The problem of a sweep: data, model, how both are trained, and the probe that measures them.
 
     Attributes:
-        validation: how many training images are kept out of all training: a count, or a
+        validation: how many training images are held out of all training: a count, or a
             fraction of the training set.
         training: the recipe of pretraining and retraining.
-        sparsity: null for dense models; else both reference models are sparse, and what is
-            pruned of them stays zero through every method.
+        sparsity: null for dense models; else both reference models are sparse, and pruned
+            weights stay zero under every method.
     """
 
     dataset: Dataset

@@ -1,4 +1,4 @@
-"""What every step that trains a model says of it."""
+"""The result that every training step records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unlearn_ray.train.loop import Report
 
 
 def training_result(report: Report, runtime: Runtime) -> dict[str, Any]:
-    """The result of its record: compute seconds of all workers, iterations, last loss."""
+    """The result for the step's record: compute seconds of all workers, iterations, last loss."""
     return {
         "compute_seconds": math.fsum(gather_objects(report.seconds)),
         "iterations": report.iterations,

@@ -1,4 +1,4 @@
-"""Checkpoints: what a step needs to go on after its process died."""
+"""Checkpoints: what a step needs to resume after its process died."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def save(objects: ObjectStore, key: str, iteration: int, data: bytes) -> None:
 
 
 def latest(objects: ObjectStore, key: str) -> tuple[int, bytes] | None:
-    """Iteration and bytes of the newest checkpoint whose bytes are what was written.
+    """Iteration and bytes of the newest intact checkpoint.
 
     Raises:
         CorruptObject: there are checkpoints, but none is intact.
@@ -36,7 +36,7 @@ def latest(objects: ObjectStore, key: str) -> tuple[int, bytes] | None:
         except MissingObject:
             continue  # its writer has a newer one by now
         except CorruptObject:
-            data = b""  # no regular file, say
+            data = b""  # not a regular file, for example
         if _digest(data) == digest:
             return iteration, data
         damaged = damaged or name
@@ -44,8 +44,8 @@ def latest(objects: ObjectStore, key: str) -> tuple[int, bytes] | None:
     if damaged:
         raise CorruptObject(
             f"checkpoint {damaged}",
-            "its bytes are not what was written, and there is no older one",
-            "delete it and run again: the step starts anew",
+            "its content was altered, and there is no older one",
+            "delete it and run again: the step starts from scratch",
         )
     return None
 
@@ -57,7 +57,7 @@ def clear(objects: ObjectStore, key: str) -> None:
 
 
 def key_in(name: str) -> str | None:
-    """The key of the step whose checkpoint is called so; None where it is no checkpoint's name."""
+    """The key of the step whose checkpoint has this name; None for other names."""
     key, _, file = name.removeprefix(FOLDER).rpartition("/")
     return key if _NAME.fullmatch(file) else None
 

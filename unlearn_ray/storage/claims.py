@@ -1,15 +1,15 @@
-"""Claims: the trials of a study, each with its point and with the driver that runs it.
+"""Claims: the trials of a study, each with its point and the driver that runs it.
 
 Trial n of a study is claimed by creating `claims/<study>/<n>.<generation>.json`. The first
-generation fixes the trial's point for good: whoever comes later finds it there and takes it as it
-is, so that all drivers continue the same trials. Whoever created the highest generation runs the
-trial until its rows say that it ended. A driver is known by a lease of its own, which its
-heartbeat keeps alive; when that has ended, or is silent, another may claim the next generation.
+generation fixes the trial's point permanently: later claims keep it, so that all drivers continue
+the same trials. The driver that created the highest generation runs the trial until its rows say
+that it ended. Each driver holds a lease of its own, which its heartbeat keeps alive; once that
+lease has ended or expired, another driver may claim the next generation.
 
-Claims only save double work: that a trial has one point is the doing of create-if-absent, that a
-row has one truth that of rows. Two drivers that both believe to run a trial write equal rows.
-So a claim that is damaged ends nothing: it counts as given back, with the point of an older one;
-where there is none, whoever comes claims the next generation with the point that it suggests.
+Claims only avoid duplicate work: create-if-absent ensures that a trial has one point, and that a
+row has one version. Two drivers that both believe they run a trial write equal rows. So a damaged
+claim does no harm: it counts as given back, with the point of an older one; if there is none, the
+next driver claims the next generation with the point that it suggests.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _NAME = re.compile(r"([0-9]{6,9})\.([0-9]{6,9})\.json")
 
 @stored
 class Claim:
-    """A trial's point, and who runs the trial.
+    """A trial's point, and the driver that runs it.
 
     Attributes:
-        point: the searched fields.
-        driver: key of the lease of the driver that runs it; "" once that has given it back.
-        sweep: that the driver runs it for.
-        generation: how often the trial was claimed.
+        point: the values of the searched fields.
+        driver: key of that driver's lease; "" once the driver has given the trial back.
+        sweep: the sweep that the driver runs.
+        generation: how many times the trial was claimed.
     """
 
     point: dict[str, Any]
@@ -47,7 +47,7 @@ class Claim:
 
 
 _SCHEMA: Schema[Claim] = Schema(
-    Claim, "claim of a trial", "the trial is claimed anew; delete that object to hear no more of it"
+    Claim, "claim of a trial", "the trial is claimed again; delete that object to end this warning"
 )
 
 
@@ -55,9 +55,9 @@ class Claims:
     """The claims of one study.
 
     Args:
-        objects: of the store.
-        study: its key.
-        reader: of the store.
+        objects: the store's.
+        study: the study's key.
+        reader: the store's.
     """
 
     def __init__(self, objects: ObjectStore, study: str, reader: Reader) -> None:
@@ -66,15 +66,15 @@ class Claims:
         self._folder = f"{_PREFIX}{study}/"
 
     def newest(self, among: Iterable[int] | None = None) -> dict[int, Claim]:
-        """The last claim of each trial, by number.
+        """The newest claim of each trial, by number.
 
         Args:
-            among: numbers of the trials that are asked for; all if not given.
+            among: numbers of the trials to read; all if not given.
         """
         return self._newest(self._folder, among)
 
     def newest_of(self, number: int) -> Claim | None:
-        """The last claim of one trial; None if nobody has claimed it, as far as can be read."""
+        """The newest readable claim of one trial; None if there is none."""
         return self._newest(self._prefix(number), [number]).get(number)
 
     def _newest(self, prefix: str, among: Iterable[int] | None) -> dict[int, Claim]:
@@ -90,7 +90,7 @@ class Claims:
         return found
 
     def take(self, number: int, point: Mapping[str, Any], driver: str, sweep: str) -> Claim:
-        """Claim a trial that nobody has claimed; whoever was quicker has it, with its point."""
+        """Claim an unclaimed trial; if another driver was quicker, its claim is returned."""
         generation = 1
         while True:
             mine = Claim(dict(point), driver, sweep, generation)
@@ -99,11 +99,11 @@ class Claims:
             claim = self.newest_of(number)
             if claim is not None:
                 return claim
-            # None of them can be read.
+            # None of its claims can be read.
             generation = max(self._generations(self._prefix(number)).get(number, {0})) + 1
 
     def later(self, claims: Mapping[int, Claim]) -> dict[int, Claim]:
-        """Claims that came right after these, by number; one request for each."""
+        """The claims that directly follow these, by number; one request for each."""
         names = {self._name(n, claim.generation + 1): n for n, claim in claims.items()}
         sound, damaged = self._reader.sorted_out(names, self._parsed)
         found = {names[name]: claim for name, claim in sound.items()}
@@ -112,12 +112,12 @@ class Claims:
         return found
 
     def give_back(self, number: int, claim: Claim) -> None:
-        """Leave a trial to whoever comes; its point stays."""
+        """Release a trial for any driver; its point stays."""
         left = _given_back(claim, claim.generation + 1)
         self._objects.create(self._name(number, left.generation), _to_bytes(left))
 
     def take_over(self, number: int, claim: Claim, driver: str, sweep: str) -> bool:
-        """Claim a trial, with its point, that another driver has left; False if one was quicker."""
+        """Claim a trial that another driver has abandoned; False if one was quicker."""
         mine = Claim(claim.point, driver, sweep, claim.generation + 1)
         return self._objects.create(self._name(number, mine.generation), _to_bytes(mine))
 
@@ -132,7 +132,7 @@ class Claims:
     def _parsed(self, name: str, data: bytes) -> Claim:
         claim = _SCHEMA.parse(name, data)
         if not name.endswith(_ending(claim.generation)):
-            raise _SCHEMA.corrupt(name, f"it is one of generation {claim.generation}")
+            raise _SCHEMA.corrupt(name, f"it says generation {claim.generation}")
         return claim
 
     def _prefix(self, number: int) -> str:

@@ -1,4 +1,4 @@
-"""What a failed request is told as, and whether it is worth another try."""
+"""What a failed request is reported as, and whether to retry it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Patience(Enum):
     """Whether the same request may succeed later."""
 
     NEVER = auto()
-    """Only a person can mend it."""
+    """Only a person can fix it."""
     OTHER_KEYS = auto()
-    """With other keys, if there are any by now."""
+    """With other credentials, if there are any by now."""
     NEW_KEYS = auto()
-    """Keys that were good are refused: whoever rotates them may be at it."""
+    """Credentials that worked are refused: they may be in rotation."""
     IF_MET = auto()
-    """An outage if this process has been answered before; else the surroundings are wrong."""
+    """An outage if the server has answered this process before; else a configuration error."""
     IF_KNOWN = auto()
-    """An outage if the server has answered anybody before; else its address is wrong."""
+    """An outage if the server has answered any process before; else its address is wrong."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for when a request failed.
+    """The request that failed.
 
     Attributes:
-        subject: the object or the store, for a person.
+        subject: the object or the store, in words.
         bucket: its name.
-        endpoint: the URL that was asked; "" if it did not come to that.
-        region: that was asked for, of whatever source; "" if none was.
+        endpoint: the URL it was sent to; "" if it was never sent.
+        region: the configured region, from any source; "" if none.
     """
 
     subject: str
@@ -52,9 +52,9 @@ class Request:
 
 
 def shown_address(url: str) -> str:
-    """http(s)://host:port of a URL, or as much of it as cannot be a secret; "" if nothing is.
+    """http(s)://host:port of a URL, or what of it cannot be a secret; "" if nothing.
 
-    A password may hold any character, so only what follows the last @ is taken for the host.
+    A password may hold any character, so the host is only what follows the last @.
     """
     scheme = re.match(r"https?://", url)
     host = re.sub(r"^\w+://", "", url.rpartition("@")[2])

@@ -1,13 +1,13 @@
-"""Files that take their names: at once, durably, and on request only if the name is free.
+"""Renaming finished files into place: atomic, durable and, if asked, only if the name is free.
 
-What a file system says of that is not always what it did, nor can each do what others can:
+File systems differ, and do not always report what they did:
 
-- A server's answer may be lost on the way. The client asks again, and is told that the name is
-  taken by what it has put there itself, or that the file it has moved is gone. So whether a file
-  has its name is asked of the file, whatever the answer was.
-- Some file systems have no hard links (FAT, many network shares). There a name is reserved by a
-  file that only one process can create, until the finished file has been moved.
-- A name is on the disk once its folder was flushed, and the folder's own name once its parent was.
+- A network server's answer may be lost. The client retries, and is told that the name is taken,
+  by its own file, or that the file it has moved is gone. So success is determined by looking at
+  the file, whatever the answer was.
+- Some file systems have no hard links (FAT, many network shares). There a reservation file that
+  only one process can create holds the name until the finished file has been moved.
+- A name is durable once its folder was flushed, and the folder's name once its parent was.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-# What systems without hard links answer.
+# The errors of file systems without hard links.
 _NO_LINKS = {
     *(errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EINVAL),
     *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES),
 }
 _NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES}
-# How long a reservation that stands still is honoured; it is needed for two requests.
+# How long an idle reservation is honoured; it is needed for two requests.
 RESERVED_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 
 
 class Folders:
-    """Makes the folders of a store so that their names outlive a loss of power.
+    """Makes the folders of a store so that their names survive a power loss.
 
     Args:
         root: the store's folder.
@@ -57,14 +57,14 @@ class Folders:
             except FileExistsError:
                 if not folder.is_dir():
                     raise
-        # One that is there may have been made just now, by a process that has not flushed it yet.
+        # An existing one may have been made just now, by a process that has not flushed it yet.
         if not there or inside:
             flush(folder.parent)
         self._durable.add(folder)
 
 
 def flush(folder: Path) -> None:
-    """Have the disk keep the names in a folder, where the system can be asked to."""
+    """Flush the names in a folder to the disk, where the system supports it."""
     try:
         number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
@@ -79,7 +79,7 @@ def flush(folder: Path) -> None:
 
 
 def move(file: BinaryIO, unfinished: Path, path: Path) -> None:
-    """Give an unfinished file, which is open and flushed, its name, in the place of another."""
+    """Rename an unfinished file, which is open and flushed, replacing any file of the name."""
     try:
         os.replace(unfinished, path)
     except FileNotFoundError:
@@ -111,8 +111,8 @@ def _is(file: BinaryIO, path: Path) -> bool:
 
 
 def _create_reserved(unfinished: Path, path: Path) -> bool:
-    """The same where there are no hard links."""
-    # Machines may see the store's folder in different places.
+    """The same, without hard links."""
+    # Machines may mount the store's folder in different places.
     name = os.path.relpath(path, unfinished.parent)
     reservation = unfinished.with_name(f"reserved-{hashlib.sha256(os.fsencode(name)).hexdigest()}")
     token = uuid.uuid4().hex.encode()
@@ -120,7 +120,7 @@ def _create_reserved(unfinished: Path, path: Path) -> bool:
         try:
             if os.path.lexists(path):
                 return False
-            # Whoever stood still for too long has lost it.
+            # A process that was suspended for too long has lost it.
             if _token(reservation) == token:
                 os.replace(unfinished, path)
                 flush(path.parent)
@@ -132,7 +132,7 @@ def _create_reserved(unfinished: Path, path: Path) -> bool:
 
 
 def _reserve(reservation: Path, token: bytes, path: Path) -> bool:
-    """Reserve a name; False once it is taken. Waits for whoever has reserved it."""
+    """Reserve a name; False once it is taken. Waits while another process has reserved it."""
     seen, since = b"", time.monotonic()
     while not os.path.lexists(path):
         try:
@@ -151,7 +151,7 @@ def _reserve(reservation: Path, token: bytes, path: Path) -> bool:
 
 
 def _take_away(reservation: Path) -> None:
-    """Remove a reservation that its owner has left; one of several who try does."""
+    """Remove an abandoned reservation; if several processes try, one succeeds."""
     aside = reservation.with_name(uuid.uuid4().hex)
     with suppress(FileNotFoundError):
         reservation.rename(aside)

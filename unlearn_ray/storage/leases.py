@@ -1,30 +1,30 @@
-"""Leases: the right to run a step now, over nothing but create-if-absent.
+"""Leases: the right to run a step now, built on create-if-absent alone.
 
-A lease is one object, `leases/<key>.<generation>.json`. Whoever creates a generation holds the
-lease until it gives it back or a higher generation exists. The holder rewrites its object with a
-counter every quarter of `lease_seconds`. Clocks of machines may differ, so nobody compares
-times: an observer takes over when it has itself seen the counter stand still for `lease_seconds`
-of its own clock, or at once when the holder was a process of this machine that is dead. Whoever
-has not looked for half that time, and for seconds, begins anew: the store may have been away, for
-the holder too. An object that is damaged, or of another version, is taken for a silent holder: if
-there is one, its next heartbeat writes over it.
-What was stopped or killed leaves its object behind, whose counter says how long it ran.
+A lease is one object, `leases/<key>.<generation>.json`. The process that creates a generation holds
+the lease until it releases it or a higher generation exists. The holder rewrites its object with a
+counter, its heartbeat, every quarter of `lease_seconds`. Clocks may differ between machines, so
+times are never compared: an observer takes over once it has itself seen the counter unchanged for
+`lease_seconds` on its own clock, or at once if the holder was a process of this machine that is
+dead. An observer that has not looked for half that time, and for seconds, starts over: the store
+may have been unavailable to the holder, too. An object that is damaged, or of another version,
+counts as a silent holder: if there is one, its next heartbeat overwrites it.
+A stopped or killed holder leaves its object behind, whose counter shows how long it ran.
 
-Once the outcome of a step is final (its record is written, or it can have none), its leases mean
-nothing, and whoever ends it deletes every generation. Leases only save double work: that a step
-has one record is the doing of create-if-absent. Hence what deletion lets happen does no harm:
+Once the outcome of a step is final (its record is written, or it can have none), its leases are
+meaningless, and the process that finishes it deletes every generation. Leases only avoid duplicate
+work: create-if-absent ensures that a step has one record. Hence deletion is harmless where
 
-- A stale holder (it stood still, and another took over and completed the step) writes its
-  heartbeat once more. Whoever wants the step finds the record and looks at no lease; the holder
-  itself deletes the object at its end, and if it dies, the next sweep does.
-- The stale holder's `check` finds no higher generation. Its record is not created, since there
-  is one, and it goes on with that.
-- A new taker begins at generation 1 again. It asks for the record once more under its lease, as
-  after every taking, and finds it.
-- A number is used twice, which takes a stale holder and a step that has ended without a record.
-  Both believe that they hold the lease and run the step; one record is created.
-- The holder died between the record and the deletion, or in the middle of it. What is left is
-  treated as above, whichever generations these are.
+- a stale holder (it was suspended, and another took over and completed the step) writes one more
+  heartbeat: any process that needs the step finds the record and looks at no lease. The holder
+  itself deletes the object at its end; if it dies, the next sweep does;
+- the stale holder's `check` finds no higher generation: its record is not created, since there is
+  one, and it continues with that;
+- a new holder begins at generation 1 again: as always after taking a lease, it looks for the
+  record once more, and finds it;
+- a generation is used twice, which takes a stale holder and a step that has ended without a
+  record: both believe that they hold the lease and run the step; one record is created;
+- the holder died between the record and the deletion, or during it: whatever generations are left
+  are treated as above.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ _PREFIX = "leases/"
 _NAME = re.compile(r"leases/([A-Za-z0-9_-]+)\.([0-9]{6,9})\.json")
 _BEATS_PER_LEASE = 4
 _LOOKS_PER_LEASE = 40
-# A step that is waited for is looked at every half second, and a slow store answers in another.
+# A step that is waited for is polled every half second, and a slow store takes as long to answer.
 _OFTEN_SECONDS = 2.0
 
 
 @stored
 class Work:
-    """What a lease is for.
+    """The work that a lease is for.
 
     Attributes:
-        kind: of the step.
-        name: of the step, for people.
-        sweep: that runs it.
+        kind: the step's kind.
+        name: the step, in words.
+        sweep: the sweep that runs it.
     """
 
     kind: Word
@@ -83,14 +83,14 @@ class Holder:
     """Who holds, or held, a lease.
 
     Attributes:
-        work: what for.
-        process: which process, on which machine.
-        since: when it took the lease, ISO 8601 in UTC by its own clock.
-        token: of this taking, random.
-        lease_seconds: how long its counter must stand still before another may take over.
-        seen: when it wrote its last heartbeat, likewise by its own clock; for people alone.
-        counter: of its heartbeat.
-        released: whether it gave the lease back.
+        work: the work it is for.
+        process: the process, and its machine.
+        since: when it took the lease, in ISO 8601, UTC, by its own clock.
+        token: random, new each time a lease is taken.
+        lease_seconds: how long its counter must be unchanged before another may take over.
+        seen: when it wrote its last heartbeat, by its own clock; for display only.
+        counter: its heartbeats so far.
+        released: whether it released the lease.
     """
 
     work: Work
@@ -106,19 +106,19 @@ class Holder:
         return f"process {self.process.pid} on {self.process.host}, since {self.since}"
 
     def is_old(self, age: timedelta) -> bool:
-        """Whether its last heartbeat was so long ago, by the clocks of both machines."""
+        """Whether its last heartbeat is older than that, by the clocks of both machines."""
         return datetime.now(UTC) - datetime.fromisoformat(self.seen) > age
 
     @property
     def seconds(self) -> float:
-        """How long it has held the lease at least, by its heartbeats."""
+        """How long it has held the lease at least, according to its heartbeats."""
         return self.counter * self.lease_seconds / _BEATS_PER_LEASE
 
 
 _SCHEMA: Schema[Holder] = Schema(
     Holder,
     "lease",
-    "whoever waits for it takes over after a while; to wait no more, delete that object when"
+    "a waiting process takes over after a while; to skip the wait, delete that object when"
     " nothing runs on this store",
 )
 
@@ -132,7 +132,7 @@ class _Sighting:
 
 
 class Leases:
-    """Takes leases and watches those of others; one per store and process."""
+    """Takes leases and watches those of other processes; one instance per store and process."""
 
     def __init__(self, objects: ObjectStore, seconds: float, reader: Reader) -> None:
         self._objects = objects
@@ -141,9 +141,9 @@ class Leases:
         self._seen: dict[str, _Sighting] = {}
 
     def take(self, key: str, work: Work) -> Lease | None:
-        """The lease of `key`, or None while another holds it; call again to go on watching."""
+        """The lease of `key`, or None while another holds it; call again to keep watching."""
         if key not in self._seen:
-            # Most steps were never tried before: one request.
+            # Most steps have never been tried before: one request.
             lease = self._create(key, 1, work)
             if lease is not None:
                 return lease
@@ -158,9 +158,9 @@ class Leases:
         return self._create(key, generation + 1, work)
 
     def has_ended(self, key: str) -> bool:
-        """Whether the first holder of a lease gave it back, died or fell silent; never waits.
+        """Whether the first holder of a lease released it, died or fell silent; never waits.
 
-        Call again to go on watching, more often than twice in the lease's time.
+        Call again to keep watching, more than twice per `lease_seconds`.
         """
         try:
             holder = self._read(key, 1)
@@ -171,9 +171,8 @@ class Leases:
     def free(self, key: str, work: Work) -> bool:
         """Whether nobody holds a lease, so that any process may take it at once; never waits.
 
-        A lease whose holder has died or fallen silent is given back in its name: another process
-        would have to watch it first. Call again to go on watching, more often than twice in the
-        lease's time.
+        The lease of a dead or silent holder is released on its behalf: another process would have
+        to watch it first. Call again to keep watching, more than twice per `lease_seconds`.
         """
         generation = max(self._of(key), default=0)
         try:
@@ -190,9 +189,9 @@ class Leases:
         return lease is not None
 
     def await_end(self, key: str, work: Work) -> Lease | None:
-        """The lease of `key` once its holder has ended, or None on a sign of life of it.
+        """The lease of `key` once its holder has ended, or None if it shows a sign of life.
 
-        Blocks for a quarter of the holder's lease time if it lives, for all of it if not.
+        Blocks for a quarter of the holder's `lease_seconds` if it lives, for all of them if not.
         """
         before: Holder | None = None
         while (lease := self.take(key, work)) is None:
@@ -204,13 +203,13 @@ class Leases:
         return lease
 
     def newest(self) -> dict[str, Holder]:
-        """Who took each lease last, by key; those whose objects are damaged are left out."""
+        """The last holder of each lease, by key, without those whose objects are damaged."""
         newest = {_name(key, max(several)): key for key, several in self._generations("").items()}
         found = self._reader.parsed(newest, _SCHEMA.parse)
         return {newest[name]: holder for name, holder in found.items()}
 
     def is_left(self, key: str, age: float) -> bool:
-        """Whether nobody holds a lease, or a holder that is dead or was silent for so long."""
+        """Whether a lease is free, or its holder is dead or was silent for that long."""
         holder = self._newest_of(key)
         return (
             holder is None
@@ -240,7 +239,7 @@ class Leases:
         return Lease(self._objects, key, generation, mine, started)
 
     def _generations(self, prefix: str) -> dict[str, set[int]]:
-        """The generations that there are, by key; of names that start so behind the folder's."""
+        """The existing generations, by key, of names with this prefix."""
         found: dict[str, set[int]] = {}
         for name in self._objects.names(_PREFIX + prefix):
             match = _NAME.fullmatch(name)
@@ -249,7 +248,7 @@ class Leases:
         return found
 
     def _newest_of(self, key: str) -> Holder | None:
-        """Who took a lease last; None while there is none."""
+        """The last holder of a lease; None if there is none."""
         generation = max(self._of(key), default=0)
         try:
             return self._read(key, generation) if generation else None
@@ -270,7 +269,7 @@ class Leases:
             return self._nobody(data)
 
     def _nobody(self, data: bytes) -> Holder:
-        """Who holds a damaged lease: nobody who is heard of, unless it changes."""
+        """The holder of a damaged lease: it counts as silent unless the object changes."""
         return Holder(
             work=Work("unknown"),
             process=ProcessIdentity("an unknown machine", 1, "", ""),
@@ -290,7 +289,7 @@ class Leases:
             seen is None
             or seen.generation != generation
             or not _is_same_sign(seen.holder, holder)
-            # The store may have been away, for the holder as well: that is no silence of its.
+            # The store may have been unavailable to the holder, too: that is not its silence.
             or now - seen.looked_at > max(silence / 2, _OFTEN_SECONDS)
         ):
             self._seen[key] = _Sighting(generation, holder, at=now, looked_at=now)
@@ -298,7 +297,7 @@ class Leases:
         if now - seen.at < silence:
             self._seen[key] = replace(seen, looked_at=now)
             return False
-        _log.warning("lease of %s: no sign of %s, taking over", key, holder)
+        _log.warning("lease of %s: no heartbeat from %s, taking over", key, holder)
         return True
 
 
@@ -306,8 +305,8 @@ class Lease:
     """A lease held by this process, kept alive by a thread until it ends.
 
     Attributes:
-        key: what may be run.
-        generation: how often its lease was taken, this time included.
+        key: of the step that may be run.
+        generation: how many times it was taken, this time included.
     """
 
     def __init__(
@@ -330,10 +329,10 @@ class Lease:
         self.release()
 
     def check(self) -> None:
-        """Make sure that nobody else runs the step by now.
+        """Make sure that no other process has taken over the step.
 
-        Costs a request only where somebody may: after a silence of the lease's time, be it that
-        this process stood still or that the store was away.
+        Costs a request only if one may have: after a silence of `lease_seconds`, because this
+        process was suspended or the store unavailable.
 
         Raises:
             LeaseLost: another process took over.
@@ -348,22 +347,22 @@ class Lease:
             return
         except CorruptObject as error:
             holder = f"another ({error.subject}: {error.reason})"
-        remedy = "this process stops the step; the other one, or the next run, completes it"
+        remedy = "this process stops the step; the other process, or the next run, completes it"
         raise LeaseLost(f"lease of {self.key}", f"taken over by {holder}", remedy)
 
     def earlier_seconds(self) -> float:
-        """How long earlier holders ran the step; costs the first holder no request."""
+        """How long earlier holders ran the step; the first holder needs no request for it."""
         names = [_name(self.key, older) for older in range(1, self.generation)]
         try:
             found = Reader(self._objects).parsed(names, _SCHEMA.parse)
             return sum(holder.seconds for holder in found.values())
         except StoreError as error:
             # Not worth failing a step that is done.
-            _log.warning("lease of %s: how long others held it is not known (%s)", self.key, error)
+            _log.warning("lease of %s: how long others held it is unknown (%s)", self.key, error)
             return 0.0
 
     def release(self) -> None:
-        """Let the next one take the lease at once; does nothing once the lease has ended."""
+        """Let another process take the lease at once; does nothing once the lease has ended."""
         if not self._end.is_set():
             self._stop()
             self._unless_refused(lambda: self._write(replace(self._holder, released=True)))
@@ -382,7 +381,7 @@ class Lease:
             change()
         except StoreError as error:
             # Not worth failing a step that is done: a lease expires by itself.
-            _log.warning("lease of %s: not given back (%s)", self.key, error)
+            _log.warning("lease of %s: not released (%s)", self.key, error)
 
     def _delete(self) -> None:
         for generation in range(self.generation, 0, -1):
@@ -419,7 +418,7 @@ def _to_bytes(holder: Holder) -> bytes:
 
 
 def _is_same_sign(before: Holder, now: Holder) -> bool:
-    """Whether two looks saw the same heartbeat of the same holder."""
+    """Whether two observations saw the same heartbeat of the same holder."""
     return (before.token, before.counter, before.released) == (
         now.token,
         now.counter,

@@ -1,16 +1,16 @@
-"""What killed processes left in a store, and what of it nobody will want again.
+"""Finds and removes what killed processes left in a store and nobody needs.
 
 A process that is killed between an upload and its record, or that loses its lease meanwhile, leaves
-an artifact which no record names. Nothing is removed that is younger than a given age, by the
-store's own clock, nor
+an artifact that no record names. What is younger than a given age, by the store's own clock, is
+never removed, nor is
 
 - what a record names;
-- what may be named by a record that cannot be read;
-- anything of a step without a record while somebody holds its lease. It is removed under that
-  lease: so nobody runs the step meanwhile, and whoever held the lease and stood still is told so
-  before it writes its record.
+- what a record that cannot be read may name;
+- anything of a step without a record while a process holds its lease. It is removed under that
+  lease, so that nobody runs the step meanwhile, and a suspended holder learns of it before it
+  writes its record.
 
-Checkpoints of steps without a record stay: the next run of the step goes on from them.
+Checkpoints of steps without a record stay: the next run of the step resumes from them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from unlearn_ray.storage.records import from_bytes, key_in, record_name
 from unlearn_ray.storage.stored import Reader
 
 PROBES = "probes/"
-# What no lease protects is being written, unless it is so old.
+# Unless it is this old, what no lease protects may still be being written.
 _LEAST_SECONDS = 3600.0
 _PROBE = re.compile(r"probes/[0-9a-f]{32}")
 _UPLOAD = re.compile(r"artifacts/([A-Za-z0-9_-]+)/([0-9a-f]{16})/[0-9a-f]{16}/")
@@ -41,13 +41,13 @@ _Step = tuple[str, str]
 
 @dataclass
 class Leftovers:
-    """What was removed, or would be.
+    """What was removed, or would be removed.
 
     Attributes:
         artifacts: files of uploads that no record names.
         checkpoints: of steps that are complete.
-        probes: objects that only tried whether the store can be written.
-        held: steps whose uploads stay since somebody holds their lease.
+        probes: objects that were written to test whether the store is writable.
+        held: steps whose uploads stay because a process holds their lease.
     """
 
     artifacts: list[Entry] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Leftovers:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Total size in bytes."""
         return sum(entry.size for entry in (*self.artifacts, *self.checkpoints, *self.probes))
 
 
@@ -65,8 +65,8 @@ class Cleaner:
     """Finds and removes leftovers.
 
     Args:
-        objects, leases: of the store.
-        reader: of its records.
+        objects, leases: the store's.
+        reader: reads its records.
         age: in seconds; what is younger stays.
     """
 
@@ -78,7 +78,7 @@ class Cleaner:
         self._careful = max(age, _LEAST_SECONDS)
 
     def clean(self, *, remove: bool) -> Leftovers:
-        """Say what is left, and remove it if so asked."""
+        """Find what is left, and remove it if `remove`."""
         now = self._now()
         found = Leftovers(
             checkpoints=self._old(now, self._of_complete_steps()),
@@ -90,7 +90,7 @@ class Cleaner:
         )
         if remove:
             self._delete([*found.checkpoints, *found.probes])
-            # Often these credentials may not ask for it, and all the rest goes on.
+            # These credentials often lack the permission to list it; the rest continues.
             with suppress(StoreDenied):
                 self._objects.remove_unfinished(self._careful)
         uploads = self._old_uploads(now)
@@ -115,7 +115,7 @@ class Cleaner:
         return found
 
     def _now(self) -> float:
-        """The store's time: what it says of an object that is written now."""
+        """The store's time: the timestamp of an object written now."""
         name = f"{PROBES}{uuid.uuid4().hex}"
         self._objects.write(name, b"what time is it?")
         (probe,) = self._objects.entries(name)
@@ -135,7 +135,7 @@ class Cleaner:
         ]
 
     def _old_uploads(self, now: float) -> dict[_Step, list[list[Entry]]]:
-        """The uploads of each step of which every file is old."""
+        """The uploads of each step all of whose files are old."""
         uploads: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in self._objects.entries("artifacts/"):
             match = _UPLOAD.match(entry.name)
@@ -150,7 +150,7 @@ class Cleaner:
         return by_step
 
     def _named(self, steps: Iterable[_Step]) -> tuple[dict[_Step, set[str]], set[_Step]]:
-        """What the records of steps name; and the steps whose record cannot be read."""
+        """The uploads that records name, and the steps whose record cannot be read."""
         names = {record_name(*step): step for step in steps}
         sound, damaged = self._reader.sorted_out(
             names, lambda name, data: from_bytes(*names[name], data)
@@ -170,12 +170,12 @@ class Cleaner:
         lease = self._leases.await_end(step[1], Work(step[0], f"removal of what {step[1]} left"))
         if lease is None:
             return False
-        # Given back, not deleted: a holder that stood still must find it.
+        # Released, not deleted: a suspended holder must find it.
         with lease:
             named, unreadable = self._named([step])
             if step in unreadable:
                 return False
-            # It may have been completed just now.
+            # It may just have been completed.
             self._delete([entry for entry in files if entry.name not in named.get(step, ())])
         return True
 

@@ -1,4 +1,4 @@
-"""`LocalFolder`: objects as files of a folder."""
+"""`LocalFolder`: objects as files in a folder."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from unlearn_ray.core.errors import (
 from unlearn_ray.storage.folders import Folders, create, move
 from unlearn_ray.storage.objects import Entry, check_name
 
-# Parts with a leading dot are no object names, so nothing in here is ever listed.
+# Parts with a leading dot are not valid in object names, so nothing in here is ever listed.
 _UNFINISHED = ".unfinished"
 
 
 class LocalFolder:
-    """An `ObjectStore` in a folder, which the first write makes.
+    """An `ObjectStore` in a folder, which the first write creates.
 
-    An object is written into a file of `.unfinished/`, flushed to the disk, and then moved to
-    its name; then the folder is flushed, too, so that of two objects the disk never holds the
-    later one alone. Nothing is read or written through a link that leads out of the folder.
+    An object is written to a file in `.unfinished/`, flushed to the disk, and renamed; then the
+    folder is flushed, too, so that of two objects the disk never holds the later one alone.
+    Nothing is read or written through a link that leads out of the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ class LocalFolder:
         return str(self.folder)
 
     def check_exists(self) -> None:
-        """Raise StoreUnreachable unless the folder is one."""
+        """Raise StoreUnreachable unless the folder exists."""
         if not self.folder.is_dir():
             raise StoreUnreachable(
                 f"store {self.folder}", "no such folder", "check the path, or run a sweep into it"
@@ -60,7 +60,7 @@ class LocalFolder:
         with self._reading(name) as file:
             size = os.fstat(file.fileno()).st_size
             if most is not None and size > most:
-                raise self._corrupt(name, f"{size} bytes are more than any such object has")
+                raise self._corrupt(name, f"{size} bytes exceed the limit for such an object")
             return file.read()
 
     def write(self, name: str, data: bytes) -> None:
@@ -134,7 +134,7 @@ class LocalFolder:
                         yield name, Path(folder) / each
 
     def _path(self, name: str) -> Path:
-        """Where an object lies, or would."""
+        """The path of an object, whether it exists or not."""
         check_name(name)
         path = self.folder / name
         self._check_inside(name, path.parent)
@@ -148,7 +148,7 @@ class LocalFolder:
 
     def _corrupt(self, name: str, reason: str) -> CorruptObject:
         return CorruptObject(
-            f"object {name} of {self.folder}", reason, "delete it from there, or move it away"
+            f"object {name} of {self.folder}", reason, "delete it there, or move it away"
         )
 
     @contextmanager
@@ -156,20 +156,20 @@ class LocalFolder:
         path = self._path(name)
         with _translated(f"{path}"):
             try:
-                # Whoever opens a pipe waits for a writer, unless he says that he does not.
+                # Opening a pipe waits for a writer, unless told not to.
                 number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise self._missing(name) from error
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
-                    raise self._corrupt(name, "it is no regular file") from None
+                    raise self._corrupt(name, "it is not a regular file") from None
                 raise
             kind = os.fstat(number).st_mode
             if not stat.S_ISREG(kind):
                 os.close(number)
                 if stat.S_ISDIR(kind):
                     raise self._missing(name)
-                raise self._corrupt(name, "it is no regular file")
+                raise self._corrupt(name, "it is not a regular file")
             with os.fdopen(number, "rb") as file:
                 yield file
 
@@ -196,7 +196,7 @@ class LocalFolder:
 
 @contextmanager
 def finished_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the name `path` only when the block ends without an error."""
+    """A file that is renamed to `path` only if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with _translated(f"{path}"):
@@ -215,14 +215,14 @@ def _finish(file: BinaryIO) -> None:
 
 
 def _unless_gone(error: OSError) -> None:
-    # A folder may be absent, a file, or vanish in the middle: then it holds no objects.
+    # A folder may be absent, a file, or vanish meanwhile: then it holds no objects.
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
 
 
 @contextmanager
 def _translated(subject: str) -> Iterator[None]:
-    """OSError as the tree's errors."""
+    """Translate OSError into this package's errors."""
     try:
         yield
     except OSError as error:

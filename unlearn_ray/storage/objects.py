@@ -8,7 +8,7 @@ from typing import Protocol
 
 from unlearn_ray.core.errors import CorruptObject
 
-# Requests of one listing at a time.
+# Concurrent requests of one listing.
 THREADS = 16
 
 
@@ -19,7 +19,7 @@ class Entry:
     Attributes:
         name: of the object.
         size: in bytes.
-        written: when, in seconds since 1970 by the store's own clock.
+        written: when, in Unix time by the store's own clock.
     """
 
     name: str
@@ -30,17 +30,17 @@ class Entry:
 class ObjectStore(Protocol):
     """Bytes under relative names with forward slashes.
 
-    Every write is atomic: a reader sees the old object or the new one, never a part, whoever
-    is killed when. All raise StoreUnreachable, StoreDenied, StoreFull or another StoreError
-    for what the store could not do. An instance may be pickled and shared between threads.
+    Every write is atomic: a reader sees the old object or the new one, never a part, no matter
+    which process is killed when. All methods raise StoreUnreachable, StoreDenied, StoreFull or
+    another StoreError if the store fails. An instance may be pickled and shared between threads.
     """
 
     @property
     def url(self) -> str:
-        """What opens this store again, from any process and working directory."""
+        """A URL that opens this store again, from any process and working directory."""
 
     def check_exists(self) -> None:
-        """Cheap look whether there is a store to read.
+        """Check cheaply that there is a store to read.
 
         Raises:
             StoreUnreachable: there is no such folder or bucket.
@@ -51,18 +51,18 @@ class ObjectStore(Protocol):
 
         Args:
             name: of the object.
-            most: bytes that it may have.
+            most: the largest size in bytes that is accepted.
 
         Raises:
             MissingObject: there is none of this name.
-            CorruptObject: it is larger, or what bears its name is no object.
+            CorruptObject: it is larger, or not a regular object.
         """
 
     def write(self, name: str, data: bytes) -> None:
         """Create or replace an object."""
 
     def create(self, name: str, data: bytes) -> bool:
-        """Create an object unless there is one: of many at once, exactly one gets True."""
+        """Create an object if absent: of concurrent callers, exactly one gets True."""
 
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
@@ -70,17 +70,17 @@ class ObjectStore(Protocol):
     def names(self, prefix: str) -> list[str]:
         """Names that start with `prefix` (any text, not only a folder), sorted.
 
-        What can be no object's name is left out: folder markers, hidden files.
+        Names that no object can have, folder markers and hidden files, are left out.
         """
 
     def entries(self, prefix: str) -> list[Entry]:
-        """The same, with sizes and times."""
+        """Like `names`, with sizes and times."""
 
     def remove_unfinished(self, age: float) -> int:
-        """Remove what killed writers left that is no object yet, and so old in seconds.
+        """Remove unfinished writes of killed processes that are older than `age` seconds.
 
         Returns:
-            How many bytes; 0 where the store does not say.
+            How many bytes; 0 if the store does not report it.
         """
 
     def upload(self, name: str, path: Path) -> None:
@@ -95,19 +95,19 @@ class ObjectStore(Protocol):
 
 
 def is_name(name: str) -> bool:
-    """Whether objects can be called so: a relative path without empty and hidden parts."""
+    """Whether it is a valid object name: a relative path without empty or hidden parts."""
     return all(part and not part.startswith(".") and "\0" not in part for part in name.split("/"))
 
 
 def check_name(name: str) -> None:
-    """Refuse names that are no relative path, which would lie elsewhere in a local folder.
+    """Refuse names that are not relative paths, which would lead out of a local folder.
 
     Raises:
-        CorruptObject: objects cannot be called `name`: something in the store says so.
+        CorruptObject: `name` is not a valid object name; a damaged object contains it.
     """
     if not is_name(name):
         raise CorruptObject(
             f"object {name[:200]!r}",
-            "no object can be called so: an empty part, or one with a leading dot",
+            "not a valid object name: it has an empty part, or one with a leading dot",
             "something in the store is damaged: delete what names it",
         )

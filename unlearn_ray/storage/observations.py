@@ -1,7 +1,7 @@
-"""Observations as Parquet: one row per sample, for this package and for anybody's tools.
+"""Observations as Parquet: one row per sample, readable by any tool.
 
-Columns: `set`, and those given; a row of several numbers is a fixed-size list. Values are kept
-bit for bit. Split into streams of like bytes and compressed, the outputs of 50,000 samples x 10
+Columns: `set`, and those given; several numbers per sample are a fixed-size list. Values are kept
+bit for bit. With byte-stream split and compression, the outputs of 50,000 samples x 10
 classes, 2.0 MB of float32, take 1.8 MB.
 """
 
@@ -29,7 +29,7 @@ def pack(columns: Mapping[SetName, Mapping[str, Tensor]]) -> bytes:
     """Columns of each set as a Parquet file; all sets have the same columns.
 
     Args:
-        columns: of each set, by name; the first dimension is the samples'.
+        columns: of each set, by name; the first dimension is the sample.
     """
     names = list(next(iter(columns.values())))
     sizes = {part: len(next(iter(of_set.values()))) for part, of_set in columns.items()}
@@ -53,14 +53,14 @@ def pack(columns: Mapping[SetName, Mapping[str, Tensor]]) -> bytes:
 
 
 def unpack(data: bytes, subject: str) -> dict[SetName, dict[str, Tensor]]:
-    """The columns that were packed, by set.
+    """The packed columns, by set.
 
     Args:
         data: the file's content.
         subject: its name, for the error.
 
     Raises:
-        CorruptObject: it is none that `pack` made.
+        CorruptObject: it was not made by `pack`.
     """
     try:
         table = pq.read_table(pa.BufferReader(data)).combine_chunks()
@@ -74,12 +74,12 @@ def unpack(data: bytes, subject: str) -> dict[SetName, dict[str, Tensor]]:
             start += size
     except (pa.ArrowException, KeyError, TypeError, ValueError, RuntimeError) as error:
         remedy = "delete the record of its step and run the sweep again"
-        raise CorruptObject(subject, f"is no table of samples ({error})", remedy) from error
+        raise CorruptObject(subject, f"is not a table of samples ({error})", remedy) from error
     return unpacked
 
 
 def _tensor(column: Any, shape: list[int]) -> Tensor:
     values = column.combine_chunks()
     flat = values.flatten() if shape else values
-    # Arrow's memory may not be written to.
+    # Arrow's memory is read-only.
     return torch.from_numpy(np.array(flat)).reshape(len(values), *shape)

@@ -1,4 +1,4 @@
-"""Waiting for a server that was there and is away: a restart or a broken network ends no sweep."""
+"""Waiting out outages: neither a server restart nor a network failure ends a sweep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import threading
 import time
 
-# Longer than a server's restart or failover; and what is gone for good is said within minutes.
+# Longer than a restart or failover, yet a permanent loss is reported within minutes.
 PATIENCE_SECONDS = 120.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
@@ -16,15 +16,15 @@ _log = logging.getLogger(__name__)
 
 
 class Outages:
-    """What the requests to one server know of it: whether it ever answered, and is away now.
+    """The availability of one server, as its requests see it.
 
     Args:
-        subject: what is away then, for the log.
-        known: whether the server has answered before, in whatever process.
+        subject: the server, for the log.
+        known: whether the server has answered any process before.
 
     Attributes:
         known: likewise.
-        met: whether it has answered in this process.
+        met: whether it has answered this process.
     """
 
     def __init__(self, subject: str, *, known: bool) -> None:
@@ -43,13 +43,13 @@ class Outages:
             _log.warning("%s: answers again after %.0f s", self._subject, time.monotonic() - since)
 
     def wait(self, begun: float, tries: int, reason: str) -> bool:
-        """Wait before the next try of a request; False if it is time to give up.
+        """Wait before retrying a request; False if it is time to give up.
 
-        The first of many requests that find it away says so.
+        The first of many requests that fail logs it.
 
         Args:
             begun: when the request was first tried, by the monotonic clock.
-            tries: that failed so far.
+            tries: how many failed so far.
             reason: why the last one did.
         """
         if time.monotonic() - begun > PATIENCE_SECONDS:
@@ -59,7 +59,7 @@ class Outages:
             self._since = self._since or begun
         if first:
             _log.warning("%s: %s; waiting for it", self._subject, reason)
-        # Many workers lose a server at one moment, and shall not all come back at one.
+        # Jitter: many workers lose a server at the same moment, and must not all retry at once.
         longest = min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)
         time.sleep(random.uniform(0.5, 1.0) * longest)  # noqa: S311
         return True

@@ -1,4 +1,4 @@
-"""Which process this is, so that another one on the same machine can tell that it died."""
+"""Identity of a process, by which others on the same machine can tell that it died."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PROC = Path("/proc")
 
 @stored
 class ProcessIdentity:
-    """A process, told apart from a later one with the same number.
+    """A process, distinguishable from a later one with the same PID.
 
     Attributes:
         host: its machine's name.
-        pid: its number.
-        machine: which boot of which machine, and which namespace its number belongs to; ""
-            where the system does not say (not Linux).
+        pid: its PID.
+        machine: the machine's boot and PID namespace; "" where the system does not tell (not
+            Linux).
         started: clock ticks from boot to its start; "" likewise.
     """
 
@@ -39,7 +39,7 @@ class ProcessIdentity:
         return ProcessIdentity(socket.gethostname(), os.getpid(), _machine(), started)
 
     def is_dead(self) -> bool:
-        """Whether it ran on this very machine and has ended; False whenever that is unknown."""
+        """Whether it ran on this machine and has ended; False if that is unknown."""
         same_machine = (self.host, self.machine) == (socket.gethostname(), _machine())
         if not same_machine or not self.machine or not self.started:
             return False
@@ -48,7 +48,7 @@ class ProcessIdentity:
         except ProcessLookupError:
             return True
         except PermissionError:
-            pass  # another user's: it is there
+            pass  # another user's: it is alive
         started, state = _start_and_state(self.pid)
         return started not in ("", self.started) or state in ("Z", "X")
 

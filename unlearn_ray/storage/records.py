@@ -31,20 +31,21 @@ class Record:
     """A completed step.
 
     Attributes:
-        kind, key: what step.
-        config: what its key was made of.
-        inputs: keys of the steps it stands on, by role.
+        kind, key: the step.
+        config: what its key hashes.
+        inputs: keys of its input steps, by role.
         files: its artifact, by file name.
         result: small values, in JSON's own types.
         seconds: wall time of its workers, from their start to the uploaded artifact.
-        created: when, ISO 8601 in UTC; of no consequence.
-        versions: of the packages that computed it.
-        host: where.
-        sweep: that ran it.
-        row: the row of that sweep that counts its accelerator hours; "" for a reference step.
-        workers: that ran it, in the end.
-        accelerators: of each worker: GPUs, or CPUs where it asks for none.
-        earlier_seconds: wall time of earlier attempts, which were stopped or killed.
+        created: when, ISO 8601 in UTC; informational.
+        versions: those of the packages that computed it.
+        host: where it ran.
+        sweep: the sweep that ran it.
+        row: the row of that sweep that its accelerator hours are charged to; "" for a
+            reference step.
+        workers: how many ran it in the end.
+        accelerators: per worker: GPUs, or CPUs if it requests no GPU.
+        earlier_seconds: wall time of earlier attempts that were stopped or killed.
     """
 
     kind: Word
@@ -65,14 +66,14 @@ class Record:
 
     @property
     def accelerator_hours(self) -> float:
-        """Wall hours of all attempts, times workers, times accelerators of each."""
+        """Wall hours of all attempts, times workers, times accelerators per worker."""
         return (self.seconds + self.earlier_seconds) / 3600 * self.workers * self.accelerators
 
-    def told(self, name: str, kind: type[Value]) -> Value:
-        """A value of its result.
+    def value(self, name: str, kind: type[Value]) -> Value:
+        """One value of its result.
 
         Raises:
-            CorruptObject: there is none, or it is no `kind`.
+            CorruptObject: there is none, or it is not a `kind`.
         """
         where = record_name(self.kind, self.key)
         if name not in self.result:
@@ -80,21 +81,21 @@ class Record:
         try:
             return TypeAdapter(kind).validate_python(self.result[name], strict=True)
         except ValidationError:
-            raise _SCHEMA.corrupt(where, f"result.{name}: it is no {kind}") from None
+            raise _SCHEMA.corrupt(where, f"result.{name}: it is not a {kind}") from None
 
 
 _SCHEMA: Schema[Record] = Schema(
-    Record, "record", "delete that object and run again: the step is run anew"
+    Record, "record", "delete that object and run again: the step is run again"
 )
 
 
 def record_name(kind: str, key: str) -> str:
-    """The object that holds a record."""
+    """The name of the object that holds a record."""
     return f"{_FOLDER}/{kind}/{key}.json"
 
 
 def key_in(name: str) -> str | None:
-    """The key of the record that is called so; None where it is no record's name.
+    """The key of the record with this object name; None for other names.
 
     >>> key_in("records/pretrain/0123456789abcdef.json")
     '0123456789abcdef'
@@ -106,7 +107,7 @@ def key_in(name: str) -> str | None:
 
 
 def artifact_folder(kind: str, key: str) -> str:
-    """Where the uploads of a step lie, each in a folder of its own."""
+    """The folder of a step's uploads, each in a folder of its own."""
     return f"artifacts/{kind}/{key}/"
 
 
@@ -124,8 +125,8 @@ def from_bytes(kind: str, key: str, data: bytes) -> Record:
     name = record_name(kind, key)
     record = _SCHEMA.parse(name, data)
     if (record.kind, record.key) != (kind, key):
-        raise _SCHEMA.corrupt(name, f"it is the one of {record.kind} {record.key}")
+        raise _SCHEMA.corrupt(name, f"it belongs to {record.kind} {record.key}")
     for entry in record.files.values():
         if not is_name(entry.name) or not entry.name.startswith(artifact_folder(kind, key)):
-            raise _SCHEMA.corrupt(name, f"{entry.name[:200]!r} is no file of this step's")
+            raise _SCHEMA.corrupt(name, f"{entry.name[:200]!r} is not a file of this step")
     return record

@@ -12,11 +12,11 @@ from unlearn_ray.core.columns import Type, column_of
 from unlearn_ray.core.errors import CorruptObject
 
 NAME = "row"
-# Of a row in its file: 1, or the newest addition that is in it. Files of before have none: 1.
+# Of a row in its file: 1, or its newest addition's. Older files lack it: 1.
 VERSION = "row version"
-# Which file a row was read from; in memory alone.
+# Which file a row was read from; in memory only.
 SOURCE = "row source"
-# What a value of a row can be; no lists, whoever has written them.
+# The types of a row's values; other writers' lists are not accepted.
 ANY = frozenset({pa.string(), pa.float64(), pa.int64(), pa.bool_()})
 _TYPES: dict[Type, frozenset[pa.DataType]] = {
     "text": frozenset({pa.string()}),
@@ -28,14 +28,14 @@ _HIDDEN: dict[str, Type] = {NAME: "text", VERSION: "integer"}
 
 
 def types_of(column: str, columns: Container[str]) -> frozenset[pa.DataType]:
-    """The types that a column may have beside `columns`.
+    """The types that a column may have next to `columns`.
 
-    One file of another hand must not make text of a column that all others fill with numbers.
+    A file from another writer must not turn a column of numbers into text.
     """
     if column in _HIDDEN:
         return _TYPES[_HIDDEN[column]]
     declared = column_of(column)
-    # What has a gap was measured; what has none may be a column of another version.
+    # A column with a gap was measured; one without may belong to another version.
     measured = declared.name != "<metric>" or f"{column}_gap" in columns
     return _TYPES[declared.type] if measured else ANY
 
@@ -54,11 +54,11 @@ def from_bytes(data: bytes, subject: str, columns: Sequence[str] | None = None) 
 
     Args:
         data: of the file.
-        subject: what errors call it.
-        columns: only these, where they are, beside the hidden ones; all if None.
+        subject: its name in errors.
+        columns: only those of these that exist, and the hidden ones; all if None.
 
     Raises:
-        CorruptObject: it is none, or was altered.
+        CorruptObject: it is not a Parquet file of rows, or was altered.
     """
     wanted = None if columns is None else list(dict.fromkeys([NAME, VERSION, *columns]))
     try:
@@ -79,9 +79,9 @@ def from_bytes(data: bytes, subject: str, columns: Sequence[str] | None = None) 
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptObject(
             subject,
-            f"no readable Parquet file ({str(error).splitlines()[0][:100]})",
+            f"not a readable Parquet file ({str(error).splitlines()[0][:100]})",
             "delete that object and run the sweep again: its steps are in the store,"
-            " only the row is written anew",
+            " only the row is written again",
         ) from error
     return table
 
@@ -89,10 +89,10 @@ def from_bytes(data: bytes, subject: str, columns: Sequence[str] | None = None) 
 def concatenated(tables: Iterable[pa.Table]) -> pa.Table:
     """The rows of all, with the union of their columns.
 
-    A column that is int here and float there becomes float; one that mixes other types becomes
-    text; where a table lacks a column it is null.
+    A column of ints and floats becomes float; one that mixes other types becomes text; rows of
+    tables without the column have null.
     """
-    # Rows of one sweep have the same columns: casting each alone would take most of the time.
+    # Rows of one sweep have the same columns, and casting each table would dominate the time.
     alike: dict[pa.Schema, list[pa.Table]] = {}
     for table in tables:
         alike.setdefault(table.schema.remove_metadata(), []).append(table)
@@ -102,7 +102,7 @@ def concatenated(tables: Iterable[pa.Table]) -> pa.Table:
             types.setdefault(column.name, set()).add(column.type)
     common = pa.schema([(name, _common(several)) for name, several in types.items()])
     parts = [_cast(pa.concat_tables(each), common) for each in alike.values()]
-    # Not `empty_table`, which imports pandas: a plan has no time for that.
+    # Not `empty_table`, which imports pandas and would slow planning down.
     return pa.concat_tables([pa.Table.from_batches([], common), *parts])
 
 

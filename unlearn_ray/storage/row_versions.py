@@ -1,16 +1,16 @@
-"""Which files of a row count, and what they make of it together.
+"""Which files of a row count, and how they combine.
 
 A row begins with version 1, the row itself, and grows by additions of versions 2, 3, ..., each a
-file of its own. A merged row in a compacted file has the newest version that is in it, and holds
-every older one. Of what there is of a row
+file of its own. A merged row in a compacted file has the version of the newest addition in it, and
+holds every older one. Of the files of a row
 
-- the merged row of the highest version is its beginning; only without one, the row itself;
-- the addition of the next version follows, again and again. What it says counts from then on:
-  columns that the row lacked, or that are said anew. Where one is missing, the newer ones wait: it
-  is on its way (a listing of a folder, or a sync tool, may show a newer file before an older one);
-- of several files of one version the one with the name that it was created with counts. Others
-  are copies of a sync tool that met two, such as `x (conflicted copy 2026-11-29).parquet`; what
-  a file is, its content says.
+- the merged row of the highest version is the base; without one, the row itself is;
+- additions are applied in the order of their versions: each fills columns that the row lacked, or
+  replaces values. After a missing addition, newer ones wait: it is on its way (a listing of a
+  folder, or a sync tool, may show a newer file before an older one);
+- of several files of one version, the one that still has its original name counts. Others are
+  conflict copies of a sync tool, such as `x (conflicted copy 2026-11-29).parquet`; a file's
+  content says which row and version it is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _Row = dict[str, Any]
 
 
 def object_name(row: str, version: int = 1) -> str:
-    """What a row's file is called; one of an addition ends in a digit, which no other row's does.
+    """The name of a row's file; only those of additions end in a digit.
 
     >>> object_name("a"), object_name("a", 2)
     ('rows/a.parquet', 'rows/a~000002')
@@ -49,7 +49,7 @@ def object_name(row: str, version: int = 1) -> str:
 
 
 def is_rows_file(name: str) -> bool:
-    """Whether a file of this name may hold rows; a sync tool's copy of one may, too.
+    """Whether a file of this name may hold rows; a sync tool's conflict copy may, too.
 
     >>> [is_rows_file(name) for name in ("rows/a.parquet", "rows/a~000002", "rows/desktop.ini")]
     [True, True, False]
@@ -68,7 +68,7 @@ def row_of(name: str) -> str:
 
 
 class Pile:
-    """Rows as their files hold them, several of one name among them.
+    """Rows as read from files, possibly several of one name.
 
     Args:
         prefixes: only rows whose name starts with one of these are kept.
@@ -80,7 +80,7 @@ class Pile:
         self._tables: list[pa.Table] = []
 
     def add(self, tables: Mapping[str, pa.Table]) -> None:
-        """Add files, by object name; those of equal columns become one table."""
+        """Add files, by object name; those with equal columns become one table."""
         alike: dict[pa.Schema, list[tuple[int, pa.Table]]] = {}
         for number, (name, table) in enumerate(tables.items(), start=len(self._files)):
             alike.setdefault(table.schema.remove_metadata(), []).append((number, table))
@@ -94,7 +94,7 @@ class Pile:
             self._tables.append(self._kept(sourced))
 
     def merged(self) -> tuple[pa.Table, set[str]]:
-        """The rows, sorted by name, each with its version; and the files that wait for others."""
+        """The rows, sorted by name, with their versions; and the files that wait for others."""
         by_name: defaultdict[str, list[_Row]] = defaultdict(list)
         tables = []
         for table, doubtful in self._split():
@@ -109,9 +109,9 @@ class Pile:
                 resolved.append({c: value for c, value in whole.items() if c != SOURCE})
             reached = whole[VERSION] if whole is not None else 0
             waiting.update(self._file(row) for row in rows if row[VERSION] > reached)
-        # What has no rows has no say in columns and their types.
+        # Tables without rows must not affect columns and their types.
         table = concatenated(t for t in [*tables, *_tables(resolved)] if t.num_rows)
-        # The columns stand as they do in the files, whichever rows had to be resolved.
+        # The order of columns is that of the files, whichever rows had to be resolved.
         order = dict.fromkeys([NAME, VERSION, *(c for t in tables for c in t.column_names)])
         kept = [column for column in order if column in set(table.column_names)]
         return table.select(kept).sort_by(NAME), waiting
@@ -123,13 +123,13 @@ class Pile:
         return table.filter(reduce(pc.or_, each))
 
     def _split(self) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """Of each table, the rows that are simply what their only file says, and the others."""
+        """Of each table, the rows that have a single file, and the others."""
 
         def whole(column: str, kind: pa.DataType) -> pa.ChunkedArray:
             return pa.chunked_array([c for t in self._tables for c in t[column].chunks], kind)
 
         names = whole(NAME, pa.string())
-        # An addition is never all of its row, a merged row is, whatever its version.
+        # An addition is never a whole row; a merged row is, whatever its version.
         most = _numbers(1 if name.startswith(SMALL) else _ANY_VERSION for name in self._files)
         doubtful = pc.greater(whole(VERSION, pa.int64()), pc.take(most, whole(SOURCE, pa.int64())))
         counts = pc.value_counts(names)
@@ -146,7 +146,7 @@ class Pile:
                 yield table, table.slice(0, 0)
 
     def _resolved(self, several: Sequence[_Row]) -> _Row | None:
-        """One row of all that there is of it; None if its beginning is not there."""
+        """One row, combined from all its files; None if its base is missing."""
         merged = [row for row in several if not self._file(row).startswith(SMALL)]
         small = sorted(
             (row for row in several if self._file(row).startswith(SMALL)), key=self._order
@@ -173,13 +173,13 @@ class Pile:
 
 
 def _numbers(values: Iterable[int]) -> pa.Array:
-    # Not `pa.array`, which like `pa.scalar` imports pandas: a plan has no time for that.
+    # Not `pa.array`, which like `pa.scalar` imports pandas and would slow planning down.
     data = array("q", values)
     return pa.Array.from_buffers(pa.int64(), len(data), [None, pa.py_buffer(data)])
 
 
 def _tables(rows: Sequence[_Row]) -> list[pa.Table]:
-    """Rows as tables, in which their values keep their types."""
+    """Rows as tables that preserve the types of values."""
     alike: dict[tuple[tuple[str, type], ...], list[_Row]] = {}
     for row in rows:
         alike.setdefault(tuple((c, type(value)) for c, value in row.items()), []).append(row)

@@ -1,4 +1,4 @@
-"""`S3Bucket`: objects of a bucket on AWS or any S3-compatible server.
+"""`S3Bucket`: objects in a bucket on AWS or any S3-compatible server.
 
 Credentials come from boto3's usual chain (environment, profile, instance role), and so does
 the endpoint when the URL names none (AWS_ENDPOINT_URL).
@@ -37,7 +37,7 @@ _CONFLICT_ATTEMPTS = 8
 _IN_PARTS = 64 << 20
 _BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 _AWAY = (Patience.IF_KNOWN, Patience.IF_MET)
-# Whoever rotates credentials may do so just after the old ones have ended.
+# New credentials may arrive only just after the old ones have expired.
 _ROTATION_SECONDS = 10.0
 _ROTATION_PAUSE = 0.5
 
@@ -51,11 +51,11 @@ class S3Bucket:
 
     Args:
         bucket: its name; it must exist.
-        prefix: what all object names start with; "" is the whole bucket.
+        prefix: of all object names; "" is the whole bucket.
         endpoint: http(s)://host:port of a server other than AWS.
-        region: needed where neither environment nor profile names one.
-        known: whether the server has answered before, in whatever process. One that has is
-            waited for when it does not answer any more; of any other the address may be wrong.
+        region: needed if neither environment nor profile names one.
+        known: whether the server has answered any process before. If so, this one waits for it
+            when it stops answering; otherwise the address may be wrong.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class S3Bucket:
         return self._ask(name, lambda client: self._read(client, key, name, most))
 
     def write(self, name: str, data: bytes) -> None:
-        """See `ObjectStore.write`; a large object goes up in parts, side by side."""
+        """See `ObjectStore.write`; a large object is a concurrent multipart upload."""
         key = self._key(name)
 
         def put(client: Any) -> None:
@@ -115,8 +115,8 @@ class S3Bucket:
     def create(self, name: str, data: bytes) -> bool:
         """See `ObjectStore.create`.
 
-        A PUT that was repeated after a lost answer may meet its own object: the object's
-        metadata tell whose it is.
+        A PUT that is retried after a lost answer may find its own object; the object's metadata
+        show who wrote it.
         """
         key, attempt, tries = self._key(name), uuid.uuid4().hex, 0
 
@@ -180,13 +180,13 @@ class S3Bucket:
         return sorted(found, key=lambda entry: entry.name)
 
     def remove_unfinished(self, age: float) -> int:
-        """See `ObjectStore.remove_unfinished`: uploads in parts that were never completed."""
+        """See `ObjectStore.remove_unfinished`: multipart uploads that were never completed."""
         top = self._key("")
 
         def abort_if_left(client: Any, upload: Mapping[str, Any]) -> None:
             named = {"Bucket": self.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
             parts = client.get_paginator("list_parts").paginate(**named)
-            # A large object takes hours on a slow line.
+            # Uploading a large object takes hours on a slow connection.
             signs = [part["LastModified"] for page in parts for part in page.get("Parts", ())]
             if time.time() - max([upload["Initiated"], *signs]).timestamp() > age:
                 client.abort_multipart_upload(**named)
@@ -241,19 +241,19 @@ class S3Bucket:
                     answer["Body"].close()
                     raise CorruptObject(
                         f"object {name} of {self.url}",
-                        f"{size} bytes are more than any such object has",
-                        "delete it from there, or move it away",
+                        f"{size} bytes exceed the limit for such an object",
+                        "delete it there, or move it away",
                     )
                 data: bytes = answer["Body"].read()
                 return data
             except _BROKEN_BODY:
-                # boto3 retries requests, but not the reading of an answer's body.
+                # boto3 retries requests, but not reading a response's body.
                 if attempt == _READS:
                     raise
         raise AssertionError
 
     def _attempt(self, client: Any, key: str) -> str | None:
-        """Whose the object is: what `create` gave it."""
+        """The token of the `create` call that wrote the object."""
         try:
             head = client.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
@@ -264,10 +264,10 @@ class S3Bucket:
         return found
 
     def _ask(self, name: str, ask: Callable[[Any], Answer]) -> Answer:
-        """The answer to a request about an object ("": the store), with patience.
+        """The answer to a request about an object ("": the store), after retries.
 
         Raises:
-            UnlearnRayError: what botocore's error means.
+            UnlearnRayError: botocore's error, translated.
         """
         begun, tries = time.monotonic(), 0
         while True:
@@ -283,17 +283,17 @@ class S3Bucket:
                     self._outages.answered()
                 if self._goes_on(found, used, begun, tries):
                     continue
-                # Its text may hold what was signed.
+                # Its text may contain what was signed.
                 raise found.problem from None
             self._outages.answered()
             self._accepted = True
             return answer
 
     def _goes_on(self, found: Failure, used: Keys | None, begun: float, tries: int) -> bool:
-        """Whether to try again, after waiting where that may help."""
+        """Whether to retry, after waiting where that may help."""
         patience, outages = found.patience, self._outages
         if patience in (Patience.NEW_KEYS, Patience.OTHER_KEYS):
-            # A source that gives new credentials each time shall not be asked for ever.
+            # A source that returns new credentials each time must not be asked forever.
             if used is not None and tries <= 2 and self._connection.renew(used):
                 return True
             waits = self._accepted and not self._connection.is_fixed
@@ -305,8 +305,8 @@ class S3Bucket:
         return False
 
     def _await_keys(self, used: Keys | None, begun: float) -> bool:
-        """Wait for other credentials than `used`; False if there are none in time."""
-        _log.warning("store %s: its credentials are refused; waiting for new ones", self.url)
+        """Wait for credentials other than `used`; False if none come in time."""
+        _log.warning("store %s: credentials refused; waiting for new ones", self.url)
         while time.monotonic() - begun < _ROTATION_SECONDS:
             time.sleep(_ROTATION_PAUSE)
             if self._connection.renew(used):
@@ -320,7 +320,7 @@ class S3Bucket:
         return Request(subject, self.bucket, opened.endpoint, opened.region)
 
     def _attempt_failed(self, response: Any, raised: Any, operation: Any) -> None:
-        """End a request at once that botocore would repeat in vain."""
+        """End a request at once that botocore would retry in vain."""
         if isinstance(raised, BotoCoreError):
             patience = failure(raised, self._request("", None)).patience
             waits = patience is Patience.IF_KNOWN or (
@@ -331,6 +331,6 @@ class S3Bucket:
         elif response is not None:
             http, parsed = response
             number = str(parsed.get("Error", {}).get("Code", ""))
-            # botocore follows redirects to other regions, and a web server's for ever.
+            # botocore follows redirects to other regions, and those of a web server forever.
             if number in ("301", "302", "307") and "x-amz-bucket-region" not in http.headers:
                 raise ClientError(parsed, operation.name)

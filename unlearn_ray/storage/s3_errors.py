@@ -1,6 +1,6 @@
-"""What a failed S3 request means, in the words of the error tree.
+"""Translates failed S3 requests into this package's errors.
 
-Messages hold the server's error code and HTTP status, never its text: servers repeat what was
+Messages contain the server's error code and HTTP status, never its text: servers echo what was
 signed, access keys included. For the same reason no library's text is repeated.
 """
 
@@ -30,10 +30,10 @@ from unlearn_ray.storage.s3_transport import through_proxy, unanswered
 
 
 class NoS3Answer(Exception):
-    """What answered is no S3 server: it lacks what every S3 server says."""
+    """The answer lacks fields that every S3 server sends."""
 
 
-# Whatever a request can raise that is not this package's own.
+# Every exception of a request that is not this package's own.
 FOREIGN = (
     BotoCoreError,
     ClientError,
@@ -44,9 +44,9 @@ FOREIGN = (
     RetriesExceededError,
 )
 _WRONG_KEYS = {
-    "InvalidAccessKeyId": "the access key is not known there",
-    "InvalidClientTokenId": "the access key is not known there",
-    "UnrecognizedClientException": "the access key is not known there",
+    "InvalidAccessKeyId": "the server does not know the access key",
+    "InvalidClientTokenId": "the server does not know the access key",
+    "UnrecognizedClientException": "the server does not know the access key",
     "SignatureDoesNotMatch": "wrong credentials: the access key or the secret key",
     "InvalidToken": "the session token is not valid",
     "InvalidSecurity": "the credentials are not valid",
@@ -64,7 +64,7 @@ _WRONG_REGION = {
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "InsufficientCapacity"}
 _REGION = re.compile(r"[a-z]{2}[a-z0-9-]{1,30}")
 _CHECK_ENDPOINT = (
-    "let endpoint= in the URL, or AWS_ENDPOINT_URL, name the http(s)://host:port of its S3 API"
+    "set endpoint= in the URL, or AWS_ENDPOINT_URL, to the http(s)://host:port of its S3 API"
 )
 
 
@@ -74,9 +74,9 @@ def status(error: ClientError) -> int:
 
 
 def code(error: ClientError) -> str:
-    """What the server calls the error; "" if it is no answer in the words of S3.
+    """The server's S3 error code; "" if the answer has none.
 
-    botocore takes the status for the code where a body says none, as always after HEAD.
+    botocore reports the status as the code if the body has none, as always after HEAD.
     """
     found = str(error.response.get("Error", {}).get("Code", ""))
     return "" if found.isdigit() or not found.isascii() or len(found) > 64 else found
@@ -90,7 +90,7 @@ def is_missing(error: ClientError) -> bool:
 
 
 def genuine(answer: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    """`answer`, if it holds a field that every S3 server's does.
+    """`answer`, if it has a field that every S3 server sends.
 
     Raises:
         NoS3Answer: it does not.
@@ -101,7 +101,7 @@ def genuine(answer: Mapping[str, Any], field: str) -> Mapping[str, Any]:
 
 
 def failure(error: BaseException, request: Request) -> Failure:
-    """What `error`, one of FOREIGN, says of a request."""
+    """Translate `error`, one of FOREIGN, that a request raised."""
     if isinstance(error, RetriesExceededError):
         return failure(error.last_exception, request)
     if isinstance(error, CredentialsFailed):
@@ -111,7 +111,7 @@ def failure(error: BaseException, request: Request) -> Failure:
     if isinstance(error, NoS3Answer | ResponseParserError):
         return _no_server(request)
     if isinstance(error, InvalidRegionError):
-        text = f"{str(error.kwargs.get('region_name'))[:64]!r} is no region's name"
+        text = f"{str(error.kwargs.get('region_name'))[:64]!r} is not a region name"
         remedy = "correct region= in the URL, AWS_DEFAULT_REGION or the AWS profile"
         return Failure(ConfigError(request.subject, text, remedy), Patience.NEVER)
     if isinstance(error, ParamValidationError):
@@ -144,7 +144,7 @@ def _refused(error: ClientError, request: Request) -> Failure:
         return Failure(
             StoreDenied(
                 subject,
-                f"{reason}: these credentials may not do that",
+                f"{reason}: these credentials lack the permission",
                 f"grant them list, read, write and delete on bucket {request.bucket}",
             ),
             Patience.OTHER_KEYS,
@@ -161,7 +161,7 @@ def _refused(error: ClientError, request: Request) -> Failure:
 
 
 def _final(error: ClientError, request: Request, reason: str) -> UnlearnRayError:
-    """What is the same however often it is asked."""
+    """Errors that no retry can change."""
     number, name, subject = status(error), code(error), request.subject
     if name == "NoSuchBucket":
         return StoreUnreachable(subject, f"{reason}: no bucket {request.bucket}", "create it first")
@@ -180,7 +180,7 @@ def _final(error: ClientError, request: Request, reason: str) -> UnlearnRayError
     if number == 501:
         return StoreError(
             subject,
-            f"{reason}: it lacks an operation",
+            f"{reason}: the server does not support an operation",
             "use a server with conditional writes (If-None-Match on PutObject)",
         )
     if number in (400, 411):
@@ -199,16 +199,16 @@ def _other_region(error: ClientError, request: Request, reason: str) -> UnlearnR
     name = told if _REGION.fullmatch(told) else "NAME"
     return StoreUnreachable(
         request.subject,
-        f"{reason}: another region{asked}",
+        f"{reason}: the bucket is in another region{asked}",
         f"write region={name} in the store's URL",
     )
 
 
 def _unreadable(number: int, error: ClientError, request: Request) -> Failure:
-    """An answer that is no S3 server's own: a web server's, a proxy's, a balancer's."""
+    """An answer that is not from an S3 server: from a web server, a proxy, a load balancer."""
     via = through_proxy(request)
     if number == 407:
-        text = f"the server answered 407{via}: it wants a user name and password"
+        text = f"the server answered 407{via}: it requires a user name and password"
         remedy = "write http://user:password@host:port, or add the store's host to NO_PROXY"
         return Failure(StoreUnreachable(request.subject, text, remedy), Patience.NEVER)
     if number == 429 or number >= 502:
@@ -217,7 +217,7 @@ def _unreadable(number: int, error: ClientError, request: Request) -> Failure:
         return Failure(StoreUnreachable(request.subject, text, remedy), Patience.IF_KNOWN)
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     page = " with a web page" if "html" in str(headers.get("content-type")) else ""
-    # botocore gives an answer that it cannot read the number 500.
+    # botocore reports an answer that it cannot parse as status 500.
     answer = f" {number}{page}" if number != 500 else page or " with something else"
     return _no_server(request, answer)
 
@@ -227,9 +227,9 @@ def _no_server(request: Request, answer: str = "") -> Failure:
     said = f" (it answered{answer})" if answer else ""
     remedy = _CHECK_ENDPOINT
     if request.endpoint.startswith("http:"):
-        remedy += ", with https:// if it wants TLS"
+        remedy += ", with https:// if it requires TLS"
     if through_proxy(request):
         remedy += "; or add its host to NO_PROXY"
-    text = f"what answers at {where}{through_proxy(request)} is no S3 server{said}"
-    # Where an S3 server was, this is what stands in for it while it restarts.
+    text = f"the server at {where}{through_proxy(request)} is not an S3 server{said}"
+    # While an S3 server restarts, something else may answer in its place.
     return Failure(StoreUnreachable(request.subject, text, remedy), Patience.IF_MET)

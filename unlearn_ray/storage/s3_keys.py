@@ -1,4 +1,4 @@
-"""A client of an S3 server, and the credentials that it signs with, which may be rotated."""
+"""The client of an S3 server, and its credentials, which may be rotated."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from botocore.loaders import create_loader
 from unlearn_ray.core.errors import ConfigError, StoreDenied, StoreError
 from unlearn_ray.storage.failures import AWS_DOMAINS, Failure, Patience, Request, shown_address
 
-# An endpoint that does not answer at all fails after 4 x 2 s and at most 1 + 2 + 4 s of waiting.
+# An endpoint that never answers fails after 4 x 2 s and at most 1 + 2 + 4 s of backoff.
 _CONNECT_SECONDS = 2
 _READ_SECONDS = 30
 _ATTEMPTS = 4
 _CONNECTIONS = 32
-# Opening a store costs 80 ms, or 10 ms when the description of S3 has been parsed already.
+# Opening a store takes 80 ms, or 10 ms once the service description of S3 has been parsed.
 _LOADER = create_loader()
-# These name a setting and its value, and nothing secret.
+# These contain a setting and its value, and nothing secret.
 _PLAIN = (
     InfiniteLoopConfigError,
     InvalidChecksumConfigError,
@@ -56,7 +56,7 @@ NeedsRetry = Callable[[Any, Any, Any], None]
 
 
 class Keys(NamedTuple):
-    """What requests are signed with."""
+    """The credentials that requests are signed with."""
 
     access_key: str
     secret_key: str
@@ -64,7 +64,7 @@ class Keys(NamedTuple):
 
 
 class CredentialsFailed(Exception):
-    """No credentials could be had."""
+    """No credentials could be obtained."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(type(cause).__name__)
@@ -73,27 +73,27 @@ class CredentialsFailed(Exception):
 
 @dataclass(frozen=True)
 class Opened:
-    """A client and what it signs with.
+    """A client and its credentials.
 
     Attributes:
         client: boto3's; thread-safe.
-        credentials: botocore's; those that know when they expire refresh themselves.
+        credentials: botocore's; those with an expiry refresh themselves.
     """
 
     client: Any
     credentials: Any
 
     def keys(self) -> Keys:
-        """What the next request is signed with.
+        """The credentials that the next request is signed with.
 
         Raises:
-            CredentialsFailed: they have expired, and no others could be had.
+            CredentialsFailed: they have expired, and no others could be obtained.
         """
         return Keys(*_told(self.credentials.get_frozen_credentials)[:3])
 
     @property
     def endpoint(self) -> str:
-        """The URL that is asked."""
+        """The URL that requests go to."""
         return str(self.client.meta.endpoint_url)
 
     @property
@@ -103,13 +103,13 @@ class Opened:
 
 
 class Connection:
-    """Makes the client of a bucket, and a new one once there are other credentials.
+    """Creates the client of a bucket, and a new one after a rotation of credentials.
 
     Args:
         endpoint: as in `S3Bucket`.
         region: as in `S3Bucket`.
-        watch: told of each attempt of a request that failed: what answered (None if nothing
-            did), what was raised (or None), the operation; what it raises ends the request.
+        watch: called with each failed attempt of a request: the response or None, the exception
+            or None, the operation; it ends the request by raising.
     """
 
     def __init__(self, endpoint: str | None, region: str | None, watch: NeedsRetry) -> None:
@@ -125,12 +125,12 @@ class Connection:
         return self._opened is not None and self._opened.credentials.method == "env"
 
     def opened(self) -> Opened:
-        """The client of now.
+        """The current client.
 
         Raises:
             CredentialsFailed: there are no credentials.
             BotoCoreError: a setting is wrong.
-            ConfigError: the endpoint is none.
+            ConfigError: the endpoint is not valid.
         """
         opened = self._opened
         if opened is None:
@@ -139,7 +139,7 @@ class Connection:
         return opened
 
     def renew(self, used: Keys | None) -> bool:
-        """Read the credentials anew; whether they are other ones than `used` by now."""
+        """Reload the credentials; returns whether they now differ from `used`."""
         with self._lock:
             try:
                 if self._opened is not None and self._opened.keys() != used:
@@ -148,14 +148,14 @@ class Connection:
                 if fresh.keys() == used:
                     return False
             except (BotoCoreError, CredentialsFailed):
-                return False  # a file that is just being written
+                return False  # a file is just being written
             self._opened = fresh
             return True
 
     def _open(self) -> Opened:
         core = botocore.session.Session()
         core.register_component("data_loader", _LOADER)
-        # A session of its own: boto3's default session must not be shared by threads.
+        # A separate session: boto3's default session must not be shared by threads.
         session = boto3.session.Session(botocore_session=core)
         credentials = _told(core.get_credentials)
         if credentials is None:
@@ -164,7 +164,7 @@ class Connection:
         if self._endpoint is None:
             client = self._client(session, "auto")
             host = urlsplit(client.meta.endpoint_url).hostname or ""
-        # Other servers rarely answer to bucket.host.
+        # Other servers rarely support bucket.host.
         if client is None or not host.endswith(AWS_DOMAINS):
             client = self._client(session, "path")
         client.meta.events.register_first("needs-retry.s3", self._failed)
@@ -190,11 +190,11 @@ class Connection:
             raise
         except ValueError as error:
             if "endpoint" in str(error).lower():
-                reason = "it is no http(s)://host:port"
+                reason = "it is not http(s)://host:port"
                 raise _no_endpoint(self._endpoint or "", reason) from None
             raise InvalidConfigError(error_msg="a value in the AWS files is unusable") from None
         if "@" in client.meta.endpoint_url:
-            raise _no_endpoint("", "credentials have no place in a URL")
+            raise _no_endpoint("", "credentials must not be in a URL")
         return client
 
 
@@ -204,7 +204,7 @@ def _no_endpoint(endpoint: str, reason: str) -> ConfigError:
 
 
 def _told(ask: Callable[[], Any]) -> Any:
-    """What a source of credentials answers: programs, files and services, which fail freely."""
+    """Credentials from a source: programs, files and services, which raise anything."""
     try:
         return ask()
     except Exception as error:
@@ -212,7 +212,7 @@ def _told(ask: Callable[[], Any]) -> Any:
 
 
 def credentials_failure(error: BaseException, request: Request) -> Failure:
-    """What it means that no credentials could be had."""
+    """The error for credentials that could not be obtained."""
     if isinstance(error, BotoConnectionError | HTTPClientError):
         service = shown_address(str(error.kwargs.get("endpoint_url"))) or "the service"
         text = f"no credentials: no answer from {service} ({type(error).__name__})"
@@ -229,7 +229,7 @@ def credentials_failure(error: BaseException, request: Request) -> Failure:
 
 
 def _source(error: BaseException) -> tuple[str, str]:
-    """Reason and remedy of a source of credentials that fails."""
+    """Reason and remedy for a source of credentials that fails."""
     details = getattr(error, "kwargs", {})
     if isinstance(error, NoCredentialsError):
         return "none were found in the environment, the AWS files or from a role", _SET_KEYS
@@ -240,20 +240,20 @@ def _source(error: BaseException) -> tuple[str, str]:
         profile = details.get("profile")
         return f"no profile {profile} in the AWS files", "correct AWS_PROFILE, or add the profile"
     if isinstance(error, ConfigParseError):
-        return f"{details.get('path')} cannot be parsed", "mend it: [profile] and key = value lines"
+        return f"{details.get('path')} cannot be parsed", "fix it: [profile] and key = value lines"
     if isinstance(error, _PLAIN):
-        return " ".join(str(error).split())[:300].rstrip("."), "mend the AWS profile"
+        return " ".join(str(error).split())[:300].rstrip("."), "fix the AWS profile"
     if isinstance(error, OSError) and error.filename:
         reason = (error.strerror or type(error).__name__).lower()
         return f"{error.filename}: {reason}", "correct the AWS profile or variable that names it"
     where = details.get("provider")
     source = f"their source ({where})" if where else "their source"
-    remedy = "mend what the AWS profile or the AWS_ variables name"
+    remedy = "fix what the AWS profile or the AWS_ variables name"
     return f"{source} fails ({type(error).__name__})", remedy
 
 
 def setting_failure(error: BaseException, request: Request) -> Failure:
-    """What it means that botocore does not even begin: a setting of the client."""
+    """The error for an invalid client setting, which keeps botocore from sending anything."""
     if isinstance(error, ProfileNotFound | ConfigParseError):
         return credentials_failure(error, request)
     text = f"the request failed ({type(error).__name__})"

@@ -1,6 +1,6 @@
 """Requests to an S3 server that were not answered: TLS, proxies, name resolution, networks.
 
-No message repeats what a library says: proxies' URLs and requests' headers hold passwords.
+No message repeats a library's text: proxy URLs and request headers contain passwords.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from unlearn_ray.storage.failures import AWS_DOMAINS, Failure, Patience, Request
 
 _BUNDLE = "AWS_CA_BUNDLE"
 _BUNDLES = (_BUNDLE, "REQUESTS_CA_BUNDLE")
-# OpenSSL's numbers of what is wrong with a certificate.
+# OpenSSL's error codes for certificates.
 _NOT_YET_VALID, _EXPIRED, _SELF_SIGNED, _SELF_SIGNED_IN_CHAIN = 9, 10, 18, 19
 _OTHER_HOST = (62, 63, 64)
 _UNKNOWN_ISSUER = {
     _SELF_SIGNED: "its certificate is self-signed",
-    _SELF_SIGNED_IN_CHAIN: "its certificate is signed by an authority of its own",
-    2: "its certificate is signed by an authority that is not known here",
-    20: "its certificate is signed by an authority that is not known here",
-    21: "its certificate is signed by an authority that is not known here",
+    _SELF_SIGNED_IN_CHAIN: "its certificate is signed by a private authority",
+    2: "its certificate is signed by an authority that this machine does not know",
+    20: "its certificate is signed by an authority that this machine does not know",
+    21: "its certificate is signed by an authority that this machine does not know",
 }
-# What OpenSSL says of a partner that speaks something else, however often it is asked.
+# OpenSSL's errors for a server that does not speak TLS, which no retry can change.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
 _OTHER_TLS = {
     "UNSUPPORTED_PROTOCOL",
@@ -57,13 +57,13 @@ _OTHER_TLS = {
 _NO_CERTIFICATES = {"NO_CERTIFICATE_OR_CRL_FOUND", "PEM_LIB", "NO_START_LINE", "BAD_BASE64_DECODE"}
 _TLS_ALERT = "\x15\x03"
 _CHECK_ENDPOINT = (
-    "check that the server runs and that endpoint= in the URL, or AWS_ENDPOINT_URL, names its"
+    "check that the server runs and that endpoint= in the URL, or AWS_ENDPOINT_URL, is its"
     " http(s)://host:port"
 )
 
 
 def unanswered(error: BotoCoreError | HTTPError, request: Request) -> Failure | None:
-    """What it means that a request was not answered; None if the error is of another kind."""
+    """The error for a request without an answer; None for errors of another kind."""
     details = getattr(error, "kwargs", {})
     cause = details.get("error")
     asked = str(details.get("endpoint_url") or request.endpoint)
@@ -78,7 +78,7 @@ def unanswered(error: BotoCoreError | HTTPError, request: Request) -> Failure | 
     if isinstance(error, ConnectionClosedError):
         line = getattr(_root(cause), "line", "") if isinstance(_root(cause), BadStatusLine) else ""
         if isinstance(line, str) and line.startswith(_TLS_ALERT):
-            return _never(request, asked, "it wants TLS", "write endpoint=https://host:port")
+            return _never(request, asked, "it requires TLS", "write endpoint=https://host:port")
         if isinstance(line, str) and len(line) > 2 and not line.startswith("HTTP/"):
             return _no_web_server(asked, request)
     if type(error) is HTTPClientError and isinstance(cause, ValueError | TypeError):
@@ -89,7 +89,7 @@ def unanswered(error: BotoCoreError | HTTPError, request: Request) -> Failure | 
 
 
 def proxied(request: Request) -> tuple[str, str] | None:
-    """The variable that names a proxy for the endpoint, and the proxy as far as may be shown."""
+    """The variable that sets a proxy for the endpoint, and the proxy's URL."""
     parts = urlsplit(request.endpoint)
     value = getproxies().get(parts.scheme)
     if not value or proxy_bypass(parts.netloc):
@@ -100,13 +100,13 @@ def proxied(request: Request) -> tuple[str, str] | None:
 
 
 def through_proxy(request: Request) -> str:
-    """ "" or, for a message, that the endpoint is asked through a proxy."""
+    """For a message: that requests go through a proxy, or "" if they do not."""
     proxy = proxied(request)
     return f", through the proxy that {proxy[0]} names" if proxy else ""
 
 
 def _root(error: object) -> object:
-    """The innermost error: urllib3 wraps those of the system in its own."""
+    """The innermost error: urllib3 wraps system errors in its own."""
     for _ in range(8):
         if not isinstance(error, BaseException):
             return error
@@ -128,10 +128,10 @@ def _tls(cause: object, asked: str, request: Request) -> Failure:
         remedy = f"write endpoint=http://host:port if it is meant to be so{through_proxy(request)}"
         return _never(request, asked, "it does not speak TLS", remedy)
     if isinstance(cause, ssl.SSLError) and reason in _OTHER_TLS:
-        text = f"it speaks another TLS than this machine ({reason})"
+        text = f"it and this machine have no TLS version in common ({reason})"
         return _never(request, asked, text, "bring the server and this machine up to date")
     if isinstance(cause, ssl.SSLError) and reason in _NO_CERTIFICATES:
-        return _bundle("it holds no certificates in PEM", request)
+        return _bundle("it contains no PEM certificates", request)
     if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and _is_file(cause):
         return _bundle(os.strerror(cause.errno or 0).lower(), request)
     return _silent(type(cause).__name__, asked, request)
@@ -145,7 +145,7 @@ def _bundle(reason: str, request: Request) -> Failure:
     names = [name for name in _BUNDLES if os.environ.get(name)]
     name = (names or ["ca_bundle in the AWS profile"])[0]
     value = f" = {os.environ[names[0]]}" if names else ""
-    remedy = f"let {name} name a file with the authority's certificate, or unset it"
+    remedy = f"set {name} to a file with the authority's certificate, or unset it"
     return Failure(
         StoreUnreachable(request.subject, f"{name}{value}: {reason}", remedy), Patience.NEVER
     )
@@ -166,7 +166,7 @@ def _certificate(code: int, asked: str, request: Request) -> Failure:
         remedy = "renew the server's certificate, or set this machine's clock"
         return _never(request, asked, f"its certificate {text}{via}", remedy)
     text = f"its certificate is refused (OpenSSL's error {code}){via}"
-    return _never(request, asked, text, f"mend it, or let {_BUNDLE} name what it is signed with")
+    return _never(request, asked, text, f"fix it, or set {_BUNDLE} to its authority's certificate")
 
 
 def _proxy(cause: object, request: Request) -> Failure:
@@ -179,10 +179,10 @@ def _proxy(cause: object, request: Request) -> Failure:
     number = int(found[1]) if found else 0
     if number == 407:
         remedy = f"write http://user:password@host:port, {outside}"
-        return _no_proxy(request, shown, "the proxy wants a user name and password", remedy)
+        return _no_proxy(request, shown, "the proxy requires a user name and password", remedy)
     if 400 <= number < 500:
         text = f"the proxy refuses to connect to {shown_address(request.endpoint)} ({number})"
-        return _no_proxy(request, shown, text, f"have it allowed there, {outside}")
+        return _no_proxy(request, shown, text, f"allow it in the proxy, {outside}")
     if number:
         text = f"the proxy does not reach {shown_address(request.endpoint)} ({number})"
     elif isinstance(cause, socket.gaierror):
@@ -202,7 +202,7 @@ def _no_proxy(
 
 
 def proxy_fault(value: str) -> str:
-    """What is wrong with a proxy's URL as it is written; "" if nothing is."""
+    """What is wrong with a proxy's URL; "" if nothing is."""
     scheme, separator, _ = value.partition("://")
     if separator and scheme.lower() not in ("http", "https"):
         socks = scheme.lower().startswith("socks")
@@ -224,14 +224,14 @@ def proxy_fault(value: str) -> str:
 def _unknown_host(cause: socket.gaierror, asked: str, request: Request) -> Failure:
     host = urlsplit(shown_address(asked)).hostname or "its host"
     if cause.errno == socket.EAI_AGAIN:
-        text = f"the name {host} cannot be looked up, as no name server answers"
+        text = f"the name {host} cannot be resolved: no name server answers"
         return Failure(
             StoreUnreachable(request.subject, text, "check this machine's network and DNS"),
             Patience.IF_MET,
         )
     known = _regions() if host.endswith(AWS_DOMAINS) and request.region else [request.region]
     if request.region not in known:
-        text = f"AWS is not known to have a region {request.region} (there is no host {host})"
+        text = f"AWS has no known region {request.region} (there is no host {host})"
         meant = closest(request.region, known)
         remedy = f"did you mean {meant}?" if meant else "correct region= or AWS_DEFAULT_REGION"
         return Failure(ConfigError(request.subject, text, remedy), Patience.NEVER)
@@ -254,7 +254,7 @@ def _regions() -> list[str]:
 
 
 def _no_web_server(asked: str, request: Request) -> Failure:
-    text = f"what answers at {shown_address(asked)} does not speak HTTP"
+    text = f"the server at {shown_address(asked)} does not speak HTTP"
     return Failure(StoreUnreachable(request.subject, text, _CHECK_ENDPOINT), Patience.IF_MET)
 
 
@@ -263,8 +263,8 @@ def _unsendable(cause: Exception, request: Request) -> Failure:
     if proxy and proxy_fault(proxy[1]):
         return _proxy(cause, request)
     if "header" in str(cause) or isinstance(cause, UnicodeEncodeError):
-        text = "the access key or the session token holds a character that HTTP does not carry"
-        remedy = "write them anew, without line breaks and spaces around them"
+        text = "the access key or the session token contains a character that HTTP cannot send"
+        remedy = "enter them again, without line breaks and surrounding spaces"
         return Failure(StoreDenied(request.subject, text, remedy), Patience.OTHER_KEYS)
     text = f"the request cannot be sent to the endpoint ({type(cause).__name__})"
     return Failure(ConfigError(request.subject, text, _CHECK_ENDPOINT), Patience.NEVER)
@@ -273,7 +273,7 @@ def _unsendable(cause: Exception, request: Request) -> Failure:
 def _silent(kind: str, asked: str, request: Request) -> Failure:
     text = f"no answer from the endpoint {shown_address(asked)}".rstrip() + f" ({kind})"
     text += through_proxy(request)
-    tls = "; if it wants TLS, write https://" if asked.startswith("http:") else ""
+    tls = "; if it requires TLS, write https://" if asked.startswith("http:") else ""
     remedy = _CHECK_ENDPOINT + tls
     return Failure(StoreUnreachable(request.subject, text, remedy), Patience.IF_KNOWN)
 

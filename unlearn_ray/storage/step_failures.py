@@ -1,4 +1,4 @@
-"""`Failure`: why the code of a step cannot run, kept so that nobody runs it again for nothing."""
+"""`Failure`: why a step's code failed, kept so that the step is not retried in vain."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _FOLDER = "failures/"
 
 @stored
 class Failure:
-    """A step whose own code ended it.
+    """A step whose own code raised an error.
 
     Attributes:
-        kind, key: what step.
-        step: its name for people.
-        sweep: that ran it.
+        kind, key: the step.
+        step: its name, in words.
+        sweep: the sweep that ran it.
         reason: in one line, with the remedy.
-        traceback: where; "" where the reason says all.
+        traceback: of the error; "" if the reason is enough.
         created: when, ISO 8601 in UTC.
         host: where it ran.
-        versions: of the packages that it ran on.
+        versions: those of the packages it ran with.
     """
 
     kind: Word
@@ -39,12 +39,12 @@ class Failure:
 
 
 _SCHEMA: Schema[Failure] = Schema(
-    Failure, "failure of a step", "delete that object: the step is run again"
+    Failure, "failure of a step", "delete that object: the step is then run again"
 )
 
 
 def failure_name(kind: str, key: str) -> str:
-    """The object that holds it."""
+    """The name of the object that holds it."""
     return f"{_FOLDER}{kind}/{key}.json"
 
 
@@ -56,14 +56,14 @@ class Failures:
         self._reader = reader
 
     def write(self, failure: Failure) -> None:
-        """Keep one; a newer one of the same step takes its place."""
+        """Store one, replacing an earlier one of the same step."""
         data = json.dumps(asdict(failure), indent=1).encode()
         self._objects.write(failure_name(failure.kind, failure.key), data)
 
     def read(self, steps: Iterable[tuple[str, str]]) -> dict[str, Failure]:
-        """Those of these steps (kind, key), by key; one request, and one for each that failed.
+        """The failures of steps (kind, key), by key; one request, and one for each that failed.
 
-        One that is damaged is told of, and counts as none.
+        A damaged one is logged, and counts as none.
         """
         wanted = {failure_name(kind, key) for kind, key in steps}
         there = wanted & set(self._objects.names(_FOLDER)) if wanted else ()
@@ -71,7 +71,7 @@ class Failures:
         return {failure.key: failure for failure in found.values()}
 
     def forget(self, steps: Iterable[tuple[str, str]]) -> None:
-        """Let these steps be run again."""
+        """Allow these steps to be run again."""
         for kind, key in steps:
             self._objects.delete(failure_name(kind, key))
 
@@ -79,5 +79,5 @@ class Failures:
 def _parsed(name: str, data: bytes) -> Failure:
     failure = _SCHEMA.parse(name, data)
     if failure_name(failure.kind, failure.key) != name:
-        raise _SCHEMA.corrupt(name, "it is of another step")
+        raise _SCHEMA.corrupt(name, "it belongs to another step")
     return failure

@@ -62,11 +62,11 @@ __all__ = [
 ]
 
 LEASE_SECONDS = 30.0
-# Kind of a lease that is no step's, but a driver's.
+# The kind of a driver's lease, as opposed to a step's.
 DRIVER = "driver"
 _IDENTITY = "identity"
 _DAY = timedelta(days=1)
-# A manifest's object; a study's; a sync tool's copy of one is called otherwise.
+# Names of manifests and of studies; a sync tool's conflict copies do not match.
 _SWEEP = re.compile(r"sweeps/([A-Za-z0-9][A-Za-z0-9._-]*)\.json")
 _STUDY = re.compile(r"studies/[0-9a-f]{16}/([0-9a-f]{16})\.json")
 _COMPACTION = "compaction"
@@ -75,27 +75,27 @@ _COMPACTION = "compaction"
 def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS, known: bool = False) -> Store:
     """The store at a folder's path or s3://bucket/prefix[?endpoint=URL&region=NAME].
 
-    Nothing is asked of it yet: `Store.check_writable` does that.
+    It is not accessed yet: `Store.check_writable` does that.
 
     Args:
-        url: where; `Store.url` opens the same store from anywhere.
+        url: its location; `Store.url` opens the same store from anywhere.
         lease_seconds: how long the holder of a lease may be silent.
-        known: whether a server at this URL has answered another process: when it does not
-            answer this one, it is waited for.
+        known: whether the server at this URL has answered another process: if it does not
+            answer this one, requests wait for it.
 
     Raises:
-        ConfigError: the URL is none of these.
+        ConfigError: the URL is invalid.
     """
     return Store(objects_at(url, known=known), lease_seconds)
 
 
 class Store:
-    """Everything that outlives a process.
+    """Everything that outlives a process, in an object store.
 
     Attributes:
-        objects: the bytes beneath.
+        objects: the underlying object store.
         lease_seconds: how long the holder of a lease may be silent.
-        failures: of steps whose own code ended them.
+        failures: those of steps whose own code raised an error.
     """
 
     def __init__(self, objects: ObjectStore, lease_seconds: float) -> None:
@@ -111,11 +111,11 @@ class Store:
 
     @property
     def url(self) -> str:
-        """What opens this store again, from any process and working directory."""
+        """A URL that opens this store again, from any process and working directory."""
         return self.objects.url
 
     def check_readable(self) -> None:
-        """Make sure that there is a store to read; one request.
+        """Check that there is a store to read; one request.
 
         Raises:
             StoreUnreachable, StoreDenied: there is none, or it may not be read.
@@ -123,11 +123,11 @@ class Store:
         self.objects.check_exists()
 
     def check_writable(self) -> None:
-        """Make sure that steps can be stored, before anything is spent; four small requests.
+        """Check that steps can be stored, before spending anything; four small requests.
 
         Raises:
             StoreUnreachable, StoreDenied, StoreFull: what is wrong with it.
-            StoreError: it does not hold to create-if-absent, which leases stand on.
+            StoreError: it does not support create-if-absent, which leases require.
         """
         name, data = f"{PROBES}{uuid.uuid4().hex}", b"can this store be written?"
         created = self.objects.create(name, data)
@@ -137,14 +137,14 @@ class Store:
         if not created or again or not intact:
             raise StoreError(
                 f"store {self.url}",
-                "it overwrites what must only be created if absent (If-None-Match is ignored)",
+                "it ignores conditional PUT (If-None-Match) and overwrites existing objects",
                 "use a server with conditional writes",
             )
 
     def remove_leftovers(self) -> None:
         """Remove what killed processes left: leases and checkpoints of steps that are complete.
 
-        And leases of drivers that have ended; one of another machine once it is silent for a day.
+        And leases of drivers that have ended; one on another machine once it was silent for a day.
         """
         holders = self.holders()
         for key in self.read_records((one.work.kind, key) for key, one in holders.items()):
@@ -157,35 +157,35 @@ class Store:
             self.objects.remove_unfinished(_DAY.total_seconds())
 
     def clean(self, age: timedelta = _DAY, *, remove: bool) -> Leftovers:
-        """What killed processes left that nobody will want again; safe while sweeps run.
+        """Remove what killed processes left and nobody needs; safe while sweeps run.
 
         Artifacts that no record names and no living process works on, and checkpoints of steps
         that are complete. Waits for leases whose holders are silent.
 
         Args:
-            age: what is younger stays.
-            remove: whether to remove it.
+            age: what is younger is kept.
+            remove: False only reports it.
         """
         cleaner = Cleaner(self.objects, self._leases, self._reader, age.total_seconds())
         return cleaner.clean(remove=remove)
 
     def identify(self) -> str:
-        """The random name that this store keeps for life, made on the first call."""
+        """The random, permanent name of this store, created on the first call."""
         self.objects.create(_IDENTITY, uuid.uuid4().hex.encode())
         return self._identity()
 
     def _identity(self) -> str:
         data = self.objects.read(_IDENTITY, MOST_BYTES)
         if re.fullmatch(rb"[0-9a-f]{32}", data) is None:
-            remedy = "when nothing runs on this store, delete that object: it is written anew"
-            raise CorruptObject(f"object {_IDENTITY} of {self.url}", "no store's name", remedy)
+            remedy = "when nothing runs on this store, delete that object: it is written again"
+            raise CorruptObject(f"object {_IDENTITY} of {self.url}", "not a store's name", remedy)
         return data.decode()
 
     def check_identity(self, identity: str) -> None:
-        """Make sure that this is the store that another machine calls by the same URL.
+        """Check that the URL means the same store on this machine as on the driver's.
 
         Raises:
-            StoreUnreachable: it is not: a folder of that name is this machine's own.
+            StoreUnreachable: it does not: the folder is local to this machine.
         """
         try:
             same = self._identity() == identity
@@ -194,7 +194,7 @@ class Store:
         if not same:
             raise StoreUnreachable(
                 f"store {self.url}",
-                f"on {socket.gethostname()} that is another one than the driver's",
+                f"on {socket.gethostname()} this is not the driver's store",
                 "use s3://bucket/prefix, or a folder that all nodes share",
             )
 
@@ -204,7 +204,7 @@ class Store:
         """The record of a step; None until it is complete.
 
         Raises:
-            CorruptObject: it is no record, or another step's.
+            CorruptObject: it is not a record, or another step's.
         """
         try:
             data = self.objects.read(record_name(kind, key), MOST_BYTES)
@@ -213,13 +213,13 @@ class Store:
         return from_bytes(kind, key, data)
 
     def complete(self, record: Record) -> bool:
-        """Write a record; False if there is one already, which then stays."""
+        """Write a record, create-if-absent; False if there is one already."""
         return self.objects.create(record_name(record.kind, record.key), to_bytes(record))
 
     def read_records(self, steps: Iterable[tuple[str, str]]) -> dict[str, Record]:
-        """The records of those steps (kind, key) that are complete, by key; side by side.
+        """The records of those steps (kind, key) that are complete, by key; read concurrently.
 
-        One that is damaged is told of, and left out.
+        Damaged ones are logged and left out.
         """
         names = {record_name(kind, key): (kind, key) for kind, key in steps}
         found = self._reader.parsed(names, lambda name, data: from_bytes(*names[name], data))
@@ -230,7 +230,7 @@ class Store:
         return list(self.kinds(kind))
 
     def kinds(self, kind: str = "") -> dict[str, str]:
-        """The kinds of completed steps, by key; of all, or of one kind."""
+        """The kind of each completed step, by key; of all kinds, or of one."""
         names = self.objects.names(f"records/{kind}/" if kind else "records/")
         keys = ((key_in(name), name.split("/")[1]) for name in names)
         return {key: of for key, of in keys if key is not None}
@@ -238,9 +238,9 @@ class Store:
     # artifacts
 
     def put_artifact(self, kind: str, key: str, files: Mapping[str, bytes]) -> dict[str, FileEntry]:
-        """Upload a step's output, by file name; returns what its record must hold.
+        """Upload a step's output, by file name; returns the entries for its record.
 
-        Every upload goes to a place of its own, so that two of one step never mix.
+        Every upload has a folder of its own, so that two of one step never mix.
         """
         folder = f"{artifact_folder(kind, key)}{uuid.uuid4().hex[:16]}"
         entries: dict[str, FileEntry] = {}
@@ -261,16 +261,16 @@ class Store:
             self.objects.delete(entry.name)
 
     def read_artifact(self, record: Record, file: str) -> bytes:
-        """One file of a completed step's output, verified.
+        """One file of a completed step's artifact, verified.
 
         Raises:
             MissingObject: the record names no such file, or the file is gone.
-            CorruptObject: its bytes are not what was uploaded.
+            CorruptObject: it was altered since the upload.
         """
         subject = f"{file} of {record.kind} {record.key}"
         remedy = (
             f"delete {record_name(record.kind, record.key)} from {self.url} and run again:"
-            " the step is run anew"
+            " the step is run again"
         )
         if file not in record.files:
             raise MissingObject(subject, f"its files are {listed(sorted(record.files))}", remedy)
@@ -291,46 +291,46 @@ class Store:
     def lease(self, key: str, work: Work) -> Lease | None:
         """The right to run a step now; None while another process holds it.
 
-        Never waits. Call again until a record or a lease comes: this instance remembers what
-        it saw of the holder, and takes over when the holder is dead or silent.
+        Never waits. Call again until there is a record or a lease: this instance remembers the
+        holder's heartbeats, and takes over when the holder is dead or silent.
 
         Args:
             key: of the step.
-            work: what others are told that it is.
+            work: how it appears to other processes.
         """
         return self._leases.take(key, work)
 
     def free(self, key: str, work: Work) -> bool:
-        """Whether nobody runs a step; one that was left is freed for any process to take.
+        """Whether nobody runs a step; an abandoned lease is released for any process to take.
 
         Args:
             key: of the step.
-            work: what others are told that it is.
+            work: how it appears to other processes.
         """
         return self._leases.free(key, work)
 
     def start_driver(self, sweep: str) -> Lease:
         """A lease that lives as long as this driver of a sweep; its trials are claimed with it."""
         lease = self.lease(f"{DRIVER}-{uuid.uuid4().hex[:16]}", Work(DRIVER, "driver", sweep))
-        assert lease is not None, "nobody else draws the same name"
+        assert lease is not None, "the driver's key is random"
         return lease
 
     def driver_has_ended(self, key: str) -> bool:
-        """Whether a driver has ended or fallen silent; call again to go on watching."""
+        """Whether a driver has ended or fallen silent; call again to keep watching."""
         return self._leases.has_ended(key)
 
     def claims(self, study: str) -> Claims:
-        """Who runs each trial of a study, and each trial's point."""
+        """The claims of a study: each trial's point, and who runs it."""
         return Claims(self.objects, study, self._reader)
 
     def holders(self) -> dict[str, Holder]:
-        """Who took each lease last, by key; a step may have been completed since."""
+        """The last holder of each lease, by key; a step may have been completed since."""
         return self._leases.newest()
 
     # checkpoints
 
     def save_checkpoint(self, key: str, iteration: int, data: bytes) -> None:
-        """Keep what a step needs to go on from `iteration`, in the place of older ones."""
+        """Save what a step needs to resume from `iteration`, replacing older checkpoints."""
         self._checkpointed.add(key)
         checkpoints.save(self.objects, key, iteration, data)
 
@@ -356,25 +356,25 @@ class Store:
     # sweeps
 
     def write_sweep(self, name: str, data: bytes) -> None:
-        """Write or replace what a sweep says of itself when it starts."""
+        """Write or replace the manifest of a sweep."""
         self.objects.write(f"sweeps/{name}.json", data)
 
     def sweeps(self, parse: Callable[[str, bytes], Parsed]) -> dict[str, Parsed]:
-        """What every sweep that ran on this store said of itself, by name.
+        """The manifests of all sweeps that ran on this store, by name.
 
         Args:
-            parse: of an object's name and bytes; raises CorruptObject. Such are told of and left
-                out.
+            parse: reads a manifest from an object's name and bytes; those for which it raises
+                CorruptObject are logged and left out.
         """
         return self._listed("sweeps/", _SWEEP, parse)
 
     # studies
 
     def write_study(self, likeness: str, key: str, data: bytes) -> None:
-        """Say what a study is, once.
+        """Write a study's identity, create-if-absent.
 
         Args:
-            likeness: what studies share that differ in code or data alone.
+            likeness: hash that studies share if they differ in code or data alone.
             key: of the study.
             data: its identity.
         """
@@ -387,7 +387,7 @@ class Store:
     def _listed(
         self, prefix: str, pattern: re.Pattern[str], parse: Callable[[str, bytes], Parsed]
     ) -> dict[str, Parsed]:
-        """What the objects say that have such names, by what the pattern's group is in them."""
+        """The parsed objects whose names match, by the pattern's group."""
         matches = map(pattern.fullmatch, self.objects.names(prefix))
         names = {match[0]: match[1] for match in matches if match is not None}
         found = self._reader.parsed(names, parse)
@@ -397,32 +397,32 @@ class Store:
 
     @cached_property
     def _rows(self) -> Rows:
-        from unlearn_ray.storage.tables import Rows  # pyarrow: only for those who use rows
+        from unlearn_ray.storage.tables import Rows  # pyarrow: imported only if rows are used
 
         return Rows(self.objects, self._reader)
 
     def note(self, errors: Iterable[StoreError]) -> None:
-        """Say what is wrong with objects, unless it was said before."""
+        """Log what is wrong with objects, once each."""
         self._reader.note(errors)
 
     def write_row(self, name: str, row: Mapping[str, Scalar]) -> bool:
-        """Write one row of the result table, for good; one request.
+        """Write one row of the result table, permanently; one request.
 
         Returns:
-            False if a row of this name was there, which stays. One that has been merged is not
-            seen: then the answer is True, and that one stays all the same.
+            False if a row of this name existed, which stays. A merged one is not noticed: then the
+            answer is True, and the merged one stays all the same.
         """
         return self._rows.write(name, row)
 
     def extend_row(
         self, name: str, columns: Mapping[str, Scalar], anew: Collection[str] = ()
     ) -> None:
-        """Add to a row what it lacks of `columns`: where it has a value, that stays.
+        """Add those of `columns` that a row lacks; existing values stay.
 
         Args:
-            name: of the row.
-            columns: with their values; null says nothing.
-            anew: those of them that count even where the row has another value.
+            name: the row's name.
+            columns: values by column; null is ignored.
+            anew: those that replace existing values.
 
         Raises:
             MissingObject: there is no such row.
@@ -434,29 +434,29 @@ class Store:
 
         Args:
             prefixes: only rows whose name starts with one of these.
-            columns: only these, where they are, which is quicker.
+            columns: only those of these that exist, which is faster.
         """
         return self._rows.read(prefixes or ("",), columns)
 
     def row(self, name: str) -> dict[str, Scalar] | None:
-        """One row by its name, which is not in it; None if there is none."""
+        """One row by name, without the column `row`; None if there is none."""
         return self._rows.get(name)
 
     def rows(self, names: Collection[str]) -> dict[str, dict[str, Scalar]]:
-        """Those of these rows that are there, by name, without additions that were not merged."""
+        """Those of these rows that exist, by name, without unmerged additions."""
         return self._rows.get_all(names)
 
     def compact(self, names: Iterable[str] | None = None) -> int | None:
         """Merge small files of rows into one; returns how many.
 
-        One process does so at a time. While another does, this one waits: until that one has
-        ended, or for a sign of its life, which takes less than half of `lease_seconds`.
+        One process does so at a time. While another does, this one waits until that one has ended
+        or shows a heartbeat, which takes less than half of `lease_seconds`.
 
         Args:
-            names: only of these rows.
+            names: only these rows.
 
         Returns:
-            None if another process merges rows, and these may have stayed as they were.
+            None if another process merges rows, and these may not be among them.
         """
         lease = self._leases.await_end(_COMPACTION, Work(_COMPACTION))
         if lease is None:
@@ -468,13 +468,13 @@ class Store:
 
 
 def _identity_of_a_study(name: str, data: bytes) -> Any:
-    """A study's identity, which its key is made of."""
+    """A study's identity, which its key hashes."""
     try:
         identity = json_value(data)
         intact = content_key(identity) == name.rpartition("/")[2].removesuffix(".json")
     except (ValueError, TypeError):
         intact = False
     if not intact:
-        remedy = "delete that object; a sweep writes it anew"
-        raise CorruptObject(f"object {name}", "it is not what was written", remedy)
+        remedy = "delete that object; a sweep writes it again"
+        raise CorruptObject(f"object {name}", "it was altered", remedy)
     return identity

@@ -1,8 +1,8 @@
-"""What is read from a store: JSON under one strict schema for each kind of object.
+"""Reading JSON from a store: one strict schema for each kind of object.
 
-A store is a folder or a bucket, to which others have access as well: a sync tool, a console, an
-older version, a disk that failed. Every object is checked when it is read. One that is not what it
-should be is named, with what is wrong and what to do; whoever looks at many goes on with the rest.
+Other programs may write to a store as well: a sync tool, a person, an older version; a disk may
+fail. Every object is validated when it is read. An invalid one is reported by name, with reason and
+remedy; reading many objects continues with the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from unlearn_ray.core.errors import CorruptObject, MissingObject, StoreDenied, StoreError
 from unlearn_ray.storage.objects import THREADS, ObjectStore
 
-# Of an object that is no artifact and no table: what is larger is none of ours.
+# The largest size of objects other than artifacts and tables; this package writes none larger.
 MOST_BYTES = 64 << 20
 _MOST_TOLD = 5
 _LONGEST = 300
@@ -32,11 +32,11 @@ Parsed = TypeVar("Parsed")
 
 def _time(text: str) -> str:
     if datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError("a time without a time zone")
+        raise ValueError("time without a time zone")
     return text
 
 
-# What can be a part of an object's name.
+# A valid part of an object's name.
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=255)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
@@ -46,19 +46,19 @@ Time = Annotated[str, AfterValidator(_time)]
 
 @dataclass_transform(frozen_default=True)
 def stored(cls: type[Parsed]) -> type[Parsed]:
-    """Make `cls` a frozen dataclass that a `Schema` reads strictly: no other fields and types."""
+    """Make `cls` a frozen dataclass that a `Schema` reads without extra fields or coercion."""
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     cls.__pydantic_config__ = config  # type: ignore[attr-defined]
     return dataclass(frozen=True)(cls)
 
 
 class Schema(Generic[Parsed]):
-    """What objects of one kind hold.
+    """The schema of one kind of object.
 
     Args:
         type_: made by `stored`, like those that are nested in it.
-        what: an object of the kind, for people.
-        remedy: what to do about one that is damaged.
+        what: what an object of the kind is called.
+        remedy: what to do about a damaged one.
     """
 
     def __init__(self, type_: Any, what: str, remedy: str) -> None:
@@ -67,10 +67,10 @@ class Schema(Generic[Parsed]):
         self._remedy = remedy
 
     def parse(self, name: str, data: bytes) -> Parsed:
-        """What the object `name` says.
+        """The parsed content of the object `name`.
 
         Raises:
-            CorruptObject: it is not of this kind.
+            CorruptObject: it is not a valid object of this kind.
         """
         try:
             return self._adapter.validate_json(data)
@@ -78,8 +78,8 @@ class Schema(Generic[Parsed]):
             raise self.corrupt(name, _first_of(error)) from None
 
     def corrupt(self, name: str, reason: str) -> CorruptObject:
-        """The error that says why an object is not of this kind."""
-        return CorruptObject(f"object {name}", f"no {self._what}: {reason}", self._remedy)
+        """The error for an object that is not a valid one of this kind."""
+        return CorruptObject(f"object {name}", f"not a valid {self._what}: {reason}", self._remedy)
 
 
 def _first_of(error: ValidationError) -> str:
@@ -91,16 +91,16 @@ def _first_of(error: ValidationError) -> str:
 
 
 def json_value(text: str | bytes) -> Any:
-    """JSON that an object quotes, however deep or long.
+    """Parse JSON from a store, whatever its depth and length.
 
     Raises:
-        ValueError: it is none, or none that is taken: 200 levels deep, say.
+        ValueError: it is not JSON, or exceeds the limits, for example 200 levels of nesting.
     """
     return pydantic_core.from_json(text)
 
 
 class Reader:
-    """Reads the sound ones of many objects, and says once of each other one what is wrong."""
+    """Reads many objects, and logs once for each invalid one what is wrong with it."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
@@ -109,11 +109,11 @@ class Reader:
     def parsed(
         self, names: Iterable[str], parse: Callable[[str, bytes], Parsed]
     ) -> dict[str, Parsed]:
-        """What those objects say that are there and sound, by name; many are read at a time.
+        """The parsed content of existing, valid objects, by name; read concurrently.
 
         Args:
             names: of the objects.
-            parse: of a name and bytes; raises CorruptObject.
+            parse: parses a name and bytes; raises CorruptObject.
 
         Raises:
             StoreDenied: none of them may be read.
@@ -126,27 +126,27 @@ class Reader:
         parse: Callable[[str, bytes], Parsed],
         most: int | None = MOST_BYTES,
     ) -> tuple[dict[str, Parsed], set[str]]:
-        """The same, and the names of those that are there and not sound.
+        """The same, and the names of existing, invalid objects.
 
         Args:
             names: of the objects.
             parse: as above.
-            most: bytes that one may have; None is any number.
+            most: the largest accepted size in bytes; None is unlimited.
         """
         return self._read(names, lambda name: parse(name, self._objects.read(name, most)))
 
     def present(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Those of any size that are there and can be read, as bytes."""
+        """The existing, readable objects of any size, as bytes."""
         return self._read(names, self._objects.read)[0]
 
     def note(self, errors: Iterable[StoreError]) -> None:
-        """Say what is wrong with objects, unless it was said before."""
+        """Log what is wrong with objects, once each."""
         new = [text for text in map(str, errors) if text not in self._told]
         self._told.update(new)
         for text in new[:_MOST_TOLD]:
             _log.warning("%s", text)
         if len(new) > _MOST_TOLD:
-            _log.warning("%d more objects are damaged like these", len(new) - _MOST_TOLD)
+            _log.warning("%d more objects are damaged", len(new) - _MOST_TOLD)
 
     def _read(
         self, names: Iterable[str], read: Callable[[str], Parsed]
@@ -166,6 +166,6 @@ class Reader:
             if isinstance(one, StoreError) and not isinstance(one, MissingObject)
         }
         if wrong and not sound and all(isinstance(one, StoreDenied) for one in wrong.values()):
-            raise next(iter(wrong.values()))  # of this store, nothing may be read
+            raise next(iter(wrong.values()))  # nothing in this store may be read
         self.note(wrong.values())
         return sound, set(wrong)

@@ -1,37 +1,37 @@
-"""Rows: every trial and seed is one Parquet file of one row, named by its key.
+"""Rows: each trial and seed is a Parquet file of one row, named by its key.
 
-A file of a row is written once and never again, nor is a row ever taken back: it may only grow,
-by additions in files of their own (`row_versions` says how they make one row). So writers need
-no agreement, and neither do compactors, each of which
+The file of a row is immutable, and a row is never withdrawn: it may only grow, by additions in
+files of their own (`row_versions` says how they combine). So writers need no coordination, and
+neither do compactors, each of which
 
 1. reads small files, then all compacted files;
-2. writes what they hold together as one new compacted file, under a name of its own;
-3. deletes, of what it read, all that is in that file.
+2. writes their combined content as one new compacted file, under a unique name;
+3. deletes every file it read whose content is in the new one.
 
-Whatever others do meanwhile, and whoever stands still or dies where, no row is lost or goes back:
+Whatever runs concurrently, and wherever a process is suspended or dies, no row is lost or reverted:
 
-- Every deletion comes after a write that holds all that is deleted, and no name of a compacted
-  file is used twice. So of the compacted files that hold a row in some version or a newer one,
-  the last one written is never deleted: whoever does writes one later that holds it, too. What
-  has once been in a compacted file therefore stays in one. (Were they named by their content,
-  two compactors that write the same rows in different bytes could each delete the other's file.)
-- What a small file holds is in a compacted file before it is deleted, and merged rows win: once
-  it is gone, nothing counts that is written under its name again, be it by a writer that does not
-  know of the row, by an extender that has seen an old state, or by a request that comes late. So
-  a stale compactor may delete that as well.
-- A stale compactor writes old versions. They lose to the higher ones, which are in the store
-  already, and so does an addition of a version that was merged: its extender, who looks at the
-  compacted files once more after its write, finds another one in its place and adds again.
-- A compactor merges an addition only upon all older ones, so that a version says all that is in
-  a row. An addition whose predecessor it has not seen, it leaves.
-- A reader lists the small files, reads them, and only then the compacted ones: what vanished
-  between is in those. A folder's listing is no snapshot, it may show neither the file that was
-  replaced nor the new one: compacted files are listed again, until there is none that is new.
+- Every deletion follows a write that contains everything deleted, and no name of a compacted file
+  is used twice. So of the compacted files that hold a row in some version or a newer one, the last
+  one written is never deleted: a process that deletes it has written a later one that holds the
+  row, too. What has once been in a compacted file therefore stays in one. (If they were named by
+  their content, two compactors that write the same rows in different bytes could each delete the
+  other's file.)
+- The content of a small file is in a compacted file before it is deleted, and merged rows win: once
+  it is gone, a file written again under its name does not count, whether by a writer unaware of
+  the row, an extender that saw an old state, or a delayed request. So a stale compactor may delete
+  that file as well.
+- A stale compactor writes old versions. They lose to the higher ones already in the store, and so
+  does an addition with a version that was merged: its extender, which checks the compacted files
+  after its write, finds another addition in its place and adds again.
+- A compactor merges an addition only after all older ones, so that a row's version determines its
+  content. It leaves an addition whose predecessor it has not seen.
+- A reader lists and reads the small files first, and only then the compacted ones: whatever
+  vanished in between is in those. A folder listing is no snapshot, and may show neither the
+  replaced file nor the new one: compacted files are listed until no new one appears.
 
-That one compacts at a time (`Store.compact` has a lease for it) only saves work.
+That one process compacts at a time (`Store.compact` takes a lease) only saves work.
 
-A file that cannot be read is named, left where it is, and left out: by readers, who go on with the
-other rows, and by compactors.
+An unreadable file is logged, left in place, and ignored by readers and compactors.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ Scalar = bool | int | float | str | None
 _ATTEMPTS = 20
 _ATTEMPT_SECONDS = 0.01
 _ALL = ("",)
-# Small files in memory at a time; a table takes 20 KB even for one row, so few of those.
+# Small files in memory at a time; a table takes 20 KB even for one row, so only a few of those.
 _READ_AT_A_TIME = 2000
 _PARSED_AT_A_TIME = 250
 _INTEGERS = range(-(2**63), 2**63)
 
-# Of each file that is there its table; None where that cannot be read.
+# The table of each existing file; None if it cannot be read.
 _Found = dict[str, "pa.Table | None"]
 
 
@@ -77,44 +77,44 @@ class Rows:
     """The rows of a store.
 
     Args:
-        objects: of the store.
-        reader: of the store, which says what cannot be read; one of its own if not given.
+        objects: the store's.
+        reader: logs unreadable files; the store's, or one of its own if not given.
     """
 
     def __init__(self, objects: ObjectStore, reader: Reader | None = None) -> None:
         self._objects = objects
         self._reader = reader or Reader(objects)
-        # Of compacted files: whoever asks for one row after the other reads each file once.
+        # Compacted files: looking up row after row reads each of them once.
         self._names: dict[str, pa.ChunkedArray] = {}
 
     def write(self, name: str, row: Mapping[str, Scalar]) -> bool:
-        """Write the row `name`, unless there is one; its columns take the types of the values.
+        """Write the row `name`, create-if-absent; column types follow the values.
 
-        One request. Once the other row has been merged this cannot tell: it answers True, and
-        the merged row stands all the same.
+        One request. An existing row that has been merged is not noticed: the answer is then True,
+        and the merged row stays all the same.
 
         Returns:
-            False if another row of this name was there, which stays.
+            False if another row of this name existed, which stays.
 
         Raises:
-            ValueError: a column has a name that rows need themselves.
+            ValueError: a column has a reserved name.
         """
         _check(row)
         return self._objects.create(object_name(name), _file(name, 1, row))
 
     def extend(self, name: str, columns: Mapping[str, Scalar], anew: Collection[str] = ()) -> None:
-        """Add to the row `name` what it lacks of `columns`; values that it has stay.
+        """Add those of `columns` that the row `name` lacks; existing values stay.
 
         Six requests if nobody else extends the row, and four if it lacks nothing.
 
         Args:
-            name: of the row.
-            columns: with their values; null says nothing.
-            anew: those of them that count even where the row has another value.
+            name: the row's name.
+            columns: values by column; null is ignored.
+            anew: those that replace existing values.
 
         Raises:
             MissingObject: there is no such row.
-            ValueError: a column has a name that rows need themselves.
+            ValueError: a column has a reserved name.
         """
         _check(columns)
         columns = _storable(columns)
@@ -141,7 +141,7 @@ class Rows:
                 continue
             if compacted >= set(self._names_of(COMPACTED)):
                 return  # no other addition of this version was merged before
-        raise StoreError(f"row {name}", "others add to it again and again", "try it later")
+        raise StoreError(f"row {name}", "other processes keep adding to it", "try again later")
 
     def get(self, name: str) -> dict[str, Scalar] | None:
         """The row `name`, or None if there is none; four requests, unless it was compacted."""
@@ -151,9 +151,9 @@ class Rows:
         return {column: value for column, value in row.items() if column not in (NAME, VERSION)}
 
     def get_all(self, names: Collection[str]) -> dict[str, dict[str, Scalar]]:
-        """Those of the rows `names` that are there, without additions that were not merged yet.
+        """Those of the rows `names` that exist, without unmerged additions.
 
-        One request for each and two for all, unless rows were compacted since the last time.
+        One request per row and two for all, unless rows were compacted since the last call.
         """
         pile = Pile(tuple(names))
         self._add_small(pile, self._reader.present(map(object_name, names)))
@@ -164,12 +164,12 @@ class Rows:
     def read(self, prefixes: tuple[str, ...] = _ALL, columns: Sequence[str] = ()) -> pa.Table:
         """All rows whose name starts with one of `prefixes`: the union of their columns, by name.
 
-        A column that is int here and float there becomes float; one that mixes other types
-        becomes text; where a row lacks a column it is null. `row` holds the name.
+        A column of ints and floats becomes float; one that mixes other types becomes text; rows
+        without a column have null. `row` holds the name.
 
         Args:
-            prefixes: any texts.
-            columns: only these, where they are, beside `row`; all if none is named.
+            prefixes: any strings.
+            columns: only those of these that exist, and `row`; all if none is named.
         """
         pile = Pile(prefixes)
         names = {name for prefix in prefixes for name in self._names_of(SMALL + prefix)}
@@ -181,16 +181,16 @@ class Rows:
     def compact(self, names: Iterable[str] | None = None) -> int:
         """Merge small files into one and remove them; returns how many.
 
-        Safe against a crash at any point, and beside anybody else.
+        Safe against a crash at any point, and concurrently with any other process.
 
         Args:
-            names: of the rows; all if not given.
+            names: the rows' names; all if not given.
         """
         small = self._names_of(SMALL)
         if names is not None:
             wanted = set(names)
             small = [name for name in small if row_of(name) in wanted]
-        # Without small files there may be several compacted ones, which a crash left.
+        # Even without small files, a crash may have left several compacted ones.
         blocks = list(_blocks(small, _READ_AT_A_TIME)) or [[]]
         return sum(self._compact(block) for block in blocks)
 
@@ -212,7 +212,7 @@ class Rows:
         return len(done)
 
     def _find(self, name: str) -> tuple[dict[str, Any] | None, set[str]]:
-        """The row `name` with its version, and the compacted files that were looked at."""
+        """The row `name` with its version, and the compacted files that were searched."""
         pile = Pile((name,))
         self._add_small(pile, self._reader.present(self._names_of(SMALL + name)))
         compacted = self._compacted(lambda files: self._tables_with([name], files))
@@ -233,20 +233,20 @@ class Rows:
             time.sleep(attempt * _ATTEMPT_SECONDS)
             names = self._names_of(COMPACTED)
             found |= read([name for name in names if name not in found])
-            # A file that was gone was replaced by one that is new here.
+            # A file that vanished was replaced by one that is new here.
             if found.keys() >= set(self._names_of(COMPACTED)):
                 return found
-        raise StoreError("rows", "they are being compacted again and again", "read them later")
+        raise StoreError("rows", "they are being compacted continually", "try again later")
 
     def _tables(self, names: Sequence[str], columns: Sequence[str] | None = None) -> _Found:
-        """The tables of those files that are there, by object name."""
+        """The tables of the existing files, by object name."""
         sound, damaged = self._reader.sorted_out(
             names, lambda name, data: self._table(name, data, columns), most=None
         )
         return {**sound, **dict.fromkeys(damaged)}
 
     def _tables_with(self, rows: Collection[str], files: Sequence[str]) -> _Found:
-        """The same, unread and empty where a file is known to hold none of these rows."""
+        """The same; files known to hold none of these rows are not read, and empty."""
         empty = pa.table({NAME: pa.nulls(0, pa.string())})
         without: _Found = {}
         for file in files:
@@ -285,7 +285,7 @@ class Rows:
 def _check(columns: Mapping[str, Scalar]) -> None:
     for column in (NAME, VERSION, SOURCE):
         if column in columns:
-            raise ValueError(f"no column can be called {column!r}: rows need it themselves")
+            raise ValueError(f"the column name {column!r} is reserved")
 
 
 def _sound(found: _Found) -> dict[str, pa.Table]:
@@ -298,7 +298,7 @@ def _differ(one: Scalar, other: Scalar) -> bool:
 
 
 def _storable(row: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """A row whose values a table can hold: a huge integer as text, text in valid Unicode."""
+    """A row whose values a table can hold: huge integers as text, text as valid Unicode."""
     return {column: _storable_value(value) for column, value in row.items()}
 
 

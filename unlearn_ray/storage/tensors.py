@@ -1,4 +1,4 @@
-"""Tensors as safetensors bytes: read without running anything."""
+"""Tensors as safetensors bytes, which are read without running any code."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _METADATA = "metadata"
 def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """Named tensors of any shape and dtype as safetensors, on the CPU and contiguous.
 
-    Equal tensors and metadata give equal bytes. Tensors that share memory are stored each.
+    Equal tensors and metadata give equal bytes. Tensors that share memory are stored separately.
     """
-    import safetensors.torch  # torch: not for those who only read tables
+    import safetensors.torch  # torch: imported only if tensors are used
 
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     addresses = [copy.untyped_storage().data_ptr() for copy in copies.values() if copy.numel()]
     if len(set(addresses)) < len(addresses):
         copies = {name: copy.clone() for name, copy in copies.items()}
-    # One entry: the order in which safetensors writes several differs from call to call.
+    # One entry: safetensors writes several in an order that varies from call to call.
     text = {_METADATA: json.dumps(metadata, sort_keys=True)} if metadata else None
     return bytes(safetensors.torch.save(copies, metadata=text))
 
@@ -37,7 +37,7 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of `pack_tensors`.
 
     Raises:
-        CorruptObject: the bytes are truncated or no safetensors.
+        CorruptObject: the bytes are truncated or not safetensors.
     """
     import safetensors.torch
 
@@ -47,11 +47,11 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         text = header.get("__metadata__", {}).get(_METADATA, "{}")
         metadata = json_value(text)
         if not isinstance(metadata, dict):
-            raise ValueError("its metadata is no mapping")
+            raise ValueError("its metadata is not a mapping")
         return tensors, metadata
     except (SafetensorError, ValueError, KeyError) as error:
         raise CorruptObject(
             f"tensors in {len(data)} bytes",
-            f"no complete safetensors ({str(error)[:200]})",
+            f"not complete safetensors ({str(error)[:200]})",
             "delete the object and run again",
         ) from error

@@ -1,6 +1,6 @@
-"""What a store's URL means: a folder's path, or a bucket with its endpoint and region.
+"""Parses a store's URL: a folder's path, or a bucket with its endpoint and region.
 
-Whatever looks like a URL but is not one of ours is refused: it would else become a folder with a
+Anything that looks like another kind of URL is refused: it would otherwise become a folder with a
 strange name. No message repeats what may be a password.
 """
 
@@ -18,10 +18,10 @@ from unlearn_ray.storage.objects import ObjectStore
 _S3 = "s3://"
 _OPTIONS = ("endpoint", "region")
 _REMEDY = "write a folder, or s3://bucket/prefix?endpoint=http://host:port&region=NAME"
-_OR_FOLDER = f"{_REMEDY}; a folder of this name is written with ./ before it"
-# Two letters or more: C:\ is a folder of Windows.
+_OR_FOLDER = f"{_REMEDY}; for a folder of this name, write ./ before it"
+# Two letters or more: C:\ is a folder on Windows.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]")
-# Without a slash only these are taken for a scheme: run:2 is a folder.
+# Without a slash only these count as a scheme: run:2 is a folder.
 _KNOWN_SCHEME = re.compile(
     r"(s3[an]?|gs|gcs|r2|minio|swift|https?|ftp|sftp|file|hdfs|abfss?|wasbs?|az|azure|adl|arn|"
     r"dbfs|oss|cos|b2|hf|memory|local|mlflow):",
@@ -39,7 +39,7 @@ _REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _WORD = re.compile(r"[a-z][a-z_-]{0,30}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SHOWN = 120
-# Of the 1,024 of a key; the rest is for the objects' own names.
+# Of a key's 1,024 bytes; the rest is for the objects' own names.
 _PREFIX_BYTES = 512
 
 
@@ -47,11 +47,11 @@ def objects_at(url: str, *, known: bool = False) -> ObjectStore:
     """The object store at a folder's path or s3://bucket/prefix[?endpoint=URL&region=NAME].
 
     Args:
-        url: where.
-        known: whether a server there has answered before.
+        url: its location.
+        known: whether the server has answered before.
 
     Raises:
-        ConfigError: the URL is none of these.
+        ConfigError: the URL is invalid.
     """
     if not url.strip():
         raise ConfigError("store = ''", "empty", _REMEDY)
@@ -73,32 +73,32 @@ def objects_at(url: str, *, known: bool = False) -> ObjectStore:
 
 
 def _like_a_url(text: str) -> str:
-    """Why `text` is rather a URL, or was meant as one, than a folder's path; "" if it is not."""
+    """Why `text` is, or was meant as, a URL rather than a folder's path; "" if it is a path."""
     if text[:1] in ("/", ".", "~"):
         return ""
     if re.match(r"[^/\\]*:.*(@|%40)", text):
-        return "credentials have no place in a store's name"
+        return "credentials must not be in a store's name"
     if re.match(r"s3(:|//)", text, re.IGNORECASE):
         return "a bucket's URL begins with s3://"
     scheme = _SCHEME.match(text) or _KNOWN_SCHEME.match(text)
     if scheme:
         return f"unknown scheme {scheme[1]}"
     if "://" in text:
-        return "it is no URL of a store"
+        return "it is not the URL of a store"
     if _ADDRESS.match(text):
-        return "a server's address is no store"
+        return "a server's address is not a store"
     return ""
 
 
 def _bucket(url: str, known: bool) -> ObjectStore:
-    from unlearn_ray.storage.s3 import S3Bucket  # boto3: only for those who use it
+    from unlearn_ray.storage.s3 import S3Bucket  # boto3: imported only if used
 
     subject = f"store = {_shown(url)}"
     if "@" in url or "%40" in url:
         remedy = (
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead; a prefix cannot hold an @"
         )
-        raise ConfigError(subject, "credentials have no place in a URL", remedy)
+        raise ConfigError(subject, "credentials must not be in a URL", remedy)
     place, _, query = url.removeprefix(_S3).partition("?")
     bucket, _, prefix = place.partition("/")
     _check_bucket(bucket, subject)
@@ -112,10 +112,10 @@ def _check_bucket(bucket: str, subject: str) -> None:
         return
     if _SERVER.fullmatch(bucket):
         remedy = f"write s3://bucket/prefix?endpoint=http://{bucket}"
-        raise ConfigError(subject, f"{bucket} is a server, and no bucket", remedy)
-    # A key and a secret are parted by a colon.
+        raise ConfigError(subject, f"{bucket} is a server, not a bucket", remedy)
+    # A colon separates a key from a secret.
     shown = f"{bucket[:_SHOWN]!r}" if ":" not in bucket else "what stands there"
-    raise ConfigError(subject, f"{shown} is no bucket" if bucket else "no bucket", _REMEDY)
+    raise ConfigError(subject, f"{shown} is not a bucket" if bucket else "no bucket", _REMEDY)
 
 
 def _check_prefix(prefix: str, subject: str) -> None:
@@ -128,7 +128,7 @@ def _check_prefix(prefix: str, subject: str) -> None:
         raise ConfigError(subject, reason, "write it without")
     found = re.search(r"%[0-9A-Fa-f]{2}|[#\\]", prefix)
     if found:
-        reason = f"{found[0]} in a prefix has several readings"
+        reason = f"{found[0]} in a prefix is ambiguous"
         raise ConfigError(subject, reason, "write the character itself, or a prefix without it")
     if len(prefix.encode()) > _PREFIX_BYTES:
         reason = f"a prefix of {len(prefix.encode()):,} bytes"
@@ -148,7 +148,7 @@ def _options(query: str, subject: str) -> dict[str, str]:
     if "endpoint" in options:
         _check_endpoint(options["endpoint"], subject)
     if "region" in options and not _REGION.fullmatch(options["region"]):
-        reason = "region is no region's name"
+        reason = "region is not a region name"
         raise ConfigError(subject, reason, "write letters, digits and hyphens, as in us-east-1")
     return options
 
@@ -161,14 +161,14 @@ def _check_endpoint(endpoint: str, subject: str) -> None:
     lacks = "://" not in endpoint and _ENDPOINT.fullmatch(f"http://{endpoint}")
     remedy = f"write endpoint=http://{address}, or https://" if lacks and address else _REMEDY
     shown = f"endpoint {address}" if address else "endpoint"
-    raise ConfigError(subject, f"{shown} is no http(s)://host:port", remedy)
+    raise ConfigError(subject, f"{shown} is not http(s)://host:port", remedy)
 
 
 def _shown(url: str) -> str:
     """`url` for a message, without what may be a password, and not too long.
 
-    A password may hold any character: all before the last @ goes, and each unknown option's
-    value.
+    A password may hold any character: everything before the last @ is removed, and so are the
+    values of unknown options.
     """
     before, at, after = url.replace("%40", "@").rpartition("@")
     place, mark, query = after.partition("?")
@@ -184,7 +184,7 @@ def _shown(url: str) -> str:
 
 
 def _parted(place: str) -> tuple[str, str]:
-    """How a URL begins, be it written right or not, and the rest."""
+    """The scheme of a URL, even a misspelt one, and the rest."""
     found = re.match(r"\W*[A-Za-z][A-Za-z0-9+.-]*:[/\\]+|\W*(s3:|S3:)", place)
     return (found[0], place[found.end() :]) if found else ("", place)
 

@@ -1,8 +1,8 @@
-"""A study's history: its trials as the rows in the store tell them, read in this one place.
+"""A study's history: its trials, reconstructed from the rows in the store in this one place.
 
-Rows are the only memory of a search. A study that starts anew reads them, tells the sampler
-what was finished, goes on with what was begun, and runs the rest; plan, status, ranking and table
-count the same trials. A trial is its point: rows of different points are never taken for one
+Rows are the only state of a search. A restarted study reads them, tells the sampler about finished
+trials, resumes unfinished ones, and runs the rest; plan, status, ranking and table count the same
+trials. A trial is its point: rows of different points are never taken for one
 trial, whatever number they carry.
 """
 
@@ -25,13 +25,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial of a study, as its rows tell it.
+    """One trial of a study, read from its rows.
 
     Attributes:
         number: counted from 0 within the study.
-        point: the searched fields.
-        scores: of each tuning seed that was run, in the order of the seeds.
-        state: `UNFINISHED` has neither all seeds nor a row that says it ended.
+        point: the values of the searched fields.
+        scores: one per tuning seed that was run, in the order of the seeds.
+        state: `UNFINISHED` if it has neither all seeds nor a row that ends it.
         failure: why it failed; None otherwise.
     """
 
@@ -48,7 +48,7 @@ class TrialRecord:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Arithmetic mean, exactly rounded; NaN of nothing."""
+    """Arithmetic mean, exactly rounded; NaN without values."""
     listed = list(values)
     return math.fsum(listed) / len(listed) if listed else math.nan
 
@@ -56,7 +56,7 @@ def mean(values: Iterable[float]) -> float:
 def recorded_trials(rows: Iterable[Row], sweep: Sweep, study: Study) -> list[TrialRecord]:
     """The trials that a sweep wants of a study, in the order of their numbers.
 
-    Whichever sweep ran them: another one may want more of the same study.
+    Whichever sweep ran them; another one may want more trials of the same study.
     """
     key, wanted = study_key(sweep, study), sweep.trials(study)
     own = (row for row in rows if row["study_key"] == key and row["trial"] < wanted)
@@ -69,8 +69,8 @@ def recorded_trials(rows: Iterable[Row], sweep: Sweep, study: Study) -> list[Tri
 def rows_by_trial(rows: Iterable[Row]) -> dict[int, dict[int, Row]]:
     """The tuning rows of one study by trial and seed, in the order of the trials' numbers.
 
-    A number has one point: it is claimed with it. Where stores were merged by hand it may have
-    several; then the one whose rows were made first is the trial.
+    A number has one point, which its claim fixes. In stores that were merged by hand it may have
+    several; the point with the oldest row is then the trial.
     """
     by_number: dict[int, dict[str, dict[int, Row]]] = {}
     for row in rows:
@@ -86,7 +86,7 @@ def _made(rows_of_point: tuple[str, dict[int, Row]]) -> tuple[str, str]:
 
 
 def most_seeds(trials: Iterable[Mapping[int, Row]]) -> tuple[int, ...]:
-    """The tuning seeds of a study of which no sweep says any: as many as a trial of it has."""
+    """The tuning seeds of a study that no manifest lists: those of its trial with the most."""
     return tuple(sorted(max(trials, key=len, default=())))
 
 
@@ -96,10 +96,10 @@ def trial_record(
     """One trial, from its rows by seed.
 
     Args:
-        number: of the trial.
+        number: the trial's number.
         rows: at least one.
         seeds: the study's tuning seeds.
-        space: the searched fields, where its point is asked for.
+        space: the searched fields, if its point is needed.
 
     Raises:
         CorruptObject: its hyperparameters cannot be read.
@@ -133,22 +133,22 @@ def _searched(number: int, row: Row, space: Collection[str]) -> dict[str, Any]:
 
 
 def winner(trials: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The complete trial with the smallest mean score; of equals the first."""
+    """The complete trial with the smallest mean score; ties go to the first."""
     complete = [trial for trial in trials if trial.state == State.COMPLETE]
     return min(complete, key=lambda trial: (trial.score, trial.number), default=None)
 
 
 @dataclass
 class StudyProgress:
-    """How far a study is: its driver's view, and what the store tells of it.
+    """The progress of a study, as its driver or the store sees it.
 
     Attributes:
-        name: of the study, as in its rows.
-        wanted: trials that the study is to have.
-        complete, stopped, failed: trials that ended, by how.
-        unfinished: trials that have a row and have not ended.
+        name: the study's, as in its rows.
+        wanted: how many trials the study should have.
+        complete, stopped, failed: how many trials ended that way.
+        unfinished: how many have a row but have not ended.
         best: smallest mean score of a complete trial; None without one.
-        reported: reporting seeds that its trial has a row on, of `to_report`.
+        reported: on how many of the `to_report` reporting seeds its best trial has a row.
     """
 
     name: str
@@ -165,7 +165,7 @@ class StudyProgress:
     def of(
         cls, name: str, wanted: int, trials: Collection[TrialRecord], *, to_report: int
     ) -> StudyProgress:
-        """What a study's trials say, before any is reported."""
+        """The progress that a study's trials show, before reporting."""
         best = winner(trials)
         return cls(
             name=name,
@@ -177,5 +177,5 @@ class StudyProgress:
 
     @property
     def ended(self) -> int:
-        """Trials that need not be run any more."""
+        """How many trials have ended."""
         return self.complete + self.stopped + self.failed

@@ -24,13 +24,13 @@ from unlearn_ray.studies.stored_rows import read_rows
 from unlearn_ray.studies.study import reference_row_name, references_folder, row_name, study_key
 from unlearn_ray.studies.trial import measured_keys
 
-# What a person does about a reference step that failed.
-RETRY = "mend the cause, then run the sweep with --retry-failed"
+# The remedy for a failed reference step.
+RETRY = "fix the cause, then run the sweep with --retry-failed"
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step, whether the store holds its record, and why it cannot be run, if it failed."""
+    """A step, whether the store holds its record, and why it failed, if it did."""
 
     step: Step
     stored: bool
@@ -39,17 +39,17 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class PlannedStudy:
-    """A study as it stands.
+    """The current state of a study.
 
     Attributes:
         past: its trials so far.
-        wanted: how many it is to have.
+        wanted: how many it should have.
         halted: whether the sweep's budget is spent, so that no further trial is launched.
         reports: the winner's steps on the reporting seeds; empty until the study has ended.
-        reported: whether all of the winner's rows are in the store; one that failed stays so.
-        reports_failed: of these rows, how many say so.
-        changed: whose code or data differs from that of a study that the store holds, where
-            nothing else does.
+        reported: whether all of the winner's rows are in the store; a failed one counts.
+        reports_failed: how many of these rows failed.
+        changed: parts whose code or data differs from that of a stored study which is the same
+            otherwise.
         blocked: whether a reference step failed, so that nothing can run.
     """
 
@@ -66,30 +66,30 @@ class PlannedStudy:
 
     @property
     def ended(self) -> int:
-        """Trials that need not be run any more."""
+        """How many trials have ended."""
         return sum(trial.state != State.UNFINISHED for trial in self.past)
 
     @property
     def failed(self) -> int:
-        """Trials and reporting runs that could not be completed."""
+        """How many trials and reporting runs failed."""
         return sum(trial.state == State.FAILED for trial in self.past) + self.reports_failed
 
     @property
     def left(self) -> int:
-        """Trials that are still to be run."""
+        """How many trials are still to be run."""
         return 0 if self.halted or self.blocked else max(0, self.wanted - self.ended)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep against a store.
+    """What a sweep still needs from a store.
 
     Attributes:
-        references: both reference models and what is measured of them, tuning seeds first, each
-            step behind those that it reads.
+        references: the steps that train and measure both reference models, tuning seeds first,
+            in topological order.
         reference_rows: whether all rows of reference models are in the store.
         forgotten: what the sweep forgets.
-        spending: of this sweep so far; nothing is known of it where there is no budget.
+        spending: this sweep's so far; empty if there is no budget.
     """
 
     sweep: Sweep
@@ -101,12 +101,12 @@ class Plan:
 
     @property
     def failed_references(self) -> list[PlannedStep]:
-        """Reference steps that failed, and are not run again by themselves."""
+        """Reference steps that failed and are not retried automatically."""
         return [planned for planned in self.references if planned.failure is not None]
 
     @property
     def asks(self) -> dict[str, Resources]:
-        """What the steps that are left ask of a cluster, by the field of the sweep file."""
+        """The resources that the remaining steps request, by the field of the sweep file."""
         resources = self.sweep.resources
         training = any(p.step.asks == "training" and not p.stored for p in self.references)
         return {
@@ -125,7 +125,7 @@ class Plan:
 
 
 def reference_steps(sweep: Sweep, seed: int) -> list[Step]:
-    """The steps of both reference models under one seed, each behind its inputs."""
+    """The steps of both reference models under one seed, in topological order."""
     reporting = seed in sweep.seeds.reporting
     metrics = sweep.metrics if reporting else sweep.scored_by
     others = sweep.seeds.other(seed) if reporting else ()
@@ -162,8 +162,8 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     by_name = {row["row"]: row for row in rows}
     failures = {row["row"] for row in rows if row["state"] == State.FAILED}
 
-    def told(name: str, model: Step) -> bool:
-        """Whether a row of the table is there, with every metric as it is now, or says why not."""
+    def is_reported(name: str, model: Step) -> bool:
+        """Whether a row of the table exists, up to date in every metric or marked as failed."""
         row = by_name.get(name)
         others = sweep.seeds.other(model.seed)
         keys = measured_keys(measures(model, sweep.metrics, others))
@@ -203,14 +203,14 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
             if best is not None
         }
         failed = wanted_rows.keys() & failures
-        reported = all(told(name, model) for name, model in wanted_rows.items()) and (
+        reported = all(is_reported(name, model) for name, model in wanted_rows.items()) and (
             bool(failed) or all(s.stored for s in reports)
         )
         studies.append(
             replace(made, reports=reports, reported=reported, reports_failed=len(failed))
         )
     reference_rows = all(
-        told(reference_row_name(sweep, method, seed), kind(setting=sweep.setting, seed=seed))
+        is_reported(reference_row_name(sweep, method, seed), kind(setting=sweep.setting, seed=seed))
         for seed in sweep.seeds.reporting
         for method, kind in ((RETRAIN, Retrain), (ORIGINAL, Pretrain))
     )

@@ -25,7 +25,7 @@ Purpose = Literal["tuning", "reporting", "reference"]
 
 
 class State(StrEnum):
-    """How a trial stands; its rows say how it ended, each as far as its seed."""
+    """The state of a trial; a row holds the state after its seed."""
 
     COMPLETE = "complete"
     STOPPED = "stopped"
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 # Columns of accelerator hours.
 HOURS = ("accelerator_hours_unlearn", "accelerator_hours_measure")
-# Between the machines of `made_on`.
+# Separates the machines in `made_on`.
 MADE_ON_SEPARATOR = "; "
 
 
@@ -44,7 +44,7 @@ class Keys:
     """Keys of the steps behind a row; None where there was no such step.
 
     Attributes:
-        measured: of what measured each metric, by column.
+        measured: keys of the `measure` steps, by column.
     """
 
     unlearn: str | None = None
@@ -55,11 +55,11 @@ class Keys:
 
 @dataclass(frozen=True)
 class Seconds:
-    """What a row's steps took.
+    """The time that a row's steps took.
 
     Attributes:
         unlearning: MUC's RTE, without measuring and I/O, in compute seconds: CPU time on CPUs,
-            device time on GPUs, summed over workers. Wall time would tell what else ran.
+            device time on GPUs, summed over workers. Wall time would depend on what else ran.
         retraining: compute seconds, likewise.
         evaluation: wall time.
     """
@@ -71,10 +71,10 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Hours:
-    """Accelerator hours of the steps that were run for a row: 0 where another row's served.
+    """Accelerator hours of the steps that were run for a row; 0 for steps reused from other rows.
 
-    Their sum over the rows of a sweep is what its trials cost; None in reference rows, whose
-    steps' records tell.
+    Their sum over the rows of a sweep is the cost of its trials; None in reference rows, whose
+    cost is in the steps' records.
     """
 
     unlearn: float | None = None
@@ -82,7 +82,7 @@ class Hours:
 
     @property
     def total(self) -> float:
-        """Both."""
+        """The sum of both."""
         return (self.unlearn or 0.0) + (self.measure or 0.0)
 
 
@@ -91,9 +91,9 @@ class Origin:
     """Where and when a row was made.
 
     Attributes:
-        machine: what the model was unlearned on; None where nobody is left to say.
+        machine: what the model was unlearned on; None if the worker was lost.
         made_on: the machines of every step behind the row.
-        versions: of the libraries that its numbers depend on, by name.
+        versions: those of the libraries that its numbers depend on, by name.
         created: ISO 8601, UTC.
     """
 
@@ -110,10 +110,10 @@ class Subject:
 
     Attributes:
         sweep: its name.
-        study_key: of the study; of a reference row, "".
-        study: its name; of a reference row, `RETRAIN` or `ORIGINAL`.
-        trial: its number; of a reference row, -1.
-        point: the hash of its searched fields; of a reference row, "".
+        study_key: the study's key; "" in a reference row.
+        study: its name; `RETRAIN` or `ORIGINAL` in a reference row.
+        trial: its number; -1 in a reference row.
+        point: the hash of its searched fields; "" in a reference row.
         hyperparameters: the method with the trial's values; None for a reference.
     """
 
@@ -146,20 +146,20 @@ def row(
 
     Args:
         subject: what it is about.
-        setting: of the sweep.
-        metrics: that the row holds.
-        objective: of the sweep.
+        setting: the sweep's.
+        metrics: those that the row holds.
+        objective: the sweep's.
         state: how the trial ended.
         failure: why it failed; None otherwise.
-        values: what was measured, by column; None where nothing was.
-        reference: the same of the retrained model of this seed; None if it failed.
-        seconds: what the steps took.
-        hours: what they cost.
-        keys: of the steps.
-        origin: where and when.
+        values: the measured values, by column; None if there are none.
+        reference: those of the retrained model of this seed; None if it failed.
+        seconds: the time that the steps took.
+        hours: their accelerator hours.
+        keys: the steps' keys.
+        origin: where and when they ran.
 
     Raises:
-        UnlearnRayError: there are values and a reference, but one that the reference lacks.
+        UnlearnRayError: the reference lacks one of the values.
     """
     method, machine = subject.hyperparameters, origin.machine
     result: dict[str, Scalar] = {

@@ -1,8 +1,8 @@
-"""Studies that are the same but for code or data: why a finished search is to be run anew.
+"""Studies that differ in code or data alone: why a finished search has to be run again.
 
-A study's identity holds, of every part, a revision, for parts from outside the package a digest of
-their code, and for their datasets one of the data. The store keeps each identity under what is left
-of it without those, so that one listing finds the studies that a change has left behind.
+A study's identity includes each part's revision, a digest of the code of parts from outside the
+package, and one of the data of their datasets. The store files each identity under a hash of the
+rest, so that one listing finds the studies that a change has made obsolete.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _ASPECTS: tuple[Aspect, ...] = ("revision", "code", "data")
 
 @dataclass(frozen=True)
 class Change:
-    """A part that is not what it was when a study was run.
+    """A part that has changed since a study was run.
 
     Attributes:
         part: its name.
-        aspects: what of it has changed.
-        trials: how many trials the store holds of the study as it was.
-        study: key of that study.
+        aspects: which of its aspects have changed.
+        trials: how many trials of the earlier study the store holds.
+        study: the earlier study's key.
     """
 
     part: str
@@ -45,14 +45,14 @@ class Change:
 
 
 def remember(sweep: Sweep, study: Study, store: Store) -> None:
-    """Keep a study's identity in the store, for `changes` of later ones."""
+    """Store a study's identity, for `changes` of later ones to find."""
     identity = study_identity(sweep, study)
     data = canonical(identity).encode()
     store.write_study(_likeness(identity), content_key(identity), data)
 
 
 def changes(sweep: Sweep, study: Study, store: Store) -> tuple[Change, ...]:
-    """What differs from the study that is like this one and of which the store holds most trials.
+    """The differences from the similar study that has the most trials in the store.
 
     Raises:
         StoreError: the store cannot be read.

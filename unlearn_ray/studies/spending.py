@@ -1,7 +1,7 @@
-"""`Spending`: the accelerator hours of a sweep, by what they were spent on.
+"""`Spending`: the accelerator hours of a sweep, by item.
 
-A reference step's record and a trial's rows say what they cost and which sweep paid, so that a
-restart knows what was spent before it.
+A reference step's record and a trial's rows hold their cost and the sweep that paid for it, so that
+a restarted sweep knows what it has already spent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from unlearn_ray.studies.rows import HOURS
 
 
 class Spending:
-    """Hours by item: the key of a reference step, or the name of a row."""
+    """Accelerator hours by item: the key of a reference step, or the name of a row."""
 
     def __init__(self) -> None:
         self._hours: dict[str, float] = {}
@@ -24,23 +24,23 @@ class Spending:
 
     @property
     def total(self) -> float:
-        """Accelerator hours."""
+        """All accelerator hours."""
         return self._total
 
     def note(self, item: str, hours: float) -> None:
-        """Say what an item has cost so far, in the place of what was said of it before."""
+        """Set what an item has cost so far, replacing an earlier value."""
         with self._lock:
             self._total += hours - self._hours.get(item, 0.0)
             self._hours[item] = hours
 
 
 def spent_by(sweep: str, references: Iterable[Record], rows: Iterable[Row]) -> Spending:
-    """What a sweep has spent, as the store tells it.
+    """What a sweep has spent, according to the store.
 
     Args:
         sweep: its name.
         references: records of its reference steps, whichever sweep ran them.
-        rows: of its studies, whichever sweep ran them.
+        rows: rows of its studies, whichever sweep ran them.
     """
     spending = Spending()
     for record in references:

@@ -1,4 +1,4 @@
-"""Rows as a store holds them, without those that can be no rows of trials."""
+"""The rows of a store, without invalid ones."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LOOKED_AT = {*_IN_EVERY_ROW, "score", "hyperparameters"}
 
 
 def read_rows(store: Store, *prefixes: str, columns: Sequence[str] = ()) -> pa.Table:
-    """The rows of a store whose names start with one of `prefixes`; others are told of.
+    """The rows of a store whose names start with one of `prefixes`; invalid ones are logged.
 
     Args:
-        store: to read.
-        prefixes: any texts.
-        columns: only these, where they are, beside `row`; all if none is named.
+        store: the store to read.
+        prefixes: any strings.
+        columns: only those of these that exist, and `row`; all if none is named.
     """
     table = store.read_rows(*prefixes, columns=columns)
     wrong = _wrong(table, columns)
@@ -38,8 +38,8 @@ def read_rows(store: Store, *prefixes: str, columns: Sequence[str] = ()) -> pa.T
     store.note(
         CorruptObject(
             f"row {names[number]} of {store.url}",
-            "it lacks what every row says, or says what none can",
-            "delete its file and run the sweep again: only the row is written anew",
+            "it lacks a required value, or holds an invalid one",
+            "delete its file and run the sweep again: only the row is written again",
         )
         for number in sorted(wrong)
     )
@@ -47,8 +47,8 @@ def read_rows(store: Store, *prefixes: str, columns: Sequence[str] = ()) -> pa.T
 
 
 def _wrong(table: pa.Table, columns: Sequence[str]) -> set[int]:
-    """Which rows can be none."""
-    # Lists, not Arrow's own comparisons: these import pandas, and a plan has no time for that.
+    """Which rows are invalid."""
+    # Lists, as Arrow's own comparisons import pandas, which would slow planning down.
     said = {name: table[name].to_pylist() for name in set(table.column_names) & _LOOKED_AT}
     rows = range(table.num_rows)
     wanted = [column for column in _IN_EVERY_ROW if not columns or column in columns]

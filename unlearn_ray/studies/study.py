@@ -1,4 +1,4 @@
-"""What names a study and its trials in the store: the identity that its search depends on."""
+"""Identity of a study: what names it and its trials in the store."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.studies.rows import Purpose
 
 REFERENCES = "references"
-# What a score stands on; other kinds of steps change no search.
+# The steps behind a score; other kinds of steps change no search.
 SCORED = (Pretrain, Retrain, Unlearn, Samples, Observe, Measure)
 
 
 def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
-    """What a study's suggestions and scores depend on, in plain JSON values.
+    """Everything that a study's suggestions and scores depend on, in plain JSON values.
 
-    Not how many trials it is to have, nor what is measured beside the objective.
+    Neither the number of trials nor metrics that the objective does not use are part of it.
     """
     search = sweep.search
     identity = {
@@ -45,7 +45,7 @@ def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
 
 
 def problem(sweep: Sweep) -> dict[str, Any]:
-    """What all scores of a sweep depend on: its setting, its objective, and how steps are run."""
+    """What all scores of a sweep depend on: setting, objective, and how steps are run."""
     return {
         "setting": sweep.setting,
         "objective": {**sweep.objective.content(), "metrics": sweep.scored_by},
@@ -60,7 +60,7 @@ def study_key(sweep: Sweep, study: Study) -> str:
 
 
 def point_key(point: Mapping[str, Any]) -> str:
-    """A point's content, hashed: what names a trial."""
+    """A point's content hash, which identifies a trial."""
     return content_key(point)
 
 
@@ -72,7 +72,7 @@ def row_name(
 
 
 def references_folder(sweep: Sweep) -> str:
-    """What the names of rows of reference models begin with."""
+    """The prefix of the names of reference rows."""
     return f"{REFERENCES}/{content_key(problem(sweep))}/"
 
 

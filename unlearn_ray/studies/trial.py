@@ -49,18 +49,18 @@ class TrialSeed:
     """One trial under one seed.
 
     Attributes:
-        sweep: its name.
+        sweep: the sweep's name.
         study: the study's key.
         name: the study's name.
-        number: of the trial.
-        point: the trial's searched fields.
-        metrics: what its model is measured by.
-        objective: what makes its score.
-        keep: names of quantities that are stored though they are large; None keeps all.
+        number: the trial's number.
+        point: the values of the searched fields.
+        metrics: the metrics to measure.
+        objective: computes its score.
+        keep: names of large quantities to store all the same; None keeps all.
         other_seeds: the other reporting seeds, of a reporting run.
-        resources: that it runs on.
-        earlier: scores of the seeds that the trial ran before.
-        bar: a mean score beyond which the trial ends here; None if it goes on in any case.
+        resources: those that it runs on.
+        earlier: scores on the seeds that the trial ran before.
+        bar: the mean score above which the trial stops here; None: it goes on in any case.
     """
 
     sweep: str
@@ -93,7 +93,7 @@ class TrialSeed:
         earlier: Sequence[float] = (),
         bar: float | None = None,
     ) -> TrialSeed:
-        """A trial of one of a sweep's studies; tuning measures the objective's metrics alone."""
+        """A trial of one of a sweep's studies; tuning measures only the objective's metrics."""
         return cls(
             sweep=sweep.name,
             study=study_key(sweep, study),
@@ -120,7 +120,7 @@ class TrialSeed:
 
     @property
     def account(self) -> Account:
-        """What its steps' time is counted for."""
+        """What its steps' time is charged to."""
         of_study = "" if self.name == self.method.name else f" of {self.name}"
         trial = f"trial {self.number}{of_study}"
         return Account(self.sweep, self.resources.accelerators, self.row_name, trial)
@@ -141,34 +141,34 @@ class TrialSeed:
 
     @property
     def unlearn(self) -> Unlearn:
-        """The step that makes its model."""
+        """The step that trains its model."""
         return Unlearn(setting=self.setting, seed=self.seed, method=self.method)
 
     @property
     def retrained(self) -> Retrain:
-        """The step that makes the model it is compared with."""
+        """The step that trains the model it is compared with."""
         return Retrain(setting=self.setting, seed=self.seed)
 
     def measures(self, model: Step) -> list[Measure]:
-        """The steps that measure a model as its own is measured."""
+        """The steps that measure a model with this trial's metrics."""
         return measures(model, self.metrics, self.other_seeds)
 
     def state_after(self, score: float) -> State:
-        """Whether the trial goes on, or would have gone on, after this seed's score."""
+        """`STOPPED` if this seed's score brings the trial's mean above its bar."""
         stops = self.bar is not None and mean((*self.earlier, score)) > self.bar
         return State.STOPPED if stops else State.COMPLETE
 
 
 @dataclass(frozen=True)
 class Scored:
-    """How a trial did under one seed.
+    """The outcome of a trial under one seed.
 
     Attributes:
-        score: under this seed; None if the trial failed.
-        stopped: whether the trial ends with this seed, clearly worse than its study's others.
+        score: the score under this seed; None if the trial failed.
+        stopped: whether the trial ends with this seed, as clearly worse than others.
         failure: why it failed.
-        accelerator_hours: of the steps that were run for its row, now or earlier.
-        row: as it stands in the store.
+        accelerator_hours: those of the steps that were run for its row, now or earlier.
+        row: the row in the store.
     """
 
     score: float | None
@@ -189,12 +189,12 @@ def score(
 
     Args:
         trial: what to run; both reference models of its seed are in the store.
-        runtime: of this process.
-        execute_training: how unlearning is run; in this process if not given.
-        give_up: asked while another process runs a step of it.
+        runtime: this process's.
+        execute_training: runs unlearning; if None, it runs in this process.
+        give_up: polled while another process runs one of its steps; True stops waiting.
 
     Raises:
-        HeldElsewhere: `give_up` said so.
+        HeldElsewhere: `give_up` returned True.
     """
 
     def execute(step: Step) -> Uploaded:
@@ -210,7 +210,7 @@ def score(
         measured = Measured.of(trial.unlearn, trial.measures(trial.unlearn), graph)
     except TrialError as error:
         failure = str(error)
-        # There is no record that could tell.
+        # A failed step has no record of its hours.
         hours = Hours(trial.resources.accelerator_hours(time.monotonic() - started), 0.0)
         written = _failed_row(trial, failure, hours, runtime.compute.machine)
     else:
@@ -225,12 +225,12 @@ def score(
             written = runtime.store.row(trial.row_name) or written
     else:
         written = write_grown(trial.row_name, written, trial.metrics, runtime.store)
-    scored, told = written["score"], written["failure"]
+    scored, reason = written["score"], written["failure"]
     assert scored is None or isinstance(scored, float | int)
     return Scored(
         score=None if scored is None else float(scored),
         stopped=written["state"] == State.STOPPED,
-        failure=None if told is None else str(told),
+        failure=None if reason is None else str(reason),
         accelerator_hours=hours.total,
         row=written,
     )
@@ -239,19 +239,18 @@ def score(
 def write_grown(
     name: str, written: dict[str, Scalar], metrics: Collection[Metric], store: Store
 ) -> dict[str, Scalar]:
-    """Write a row of the result table; one that is there takes the metrics that came since.
+    """Write a row of the result table; an existing one gets the metrics added or changed since.
 
-    Or that have changed since: what a metric beside the objective says of a model is no more than
-    it says now.
+    Of a metric that the objective does not use, only the current revision counts.
 
     Args:
-        name: of the row.
-        written: as it is now.
-        metrics: that it holds.
-        store: of the row.
+        name: the row's name.
+        written: its current values.
+        metrics: those that it holds.
+        store: where it is stored.
 
     Returns:
-        The row as it stands.
+        The row as stored.
     """
     columns = {metric.name: metric.columns for metric in metrics}
     stands = store.row(name)
@@ -269,26 +268,26 @@ def write_grown(
     if changed:
         anew = [f"{_MEASURED}{metric}" for metric in changed]
         anew += [f"{c}{of}" for m in changed for c in columns[m] for of in _OF_A_METRIC]
-        # Of all metrics together.
+        # These depend on all metrics.
         anew += ["tug_of_war", "evaluation_seconds", "accelerator_hours_measure", "made_on"]
         store.extend_row(name, written, anew)
     return store.row(name) or written
 
 
 def measured_keys(steps: Iterable[Measure]) -> dict[str, str]:
-    """What a model's row says of its measurements, by column."""
+    """The keys of a model's measurements, by column of its row."""
     return {f"{_MEASURED}{step.metric.name}": step.key for step in steps}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model that was measured.
+    """A measured model.
 
     Attributes:
-        model: the record of the step that left it.
-        steps: that measured it.
-        records: of these, and of what was observed of it, as far as that is stored.
-        values: by column.
+        model: the record of the step that trained it.
+        steps: those that measured it.
+        records: of these, and of its stored observations.
+        values: the measured values, by column.
     """
 
     model: Record
@@ -312,17 +311,17 @@ class Measured:
         }
         values: dict[str, float] = {}
         for each in done:
-            values |= each.record.told("values", dict[str, float])
+            values |= each.record.value("values", dict[str, float])
         return cls(trained.record, steps, graph.records([*own.values(), *steps]), values)
 
     @property
     def seconds(self) -> float:
-        """What it took to observe and measure it."""
+        """Wall time of observing and measuring it."""
         return sum(record.seconds for record in self.records)
 
 
 def _hours_for(row: str, records: Collection[Record]) -> float:
-    """Accelerator hours of a row's own steps: another row's step costs it nothing."""
+    """Accelerator hours of the steps charged to a row: steps of other rows cost it nothing."""
     return sum(record.accelerator_hours for record in records if record.row == row)
 
 
@@ -339,8 +338,8 @@ def _complete_row(
         values=measured.values,
         reference=references.values,
         seconds=Seconds(
-            unlearning=unlearned.told("compute_seconds", float),
-            retraining=retrained.told("compute_seconds", float),
+            unlearning=unlearned.value("compute_seconds", float),
+            retraining=retrained.value("compute_seconds", float),
             evaluation=measured.seconds,
         ),
         hours=hours,
@@ -356,7 +355,7 @@ def _complete_row(
 
 
 def lost_row(trial: TrialSeed, failure: str) -> dict[str, Scalar]:
-    """The row of a trial whose workers were lost; what they cost, nobody is left to say."""
+    """The row of a trial whose workers were lost, and their cost with them."""
     return _failed_row(trial, failure, Hours(), None)
 
 
@@ -404,7 +403,7 @@ def reference_row(
         values=measured.values,
         reference=of_retrained.values,
         seconds=Seconds(
-            retraining=of_retrained.model.told("compute_seconds", float),
+            retraining=of_retrained.model.value("compute_seconds", float),
             evaluation=measured.seconds,
         ),
         hours=Hours(),
@@ -426,7 +425,7 @@ def failed_reference_row(
 ) -> tuple[str, dict[str, Scalar]] | None:
     """The name and the row of a reference model that could not be trained or measured.
 
-    A name of its own: should the step be run again and succeed, that row stands beside it.
+    The name is distinct, so that the step's row can be written if a later run succeeds.
     None of a step that is about neither reference model.
     """
     model = step.model if isinstance(step, Observe | Measure) else step
@@ -456,9 +455,9 @@ def failed_reference_row(
 
 
 def _origin(trained: Record, *others: Record) -> Origin:
-    """Where and when the record's step ran, the same in every row that tells of it.
+    """Where and when the model was trained, and the machines of all steps behind its row.
 
-    And on what machines all steps ran that the row's numbers stand on.
+    It is the same in every row of the model.
     """
     made_on = frozenset(map(_machine, (trained, *others)))
     return Origin(_machine(trained), made_on, trained.host, trained.versions, trained.created)
@@ -466,7 +465,7 @@ def _origin(trained: Record, *others: Record) -> Origin:
 
 def _machine(record: Record) -> Machine:
     return Machine(
-        record.told("device", str), record.told("threads", int), record.told("kernels", str)
+        record.value("device", str), record.value("threads", int), record.value("kernels", str)
     )
 
 

@@ -24,14 +24,14 @@ from unlearn_ray.train.loop import Progress
 @register("measure")
 @schema
 class Measure(Step):
-    """One metric of one model: a function of what was observed of it and of related models.
+    """One metric of one model: a function of observations of it and of related models.
 
-    It takes no lease: to measure twice at a time costs little, and one record counts.
+    It takes no lease: measuring twice concurrently costs little, and one record counts.
 
     Attributes:
-        model: the step whose model is measured.
-        metric: with its fields.
-        other_seeds: under which the same model is observed, too, if the metric asks for it.
+        model: the step that trains the measured model.
+        metric: the metric, with its fields.
+        other_seeds: seeds under which the same model is also observed, if the metric needs it.
     """
 
     exclusive: ClassVar[bool] = False
@@ -42,7 +42,7 @@ class Measure(Step):
 
     @classmethod
     def of_references(cls, request: Request) -> Iterable[Step]:
-        """Every metric of the retrained model, and of the original where it is reported."""
+        """Every metric of the retrained model, and on reporting seeds of the original."""
         setting, seed = request.setting, request.seed
         models: list[Step] = [Retrain(setting=setting, seed=seed)]
         if request.reporting:
@@ -51,12 +51,12 @@ class Measure(Step):
             yield from measures(model, request.metrics, request.other_seeds)
 
     def own_config(self) -> dict[str, Any]:
-        """The metric; all else is in what it reads."""
+        """The metric; its inputs identify all else."""
         return {"metric": self.metric}
 
     @cached_property
     def _related(self) -> dict[str, tuple[Step, tuple[Quantity, ...]]]:
-        """The models that are compared, by role, with what is observed of them."""
+        """The compared models, by role, with the quantities to observe of them."""
         needs = self.metric.needs()
         related: dict[str, tuple[Step, tuple[Quantity, ...]]] = {
             "model": (self.model, needs.model),
@@ -76,7 +76,7 @@ class Measure(Step):
                 yield role, quantity, step
 
     def inputs(self) -> dict[str, Step]:
-        """The samples of each seed, and what is observed of each model."""
+        """The samples of each seed, and the observations of each model."""
         read: dict[str, Step] = {}
         for role, (model, _) in self._related.items():
             if model.seed != self.seed or role == "model":
@@ -97,7 +97,7 @@ class Measure(Step):
         return f"{'compare' if apart else 'measure'} {self.model.key}"
 
     def run(self, runtime: Runtime) -> Produced:
-        """Measure; the values are the result, arrays (alignment matrices) an artifact."""
+        """Measure; values are the result, arrays (alignment matrices) the artifact."""
         runtime.tell(Progress(0, 0, float("nan"), 0.0, doing=self.metric.name))
         measured = self.metric.measure(self._models(runtime))
         files = {ARRAYS: pack_tensors(measured.arrays)} if measured.arrays else {}
@@ -138,7 +138,7 @@ class Measure(Step):
 
     @property
     def batch_title(self) -> str:
-        """The batch, for people."""
+        """The batch, in words."""
         return f"measure {self.model}"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Observe: what a model says of every sample, stored once."""
+"""Observe: one quantity of a model on every sample, stored once."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from unlearn_ray.storage.store import pack_tensors
 @register("observe")
 @schema
 class Observe(Step):
-    """One quantity of one model, of the samples in the order of the step `samples`.
+    """One quantity of one model, for all samples in the order of the step `samples`.
 
     Attributes:
-        model: the step that leaves the model.
-        quantity: what is observed.
+        model: the step that trains the model.
+        quantity: what to observe.
     """
 
     model: Step
     quantity: Quantity
 
     def own_config(self) -> dict[str, Any]:
-        """The quantity, the forget set, and the probe if it has a part in it."""
+        """The quantity, the forget set, and the probe if the quantity uses it."""
         family = self.setting.family
         probed = not (isinstance(family, ClassifierFamily) or family.reads_captions)
         return {
@@ -45,19 +45,19 @@ class Observe(Step):
 
     @property
     def batch(self) -> str:
-        """All that is observed of a model shares its features."""
+        """All observations of a model share its features."""
         return f"measure {self.model.key}"
 
     def kept(self, named: Iterable[str]) -> bool:
-        """What is small for every sample, and what the sweep names."""
+        """True for small quantities, and for those that the sweep names."""
         return self.quantity.kept or self.quantity.name in named
 
     def observe(self, runtime: Runtime) -> Observation:
-        """The observation itself."""
+        """Compute the observation."""
         return self.quantity.observe(runtime.inference(self.model, self.seed))
 
     def run(self, runtime: Runtime) -> Produced:
-        """Observe; values of samples and other arrays are the artifact."""
+        """Observe; values per sample and other arrays are the artifact."""
         observation = self.observe(runtime)
         runtime.remember_observation(self.key, observation)
         files = {}
@@ -70,7 +70,7 @@ class Observe(Step):
 
     @property
     def batch_title(self) -> str:
-        """The batch, for people."""
+        """The batch, in words."""
         return f"measure {self.model}"
 
     def __str__(self) -> str:

@@ -27,13 +27,13 @@ from unlearn_ray.train.training import train_from_scratch
 class Pretrain(Step):
     """The original model: trained on retain and forget set together.
 
-    A sparse one has the initial weights of the dense one, but those that are pruned. By magnitude
-    they are chosen among the final weights of its input: the same training, dense or of the
-    round before:
+    A sparse model starts from the dense model's initial weights, less the pruned ones. Magnitude
+    pruning ranks the final weights of its input: the same training, dense or of the previous
+    round:
 
         pretrain(dense) ─▶ pretrain(20 % sparse) ─▶ ... ─▶ pretrain(95 % sparse)
 
-    A result's compute seconds are of this training alone.
+    The result's compute seconds are those of this training alone.
     """
 
     asks: ClassVar[Literal["training", "trial"]] = "training"
@@ -41,7 +41,7 @@ class Pretrain(Step):
 
     @classmethod
     def of_references(cls, request: Request) -> Iterable[Step]:
-        """The one of the seed."""
+        """The original of the seed."""
         return (cls(setting=request.setting, seed=request.seed),)
 
     def own_config(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Pretrain(Step):
 
     @cached_property
     def ranked(self) -> Pretrain | None:
-        """The training whose weights are pruned by their magnitude, if any are."""
+        """The training whose final weights rank the pruning; None without magnitude pruning."""
         sparsity = self.setting.sparsity
         if sparsity is None or not sparsity.by_magnitude:
             return None
@@ -66,11 +66,11 @@ class Pretrain(Step):
         return type(self)(setting=before, seed=self.seed)
 
     def inputs(self) -> dict[str, Step]:
-        """What the masks are made from."""
+        """The training that the masks are derived from."""
         return {} if self.ranked is None else {"ranked": self.ranked}
 
     def run(self, runtime: Runtime) -> Produced:
-        """Train from scratch on all but the validation set."""
+        """Train from scratch on all samples but the validation set."""
         data = runtime.data(self.setting.dataset, self.setting.family)
         labels = data.train_labels.cpu().numpy()
         ids = training_ids(len(labels), self.setting.validation, self.seed)
@@ -102,7 +102,7 @@ class Pretrain(Step):
         if self.ranked is None:
             size = self.setting.dataset.info().image_size
             fresh = runtime.compute.place(model, 0)
-            # Sums differ by roundings between workers, which must agree on the masks.
+            # Sums round differently on each worker, but all must agree on the masks.
             chosen = on_first(lambda: synflow_masks(fresh, size, sparsity.fraction))
         else:
             chosen = magnitude_masks(runtime.model(self.ranked), sparsity.fraction)

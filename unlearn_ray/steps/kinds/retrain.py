@@ -1,4 +1,4 @@
-"""Retrain: the retrained model, which unlearning is to come close to."""
+"""Retrain: the retrained model, which unlearning should match."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from unlearn_ray.steps.runtime import Produced, Runtime
 @register("retrain")
 @schema
 class Retrain(Pretrain):
-    """The retrained model: the same from the retain set alone, with the same initial weights.
+    """The same training on the retain set alone, from the same initial weights.
 
-    A sparse one finds its masks from the retain set alone, too: those of the original have seen
-    the forget set. (The code of Jia et al., NeurIPS 2023, retrains with the original's masks.)
+    A sparse model derives its masks from the retain set alone, too: the original's masks depend
+    on the forget set. (The code of Jia et al., NeurIPS 2023, retrains with the original's masks.)
     """
 
     revision: ClassVar[int] = 1
 
     def own_config(self) -> dict[str, Any]:
-        """As pretraining, and the forget set."""
+        """The fields of pretraining, and the forget set."""
         return {**super().own_config(), "forget_set": self.setting.forget_set}
 
     def run(self, runtime: Runtime) -> Produced:

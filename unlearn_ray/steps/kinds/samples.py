@@ -1,4 +1,4 @@
-"""Samples: which sample stands where in each set, and its class."""
+"""Samples: the order of the samples in each set, and their labels."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from unlearn_ray.storage.observations import pack
 class Samples(Step):
     """The ids and labels of all four sets under one seed, in their order.
 
-    Every observation's rows stand in this order, so metrics need no dataset.
+    Every observation's rows are in this order, so metrics need no dataset.
     """
 
     def own_config(self) -> dict[str, Any]:
-        """What the sets are made of."""
+        """The fields that determine the sets."""
         return {
             "dataset": self.setting.dataset,
             "validation": self.setting.validation,
@@ -33,7 +33,7 @@ class Samples(Step):
 
     @property
     def batch(self) -> None:
-        """It takes no time."""
+        """None: it takes no time."""
 
     def run(self, runtime: Runtime) -> Produced:
         """Look the labels up."""

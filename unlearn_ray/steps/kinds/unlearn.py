@@ -31,7 +31,7 @@ class Unlearn(Step):
     method: Method
 
     def own_config(self) -> dict[str, Any]:
-        """The method and the forget set; the rest is the original's."""
+        """The method and the forget set; the original identifies the rest."""
         return {"method": self.method, "forget_set": self.setting.forget_set, "seed": self.seed}
 
     @cached_property
@@ -40,11 +40,11 @@ class Unlearn(Step):
         return Pretrain(setting=self.setting, seed=self.seed)
 
     def inputs(self) -> dict[str, Step]:
-        """The original."""
+        """The original, which the method starts from."""
         return {"original": self.original}
 
     def run(self, runtime: Runtime) -> Produced:
-        """Unlearn; measuring and I/O are not in the result's compute seconds."""
+        """Unlearn; the result's compute seconds exclude measuring and I/O."""
         model = runtime.model(self.original)
         family = self.setting.family
         report = unlearn(
