@@ -225,9 +225,9 @@ def test_ids_that_are_none(place: Place, refused: Refused) -> None:
     ids = place.folder / "ids.txt"
     place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
     for text, message in {
-        "3\n1437\n": f"file = {ids}: 1 of 2 lines do not name a single training sample: line 2: "
+        "3\n1437\n": f"file = {ids}: 1 of 2 lines do not name one training sample: line 2: "
         "'1437'; write positions in the training set, from 0 to 1436",
-        "-1\n3\nthree\n": "2 of 3 lines do not name a single training sample: line 1: '-1', "
+        "-1\n3\nthree\n": "2 of 3 lines do not name one training sample: line 1: '-1', "
         "line 3: 'three'; write",
         "# none\n": "names no sample; write positions in the training set",
         "".join(f"{number}\n" for number in range(1437)): "leaves nothing to retain",
@@ -411,7 +411,7 @@ def test_a_family_that_reads_captions_of_images_without(
     assert sweep.main(["plan", *given, "--set", f"dataset={remedy}"]) == 0
     assert sweep.main(["plan", *given, "--set", "dataset=captioned_digits"]) == 0
     capfd.readouterr()
-    assert "'a photo' must hold {} once" in refused(
+    assert "'a photo' must contain {} exactly once" in refused(
         "plan", *given, "--set", "dataset={prompted: {dataset: digits, templates: [a photo]}}"
     )
 
@@ -474,7 +474,7 @@ def test_metrics_of_pairs_by_a_family_that_reads_no_captions(
     chosen = "metrics=[emia_efficacy, {pair_alignment_matrices: {ids: [3, 20]}}]"
     said = refused(*given, "--set", "family=words", "--set", chosen)
     assert (
-        "pair_alignment_matrices.ids: 1 of 2 ids do not name a single training sample: '3'; write "
+        "pair_alignment_matrices.ids: 1 of 2 ids do not name one training sample: '3'; write "
         "an image's id or file name"
     ) in said
     named = "name metrics among "

@@ -142,7 +142,8 @@ def test_damaged_record(tiny: Sweep, store: Store) -> None:
     step = measures(Retrain(setting=tiny.setting, seed=0), tiny.scored_by)[0]
     name = f"records/measure/{step.key}.json"
     store.objects.write(name, store.objects.read(name)[:50])
-    with pytest.raises(CorruptObject, match=f"{name}: no record: .*delete that object and run"):
+    said = f"{name}: not a valid record: .*delete that object and run"
+    with pytest.raises(CorruptObject, match=said):
         score(trial(tiny, tiny.studies[0], 0), runtime(store.url))
     assert store.records("unlearn") == []
     store.objects.delete(name)

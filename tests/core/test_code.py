@@ -354,7 +354,7 @@ def test_a_cell_of_a_notebook_has_code(project: Project, monkeypatch: pytest.Mon
 
 
 def test_without_source_there_is_no_part(project: Project) -> None:
-    with pytest.raises(ConfigError, match=r"class Mine: its source cannot be read.*into a file"):
+    with pytest.raises(ConfigError, match=r"class Mine: its source cannot be read.*move it to a"):
         run_cell(5, None)
 
 

@@ -36,7 +36,7 @@ def test_a_file_that_cannot_be_imported(
         kind = "furniture"
         room = "a_room"
 
-    said = rf"^{re.escape(str(file))}: cannot be imported: {re.escape(BROKEN[text])}.*; mend that"
+    said = rf"^{re.escape(str(file))}: cannot be imported: {re.escape(BROKEN[text])}.*; fix that"
     try:
         with pytest.raises(ConfigError, match=said):
             parts(Furniture)

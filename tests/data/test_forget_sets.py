@@ -277,9 +277,7 @@ COCO = DatasetInfo(
 def test_a_line_is_one_sample_or_refused(line: str, sample: int | None, tmp_path: Path) -> None:
     forget_set = ids_file(tmp_path, f"{line}\n")
     if sample is None:
-        with pytest.raises(
-            DataError, match="1 of 1 lines do not name a single training sample: line 1"
-        ):
+        with pytest.raises(DataError, match="1 of 1 lines do not name one training sample: line 1"):
             forget_set.check(COCO, 0)
     else:
         assert looked_up(forget_set, COCO) == [sample]
@@ -377,7 +375,7 @@ def test_all_bad_lines_are_counted_and_nothing_is_guessed(tmp_path: Path) -> Non
     with pytest.raises(DataError) as caught:
         ids_file(tmp_path, text).check(FILES, 3)
     told = str(caught.value)
-    assert ": 500 of 501 lines do not name a single training sample: line 1: 'cat/00.jpg', " in told
+    assert ": 500 of 501 lines do not name one training sample: line 1: 'cat/00.jpg', " in told
     assert "line 5: 'cat/04.jpg' and 495 more; write names" in told
     assert "line 6" not in told
     assert "did you mean" not in told

@@ -157,9 +157,7 @@ def test_chosen_pairs_that_cannot_be() -> None:
         PairAlignmentMatrices(ids=(1,), sets=("forget", "test"))
     info = CaptionedDigits(image_size=8).info()
     PairAlignmentMatrices(ids=(info.train_size - 1,)).check(info)
-    reason = (
-        r"ids: 2 of 3 ids do not name a single training sample: '1437', '-1'; .* from 0 to 1436"
-    )
+    reason = r"ids: 2 of 3 ids do not name one training sample: '1437', '-1'; .* from 0 to 1436"
     with pytest.raises(ConfigError, match=reason):
         PairAlignmentMatrices(ids=(3, info.train_size, -1)).check(info)
     for odd in (True, 2.0, None):
@@ -181,7 +179,7 @@ def test_pairs_are_called_what_the_dataset_calls_them() -> None:
     assert by_id.identity() == by_name.identity()
     assert by_id.identity()["ids"] == [2, 0]
     with pytest.raises(
-        ConfigError, match=r"1 of 1 ids do not name a single training sample: '0'; write"
+        ConfigError, match=r"1 of 1 ids do not name one training sample: '0'; write"
     ):
         PairAlignmentMatrices(ids=(0,)).check(info)
 

@@ -52,7 +52,7 @@ def test_every_field_stands_in_its_methods_section() -> None:
 def test_attributes_are_read_from_docstrings_and_those_of_bases() -> None:
     found = attributes(find(Method, "alignment_calibration"))
     assert found["gamma"] == "weight of the log-sum-exp; null is alpha, as in MUC."
-    assert found["optimizer"].startswith('"sgd", or "adam"')
+    assert found["optimizer"].startswith('"sgd"; "adam"')
 
 
 class Documented:

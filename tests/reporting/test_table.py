@@ -154,7 +154,7 @@ def test_numbers_of_several_kinds_of_machine_are_told() -> None:
     assert comparison(frame([{**rows[0], "made_on": str(gpu)}])).time_unit == ("GPU s", 1.0)
     both = comparison(frame([rows[0], {**rows[1], "made_on": f"{cpus[0]}; {gpu}"}]))
     assert both.time_unit == ("s", 1.0)
-    assert "made on 2 kinds of machine" in both.notes[0]
+    assert "computed on 2 kinds of machine" in both.notes[0]
     # A tuning row that chose the winner is compared, too.
     chose = one_row("finetune", 0, 91.0, 79.0, purpose="tuning", machine=gpu)
     assert "cuda: a GPU" in comparison(frame([rows[0], chose])).notes[0]

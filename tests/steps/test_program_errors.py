@@ -159,7 +159,7 @@ def test_a_damaged_failure_is_named(
     store.objects.write(name, damage)
     with caplog.at_level("WARNING"):
         plan = make_plan(tiny, store)
-    assert re.search(f"{name}: no failure of a step: .*; delete that", caplog.text)
+    assert re.search(f"{name}: not a valid failure of a step: .*; delete that", caplog.text)
     assert not plan.failed_references  # the step is run again
 
 

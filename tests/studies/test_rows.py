@@ -106,7 +106,7 @@ def test_a_failed_trial_has_the_same_columns_and_no_numbers() -> None:
 
 def test_a_missing_reference_is_an_error_and_no_number() -> None:
     without = {"retain_accuracy": 1.0, "forgetting_score": 1.0, **SPREAD}
-    with pytest.raises(UnlearnRayError, match="retrained model's test_accuracy: not measured"):
+    with pytest.raises(UnlearnRayError, match="retrained model's test_accuracy: was not measured"):
         row(
             Subject("small", "s", "tuning", "finetune", 0, 0),
             SETTING,

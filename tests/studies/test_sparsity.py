@@ -241,7 +241,8 @@ def test_an_interrupted_sparse_training_ends_with_the_same_bits(
 
 
 def test_too_few_weights_to_prune_say_so(setting: Setting, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"sparsity.fraction = 0.99999: of the \d+ weights"):
+    said = r"sparsity.fraction = 0.99999: would leave none of the \d+ weights"
+    with pytest.raises(BadInput, match=said):
         run(
             Pretrain(setting=sparse(setting, "synflow", 0.99999), seed=0),
             runtime(tmp_path / "store"),
