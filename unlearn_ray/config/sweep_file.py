@@ -8,7 +8,7 @@ studies of one method. A field is one value or a range.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from unlearn_ray.config.batch_check import check_study, check_training, counts_of
 from unlearn_ray.config.fields import (
+    P,
     class_problem,
     field_nodes,
     field_type,
@@ -165,16 +166,7 @@ def _name_of(path: Path) -> Any:
 def _metrics(value: Value) -> tuple[Metric, ...]:
     if not isinstance(value.content, list):
         raise value.error("a list of metrics is expected", "write [retain_accuracy, ...]")
-    problems = Problems()
-    read: dict[str, Metric] = {}
-    for item in value.content:
-        with problems:
-            metric = read_part(item, Metric)
-            if metric.name in read:
-                raise item.error("listed twice", "name every metric once")
-            read[metric.name] = metric
-    problems.check()
-    return tuple(read.values())
+    return _distinct(value.content, Metric)
 
 
 def _loggers(value: Value) -> tuple[Logger, ...]:
@@ -182,14 +174,19 @@ def _loggers(value: Value) -> tuple[Logger, ...]:
     if value.content is None:
         return ()
     items = value.content if isinstance(value.content, list) else [value]
+    return _distinct(items, Logger)
+
+
+def _distinct(items: Iterable[Value], contract: type[P]) -> tuple[P, ...]:
+    """Parts of one contract, each named once."""
     problems = Problems()
-    read: dict[str, Logger] = {}
+    read: dict[str, P] = {}
     for item in items:
         with problems:
-            logger = read_part(item, Logger)
-            if logger.name in read:
-                raise item.error("listed twice", "name every logger once")
-            read[logger.name] = logger
+            part = read_part(item, contract)
+            if part.name in read:
+                raise item.error("listed twice", f"name every {contract.kind} once")
+            read[part.name] = part
     problems.check()
     return tuple(read.values())
 
