@@ -204,6 +204,7 @@ def test_what_is_off_is_not_drawn() -> None:
         {"crop_scale": (0.1, 1.1)},
         {"crop_scale": (0.1, 1.0), "padding": 4},
         {"crop_ratio": (0.0, 1.0)},
+        {"crop_ratio": (0.75, 1.7e308)},  # no integer holds its width
         {"hue": 0.6},
         {"flip": 1.2},
         {"rotation": -1.0},

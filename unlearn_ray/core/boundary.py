@@ -234,8 +234,9 @@ def _check_working_folder() -> None:
 
 def _be_able_to_print() -> None:
     """Escape characters that the terminal's or pipe's encoding lacks, rather than fail."""
-    if sys.stdout is None:  # closed before Python started
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before Python started
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -254,7 +255,7 @@ def _told(error: UnlearnRayError) -> int:
 
 
 def _say(text: str) -> None:
-    if text and sys.stderr is not None:
+    if text:
         try:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
         except OSError:

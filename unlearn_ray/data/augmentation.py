@@ -70,8 +70,9 @@ class Augmentation:
             raise ValueError("crop_scale and padding are two kinds of crop; set one of them")
         if self.crop_scale is not None and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError("crop_scale must be (low, high) with 0 < low <= high <= 1")
-        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
-            raise ValueError("crop_ratio must be (low, high) with 0 < low <= high")
+        # Beyond it every image is a strip of less than a pixel.
+        if not 1e-4 <= self.crop_ratio[0] <= self.crop_ratio[1] <= 1e4:
+            raise ValueError("crop_ratio must be (low, high) with 0.0001 <= low <= high <= 10000")
         if min(self.std) <= 0:
             raise ValueError("std must be positive in every channel")
         return self
