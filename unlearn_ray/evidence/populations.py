@@ -1,0 +1,182 @@
+"""Populations of a metric: how unlearned models differ from retrained ones.
+
+Training is random: two retrained models of one split differ, too. So a method is judged by
+populations of models of different training seeds, stratified by split:
+
+- excess gap: half the energy distance of the unlearned and the retrained population,
+  E|U - R| - E|U - U'| / 2 - E|R - R'| / 2 = integral of (F_U - F_R)^2. It is in the metric's unit,
+  never negative, and 0 if and only if both are distributed alike
+  (Szekely and Rizzo, "Energy statistics", 2013);
+- p-values by permuting which models of a split are called unlearned.
+
+Splits that have fewer than two models of either kind say nothing about a spread and do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from scipy import stats
+
+from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.evidence.floors import LEAST_FLOOR, Least
+from unlearn_ray.evidence.permutations import (
+    Models,
+    Stratum,
+    Values,
+    arrangements,
+    p_value,
+    smallest_p,
+    strata_of,
+)
+
+RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class ExcessGap:
+    """The excess gap of one metric; everything is NaN if no split has two models of each kind.
+
+    Attributes:
+        value: over all pairs of the samples, i = j included (a V-statistic): never negative, and 0
+            exactly if the two samples are alike. It lies above the populations' excess gap by
+            E|U - U'| / 2n + E|R - R'| / 2m on average.
+        unbiased: over pairs i != j (a U-statistic): on average the populations' excess gap, so
+            below 0 about as often as above if they are alike.
+        low, high: 95 % bootstrap interval of the populations' excess gap. It is valid for
+            populations that differ; whether they do is the p-value's question.
+        null: the mean of `value` over the permutations.
+        p_value: that populations which are alike give a value as large; never 0.
+        smallest_p: the smallest p-value that these numbers of models can give.
+    """
+
+    value: float
+    unbiased: float
+    low: float
+    high: float
+    null: float
+    p_value: float
+    smallest_p: float
+
+
+@dataclass(frozen=True)
+class JointTest:
+    """One test of all metrics together: are the unlearned models distributed as the retrained?
+
+    Attributes:
+        statistic: the sum over metrics of excess gap / spread; NaN if no split has two models of
+            each kind.
+        p_value: that populations which are alike give a statistic as large; never 0.
+        smallest_p: the smallest p-value that these numbers of models can give.
+    """
+
+    statistic: float
+    p_value: float
+    smallest_p: float
+
+
+def excess_gap(unlearned: Values, retrained: Values) -> ExcessGap:
+    """The excess gap of one metric, averaged over splits.
+
+    The interval resamples the models of each kind within each split and takes percentiles of the
+    unbiased form, shifted by the resampling's own bias and widened for small numbers of models by
+    sqrt(n / (n - 1)) t / z (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015).
+    """
+    strata = strata_of(unlearned, retrained)
+    if not strata:
+        nothing = math.nan
+        return ExcessGap(nothing, nothing, nothing, nothing, nothing, nothing, smallest_p=1.0)
+    by_split = [excess(each, labels)[:, 0] for each, labels in arrangements(strata)]
+    permuted = np.mean(by_split, axis=0)
+    unbiased = float(np.mean([_unbiased(each) for each in strata]))
+    low, high = _interval(strata, float(permuted[0]), unbiased)
+    return ExcessGap(
+        value=float(permuted[0]),
+        unbiased=unbiased,
+        low=low,
+        high=high,
+        null=float(permuted.mean()),
+        p_value=p_value(permuted),
+        smallest_p=smallest_p(strata),
+    )
+
+
+def joint_test(unlearned: Models, retrained: Models, least: Least = LEAST_FLOOR) -> JointTest:
+    """Permutation test of several metrics: whole models are permuted, so metrics may depend.
+
+    A metric's spread is the mean difference of two models of one kind and split, but at least
+    `least`. It belongs to the statistic, and is taken anew under each permutation: with the
+    observed spread throughout, the test would reject too often. The noise floor in its place, from
+    the retrained models alone, would cost power.
+    """
+    strata = strata_of(unlearned, retrained)
+    if not strata:
+        return JointTest(math.nan, math.nan, smallest_p=1.0)
+    gaps: Float64[np.ndarray, "ways metrics"] = np.zeros(1)
+    apart: Float64[np.ndarray, "ways metrics"] = np.zeros(1)
+    pairs = 0
+    for each, labels in arrangements(strata):
+        gaps = gaps + excess(each, labels) / len(strata)
+        apart = apart + _within(each, labels) + _within(each, ~labels)
+        pairs += sum(size * (size - 1) for size in (each.unlearned, each.retrained))
+    permuted = (gaps / np.maximum(apart / pairs, least)).sum(axis=1)
+    return JointTest(float(permuted[0]), p_value(permuted), smallest_p(strata))
+
+
+def replicates_needed(splits: int, level: float) -> int:
+    """The fewest replicates of each kind per split whose permutation test can reach `level`."""
+    assert splits > 0
+    needed = 2
+    while (2 / math.comb(2 * needed, needed)) ** splits > level:
+        needed += 1
+    return needed
+
+
+def excess(
+    stratum: Stratum, labels: Bool[np.ndarray, "ways models"]
+) -> Float64[np.ndarray, "ways metrics"]:
+    """The excess gap, -w'Dw / 2 with weights 1/n and -1/m, under each arrangement of labels."""
+    weights = np.where(labels, 1 / stratum.unlearned, -1 / stratum.retrained)
+    return np.maximum(-_within(stratum, weights) / 2, 0)
+
+
+def _within(stratum: Stratum, weights: np.ndarray) -> Float64[np.ndarray, "ways metrics"]:
+    """w'Dw of each row of weights."""
+    w = weights.astype(float)
+    forms = [((w @ each) * w).sum(axis=1) for each in np.moveaxis(stratum.distances, 2, 0)]
+    return np.stack(forms, axis=1)
+
+
+def _unbiased(stratum: Stratum) -> float:
+    n, m, apart = stratum.unlearned, stratum.retrained, stratum.distances[..., 0]
+    own, others = apart[:n, :n].sum() / (n * (n - 1)), apart[n:, n:].sum() / (m * (m - 1))
+    return float(apart[:n, n:].mean() - own / 2 - others / 2)
+
+
+def _interval(strata: list[Stratum], value: float, unbiased: float) -> tuple[float, float]:
+    """95 % bootstrap interval; resampling adds value - unbiased to the unbiased form."""
+    sizes = [size for each in strata for size in (each.unlearned, each.retrained)]
+    generator = np.random.default_rng(stable_seed("bootstrap", *sizes))
+    resampled = np.mean([_resampled(each, generator) for each in strata], axis=0)
+    spread = math.sqrt(np.mean([size / (size - 1) for size in sizes]))
+    freedom = sum(sizes) - len(sizes)
+    widening = spread * stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975)
+    ends = unbiased + widening * (np.quantile(resampled, [0.025, 0.975]) - value)
+    low, high = np.maximum(ends, 0).tolist()
+    return low, high
+
+
+def _resampled(
+    stratum: Stratum, generator: np.random.Generator
+) -> Float64[np.ndarray, " resamples"]:
+    """The unbiased form of samples drawn with replacement."""
+    n, m, apart = stratum.unlearned, stratum.retrained, stratum.distances[..., 0]
+    u = generator.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+    r = generator.multinomial(m, np.full(m, 1 / m), RESAMPLES) / m
+    between = ((u @ apart[:n, n:]) * r).sum(axis=1)
+    own = ((u @ apart[:n, :n]) * u).sum(axis=1) * n / (n - 1)
+    others = ((r @ apart[n:, n:]) * r).sum(axis=1) * m / (m - 1)
+    return np.asarray(between - own / 2 - others / 2)
