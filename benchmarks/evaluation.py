@@ -83,6 +83,7 @@ def ours(data: ResidentData, split: Split) -> dict[str, float]:
             probe=Probe(),
             seed=0,
             compute=CPU,
+            make_model=lambda seed: model(seed, torch.channels_last),
         )
         ids = {part: inference.ids(part) for part in SETS}
         labels = {

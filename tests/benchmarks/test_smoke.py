@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 # Arguments, and what is printed.
 HERE = {
     "augmentation": ("--batch 4 --rounds 1", "unlearn_ray"),
+    "evidence": ("--models 24 --samples 200", "klom "),
     "evaluation": ("--images 300 --rounds 1", "x the reference protocol"),
     "gradient_penalty": ("2 --rounds 1 --families supervised --penalties penalty", "penalty"),
     "training_step": ("8 --steps 2 --rounds 1", "batch 8: ours"),

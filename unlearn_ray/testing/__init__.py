@@ -7,8 +7,9 @@ A complete pytest file for a method in your own module:
 
     test_mine = conformance_of(Mine)
 
-A method is tested with every family and a family with every method; datasets, forget sets, models
-and metrics likewise. A part that is too large or slow at its defaults sets `tiny` for the tests.
+A method is tested with every family and a family with every method; datasets, forget sets, models,
+objectives and scores likewise. A part that is too large or slow at its defaults sets `tiny` for
+the tests.
 """
 
 import pkgutil

@@ -11,6 +11,7 @@ import pytest
 
 from unlearn_ray.core.registry import Part, find, parts, summary
 from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.objectives.base import Objective
 from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.testing.check import Check
 from unlearn_ray.testing.toy import tiny
@@ -56,13 +57,13 @@ def fields_are_documented(part: type[Part]) -> None:
 
 
 def defaults_are_valid_and_unknown_fields_are_not(part: type[Part]) -> None:
-    """Data and forget sets may need fields; methods, families and metrics have defaults for all."""
+    """Data, forget sets, quantities and objectives may need fields; others have defaults."""
     with pytest.raises(ValueError, match="no_such_field"):
         part(no_such_field=1)  # type: ignore[call-arg]
     try:
         default = part()
     except ValueError:
-        assert contract_of(part) in (Dataset, ForgetSet, Quantity)
+        assert contract_of(part) in (Dataset, ForgetSet, Quantity, Objective)
         return
     part(**{field.name: getattr(default, field.name) for field in _fields(part)})
     tiny(part)

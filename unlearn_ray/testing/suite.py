@@ -11,13 +11,17 @@ from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.models.base import Model
+from unlearn_ray.objectives.base import Objective
+from unlearn_ray.scores.base import Score
 from unlearn_ray.testing.check import Check
 from unlearn_ray.testing.data import dataset_checks, forget_set_checks
 from unlearn_ray.testing.digits import unlearning_checks
 from unlearn_ray.testing.families import family_checks
 from unlearn_ray.testing.methods import method_checks
 from unlearn_ray.testing.models import model_checks
+from unlearn_ray.testing.objectives import objective_checks
 from unlearn_ray.testing.parts import part_checks
+from unlearn_ray.testing.scores import score_checks
 from unlearn_ray.testing.sparsity import sparsity_checks
 
 
@@ -46,6 +50,10 @@ def checks_of(part: type[Part]) -> Iterator[Check]:
         yield from forget_set_checks(part)
     if issubclass(part, Model):
         yield from model_checks(part)
+    if issubclass(part, Objective):
+        yield from objective_checks(part)
+    if issubclass(part, Score):
+        yield from score_checks(part)
     if issubclass(part, Method):
         yield from unlearning_checks(part)
         for family in parts(Family).values():
