@@ -98,7 +98,9 @@ def watch(
     model = model_of(seed)
     change(model)
     data = ResidentData.load(IMAGES, 3, FAMILY, CPU.device, prompts)
-    inference = Inference(model, data, SPLIT, family=FAMILY, probe=Probe(), seed=0, compute=CPU)
+    inference = Inference(
+        model, data, SPLIT, family=FAMILY, probe=Probe(), seed=0, compute=CPU, make_model=model_of
+    )
     watched = Watched(inference, model, data, original)
     for name, tower in (("images", model.backbone), ("texts", model.text)):
         tower.register_forward_pre_hook(

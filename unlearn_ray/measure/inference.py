@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
+from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.augmentation import normalise, probe_views
 from unlearn_ray.data.base import Split
 from unlearn_ray.families.base import ClassifierFamily, Family
+from unlearn_ray.measure.blocks import BlockOutputs
+from unlearn_ray.measure.classifying import Classifying, classifying, random_linear
 from unlearn_ray.measure.embeddings import Embeddings
-from unlearn_ray.measure.features import BLOCK, Views, extract, frozen
+from unlearn_ray.measure.features import Views, extract, frozen
 from unlearn_ray.measure.probe import Probe, train_probe
-from unlearn_ray.quantities.base import Pairs, SetName
+from unlearn_ray.measure.relearning import relearn
+from unlearn_ray.measure.sets import SampleSets
+from unlearn_ray.quantities.base import Head, Pairs, SetName
 from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.loop import Iteration, Progress, seeded
 from unlearn_ray.train.resident import ResidentData
@@ -39,6 +46,8 @@ class Inference:
             captions.
         seed: of views and probe.
         compute: the device.
+        make_model: builds a randomly initialised model of the same architecture from a seed, on the
+            CPU.
         on_progress: called with the progress of long computations; see `optimise`.
     """
 
@@ -52,6 +61,7 @@ class Inference:
         probe: Probe,
         seed: int,
         compute: Compute,
+        make_model: Callable[[int], nn.Module],
         on_progress: Callable[[Progress], bool] = lambda _: False,
     ) -> None:
         self.model = model
@@ -62,26 +72,27 @@ class Inference:
         self._probe = probe
         self._seed = seed
         self._compute = compute
+        self._make_model = make_model
         self._on_progress = on_progress
-        device = compute.device
-        self._ids: dict[SetName, Tensor] = {
-            "retain": torch.as_tensor(split.retain, device=device),
-            "forget": torch.as_tensor(split.forget, device=device),
-            "validation": torch.as_tensor(split.validation, device=device),
-            "test": torch.arange(data.test_labels.shape[0], device=device),
-        }
+        self._sets = SampleSets(data, split)
         self._features: dict[SetName, Tensor] = {}
         self._logits: dict[SetName, Tensor] = {}
         self._view_blocks: dict[tuple[SetName, int, int], Tensor] = {}
-        self._embeddings = Embeddings(model, family, data, self._ids, self._test_time)
+        self._blocks = BlockOutputs(self._backbone)
+        self._block_features: dict[tuple[SetName, int], Tensor] = {}
+        self._embeddings = Embeddings(model, family, data, self._sets.ids, self._test_time)
 
     def size(self, part: SetName) -> int:
         """Number of samples of a set."""
-        return self._ids[part].shape[0]
+        return self._sets.ids[part].shape[0]
 
     def ids(self, part: SetName) -> Int[Tensor, " n"]:
         """Ids of a set's samples, in their order."""
-        return self._ids[part].cpu()
+        return self._sets.ids[part].cpu()
+
+    def labels(self, part: SetName) -> Int[Tensor, " n"]:
+        """True classes of a set's samples."""
+        return self._sets.labels(part).cpu()
 
     def features(self, part: SetName) -> Float[Tensor, "n d"]:
         """Backbone features of the unaugmented images.
@@ -90,9 +101,7 @@ class Inference:
             NonFiniteLoss: a feature is NaN or infinite.
         """
         if part not in self._features:
-            self._features[part] = extract(
-                self._backbone, self._images(part), self._ids[part], self._test_time
-            )
+            self._features[part] = self._extracted(self._backbone, part)
         return self._features[part]
 
     def logits(self, part: SetName) -> Float[Tensor, "n classes"]:
@@ -110,7 +119,7 @@ class Inference:
         if self._family.reads_captions:
             return self._embeddings.logits(part)
         if isinstance(self._family, ClassifierFamily):
-            return extract(self.model, self._images(part), self._ids[part], self._test_time)
+            return self._extracted(self.model, part)
         classifier = self._classifier
         with torch.no_grad():
             logits: Tensor = classifier(self.features(part).to(self._compute.device))
@@ -124,10 +133,10 @@ class Inference:
         Raises:
             NonFiniteLoss: a feature is NaN or infinite.
         """
-        count = min(limit, self.size(part))
-        blocks = range(max(1, -(-count // BLOCK)))
         by_view = [
-            torch.cat([self._view_block(part, view, block) for block in blocks])[:count]
+            torch.cat(
+                [self._view_block(part, view, *block) for block in self._sets.blocks(part, limit)]
+            )[:limit]
             for view in range(views)
         ]
         return torch.stack(by_view, dim=1)
@@ -140,14 +149,128 @@ class Inference:
         """
         return self._embeddings.pairs(part, limit)
 
-    def _view_block(self, part: SetName, view: int, block: int) -> Tensor:
+    def block_features(self, part: SetName, limit: int) -> Mapping[str, Float[Tensor, "m d"]]:
+        """Output of every block for the set's first `limit` unaugmented images.
+
+        Raises:
+            NonFiniteLoss: an output is NaN or infinite.
+        """
+        for block, ids in self._sets.blocks(part, limit):
+            if (part, block) not in self._block_features:
+                self._block_features[part, block] = extract(
+                    self._backbone, self._sets.images(part), ids, self._test_time, self._blocks
+                )
+        blocks = [self._block_features[part, block] for block, _ in self._sets.blocks(part, limit)]
+        return self._blocks.by_name(torch.cat(blocks)[:limit])
+
+    def head(self, part: SetName, limit: int) -> Head:
+        """The last linear layer behind `logits`, with its inputs for the set's first `limit`.
+
+        Raises:
+            NonFiniteLoss: an input, or the probe's training, became NaN or infinite.
+            DataError: the retain set is empty, and a probe is needed.
+        """
+        with self._classifying.inputs_of_last() as inputs:
+            found = self._extracted(self._classifying.module, part, inputs, limit)
+        weights, bias = self._classifying.weights_of_last()
+        return Head(found, weights, bias)
+
+    def perturbed_logits(
+        self, part: SetName, radius: int, draw: int, limit: int
+    ) -> Float[Tensor, "m classes"]:
+        """Logits of the set's first `limit` images plus noise of at most `radius` levels.
+
+        Fewer samples are a prefix of more. Levels outside of 0 to 255 are clipped.
+
+        Raises:
+            NonFiniteLoss: a logit, or the probe's training, became NaN or infinite.
+            DataError: the retain set is empty, and a probe is needed.
+        """
+
+        blocks = []
+        for block, ids in self._sets.blocks(part, limit):
+            generator = seeded("perturbation", self._seed, part, radius, draw, block)
+            views = _noisy(self._test_time, radius, generator)
+            blocks.append(extract(self._classifying.module, self._sets.images(part), ids, views))
+        return torch.cat(blocks)[:limit]
+
+    def random_logits(self, part: SetName) -> Float[Tensor, "n classes"]:
+        """Logits of a randomly initialised model of the same architecture.
+
+        Its weights are not those that any training of the same seed starts from.
+        """
+        seed = stable_seed("random outputs", self._seed)
+        model = self._compute.place(self._make_model(seed), 0)
+        linear = partial(random_linear, model, self._data.num_classes, seed)
+        module = classifying(model, self._family, self._data.prompts, linear).module
+        return self._extracted(module, part)
+
+    def probe_logits(
+        self,
+        inputs: Float[Tensor, "n d"],
+        labels: Int[Tensor, " n"],
+        others: Float[Tensor, "m d"],
+        recipe: Recipe,
+    ) -> Float[Tensor, "m classes"]:
+        """Logits of `others` by a linear probe that was trained on `inputs`.
+
+        Raises:
+            NonFiniteLoss: the training diverged.
+            DataError: there are no inputs.
+        """
+        given = inputs.to(self._compute.device)
+        linear = self._trained(
+            recipe,
+            lambda iteration: given[iteration.rows.to(given.device)],
+            labels.to(given.device),
+            inputs.shape[1],
+        )
+        with torch.no_grad():
+            logits: Tensor = linear(others.to(given.device))
+        return logits.cpu()
+
+    def relearning_losses(
+        self, part: SetName, recipe: Recipe, updates: int, limit: int
+    ) -> Float64[Tensor, " updates_and_one"]:
+        """Cross-entropy while a copy of the model is fine-tuned on unaugmented images of a set.
+
+        The probe is fine-tuned with the backbone; embeddings of class prompts stay constant.
+
+        Raises:
+            NonFiniteLoss: the loss or a weight, or the probe's training, became NaN or infinite.
+            DataError: the retain set is empty, and a probe is needed.
+        """
+        images, ids = self._sets.images(part), self._sets.ids[part]
+        return relearn(
+            deepcopy(self._classifying.module),
+            lambda rows: self._test_time(images[ids[rows]]),
+            self._sets.labels(part),
+            recipe,
+            updates=updates,
+            limit=limit,
+            seed=stable_seed("relearning", self._seed),
+            compute=self._compute,
+            on_progress=self._telling("relearning"),
+        )
+
+    def _extracted(
+        self,
+        module: nn.Module,
+        part: SetName,
+        output: Callable[[Tensor], Tensor] | None = None,
+        limit: int | None = None,
+    ) -> Tensor:
+        images, ids = self._sets.images(part), self._sets.ids[part][:limit]
+        return extract(module, images, ids, self._test_time, output)
+
+    def _view_block(self, part: SetName, view: int, block: int, ids: Tensor) -> Tensor:
         key = (part, view, block)
         if key not in self._view_blocks:
             generator = seeded("view", self._seed, part, view, block)
             self._view_blocks[key] = extract(
                 self._backbone,
-                self._images(part),
-                self._ids[part][block * BLOCK : (block + 1) * BLOCK],
+                self._sets.images(part),
+                ids,
                 lambda images: self._augmentation(images, generator),
             )
         return self._view_blocks[key]
@@ -155,16 +278,30 @@ class Inference:
     @cached_property
     def _classifier(self) -> nn.Linear:
         inputs = self._augmented() if self._probe.features == "augmented" else self._cached()
+        size = self.features("retain").shape[1]
+        return self._trained(self._probe, inputs, self._sets.labels("retain"), size)
+
+    def _trained(
+        self, probe: Recipe, inputs: Callable[[Iteration], Tensor], labels: Tensor, size: int
+    ) -> nn.Linear:
         return train_probe(
-            self._probe,
+            probe,
             inputs,
-            self._device_labels("retain"),
-            feature_size=self.features("retain").shape[1],
+            labels,
+            feature_size=size,
             num_classes=self._data.num_classes,
             seed=self._seed,
             compute=self._compute,
-            on_progress=lambda progress: self._on_progress(replace(progress, doing="probe")),
+            on_progress=self._telling("probe"),
         )
+
+    @cached_property
+    def _classifying(self) -> Classifying:
+        prompts = self._data.prompts
+        return classifying(self.model, self._family, prompts, lambda: self._classifier)
+
+    def _telling(self, doing: str) -> Callable[[Progress], bool]:
+        return lambda progress: self._on_progress(replace(progress, doing=doing))
 
     def _cached(self) -> Callable[[Iteration], Tensor]:
         features = self.features("retain").to(self._compute.device)
@@ -173,7 +310,7 @@ class Inference:
     def _augmented(self) -> Callable[[Iteration], Tensor]:
         mean, std = self._augmentation.mean, self._augmentation.std
         views = replace(probe_views(), mean=mean, std=std)
-        images, ids = self._images("retain"), self._ids["retain"]
+        images, ids = self._sets.images("retain"), self._sets.ids["retain"]
 
         def features(iteration: Iteration) -> Tensor:
             batch = images[ids[iteration.rows.to(ids.device)]]
@@ -183,14 +320,18 @@ class Inference:
 
         return features
 
-    def _images(self, part: SetName) -> UInt8[Tensor, "all height width 3"]:
-        return self._data.test_images if part == "test" else self._data.train_images
-
-    def _device_labels(self, part: SetName) -> Int[Tensor, " n"]:
-        labels = self._data.test_labels if part == "test" else self._data.train_labels
-        return labels[self._ids[part]]
-
     @property
     def _test_time(self) -> Views:
         mean, std = self._augmentation.mean, self._augmentation.std
         return lambda images: normalise(images, mean, std)
+
+
+def _noisy(views: Views, radius: int, generator: torch.Generator) -> Views:
+    """Views of images plus uniform noise of at most `radius` levels, clipped to 8 bits."""
+
+    def noisy(images: Tensor) -> Tensor:
+        noise = torch.randint(-radius, radius + 1, images.shape, generator=generator)
+        moved = images.int() + noise.to(images.device, torch.int32)
+        return views(moved.clamp(0, 255).to(torch.uint8))
+
+    return noisy

@@ -45,7 +45,7 @@ class Probe(Recipe):
 
 
 def train_probe(
-    probe: Probe,
+    probe: Recipe,
     features: Callable[[Iteration], Float[Tensor, "batch d"]],
     labels: Int[Tensor, " n"],
     *,

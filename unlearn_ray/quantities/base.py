@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
+from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 
@@ -40,6 +41,22 @@ class Pairs:
     begins: Int[Tensor, " n_and_end"]
 
 
+@dataclass(frozen=True)
+class Head:
+    """The last linear layer of a classification: its logits, up to a positive factor, are
+    `inputs @ weights.T + bias`.
+
+    Attributes:
+        inputs: of each sample, (N, D).
+        weights: one row per class, (C, D).
+        bias: zero for class prompts, (C,).
+    """
+
+    inputs: Float[Tensor, "n d"]
+    weights: Float[Tensor, "classes d"]
+    bias: Float[Tensor, " classes"]
+
+
 class Inference(Protocol):
     """Inference with one model, for quantities; results are computed at most once and shared.
 
@@ -60,6 +77,10 @@ class Inference(Protocol):
         """Ids of a set's samples, among the training images or the test images."""
         ...
 
+    def labels(self, part: SetName) -> Int[Tensor, " n"]:
+        """True classes of a set's samples."""
+        ...
+
     def features(self, part: SetName) -> Float[Tensor, "n d"]:
         """Backbone features of test-time images, in eval mode."""
         ...
@@ -76,6 +97,46 @@ class Inference(Protocol):
     def pairs(self, part: SetName, limit: int) -> Pairs:
         """The set's first `limit` test-time images with all of their captions, in eval mode; for
         a model that reads captions."""
+        ...
+
+    def block_features(self, part: SetName, limit: int) -> Mapping[str, Float[Tensor, "m d"]]:
+        """Output of every block of the backbone, by name and in the order of depth, for the set's
+        first `limit` test-time images; maps and tokens are averaged over positions, and the
+        last block's are the backbone's features."""
+        ...
+
+    def head(self, part: SetName, limit: int) -> Head:
+        """The last linear layer behind `logits`, with its inputs for the set's first `limit`
+        samples."""
+        ...
+
+    def perturbed_logits(
+        self, part: SetName, radius: int, draw: int, limit: int
+    ) -> Float[Tensor, "m classes"]:
+        """Logits of the set's first `limit` images plus noise, uniform on the 8-bit levels
+        -radius to radius of each channel of each pixel; every `draw` is another one."""
+        ...
+
+    def random_logits(self, part: SetName) -> Float[Tensor, "n classes"]:
+        """Logits of a randomly initialised model of the same architecture; without a classifier or
+        prompts, of a randomly initialised linear layer on its features."""
+        ...
+
+    def probe_logits(
+        self,
+        inputs: Float[Tensor, "n d"],
+        labels: Int[Tensor, " n"],
+        others: Float[Tensor, "m d"],
+        recipe: Recipe,
+    ) -> Float[Tensor, "m classes"]:
+        """Logits of `others` by a linear probe that was trained on `inputs`."""
+        ...
+
+    def relearning_losses(
+        self, part: SetName, recipe: Recipe, updates: int, limit: int
+    ) -> Float64[Tensor, " updates_and_one"]:
+        """Cross-entropy on the set's first `limit` test-time images while a copy of the model is
+        fine-tuned on the whole set: before the first update, then after each."""
         ...
 
 
