@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -160,6 +160,25 @@ class ForgetSet(Part):
         """
         raise NotImplementedError
 
+    def training_labels(
+        self, order: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " train"]
+    ) -> Int64[np.ndarray, " train"]:
+        """The labels that models are trained with, of the whole training set.
+
+        By default the true ones. A forget set that overrides this also names the originals, which
+        then differ from those of other forget sets. Only labels of forget samples may differ: the
+        retrained model, and whatever is measured, know the true ones alone.
+
+        Args:
+            order, labels: as of `select`.
+        """
+        return labels
+
+    @property
+    def relabels(self) -> bool:
+        """Whether models are trained with other labels than the true ones."""
+        return type(self).training_labels is not ForgetSet.training_labels
+
     def size(self, trained_on: int) -> int | None:
         """Number of samples to forget; None if it depends on the data or the seed.
 
@@ -172,6 +191,10 @@ class ForgetSet(Part):
         """The ids that the user named one by one; None if the forget set follows a rule."""
         return None
 
+    def note(self) -> str | None:
+        """What a plan says of the samples in addition to their classes and number."""
+        return None
+
     def named_classes(self) -> tuple[int, ...]:
         """The labels of the classes that the user named, if any."""
         return ()
@@ -179,8 +202,18 @@ class ForgetSet(Part):
 
 @dataclass(frozen=True)
 class Split:
-    """The parts of a training set under one seed: disjoint int64 ids that together are all."""
+    """The parts of a training set under one seed: disjoint int64 ids that together are all.
+
+    Attributes:
+        held_out: samples that a bank's mask keeps out of training; methods never see them.
+    """
 
     validation: Int64[np.ndarray, " validation"]
     forget: Int64[np.ndarray, " forget"]
     retain: Int64[np.ndarray, " retain"]
+    held_out: Int64[np.ndarray, " held"] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def unseen(self) -> Int64[np.ndarray, " unseen"]:
+        """The training images that no model of this split is trained on: validation first."""
+        return np.concatenate([self.validation, self.held_out])

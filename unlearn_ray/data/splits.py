@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from unlearn_ray.core.errors import DataError
+from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.data.base import ForgetSet, Split
+from unlearn_ray.evidence.masks import FORGET, OUT, RETAIN, states
 
 Ids = Int64[np.ndarray, " n"]
 
@@ -104,6 +106,79 @@ def split(
         validation=validation_ids(len(labels), validation, seed),
         forget=trained_on[forgotten],
         retain=trained_on[~forgotten],
+    )
+
+
+def training_labels(
+    labels: Int64[np.ndarray, " train"],
+    validation: int | float,
+    forget_set: ForgetSet,
+    seed: int,
+) -> Int64[np.ndarray, " train"]:
+    """The labels that models are trained with under one seed, of the whole training set.
+
+    Args:
+        labels: the true ones.
+        validation, forget_set, seed: as of `split`.
+    """
+    return forget_set.training_labels(training_ids(len(labels), validation, seed), labels)
+
+
+@schema
+class Masks:
+    """Random masks of audited samples, one per model; see `evidence.masks`.
+
+    The audited samples are the first in the seed's permuted order, after the validation set. Half
+    of them are kept out of each model's training, and a quarter are its forget set.
+
+    Attributes:
+        samples: the number of audited samples.
+    """
+
+    samples: PositiveInt
+
+
+def masked_split(
+    labels: Int64[np.ndarray, " train"],
+    validation: int | float,
+    masks: Masks,
+    seed: int,
+    model: int,
+) -> Split:
+    """The parts of a training set under one model's mask, each in the seed's permuted order.
+
+    Audited samples come first in the retain set.
+
+    Args:
+        labels: labels of the training set, indexed by id.
+        validation: a count or a fraction; see `validation_size`.
+        masks: of the bank.
+        seed: of the permutation and of the masks.
+        model: the model's number.
+
+    Raises:
+        DataError: nothing but audited samples is trained on, or a set is empty.
+    """
+    trained_on = training_ids(len(labels), validation, seed)
+    if masks.samples >= len(trained_on):
+        raise DataError(
+            f"bank of {masks.samples:,} audited samples",
+            f"leaves no others to train on: there are {len(trained_on):,}",
+            "audit fewer samples",
+        )
+    audited = trained_on[: masks.samples]
+    (state,) = states(range(model, model + 1), masks.samples, seed)
+    if not (state == FORGET).any():
+        raise DataError(
+            f"bank of {masks.samples} audited samples",
+            f"gives model {model} nothing to forget",
+            "audit more samples",
+        )
+    return Split(
+        validation=validation_ids(len(labels), validation, seed),
+        forget=audited[state == FORGET],
+        retain=np.concatenate([audited[state == RETAIN], trained_on[masks.samples :]]),
+        held_out=audited[state == OUT],
     )
 
 
