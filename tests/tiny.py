@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from unlearn_ray.config.sweep_file import load_sweep
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Study, Sweep
-from unlearn_ray.steps.base import Step
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Run, Study, Sweep
+from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.graph import Graph
 from unlearn_ray.steps.known import Known
 from unlearn_ray.steps.once import Account, Done, Uploaded, run_here
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.studies.bank import (
+    ScoreRow,
+    reference_score_rows,
+    study_score_rows,
+    write_scores,
+)
 from unlearn_ray.studies.plan import make_plan, reference_steps
 from unlearn_ray.studies.rows import Purpose
 from unlearn_ray.studies.trial import Scored, TrialSeed, reference_row, score, write_grown
@@ -72,29 +79,49 @@ def ensure(
     return Graph(Known(store), execute, account, give_up=give_up).ensure(step)[0]
 
 
-def run_references(sweep: Sweep, seed: int, runtime: Runtime) -> None:
-    """Both reference models and their evaluations."""
-    for step in reference_steps(sweep, seed):
+def run_references(sweep: Sweep, seed: int, runtime: Runtime, replicate: int = 0) -> None:
+    """Both reference models of a run and their evaluations."""
+    for step in reference_steps(sweep, seed, replicate):
         run(step, runtime)
 
 
-def trial(sweep: Sweep, study: Study, seed: int) -> TrialSeed:
+def trial(sweep: Sweep, study: Study, seed: int, replicate: int = 0) -> TrialSeed:
     """The one trial of a study that searches nothing."""
     purpose: Purpose = "tuning" if seed in sweep.seeds.tuning else "reporting"
-    return TrialSeed.of(sweep, study, 0, {}, seed, purpose)
+    return TrialSeed.of(sweep, study, 0, {}, seed, purpose, replicate=replicate)
+
+
+def score_rows(sweep: Sweep) -> list[ScoreRow]:
+    """All score rows of a sweep that searches nothing."""
+    of_studies = (study_score_rows(sweep, study, 0, {}) for study in sweep.studies)
+    return [*reference_score_rows(sweep), *chain.from_iterable(of_studies)]
+
+
+def finish_scores(sweep: Sweep, runtime: Runtime) -> None:
+    """The bank, and the scores of all models."""
+    for wanted in score_rows(sweep):
+        for step in wanted.steps:
+            run(step, runtime)
+        steps = with_inputs(wanted.steps).values()
+        records = runtime.store.read_records((step.name, step.key) for step in steps)
+        write_scores(wanted, sweep, records, runtime.store)
 
 
 def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
     """Everything that the sweep wants of the store; returns how its trials went."""
     scored: list[Scored] = []
-    for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
-        run_references(sweep, seed, runtime)
+    for seed, replicate in sweep.seeds.tuning_runs:
+        run_references(sweep, seed, runtime, replicate)
+    trials = [Run(seed) for seed in sweep.seeds.tuning]
+    for seed, replicate in (*trials, *sweep.seeds.runs):
+        run_references(sweep, seed, runtime, replicate)
         for method in (RETRAIN, ORIGINAL) if seed in sweep.seeds.reporting else ():
-            name, row = reference_row(sweep, seed, method, graph(runtime))
+            name, row = reference_row(sweep, seed, method, graph(runtime), replicate)
             write_grown(name, row, sweep.metrics, runtime.store)
         for study in sweep.studies:
             failed = any(one.failure for one in scored if one.row["study"] == study.name)
             if not failed:
-                scored.append(score(trial(sweep, study, seed), runtime))
+                scored.append(score(trial(sweep, study, seed, replicate), runtime))
+    finish_scores(sweep, runtime)
     assert make_plan(sweep, runtime.store).complete
     return scored

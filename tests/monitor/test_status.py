@@ -42,7 +42,9 @@ MANIFEST = Manifest(
         Wanted("neggrad", "neggrad-s1", "neggrad", 8),
     ),
     tuning=(0, 1),
-    reporting=(2, 3),
+    runs=2,
+    reference_scores=0,
+    study_scores=0,
     budget_hours=None,
 )
 

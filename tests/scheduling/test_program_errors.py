@@ -78,7 +78,7 @@ def test_errors_of_trials(tmp_path: Path) -> None:
         assert sum(said in failure for failure in failed) == 1, said
         (one_kept,) = (failure for failure in kept if said in failure["reason"])
         assert "raise_or_call" in one_kept["traceback"]
-    assert any(line.startswith("finetune*") for line in driver.out.splitlines())
+    assert any(line.startswith("finetune ") for line in driver.out.splitlines())
 
     everything = objects(store, "")
     with Driver(file, store) as again:

@@ -72,7 +72,7 @@ def test_a_metric_of_outputs_is_added_without_a_model(
     ):
         assert [mine[c] for c in columns] == [theirs[c] for c in columns]
         assert mine["js_divergence_retrained"] == 0.0
-        assert (mine["js_divergence"] == 0.0) == (mine["row"].split("/")[-1] == "retrain-1")
+        assert (mine["js_divergence"] == 0.0) == (mine["row"].split("/")[-1] == "retrain-1-0")
 
 
 def test_one_of_views_takes_one_pass_of_inference(store: Store, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_what_is_large_is_kept_for_references_and_winners_and_where_it_is_named(
 def test_what_is_kept_is_large_and_known(tmp_path: Path) -> None:
     assert tiny_sweep(tmp_path, SWEEP + "keep: [view_features]\n").keep == ("view_features",)
     for wrong in ("outputs", "view_featurs"):
-        with pytest.raises(Exception, match="pair_embeddings and view_features"):
+        with pytest.raises(Exception, match="pair_embeddings, view_features"):
             tiny_sweep(tmp_path, SWEEP + f"keep: [{wrong}]\n")
 
 

@@ -35,7 +35,9 @@ MANIFEST = Manifest(
     references=(),
     studies=(),
     tuning=(0,),
-    reporting=(1,),
+    runs=1,
+    reference_scores=0,
+    study_scores=0,
     budget_hours=None,
 )
 FOLDERS = (

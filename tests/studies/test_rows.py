@@ -62,6 +62,8 @@ def test_every_column_is_declared_with_its_type_and_the_rows_that_fill_it(tmp_pa
         may: dict[str, bool] = {
             "every row": True,
             "trials": of_trial,
+            "tuning": row_of["purpose"] == "tuning",
+            "score": row_of["purpose"] == "score",
             "failed": failed,
             "not failed": not failed,
             "trials that did not fail": of_trial and not failed,
@@ -131,7 +133,7 @@ def test_tug_of_war_stands_beside_the_average_gap_where_its_accuracies_were_meas
     found = one_row("finetune", 2, 91.0, 81.0, forget=70.0)
     assert found["tug_of_war"] == pytest.approx(0.99 * 0.99 * 0.9)
     columns = list(found)
-    assert columns.index("tug_of_war") == columns.index("average_gap_percentage") + 1
+    assert columns.index("tug_of_war") == columns.index("average_gap_percentage") + 2
 
 
 def test_metrics_beyond_the_papers_count_where_they_are_named() -> None:

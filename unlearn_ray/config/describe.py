@@ -22,11 +22,12 @@ from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 from unlearn_ray.objectives.base import Objective
+from unlearn_ray.scores.base import Score
 from unlearn_ray.steps.setting import Setting
 
 CONTRACTS: tuple[type[Part], ...] = (
     *(Dataset, ForgetSet, Model, Family),
-    *(Method, Metric, Objective, Logger),
+    *(Method, Metric, Objective, Score, Logger),
 )
 
 # Width of the paper column, in characters.

@@ -22,7 +22,7 @@ class ForgottenClass:
 
     Attributes:
         label, name: of the class.
-        counts: how many of its samples are trained on, by seed; empty if labels are unknown.
+        counts: how many of its samples are forgotten, by seed; empty if labels are unknown.
     """
 
     label: int
@@ -36,6 +36,8 @@ class Forgotten:
 
     Attributes:
         classes: those that the sweep file names.
+        whole_classes: whether all their samples are forgotten.
+        note: what else the forget set says of them.
         named: how many samples the file names one by one; None if none.
         trained_on: how many samples the original is trained on.
         counts: how many of these are forgotten, by seed; empty if labels are unknown, as the
@@ -47,6 +49,8 @@ class Forgotten:
     """
 
     classes: tuple[ForgottenClass, ...]
+    whole_classes: bool
+    note: str | None
     named: int | None
     trained_on: int
     counts: dict[int, int]
@@ -64,7 +68,6 @@ def forgotten(setting: Setting, seeds: Sequence[int]) -> Forgotten:
     info, forget_set, validation = setting.dataset.info(), setting.forget_set, setting.validation
     size = info.train_size
     labels = _labels(setting, size)
-    trained_on = {seed: training_ids(size, validation, seed) for seed in seeds}
     named = forget_set.named_ids()
     parts = {}
     if labels is not None:
@@ -76,14 +79,16 @@ def forgotten(setting: Setting, seeds: Sequence[int]) -> Forgotten:
             ForgottenClass(
                 label,
                 info.class_names[label],
-                {seed: int((labels[ids] == label).sum()) for seed, ids in trained_on.items()}
+                {seed: int((labels[ids] == label).sum()) for seed, ids in parts.items()}
                 if labels is not None
                 else {},
             )
             for label in forget_set.named_classes()
         ),
+        whole_classes=forget_set.whole_classes,
+        note=forget_set.note(),
         named=None if named is None else len(named),
-        trained_on=len(trained_on[seeds[0]]),
+        trained_on=len(training_ids(size, validation, seeds[0])),
         counts={seed: len(ids) for seed, ids in parts.items()},
         first_seed=seeds[0],
         first=tuple(names.described(sample) for sample in parts[seeds[0]][:_FIRST].tolist())

@@ -35,6 +35,7 @@ from unlearn_ray.config.sweep_schema import (
     LONGEST_NAME,
     ORIGINAL,
     RETRAIN,
+    Bank,
     Range,
     Seeds,
     Study,
@@ -47,12 +48,14 @@ from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mea
 from unlearn_ray.core.registry import Part, parts
 from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
 from unlearn_ray.data.splits import forget_size, validation_size
-from unlearn_ray.families.base import Family
+from unlearn_ray.evidence.masks import FORGET, states
+from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.loggers.base import Logger
 from unlearn_ray.methods.base import Method
-from unlearn_ray.metrics.base import Metric, counted_metrics
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 from unlearn_ray.objectives.base import Objective
+from unlearn_ray.scores.base import MaskedScore, Score
 from unlearn_ray.steps.setting import Setting
 
 # The columns of MUC's Table 1, in its order; further metrics follow.
@@ -70,11 +73,13 @@ _REQUIRED: dict[str, type[Part]] = {
     "family": Family,
     "methods": Method,
 }
+# A model of a bank of so many audited samples has never as few to forget as one.
+_SURELY_ENOUGH, _LEAST_FORGOTTEN = 500, 2
 # Trial folders are named after the sweep.
 _OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SWEEP = (
-    *("name", "metrics", "objective", "search", "seeds", "resources", "budget", "store"),
-    *("checkpoint_minutes", "keep", "log"),
+    *("name", "metrics", "objective", "scores", "bank", "search", "seeds", "resources", "budget"),
+    *("store", "checkpoint_minutes", "keep", "log"),
 )
 
 
@@ -135,7 +140,9 @@ def _read(value: Value, name: str) -> Any:
     if name == "metrics":
         return _metrics(value)
     if name == "log":
-        return _loggers(value)
+        return _listed_parts(value, Logger)
+    if name == "scores":
+        return _listed_parts(value, Score)
     cls = Sweep if name in _SWEEP else Setting
     known = [*schema_fields(Setting), "methods", *_SWEEP]
     known_field(value, name, dict.fromkeys(known))
@@ -169,12 +176,12 @@ def _metrics(value: Value) -> tuple[Metric, ...]:
     return _distinct(value.content, Metric)
 
 
-def _loggers(value: Value) -> tuple[Logger, ...]:
-    """One logger, a list of them, or null."""
+def _listed_parts(value: Value, contract: type[P]) -> tuple[P, ...]:
+    """One part, a list of them, or null."""
     if value.content is None:
         return ()
     items = value.content if isinstance(value.content, list) else [value]
-    return _distinct(items, Logger)
+    return _distinct(items, contract)
 
 
 def _distinct(items: Iterable[Value], contract: type[P]) -> tuple[P, ...]:
@@ -272,7 +279,11 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
     with problems:
         _check_data(read, nodes)
     with problems:
+        _check_scores(read, nodes)
+    with problems:
         _check_sparsity(read, nodes)
+    with problems:
+        _check_labels(read, nodes)
     with problems:
         _check_objective(read, nodes)
     problems.found += lacks(read, nodes)
@@ -293,12 +304,13 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
                     raise node.error(
                         reason, "remove the metric, or change the forget set", show=False
                     )
-    for metric in counted_metrics(read.get("metrics", ())):
+    objective = read.get("objective", Sweep.objective)
+    for metric in objective.metrics(read.get("metrics", ())):
         with problems:
             if metric.needs().other_seeds:
                 raise nodes["metrics"].error(
-                    f"{metric.name} counts in the average gap and compares models of several seeds,"
-                    " which tuning does not train",
+                    f"the {objective.name} uses {metric.name}, which compares models of several"
+                    " seeds, and tuning does not train them",
                     "remove the metric",
                     show=False,
                 )
@@ -337,6 +349,61 @@ def _check_objective(read: dict[str, Any], nodes: dict[str, Value]) -> None:
             f"add one of {listed(known, 20)}",
         )
 
+    if "metrics" in read:
+        try:
+            objective.check(read["metrics"])
+        except ConfigError as error:
+            raise nodes["objective"].error(
+                f"{error.subject}: {error.reason}", error.remedy
+            ) from None
+    seeds: Seeds = read.get("seeds", Sweep.seeds)
+    if objective.uses_floor() and seeds.tuning_replicates < 2:
+        raise nodes["objective"].error(
+            f"{objective.name} divides by noise floors, which several retrained models of each"
+            " tuning seed have",
+            "set seeds.tuning_replicates to 3 or more",
+        )
+
+
+def _check_scores(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    """Every score must have enough models, and a bank must be read by one."""
+    scores, bank = read.get("scores", ()), read.get("bank")
+    seeds: Seeds = read.get("seeds", Sweep.seeds)
+    masked = [score for score in scores if isinstance(score, MaskedScore)]
+    problems = Problems()
+    with problems:
+        if bank is not None and not masked and ("scores" in read or "scores" not in nodes):
+            known = [name for name, score in parts(Score).items() if issubclass(score, MaskedScore)]
+            raise nodes["bank"].error(
+                "no score reads it", f"add one of these to scores: {listed(known, 20)}", show=False
+            )
+    with problems:
+        if bank is not None and bank.seed in (*seeds.tuning, *seeds.reporting):
+            raise nodes["bank"].error(
+                f"its seed {bank.seed} is a tuning or reporting seed, too",
+                "set bank.seed to another number",
+                show=False,
+            )
+    for score in scores:
+        of_masks = isinstance(score, MaskedScore)
+        there = (bank.models if bank else 0) if of_masks else seeds.replicates
+        field = "bank.models" if of_masks else "seeds.replicates"
+        with problems:
+            if there < score.least:
+                raise nodes["scores"].error(
+                    f"{score.name} needs {score.least} models or more, and {field} is {there}",
+                    f"set {field} to {score.least} or more, or remove the score",
+                    show=False,
+                )
+            if "dataset" in read and not read["dataset"].info().class_names:
+                raise nodes["scores"].error(
+                    f"{score.name} uses the confidence in the true class, and the images are"
+                    " unlabelled",
+                    "remove the score",
+                    show=False,
+                )
+    problems.check()
+
 
 def _check_sparsity(read: dict[str, Any], nodes: dict[str, Value]) -> None:
     sparsity, model = read.get("sparsity"), read.get("model")
@@ -346,6 +413,20 @@ def _check_sparsity(read: dict[str, Any], nodes: dict[str, Value]) -> None:
         raise nodes["sparsity"].error(
             f"synflow follows paths through ReLUs and batch norm; {model.name} has others",
             "prune by omp or imp, or change the model",
+            show=False,
+        )
+
+
+def _check_labels(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    """Other labels than the true ones must be read by training."""
+    if not {"family", "forget_set"} <= read.keys():
+        return
+    forget_set, family = read["forget_set"], read["family"]
+    if forget_set.relabels and not isinstance(family, ClassifierFamily):
+        known = [name for name, one in parts(Family).items() if issubclass(one, ClassifierFamily)]
+        raise nodes["forget_set"].error(
+            f"{forget_set.name} changes labels, and {family.name} trains without them",
+            f"train a classifier ({listed(known)}), or forget other samples",
             show=False,
         )
 
@@ -381,6 +462,8 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy) from None
     if {"model", "family", "forget_set"} <= read.keys():
         _check_batches(read, nodes, info, size)
+    if read.get("bank") is not None:
+        _check_bank(read["bank"], nodes["bank"], info.train_size - size)
 
 
 def _check_batches(
@@ -402,6 +485,28 @@ def _check_batches(
                 check_study(study, *where)
     except ConfigError as error:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy, show=False) from None
+
+
+def _check_bank(bank: Bank, node: Value, trained_on: int) -> None:
+    """Check that every mask of a bank leaves enough to train on and to forget."""
+    if bank.samples >= trained_on:
+        raise node.error(
+            f"audits {bank.samples:,} samples of the {trained_on:,} that are not for validation,"
+            " and leaves no others to train on",
+            "audit fewer samples",
+            show=False,
+        )
+    if bank.samples > _SURELY_ENOUGH:
+        return
+    masks = states(bank.models, bank.samples, bank.seed)
+    forgotten = (masks == FORGET).sum(axis=1)
+    if forgotten.min() < _LEAST_FORGOTTEN:
+        raise node.error(
+            f"of {bank.samples} audited samples, model {forgotten.argmin()} has "
+            f"{forgotten.min()} to forget, which is too few for a batch",
+            "audit more samples",
+            show=False,
+        )
 
 
 def _check_extra_data(

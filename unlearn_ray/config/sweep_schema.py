@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from unlearn_ray.core.errors import listed
 from unlearn_ray.core.registry import parts
 from unlearn_ray.core.schema import PositiveFloat, Seed, schema
 from unlearn_ray.core.words import counted
@@ -19,6 +20,7 @@ from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.average_gap import AverageGap
 from unlearn_ray.objectives.base import Objective
 from unlearn_ray.quantities.base import Quantity
+from unlearn_ray.scores.base import MaskedScore, ReplicateScore, Score
 from unlearn_ray.steps.setting import Setting
 
 RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
@@ -134,12 +136,49 @@ class Search:
 SeedList = Annotated[tuple[Seed, ...], Field(max_length=1000)]
 
 
+# Models of one split that differ in their training seed.
+Replicates = Annotated[int, Field(gt=0, le=1000)]
+
+
+class Run(NamedTuple):
+    """What determines a model's data and random draws: its split, and its training seed.
+
+    Attributes:
+        seed: of the split: validation, forget and retain set.
+        replicate: numbers the models of one split that differ in their training seed.
+    """
+
+    seed: int
+    replicate: int = 0
+
+
 @schema
 class Seeds:
-    """Tuning seeds score trials; only reporting seeds enter the final table."""
+    """Tuning seeds score trials; only reporting seeds enter the final table.
+
+    A seed chooses the split and the forget set. What the training seed does is seen by training
+    several replicates on the same split: their spread is the noise floor.
+
+    Attributes:
+        replicates: original, retrained and unlearned models of each reporting seed.
+        tuning_replicates: retrained models of each tuning seed; a trial unlearns from the first
+            original of each.
+    """
 
     tuning: SeedList = (0, 1, 2)
     reporting: SeedList = (3, 4, 5, 6, 7)
+    replicates: Replicates = 1
+    tuning_replicates: Replicates = 1
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The reporting runs: every replicate of every reporting seed."""
+        return tuple(Run(seed, n) for seed in self.reporting for n in range(self.replicates))
+
+    @property
+    def tuning_runs(self) -> tuple[Run, ...]:
+        """The runs of the models that trials are compared with."""
+        return tuple(Run(seed, n) for seed in self.tuning for n in range(self.tuning_replicates))
 
     def other(self, seed: int) -> tuple[int, ...]:
         """The reporting seeds without `seed`."""
@@ -172,6 +211,28 @@ def _whole_above_one(gpus: float) -> float:
     if gpus > 1 and gpus % 1:
         raise ValueError("more than one gpu must be a whole number")
     return gpus
+
+
+@schema
+class Bank:
+    """Models on random masks of audited samples, which scores of forgetting read.
+
+    Of every four models, each audited sample is kept out of the training of two, retained by one
+    and forgotten by one. Base models are shared by all methods and sweeps; each method adds its
+    unlearning alone. More models may be added at any time.
+
+    Attributes:
+        models: how many; a multiple of 4.
+        samples: audited samples; each model unlearns a quarter of them.
+        seed: of the validation set and the masks.
+        retrained: whether to retrain every model without its forget set, too, as a method to
+            compare with.
+    """
+
+    models: Annotated[int, Field(gt=0, le=10_000, multiple_of=4)] = 64
+    samples: Annotated[int, Field(ge=8, le=10_000_000)] = 1000
+    seed: Seed = 1000
+    retrained: bool = True
 
 
 # Of one worker, which is on one machine.
@@ -285,7 +346,7 @@ def _fit_for_a_name(name: str) -> str:
 def _large_quantity(name: str) -> str:
     large = [known for known, quantity in parts(Quantity).items() if not quantity.kept]
     if name not in large:
-        raise ValueError(f"the quantities stored only on demand are {' and '.join(large)}")
+        raise ValueError(f"the quantities stored only on demand are {listed(large, 20)}")
     return name
 
 
@@ -300,6 +361,8 @@ class Sweep:
         name: of the sweep, in every row: letters, digits, `.`, `_` and `-`; 100 at most.
         metrics: the metrics of the result table, in its order.
         objective: what the searches minimise.
+        scores: scores of many models: of the replicates, or of the bank.
+        bank: the models that scores of masks read; null for none.
         store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
         checkpoint_minutes: the interval between checkpoints of a training.
         keep: names of large quantities that are stored for every trial; for reference models
@@ -312,6 +375,8 @@ class Sweep:
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
     studies: tuple[Study, ...]
     objective: Objective = AverageGap()
+    scores: tuple[Score, ...] = ()
+    bank: Bank | None = None
     search: Search = Search()
     seeds: Seeds = Seeds()
     resources: ResourcesByStep = ResourcesByStep()
@@ -325,6 +390,16 @@ class Sweep:
     def scored_by(self) -> tuple[Metric, ...]:
         """The metrics that a trial's score depends on; tuning measures no others."""
         return self.objective.metrics(self.metrics)
+
+    @property
+    def masked_scores(self) -> tuple[MaskedScore, ...]:
+        """The scores of the bank."""
+        return tuple(score for score in self.scores if isinstance(score, MaskedScore))
+
+    @property
+    def replicate_scores(self) -> tuple[ReplicateScore, ...]:
+        """The scores of the replicates of each reporting seed."""
+        return tuple(score for score in self.scores if isinstance(score, ReplicateScore))
 
     def trials(self, study: Study) -> int:
         """How many trials a study has: one where nothing is searched."""

@@ -12,7 +12,9 @@ from functools import lru_cache
 from typing import Literal
 
 Type = Literal["text", "integer", "number", "any"]
-Filled = Literal["every row", "trials", "failed", "not failed", "trials that did not fail"]
+Filled = Literal[
+    "every row", "trials", "tuning", "score", "failed", "not failed", "trials that did not fail"
+]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ COLUMNS = (
     Column("sweep", "text", "every row", "name of the sweep"),
     Column("study_key", "text", "every row", "hash of everything that the study's search depends "
            "on; empty in rows of reference models"),
-    Column("purpose", "text", "every row", "tuning, reporting or reference"),
+    Column("purpose", "text", "every row", "tuning, reporting, reference or score"),
     Column("study", "text", "every row", "the study's name in the sweep file; retrain or original "
            "in rows of reference models"),
     Column("method", "text", "trials", "the unlearning method that the study runs"),
@@ -49,7 +51,9 @@ COLUMNS = (
     Column("state", "text", "every row", "complete, stopped (the trial was pruned after this "
            "seed, clearly worse than others) or failed"),
     Column("failure", "text", "failed", "why it failed"),
-    Column("seed", "integer", "every row", "random seed of the row's models"),
+    Column("seed", "integer", "every row", "seed of the split and the forget set"),
+    Column("replicate", "integer", "every row", "numbers the models of one split that differ in "
+           "their training seed"),
     Column("dataset", "text", "every row", "with those of its fields that are not the defaults"),
     Column("forget_set", "text", "every row", "likewise"),
     Column("family", "text", "every row", "likewise"),
@@ -63,6 +67,8 @@ COLUMNS = (
            "unit (percentage points)"),
     Column("average_gap_percentage", "number", "not failed", "mean of their gaps in percent of "
            "the retrained model's values (MUC's AGP); null if such a value is 0"),
+    Column("average_excess", "number", "tuning", "mean of `<metric>_excess` over the metrics "
+           "that count: 1 is expected of another retrained model; null without replicates"),
     Column("tug_of_war", "number", "not failed", "product of 1 - gap over retain, forget and test "
            "accuracy; null if one of them is not measured"),
     Column("unlearning_compute_seconds", "number", "trials that did not fail", "MUC's RTE: CPU "
@@ -86,12 +92,20 @@ COLUMNS = (
     Column("key_retrained", "text", "every row", "key of the step that retrained"),
     Column("key_measure_<metric>", "text", "not failed", "key of the step that measured the "
            "metric"),
+    Column("key_score_<score>", "text", "score", "key of the step that computed the score"),
     Column("created", "text", "every row", "when the model was computed, ISO 8601 in UTC"),
+    Column("<score>_refused", "text", "score", "why the score has no value; empty if it has one"),
     Column("<metric>_gap", "number", "not failed", "distance of a metric from the retrained "
            "model's"),
+    Column("<metric>_floor", "number", "tuning", "mean distance between two retrained models of "
+           "one tuning seed: the metric's noise floor; only with several replicates"),
+    Column("<metric>_excess", "number", "tuning", "mean distance of a metric from the retrained "
+           "models of its seed, over the noise floor (of 0.1 points at least)"),
     Column("<metric>_retrained", "number", "not failed", "the retrained model's value"),
     Column("<metric>", "number", "not failed", "the measured value; tuning rows hold only the "
-           "metrics that count in the average gap"),
+           "metrics that the objective uses, and score rows scores: each with the ends of its "
+           "interval (`_low`, `_high`), its null with its range (`_null`, `_null_low`, "
+           "`_null_high`), and the number of models (`_models`)"),
 )  # fmt: skip
 
 

@@ -75,5 +75,7 @@ def trial_seconds(
 
 
 def _kind(config: Mapping[str, Any]) -> str:
-    alike = {name: value for name, value in config.items() if name not in ("seed", "inputs")}
+    alike = {
+        name: value for name, value in config.items() if name not in ("seed", "replicate", "inputs")
+    }
     return f"{config.get('kind')} {content_key(alike)}"

@@ -14,6 +14,7 @@ from unlearn_ray.core.schema import PositiveFloat
 from unlearn_ray.storage.processes import ProcessIdentity
 from unlearn_ray.storage.store import Store
 from unlearn_ray.storage.stored import Count, Schema, Time, Word, stored
+from unlearn_ray.studies.bank import reference_score_rows, score_rows_of_a_study
 from unlearn_ray.studies.plan import Plan
 from unlearn_ray.studies.similar import remember
 
@@ -45,7 +46,10 @@ class Manifest:
         driver: the process that runs it.
         references: the steps of the reference models.
         studies: in the order of the file.
-        tuning, reporting: the seeds.
+        tuning: the tuning seeds.
+        runs: how many reporting runs a study has: seeds times replicates.
+        reference_scores: how many rows of scores the reference models have.
+        study_scores: how many those of each study's winner has.
         budget_hours: accelerator hours that it may spend; None is unlimited.
     """
 
@@ -55,7 +59,9 @@ class Manifest:
     references: tuple[Wanted, ...]
     studies: tuple[Wanted, ...]
     tuning: tuple[Count, ...]
-    reporting: tuple[Count, ...]
+    runs: Count
+    reference_scores: Count
+    study_scores: Count
     budget_hours: PositiveFloat | None
 
 
@@ -82,7 +88,9 @@ def announce(plan: Plan, store: Store) -> None:
             for one in plan.studies
         ),
         tuning=sweep.seeds.tuning,
-        reporting=sweep.seeds.reporting,
+        runs=len(sweep.seeds.runs),
+        reference_scores=len(reference_score_rows(sweep)),
+        study_scores=score_rows_of_a_study(sweep),
         budget_hours=sweep.budget.hours,
     )
     store.write_sweep(sweep.name, json.dumps(asdict(manifest), indent=1).encode())

@@ -73,6 +73,7 @@ class SweepStatus:
             machine), and no other is alive.
         references: reference steps, done and total, by kind.
         studies: in file order.
+        scores: rows of scores, done and total.
         failures: newest first.
         running: what runs now, the longest first.
         throughput: of trials.
@@ -90,6 +91,7 @@ class SweepStatus:
     driver_ended: bool
     references: dict[str, tuple[int, int]]
     studies: tuple[StudyProgress, ...]
+    scores: tuple[int, int]
     failures: tuple[Failure, ...]
     running: tuple[Running, ...]
     throughput: Throughput
@@ -109,6 +111,7 @@ class SweepStatus:
             all(done == total for done, total in self.references.values())
             and all(one.ended >= one.wanted or self.halted for one in self.studies)
             and all(one.reported == one.to_report or not one.complete for one in self.studies)
+            and self.scores[0] >= self.scores[1]
         )
 
 
@@ -182,6 +185,11 @@ def _status(
         driver_ended=manifest.driver.is_dead() and not drivers,
         references=references,
         studies=studies,
+        scores=(
+            sum(row["purpose"] == "score" for row in rows),
+            manifest.reference_scores
+            + manifest.study_scores * sum(one.complete > 0 for one in studies),
+        ),
         failures=_failures(rows),
         running=tuple(sorted(running, key=lambda one: -one.held_seconds)),
         throughput=_throughput(rows),
@@ -197,7 +205,7 @@ def _study(study: Wanted, rows: list[_Row], manifest: Manifest) -> StudyProgress
         trial_record(number, by_seed, manifest.tuning)
         for number, by_seed in rows_by_trial(own).items()
     ]
-    told = StudyProgress.of(study.name, study.trials, trials, to_report=len(manifest.reporting))
+    told = StudyProgress.of(study.name, study.trials, trials, to_report=manifest.runs)
     if best := winner(trials):
         told.reported = sum(
             row["purpose"] == "reporting" and row["trial"] == best.number for row in own

@@ -33,6 +33,17 @@ class Objective(Part):
         """
         raise NotImplementedError
 
+    def check(self, metrics: Collection[Metric]) -> None:
+        """Refuse, while planning, fields that do not fit the measured metrics.
+
+        Raises:
+            ConfigError: a field does not fit.
+        """
+
+    def uses_floor(self) -> bool:
+        """Whether it uses noise floors, which only replicates of the tuning seeds have."""
+        return False
+
     def score(self, row: Mapping[str, Any]) -> float | None:
         """The value that a search minimises; None if a column has no value.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -35,10 +35,12 @@ from unlearn_ray.core.errors import (
 from unlearn_ray.core.words import counted
 from unlearn_ray.monitor.durations import earlier_seconds, kind_of, trial_seconds
 from unlearn_ray.reporting.expected import (
+    REFERENCES,
     expect,
     measuring_of,
     needs,
     reports_of,
+    scores_of,
     seeds_of,
     training_of,
     trials_of,
@@ -60,6 +62,13 @@ from unlearn_ray.steps.graph import Graph, batches
 from unlearn_ray.steps.known import Known
 from unlearn_ray.steps.once import Account, Done, Uploaded, may_run, run_here
 from unlearn_ray.storage.store import Store
+from unlearn_ray.studies.bank import (
+    ScoreRow,
+    batches_of,
+    failed_scores,
+    study_score_rows,
+    write_scores,
+)
 from unlearn_ray.studies.history import Row, StudyProgress, TrialRecord, recorded_trials, winner
 from unlearn_ray.studies.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.studies.rows import HOURS, State
@@ -180,6 +189,7 @@ class _Driver:
         self.numbers = itertools.count()
         self.known = Known(store)
         self.noted: set[str] = set()
+        self.unscored: set[str] = set()
         self.tuning_rows = TuningRows(self.sweep, store, self._later)
         self.jobs = Jobs({"training": Room(resources.training, MOST_TRAININGS)})
 
@@ -187,6 +197,7 @@ class _Driver:
         self._show_plan()
         self.jobs.add(self._reference_jobs())
         self.jobs.add([self._studies_job()])
+        self._add_scores(self.plan.scores, REFERENCES, frozenset())
         for planned in self.plan.studies:
             if self.left[planned.key] <= 0:
                 self._add_reports(planned)
@@ -263,8 +274,8 @@ class _Driver:
             self._show_study(planned, planned.past)
 
     def _show_study(self, planned: PlannedStudy, past: list[TrialRecord]) -> None:
-        name, seeds = planned.study.name, self.sweep.seeds.reporting
-        told = StudyProgress.of(name, planned.wanted, past, to_report=len(seeds))
+        name, runs = planned.study.name, self.sweep.seeds.runs
+        told = StudyProgress.of(name, planned.wanted, past, to_report=len(runs))
         if name in self.progress.studies:
             told.reported = self.progress.studies[name].reported
         self.progress.studies[name] = told
@@ -283,13 +294,16 @@ class _Driver:
                 jobs.append(Job(step.key, partial(self._train, step), after, slots="training"))
             else:
                 jobs.append(Job(step.key, lambda: None, frozenset({f"batch {step.batch}"})))
+        tuning = self._tuning_references()
         for name, steps in batches(missing.values()).items():
             after = frozenset().union(*map(_awaited, steps)) - {step.key for step in steps}
+            if steps[-1].setting.masks is not None:
+                after |= tuning  # a bank would fill the cluster before the searches start
             jobs.append(Job(f"batch {name}", partial(self._run_batch, steps), after))
-        for seed in self.sweep.seeds.reporting:
-            after = frozenset(step.key for step in reference_steps(self.sweep, seed))
-            write = partial(self._write_references, seed)
-            jobs.append(Job(name=f"reference rows {seed}", work=write, after=after))
+        for run in self.sweep.seeds.runs:
+            after = frozenset(step.key for step in reference_steps(self.sweep, *run))
+            write = partial(self._write_references, *run)
+            jobs.append(Job(name=f"reference rows {run}", work=write, after=after))
         return jobs
 
     def _train(self, step: Step) -> None:
@@ -317,27 +331,34 @@ class _Driver:
         self._end_item(step.key, [(step, done)])
 
     def _run_batch(self, steps: list[Step]) -> None:
-        resources = self.sweep.resources.trial
-        task = _run_steps.options(**_task_options(resources))
-        account = Account(self.sweep.name, resources.accelerators)
+        account = Account(self.sweep.name, self.sweep.resources.trial.accelerators)
         self._check_not_failed(steps)
         item = steps[-1].batch or steps[-1].key
-        work, keys = measuring_of(steps, self.sweep), [step.key for step in steps]
-        self.progress.ask(item, work, steps[-1].batch_title, keys)
-        for step in steps:
-            self._check_free(step, account, item)
-        sent = task.remote(steps, account, self.worker_config, self.board)
+        work = measuring_of(steps, self.sweep)
         try:
-            done = _fetch(sent, str(steps[0]))
-        except HeldElsewhere as error:
-            self.progress.put_off(item)
-            raise Later from error
+            done = self._in_worker(steps, account, item, work, steps[-1].batch_title)
         except TrialError as error:
             self._write_failed(steps[-1], error)  # samples stand before it
             raise
-        for step, each in zip(steps, done, strict=True):
+        for step, each in done:
             self._note_done(step, each)
-        self._end_item(item, list(zip(steps, done, strict=True)))
+        self._end_item(item, done)
+
+    def _in_worker(
+        self, steps: list[Step], account: Account, item: str, work: str, title: str
+    ) -> list[tuple[Step, Done]]:
+        """Run steps in one worker, unless another driver runs one of them."""
+        self.progress.ask(item, work, title, [step.key for step in steps])
+        for step in steps:
+            self._check_free(step, account, item)
+        task = _run_steps.options(**_task_options(self.sweep.resources.trial))
+        sent = task.remote(steps, account, self.worker_config, self.board)
+        try:
+            done: list[Done] = _fetch(sent, str(steps[0]))
+        except HeldElsewhere as error:
+            self.progress.put_off(item)
+            raise Later from error
+        return list(zip(steps, done, strict=True))
 
     def _end_item(self, item: str, steps: list[tuple[Step, Done]]) -> None:
         took = [(kind_of(step), done.record.seconds) for step, done in steps if done.ran]
@@ -373,21 +394,20 @@ class _Driver:
         if failed is not None:  # else the failure alone tells of it
             self.store.write_row(*failed)
 
-    def _write_references(self, seed: int) -> None:
+    def _write_references(self, seed: int, replicate: int) -> None:
         graph = Graph(self.known, _refuse, Account(self.sweep.name, 0.0))
         for method in (RETRAIN, ORIGINAL):
-            name, row = reference_row(self.sweep, seed, method, graph)
+            name, row = reference_row(self.sweep, seed, method, graph, replicate)
             write_grown(name, row, self.sweep.metrics, self.store)
 
     # Studies
 
+    def _tuning_references(self) -> frozenset[str]:
+        runs = self.sweep.seeds.tuning_runs
+        return frozenset(step.key for run in runs for step in reference_steps(self.sweep, *run))
+
     def _studies_job(self) -> Job:
-        after = {
-            step.key
-            for seed in self.sweep.seeds.tuning
-            for step in reference_steps(self.sweep, seed)
-        }
-        return Job(name=STUDIES, work=self._run_studies, after=frozenset(after))
+        return Job(name=STUDIES, work=self._run_studies, after=self._tuning_references())
 
     def _run_studies(self) -> None:
         studies = self._studies_as_they_are()
@@ -538,17 +558,83 @@ class _Driver:
             self.progress.works[reports_of(planned.study.name)].left = 0
             return
         jobs = []
-        for seed in self.sweep.seeds.reporting:
+        for run in self.sweep.seeds.runs:
             trial = TrialSeed.of(
-                self.sweep, planned.study, best.number, best.point, seed, "reporting"
-            )
-            after = frozenset(step.key for step in reference_steps(self.sweep, seed))
+                self.sweep, planned.study, best.number, best.point, run.seed, "reporting",
+                replicate=run.replicate,
+            )  # fmt: skip
+            after = frozenset(step.key for step in reference_steps(self.sweep, *run))
             jobs.append(Job(trial.row_name, partial(self._run_report, trial), after))
         self.jobs.add(jobs)
+        reports = frozenset(job.name for job in jobs)
+        stored = {row["row"]: row for row in rows}
+        scores = study_score_rows(self.sweep, planned.study, best.number, best.point)
+        left = [wanted for wanted in scores if not wanted.is_in(stored)]
+        self._add_scores(left, planned.study.name, reports)
+
+    # Scores of many models
+
+    def _add_scores(self, rows: Iterable[ScoreRow], study: str, reports: frozenset[str]) -> None:
+        """Unlearn the bank's models, observe them, and score them.
+
+        Args:
+            rows: what to score.
+            study: the study's name, or `REFERENCES`.
+            reports: the jobs that unlearn the study's replicates.
+        """
+        shared = {planned.step.key for planned in self.plan.references}
+        jobs = []
+        for wanted in rows:
+            *of_models, scores = batches_of(wanted, shared)
+            self.known.look(step for steps in of_models for step in steps)
+            after = frozenset() if wanted.on_bank else reports
+            names = []
+            for steps in of_models:
+                if all(self.known.get(step) for step in steps):
+                    self.progress.ended_elsewhere(scores_of(study))
+                    continue
+                run = partial(self._run_scored, wanted, study, steps)
+                names.append(f"scored {steps[-1].key}")
+                jobs.append(Job(names[-1], run, after | _within(steps, shared)))
+            write = partial(self._run_scores, wanted, study, scores)
+            last = after.union(names, _within(scores, shared))
+            jobs.append(Job(f"scores {wanted.name}", write, last))
+        self.jobs.add(jobs)
+
+    def _run_scored(self, wanted: ScoreRow, study: str, steps: list[Step]) -> bool:
+        """Run steps for a score row; whether they were done."""
+        if wanted.name in self.unscored:
+            return False
+        resources, title = self.sweep.resources.trial, f"{steps[-1]}"
+        account = Account(self.sweep.name, resources.accelerators, wanted.name, scores_of(study))
+        item = steps[-1].key
+        try:
+            done = self._in_worker(steps, account, item, scores_of(study), title)
+        except (TrialError, WorkersLost) as error:
+            self.unscored.add(wanted.name)
+            if isinstance(error, TrialError):
+                failed_scores(wanted, self.sweep, f"{error}", self.store)
+            self.trials_failed += 1
+            self.progress.end(item)
+            self.progress.failed(study, title, f"{error}")
+            return False
+        for step, each in done:
+            self._spend(step.key, each.record.accelerator_hours if each.ran else 0.0)
+        seconds = sum(each.record.seconds for _, each in done if each.ran)
+        self.progress.end(item, [(scores_of(study), seconds)] if seconds else None)
+        return True
+
+    def _run_scores(self, wanted: ScoreRow, study: str, scores: list[Step]) -> None:
+        if not self._run_scored(wanted, study, scores):
+            return
+        steps = with_inputs(wanted.steps).values()
+        records = self.store.read_records((step.name, step.key) for step in steps)
+        write_scores(wanted, self.sweep, records, self.store)
+        self.progress.note(f"done: {scores_of(study)}")
 
     def _run_report(self, trial: TrialSeed) -> None:
         resources = self.sweep.resources.trial
-        what = f"{trial.name} on reporting seed {trial.seed}"
+        what = f"{trial.name} on reporting {trial.retrained.run_title}"
         steps = with_inputs(trial.measures(trial.unlearn), lambda step: step.asks == "training")
         self.progress.ask(what, reports_of(trial.name), what, list(steps))
         self._check_free(trial.unlearn, trial.account, what)
@@ -579,6 +665,12 @@ class _Driver:
 def _awaited(step: Step) -> frozenset[str]:
     """Keys of the inputs that other jobs run."""
     return frozenset(wanted.key for wanted in step.inputs().values() if wanted.batch is not None)
+
+
+def _within(steps: Iterable[Step], keys: Collection[str]) -> frozenset[str]:
+    """Keys of the inputs that are among `keys`."""
+    read = (wanted.key for step in steps for wanted in step.inputs().values())
+    return frozenset(key for key in read if key in keys)
 
 
 def _refuse(step: Step) -> Uploaded:

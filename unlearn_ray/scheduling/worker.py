@@ -83,7 +83,7 @@ def code_of(sweep: Sweep) -> tuple[tuple[type[Part], str], ...]:
     setting = sweep.setting
     parts: list[type[Part]] = [study.method for study in sweep.studies]
     shared: tuple[Part, ...] = (setting.dataset, setting.forget_set, setting.model, setting.family)
-    parts += [type(part) for part in (*shared, *sweep.metrics, sweep.objective)]
+    parts += [type(part) for part in (*shared, *sweep.metrics, *sweep.scores, sweep.objective)]
     parts += [*registered(Quantity).values(), *registered(Step).values()]
     return tuple((part, part.code) for part in dict.fromkeys(parts) if part.code)
 

@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
-from unlearn_ray.core.keys import content_key, plain
+from unlearn_ray.core.keys import content_key, plain, stable_seed
 from unlearn_ray.core.registry import Part, parts
-from unlearn_ray.core.schema import Seed, schema
+from unlearn_ray.core.schema import NonNegativeInt, Seed, schema
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.steps.runtime import Produced, Runtime
 from unlearn_ray.steps.setting import Setting
+
+StepKind = TypeVar("StepKind", bound="Step")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Request:
 
     setting: Setting
     seed: int
+    replicate: int
     metrics: tuple[Metric, ...]
     reporting: bool
     other_seeds: tuple[int, ...] = ()
@@ -45,23 +48,23 @@ class Step(Part):
     """One unit of work; runs at most once per store.
 
     Class attributes:
-        asks: the field of a sweep's `resources` that sizes its workers.
         distributed: whether all these workers share the work.
         exclusive: whether it takes a lease, so that nobody else runs it at the same time.
 
     Attributes:
         setting: the sweep's; a step's key includes the fields of it that the step uses.
-        seed: of the split and of all random draws.
+        seed: of the split.
+        replicate: numbers the models of one split that differ in their training seed alone.
     """
 
     kind: ClassVar[str] = "step"
     room: ClassVar[str] = "unlearn_ray.steps.kinds"
-    asks: ClassVar[Literal["training", "trial"]] = "trial"
     distributed: ClassVar[bool] = False
     exclusive: ClassVar[bool] = True
 
     setting: Setting
     seed: Seed
+    replicate: NonNegativeInt = 0
 
     @classmethod
     def of_references(cls, request: Request) -> Iterable[Step]:
@@ -79,6 +82,11 @@ class Step(Part):
     def run(self, runtime: Runtime) -> Produced:
         """Do the work in this process; the inputs are in the store, unless they are not kept."""
         raise NotImplementedError
+
+    @property
+    def asks(self) -> Literal["training", "trial"]:
+        """The field of a sweep's `resources` that sizes its workers."""
+        return "trial"
 
     @property
     def batch(self) -> str | None:
@@ -101,6 +109,22 @@ class Step(Part):
         """
         return True
 
+    @property
+    def training_seed(self) -> int:
+        """The seed of all random draws but the split's."""
+        if not self.replicate:
+            return self.seed
+        return stable_seed("replicate", self.seed, self.replicate)
+
+    def same(self, kind: type[StepKind], **fields: Any) -> StepKind:
+        """A step of another kind under the same setting, seed and replicate."""
+        return kind(setting=self.setting, seed=self.seed, replicate=self.replicate, **fields)
+
+    @property
+    def run_title(self) -> str:
+        """Seed and replicate, in words."""
+        return f"seed {self.seed}" + (f", replicate {self.replicate}" if self.replicate else "")
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """Everything that identifies this step, in plain JSON values."""
@@ -118,7 +142,7 @@ class Step(Part):
         return content_key(self.config)
 
     def __str__(self) -> str:
-        return f"{self.name} (seed {self.seed})"
+        return f"{self.name} ({self.run_title})"
 
 
 def with_inputs(
@@ -146,6 +170,5 @@ def with_inputs(
 
 def of_references(request: Request) -> list[Step]:
     """The steps of the reference models under one seed: trainings first, in topological order."""
-    kinds = sorted(parts(Step).values(), key=lambda kind: kind.asks != "training")
-    wanted = (step for kind in kinds for step in kind.of_references(request))
-    return list(with_inputs(wanted).values())
+    wanted = (step for kind in parts(Step).values() for step in kind.of_references(request))
+    return sorted(with_inputs(wanted).values(), key=lambda step: step.asks != "training")

@@ -14,7 +14,7 @@ from unlearn_ray.storage.store import Record, Store
 if TYPE_CHECKING:
     from unlearn_ray.steps.base import Step
 
-_MOST = 1024
+_MOST = 16_384
 
 
 class Known:

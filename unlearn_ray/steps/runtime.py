@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.collective import on_every, on_first, rank
@@ -20,7 +21,7 @@ from unlearn_ray.core.keys import content_key
 from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset, Split
 from unlearn_ray.data.cache import cache_folder
-from unlearn_ray.data.splits import split
+from unlearn_ray.data.splits import masked_split, split, training_labels
 from unlearn_ray.families.base import Family
 from unlearn_ray.measure.inference import Inference
 from unlearn_ray.quantities.base import Observation, SetName
@@ -141,14 +142,31 @@ class Runtime:
         reader = family if family.reads_captions else None
         return self._data.get(content_key([dataset, reader]), lambda: on_every(load))
 
-    def split(self, setting: Setting, seed: int) -> Split:
-        """Validation, forget and retain set of a seed."""
-        what = [setting.dataset, setting.validation, setting.forget_set, seed]
+    def training_data(self, step: Step) -> ResidentData:
+        """The dataset with the labels that the models of a step are trained with."""
+        setting = step.setting
+        data = self.data(setting.dataset, setting.family)
+        if setting.relabelling is None:
+            return data
+        true = data.train_labels
+        given = training_labels(
+            true.cpu().numpy(), setting.validation, setting.relabelling, step.seed
+        )
+        return replace(data, train_labels=torch.from_numpy(given).to(true.device))
+
+    def split(self, step: Step) -> Split:
+        """Validation, forget and retain set of a step."""
+        setting, seed = step.setting, step.seed
+        model = None if setting.masks is None else step.replicate
+        what = [setting.dataset, setting.validation, setting.forgotten, seed, model]
 
         def make() -> Split:
             data = self.data(setting.dataset, setting.family)
             labels = data.train_labels.cpu().numpy()
-            return split(labels, setting.validation, setting.forget_set, seed)
+            if setting.masks is None:
+                return split(labels, setting.validation, setting.forget_set, seed)
+            args = labels, setting.validation, setting.masks, seed
+            return masked_split(*args, step.replicate)
 
         return self._splits.get(content_key(what), lambda: on_every(make))
 
@@ -208,23 +226,24 @@ class Runtime:
             ) from error
         return self.compute.place(model, 0)
 
-    def inference(self, step: Step, seed: int) -> Inference:
-        """Inference on the sets of a seed, with the model that a training step left."""
-        setting = step.setting
+    def inference(self, step: Step, observed: Step) -> Inference:
+        """Inference on the sets of a step, with the model that a training step left."""
+        setting, seed = step.setting, observed.seed
 
         def make() -> Inference:
             return Inference(
                 self.model(step),
                 self.data(setting.dataset, setting.family),
-                self.split(setting, seed),
+                self.split(observed),
                 family=setting.family,
                 probe=setting.probe,
                 seed=seed,
                 compute=self.compute,
+                make_model=lambda seed: self.new_model(setting, seed),
                 on_progress=self.tell,
             )
 
-        what = [step.key, setting.forget_set, setting.probe, setting.family, seed]
+        what = [step.key, setting.forgotten, setting.probe, setting.family, seed]
         return self._inference.get(content_key(what), make)
 
     def samples(self, step: Samples) -> tuple[BySet, BySet]:
@@ -244,6 +263,7 @@ class Runtime:
         """The step's observation, stored or, if it is not kept, computed now."""
 
         def get() -> Observation:
+            self.known.look([step])
             record = self.known.get(step)
             if record is None:
                 return step.observe(self)

@@ -16,6 +16,13 @@ from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.storage.store import Store
+from unlearn_ray.studies.bank import (
+    ScoreRow,
+    bank_references,
+    own_steps,
+    reference_score_rows,
+    study_score_rows,
+)
 from unlearn_ray.studies.history import Row, TrialRecord, recorded_trials, winner
 from unlearn_ray.studies.rows import State
 from unlearn_ray.studies.similar import Change, changes
@@ -48,6 +55,9 @@ class PlannedStudy:
         reports: the winner's steps on the reporting seeds; empty until the study has ended.
         reported: whether all of the winner's rows are in the store; a failed one counts.
         reports_failed: how many of these rows failed.
+        scores: the winner's score rows that are not up to date; failed ones are. Until there is a
+            winner, those of some trial, which are as many.
+        scoring: the steps of all score rows, without those of the reference models.
         changed: parts whose code or data differs from that of a stored study which is the same
             otherwise.
         blocked: whether a reference step failed, so that nothing can run.
@@ -61,6 +71,8 @@ class PlannedStudy:
     reports: list[PlannedStep]
     reported: bool
     reports_failed: int
+    scores: tuple[ScoreRow, ...] = ()
+    scoring: Sequence[PlannedStep] = ()
     changed: tuple[Change, ...] = ()
     blocked: bool = False
 
@@ -88,6 +100,8 @@ class Plan:
         references: the steps that train and measure both reference models, tuning seeds first,
             in topological order.
         reference_rows: whether all rows of reference models are in the store.
+        scores: the score rows of reference models that are not up to date.
+        scoring: the steps of all their score rows, without those among `references`.
         forgotten: what the sweep forgets.
         spending: this sweep's so far; empty if there is no budget.
     """
@@ -96,6 +110,8 @@ class Plan:
     references: list[PlannedStep]
     studies: list[PlannedStudy]
     reference_rows: bool
+    scores: tuple[ScoreRow, ...]
+    scoring: Sequence[PlannedStep]
     forgotten: Forgotten
     spending: Spending
 
@@ -119,26 +135,29 @@ class Plan:
         """Whether there is nothing left to run."""
         return (
             self.reference_rows
+            and not self.scores
             and all(planned.stored for planned in self.references)
-            and all(study.left == 0 and study.reported for study in self.studies)
+            and all(one.left == 0 and one.reported and not one.scores for one in self.studies)
         )
 
 
-def reference_steps(sweep: Sweep, seed: int) -> list[Step]:
-    """The steps of both reference models under one seed, in topological order."""
+def reference_steps(sweep: Sweep, seed: int, replicate: int = 0) -> list[Step]:
+    """The steps of both reference models of one run, in topological order."""
     reporting = seed in sweep.seeds.reporting
     metrics = sweep.metrics if reporting else sweep.scored_by
     others = sweep.seeds.other(seed) if reporting else ()
-    return of_references(Request(sweep.setting, seed, metrics, reporting, others))
+    return of_references(Request(sweep.setting, seed, replicate, metrics, reporting, others))
 
 
 def report_steps(sweep: Sweep, study: Study, best: TrialRecord) -> list[Step]:
-    """The winner's own steps under every reporting seed."""
+    """The winner's own steps of every reporting run."""
     steps: list[Step] = []
-    for seed in sweep.seeds.reporting:
-        unlearn = Unlearn(setting=sweep.setting, seed=seed, method=study.at(best.point))
+    for seed, replicate in sweep.seeds.runs:
+        unlearn = Unlearn(
+            setting=sweep.setting, seed=seed, replicate=replicate, method=study.at(best.point)
+        )
         steps += [unlearn, *measures(unlearn, sweep.metrics, sweep.seeds.other(seed))]
-    references = {step.key for s in sweep.seeds.reporting for step in reference_steps(sweep, s)}
+    references = {step.key for run in sweep.seeds.runs for step in reference_steps(sweep, *run)}
     return list(with_inputs(steps, lambda step: step.key in references).values())
 
 
@@ -156,8 +175,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         DataError: a seed has nothing to forget or retain.
         StoreError: the store cannot be read, or a row in it is unreadable.
     """
-    seeds = (*sweep.seeds.tuning, *sweep.seeds.reporting)
-    taken = forgotten(sweep.setting, seeds)
+    taken = forgotten(sweep.setting, (*sweep.seeds.tuning, *sweep.seeds.reporting))
     rows = sweep_rows(sweep, store)
     by_name = {row["row"]: row for row in rows}
     failures = {row["row"] for row in rows if row["state"] == State.FAILED}
@@ -179,8 +197,15 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         return [PlannedStep(step, step.key in stored[step.name]) for step in steps]
 
     references = _with_failures(
-        [step for seed in seeds for step in planned(reference_steps(sweep, seed))], store
+        [
+            step
+            for run in (*sweep.seeds.tuning_runs, *sweep.seeds.runs)
+            for step in planned(reference_steps(sweep, *run))
+        ]
+        + planned(bank_references(sweep)),
+        store,
     )
+    shared = {each.step.key for each in references}
     blocked = any(each.failure is not None for each in references)
     spending = _spending(sweep, store, references, rows)
     halted = sweep.budget.spent(spending.total)
@@ -190,35 +215,55 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         past = recorded_trials(rows, sweep, study)
         changed = () if past else changes(sweep, study, store)
         made = PlannedStudy(
-            study, key, past, sweep.trials(study), halted, [], False, 0, changed, blocked
+            study, key, past, sweep.trials(study), halted, [], False, 0, (), (), changed, blocked
         )
         best = winner(past)
         ended = best and not made.left and not blocked
         reports = planned(report_steps(sweep, study, best)) if ended and best else []
         wanted_rows = {
-            row_name(key, sweep.name, "reporting", best.number, best.point, seed): Unlearn(
-                setting=sweep.setting, seed=seed, method=study.at(best.point)
+            row_name(key, sweep.name, "reporting", best.number, best.point, *run): Unlearn(
+                setting=sweep.setting,
+                seed=run.seed,
+                replicate=run.replicate,
+                method=study.at(best.point),
             )
-            for seed in sweep.seeds.reporting
+            for run in sweep.seeds.runs
             if best is not None
         }
+        number, point = (best.number, best.point) if best else (0, next(iter(study.corners())))
+        scores = study_score_rows(sweep, study, number, point)
         failed = wanted_rows.keys() & failures
         reported = all(is_reported(name, model) for name, model in wanted_rows.items()) and (
             bool(failed) or all(s.stored for s in reports)
         )
         studies.append(
-            replace(made, reports=reports, reported=reported, reports_failed=len(failed))
+            replace(
+                made,
+                reports=reports,
+                reported=reported,
+                reports_failed=len(failed),
+                scores=tuple(
+                    one for one in scores if (best or made.left) and not one.is_in(by_name)
+                ),
+                scoring=planned(own_steps(scores, shared)),
+            )
         )
     reference_rows = all(
-        is_reported(reference_row_name(sweep, method, seed), kind(setting=sweep.setting, seed=seed))
-        for seed in sweep.seeds.reporting
+        is_reported(
+            reference_row_name(sweep, method, *run),
+            kind(setting=sweep.setting, seed=run.seed, replicate=run.replicate),
+        )
+        for run in sweep.seeds.runs
         for method, kind in ((RETRAIN, Retrain), (ORIGINAL, Pretrain))
     )
+    reference_scores = reference_score_rows(sweep)
     return Plan(
         sweep=sweep,
         references=references,
         studies=studies,
         reference_rows=reference_rows,
+        scores=tuple(one for one in reference_scores if not one.is_in(by_name)),
+        scoring=planned(own_steps(reference_scores, shared)),
         forgotten=taken,
         spending=spending,
     )

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import fmean
 from typing import Literal
 
 from unlearn_ray.config.fields import label
 from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps, tug_of_war
 from unlearn_ray.core.keys import canonical, plain
 from unlearn_ray.core.schema import field_values
+from unlearn_ray.evidence.floors import gap_over_floor
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric, counted_columns
 from unlearn_ray.objectives.base import Objective
@@ -21,7 +23,7 @@ from unlearn_ray.steps.setting import Setting
 from unlearn_ray.train.compute import Machine
 
 Scalar = str | int | float | bool | None
-Purpose = Literal["tuning", "reporting", "reference"]
+Purpose = Literal["tuning", "reporting", "reference", "score"]
 
 
 class State(StrEnum):
@@ -87,6 +89,19 @@ class Hours:
 
 
 @dataclass(frozen=True)
+class Replicates:
+    """What several retrained models of each tuning seed say.
+
+    Attributes:
+        of_seed: the values of those of the row's seed, by column.
+        floor: the noise floor of each column over all tuning seeds.
+    """
+
+    of_seed: Sequence[Mapping[str, float]]
+    floor: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where and when a row was made.
 
@@ -123,6 +138,7 @@ class Subject:
     study: str
     trial: int
     seed: int
+    replicate: int = 0
     point: str = ""
     hyperparameters: Method | None = None
 
@@ -137,6 +153,7 @@ def row(
     failure: str | None = None,
     values: Mapping[str, float] | None = None,
     reference: Mapping[str, float] | None = None,
+    replicates: Replicates | None = None,
     seconds: Seconds,
     hours: Hours,
     keys: Keys,
@@ -152,7 +169,8 @@ def row(
         state: how the trial ended.
         failure: why it failed; None otherwise.
         values: the measured values, by column; None if there are none.
-        reference: those of the retrained model of this seed; None if it failed.
+        reference: those of the retrained model of this run; None if it failed.
+        replicates: what further retrained models say; None without any.
         seconds: the time that the steps took.
         hours: their accelerator hours.
         keys: the steps' keys.
@@ -173,6 +191,7 @@ def row(
         "state": str(state),
         "failure": failure,
         "seed": subject.seed,
+        "replicate": subject.replicate,
         "dataset": label(setting.dataset),
         "forget_set": label(setting.forget_set),
         "family": label(setting.family),
@@ -180,7 +199,7 @@ def row(
         **_hyperparameters(method),
         "objective": objective.name,
         "score": None,
-        **_measured(metrics, values, reference),
+        **_measured(metrics, values, reference, replicates),
         "unlearning_compute_seconds": seconds.unlearning,
         "retraining_compute_seconds": seconds.retraining,
         "evaluation_seconds": seconds.evaluation,
@@ -221,6 +240,7 @@ def _measured(
     metrics: Collection[Metric],
     values: Mapping[str, float] | None,
     reference: Mapping[str, float] | None,
+    replicates: Replicates | None,
 ) -> dict[str, Scalar]:
     columns = [column for metric in metrics for column in metric.columns]
     counted = counted_columns(metrics)
@@ -230,11 +250,17 @@ def _measured(
         result[column] = None if values is None else values[column]
         result[f"{column}_retrained"] = None if reference is None else reference[column]
         result[f"{column}_gap"] = None if gap is None else gap[column]
-    result["average_gap"] = None if gap is None else average_gap(gap, counted)
+        if replicates is not None and values is not None:
+            floor, retrained = replicates.floor[column], [v[column] for v in replicates.of_seed]
+            result[f"{column}_floor"] = floor
+            result[f"{column}_excess"] = gap_over_floor(values[column], retrained, floor)
+    result["average_gap"] = None if gap is None or not counted else average_gap(gap, counted)
     result["average_gap_percentage"] = (
         None
-        if gap is None or reference is None
+        if gap is None or reference is None or not counted
         else average_gap_percentage(gap, reference, counted)
     )
+    excesses = [value for name in counted if (value := result.get(f"{name}_excess")) is not None]
+    result["average_excess"] = fmean(map(float, excesses)) if excesses else None
     result["tug_of_war"] = None if gap is None else tug_of_war(gap)
     return result

@@ -60,13 +60,15 @@ def _wrong(table: pa.Table, columns: Sequence[str]) -> set[int]:
     if "created" in wanted:
         no_times = {text for text in set(said["created"]) if not _is_time(text)}
         wrong |= {row for row in rows if said["created"][row] in no_times}
-    if {"state", "score"} <= said.keys():
-        scores, states = said["score"], said["state"]
-        wrong |= {row for row in rows if scores[row] is None and states[row] != State.FAILED}
+    if {"state", "score", "purpose"} <= said.keys():
+        ended = {row for row in rows if said["state"][row] != State.FAILED}
+        tuned = {row for row in ended if said["purpose"][row] == "tuning"}
+        wrong |= {row for row in tuned if said["score"][row] is None}
     if {"purpose", "hyperparameters"} <= said.keys():
         purposes, texts = said["purpose"], said["hyperparameters"]
         unreadable = {text for text in set(texts) if not _is_mapping(text)}
-        wrong |= {r for r in rows if texts[r] in unreadable and purposes[r] != "reference"}
+        trials = {row for row in rows if purposes[row] in ("tuning", "reporting")}
+        wrong |= {row for row in trials if texts[row] in unreadable}
     return wrong
 
 

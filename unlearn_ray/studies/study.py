@@ -39,6 +39,8 @@ def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
             "window": search.lag,
         },
         "tuning": sweep.seeds.tuning,
+        # Without noise floors no score depends on them.
+        "tuning_replicates": (sweep.seeds.tuning_replicates if sweep.objective.uses_floor() else 1),
     }
     result: dict[str, Any] = plain(identity)
     return result
@@ -65,10 +67,16 @@ def point_key(point: Mapping[str, Any]) -> str:
 
 
 def row_name(
-    study: str, sweep: str, purpose: Purpose, trial: int, point: Mapping[str, Any], seed: int
+    study: str,
+    sweep: str,
+    purpose: Purpose,
+    trial: int,
+    point: Mapping[str, Any],
+    seed: int,
+    replicate: int = 0,
 ) -> str:
     """The name of a row in the store: writing it twice is harmless."""
-    return f"{study}/{sweep}/{purpose}-{trial:06d}-{point_key(point)}-{seed}"
+    return f"{study}/{sweep}/{purpose}-{trial:06d}-{point_key(point)}-{seed}-{replicate}"
 
 
 def references_folder(sweep: Sweep) -> str:
@@ -76,6 +84,6 @@ def references_folder(sweep: Sweep) -> str:
     return f"{REFERENCES}/{content_key(problem(sweep))}/"
 
 
-def reference_row_name(sweep: Sweep, method: str, seed: int) -> str:
+def reference_row_name(sweep: Sweep, method: str, seed: int, replicate: int = 0) -> str:
     """The name of a reference model's row."""
-    return f"{references_folder(sweep)}{sweep.name}/{method}-{seed}"
+    return f"{references_folder(sweep)}{sweep.name}/{method}-{seed}-{replicate}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Study, Sweep
+import numpy as np
+
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Run, Study, Sweep
 from unlearn_ray.core.errors import TrialError
+from unlearn_ray.evidence.floors import noise_floor
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.base import Objective
@@ -31,6 +34,7 @@ from unlearn_ray.studies.rows import (
     Keys,
     Origin,
     Purpose,
+    Replicates,
     Scalar,
     Seconds,
     State,
@@ -58,6 +62,8 @@ class TrialSeed:
         objective: computes its score.
         keep: names of large quantities to store all the same; None keeps all.
         other_seeds: the other reporting seeds, of a reporting run.
+        replicate: that of its models among those of the seed.
+        compared: the runs of the retrained models that set the noise floor, of a tuning run.
         resources: those that it runs on.
         earlier: scores on the seeds that the trial ran before.
         bar: the mean score above which the trial stops here; None: it goes on in any case.
@@ -79,6 +85,8 @@ class TrialSeed:
     bar: float | None = None
     keep: tuple[str, ...] | None = None
     other_seeds: tuple[int, ...] = ()
+    replicate: int = 0
+    compared: tuple[Run, ...] = ()
 
     @classmethod
     def of(
@@ -90,6 +98,7 @@ class TrialSeed:
         seed: int,
         purpose: Purpose,
         *,
+        replicate: int = 0,
         earlier: Sequence[float] = (),
         bar: float | None = None,
     ) -> TrialSeed:
@@ -107,6 +116,8 @@ class TrialSeed:
             other_seeds=() if purpose == "tuning" else sweep.seeds.other(seed),
             method=study.at(dict(point)),
             seed=seed,
+            replicate=replicate,
+            compared=sweep.seeds.tuning_runs if purpose == "tuning" else (),
             purpose=purpose,
             resources=sweep.resources.trial,
             earlier=tuple(earlier),
@@ -116,7 +127,8 @@ class TrialSeed:
     @property
     def row_name(self) -> str:
         """The name of its row."""
-        return row_name(self.study, self.sweep, self.purpose, self.number, self.point, self.seed)
+        run = self.seed, self.replicate
+        return row_name(self.study, self.sweep, self.purpose, self.number, self.point, *run)
 
     @property
     def account(self) -> Account:
@@ -136,18 +148,19 @@ class TrialSeed:
             trial=self.number,
             point=point_key(self.point),
             seed=self.seed,
+            replicate=self.replicate,
             hyperparameters=self.method,
         )
 
     @property
     def unlearn(self) -> Unlearn:
         """The step that trains its model."""
-        return Unlearn(setting=self.setting, seed=self.seed, method=self.method)
+        return self.retrained.same(Unlearn, method=self.method)
 
     @property
     def retrained(self) -> Retrain:
         """The step that trains the model it is compared with."""
-        return Retrain(setting=self.setting, seed=self.seed)
+        return Retrain(setting=self.setting, seed=self.seed, replicate=self.replicate)
 
     def measures(self, model: Step) -> list[Measure]:
         """The steps that measure a model with this trial's metrics."""
@@ -204,6 +217,7 @@ def score(
 
     graph = Graph(runtime.known, execute, trial.account, keep=trial.keep, give_up=give_up)
     references = Measured.of(trial.retrained, trial.measures(trial.retrained), graph)
+    replicates = _replicates(trial, graph)
     failure: str | None = None
     started = time.monotonic()
     try:
@@ -217,9 +231,9 @@ def score(
         # The same model under other seeds may have been made and observed for this row, too.
         ran = graph.records(with_inputs(measured.steps).values())
         made, rest = ([r for r in ran if (r.kind == Unlearn.name) == of] for of in (True, False))
-        hours = Hours(*(_hours_for(trial.row_name, records) for records in (made, rest)))
+        hours = Hours(*(hours_for(trial.row_name, records) for records in (made, rest)))
         original = runtime.known.of(trial.unlearn.original)
-        written = _complete_row(trial, hours, measured, references, original)
+        written = _complete_row(trial, hours, measured, references, replicates, original)
     if trial.purpose == "tuning":
         if not runtime.store.write_row(trial.row_name, written):
             written = runtime.store.row(trial.row_name) or written
@@ -320,13 +334,36 @@ class Measured:
         return sum(record.seconds for record in self.records)
 
 
-def _hours_for(row: str, records: Collection[Record]) -> float:
+def _replicates(trial: TrialSeed, graph: Graph) -> Replicates | None:
+    """The values of all retrained models of the tuning seeds; None if each seed has one."""
+    if max((run.replicate for run in trial.compared), default=0) == 0:
+        return None
+    by_seed: dict[int, list[Mapping[str, float]]] = {}
+    for seed, replicate in trial.compared:
+        model = replace(trial.retrained, seed=seed, replicate=replicate)
+        by_seed.setdefault(seed, []).append(Measured.of(model, trial.measures(model), graph).values)
+    floor = {
+        column: noise_floor(
+            {seed: np.array([one[column] for one in values]) for seed, values in by_seed.items()}
+        ).mean
+        for metric in trial.metrics
+        for column in metric.columns
+    }
+    return Replicates(by_seed[trial.seed], floor)
+
+
+def hours_for(row: str, records: Collection[Record]) -> float:
     """Accelerator hours of the steps charged to a row: steps of other rows cost it nothing."""
     return sum(record.accelerator_hours for record in records if record.row == row)
 
 
 def _complete_row(
-    trial: TrialSeed, hours: Hours, measured: Measured, references: Measured, original: Record
+    trial: TrialSeed,
+    hours: Hours,
+    measured: Measured,
+    references: Measured,
+    replicates: Replicates | None,
+    original: Record,
 ) -> dict[str, Scalar]:
     unlearned, retrained = measured.model, references.model
     written = row(
@@ -337,6 +374,7 @@ def _complete_row(
         state=State.COMPLETE,
         values=measured.values,
         reference=references.values,
+        replicates=replicates,
         seconds=Seconds(
             unlearning=unlearned.value("compute_seconds", float),
             retraining=retrained.value("compute_seconds", float),
@@ -382,11 +420,12 @@ def _failed_row(
 
 
 def reference_row(
-    sweep: Sweep, seed: int, method: str, graph: Graph
+    sweep: Sweep, seed: int, method: str, graph: Graph, replicate: int = 0
 ) -> tuple[str, dict[str, Scalar]]:
     """The name and the row of a reference model (`RETRAIN` or `ORIGINAL`) that was measured."""
     setting, others = sweep.setting, sweep.seeds.other(seed)
-    original, retrained = (kind(setting=setting, seed=seed) for kind in (Pretrain, Retrain))
+    retrained = Retrain(setting=setting, seed=seed, replicate=replicate)
+    original = retrained.same(Pretrain)
     of_original, of_retrained = (
         Measured.of(model, measures(model, sweep.metrics, others), graph)
         for model in (original, retrained)
@@ -394,7 +433,13 @@ def reference_row(
     measured = of_retrained if method == RETRAIN else of_original
     written = row(
         Subject(
-            sweep=sweep.name, study_key="", purpose="reference", study=method, trial=-1, seed=seed
+            sweep=sweep.name,
+            study_key="",
+            purpose="reference",
+            study=method,
+            trial=-1,
+            seed=seed,
+            replicate=replicate,
         ),
         setting,
         sweep.metrics,
@@ -417,7 +462,7 @@ def reference_row(
             *measured.records, *of_retrained.records,
         ),
     )  # fmt: skip
-    return reference_row_name(sweep, method, seed), written
+    return reference_row_name(sweep, method, seed, replicate), written
 
 
 def failed_reference_row(
@@ -426,10 +471,10 @@ def failed_reference_row(
     """The name and the row of a reference model that could not be trained or measured.
 
     The name is distinct, so that the step's row can be written if a later run succeeds.
-    None of a step that is about neither reference model.
+    None of a step that is about neither reference model, or about a bank.
     """
     model = step.model if isinstance(step, Observe | Measure) else step
-    if not isinstance(model, Pretrain):
+    if not isinstance(model, Pretrain) or model.setting.masks is not None:
         return None
     method = RETRAIN if isinstance(model, Retrain) else ORIGINAL
     written = row(
@@ -440,6 +485,7 @@ def failed_reference_row(
             study=method,
             trial=-1,
             seed=step.seed,
+            replicate=step.replicate,
         ),
         sweep.setting,
         sweep.metrics,
@@ -449,9 +495,16 @@ def failed_reference_row(
         seconds=Seconds(),
         hours=Hours(),
         keys=Keys(),
-        origin=Origin(None, frozenset(), socket.gethostname(), versions(), _now()),
+        origin=origin_of(()),
     )
-    return f"{reference_row_name(sweep, method, step.seed)}-failed", written
+    name = reference_row_name(sweep, method, step.seed, step.replicate)
+    return f"{name}-failed", written
+
+
+def origin_of(records: Collection[Record]) -> Origin:
+    """This machine, now, and the machines of all records."""
+    made_on = frozenset(map(_machine, records))
+    return Origin(None, made_on, socket.gethostname(), versions(), _now())
 
 
 def _origin(trained: Record, *others: Record) -> Origin:

@@ -43,10 +43,10 @@ class Measure(Step):
     @classmethod
     def of_references(cls, request: Request) -> Iterable[Step]:
         """Every metric of the retrained model, and on reporting seeds of the original."""
-        setting, seed = request.setting, request.seed
-        models: list[Step] = [Retrain(setting=setting, seed=seed)]
+        retrained = Retrain(setting=request.setting, seed=request.seed, replicate=request.replicate)
+        models: list[Step] = [retrained]
         if request.reporting:
-            models.append(Pretrain(setting=setting, seed=seed))
+            models.append(retrained.same(Pretrain))
         for model in models:
             yield from measures(model, request.metrics, request.other_seeds)
 
@@ -60,8 +60,8 @@ class Measure(Step):
         needs = self.metric.needs()
         related: dict[str, tuple[Step, tuple[Quantity, ...]]] = {
             "model": (self.model, needs.model),
-            "original": (Pretrain(setting=self.setting, seed=self.seed), needs.original),
-            "retrained": (Retrain(setting=self.setting, seed=self.seed), needs.retrained),
+            "original": (self.same(Pretrain), needs.original),
+            "retrained": (self.same(Retrain), needs.retrained),
         }
         for seed in self.other_seeds if needs.other_seeds else ():
             related[f"seed {seed}"] = (replace(self.model, seed=seed), needs.other_seeds)
@@ -70,10 +70,7 @@ class Measure(Step):
     def _observed(self) -> Iterator[tuple[str, Quantity, Observe]]:
         for role, (model, quantities) in self._related.items():
             for quantity in quantities:
-                step = Observe(
-                    setting=model.setting, seed=model.seed, model=model, quantity=quantity
-                )
-                yield role, quantity, step
+                yield role, quantity, model.same(Observe, model=model, quantity=quantity)
 
     def inputs(self) -> dict[str, Step]:
         """The samples of each seed, and the observations of each model."""
@@ -149,8 +146,7 @@ def measures(
     model: Step, metrics: Iterable[Metric], other_seeds: tuple[int, ...] = ()
 ) -> list[Measure]:
     """The steps that measure a model, in the order of the metrics."""
-    setting, seed = model.setting, model.seed
     return [
-        Measure(setting=setting, seed=seed, model=model, metric=metric, other_seeds=other_seeds)
+        model.same(Measure, model=model, metric=metric, other_seeds=other_seeds)
         for metric in metrics
     ]

@@ -35,7 +35,7 @@ class Observe(Step):
         return {
             "quantity": self.quantity,
             **({"probe": self.setting.probe} if probed and self.quantity.trained else {}),
-            "forget_set": self.setting.forget_set,
+            "forget_set": self.setting.forgotten,
             "seed": self.seed,
         }
 
@@ -54,7 +54,7 @@ class Observe(Step):
 
     def observe(self, runtime: Runtime) -> Observation:
         """Compute the observation."""
-        return self.quantity.observe(runtime.inference(self.model, self.seed))
+        return self.quantity.observe(runtime.inference(self.model, self))
 
     def run(self, runtime: Runtime) -> Produced:
         """Observe; values per sample and other arrays are the artifact."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from torch import nn
 
 from unlearn_ray.core.collective import on_every, on_first
@@ -36,17 +37,23 @@ class Pretrain(Step):
     The result's compute seconds are those of this training alone.
     """
 
-    asks: ClassVar[Literal["training", "trial"]] = "training"
     distributed: ClassVar[bool] = True
 
     @classmethod
     def of_references(cls, request: Request) -> Iterable[Step]:
-        """The original of the seed."""
-        return (cls(setting=request.setting, seed=request.seed),)
+        """The original; of further replicates only what reporting needs."""
+        original = cls(setting=request.setting, seed=request.seed, replicate=request.replicate)
+        return (original,) if request.reporting or not request.replicate else ()
 
     def own_config(self) -> dict[str, Any]:
-        """Data, model, family, recipe and sparsity; the forget set plays no part."""
+        """Data, model, family, recipe and sparsity.
+
+        Masks count; a forget set only if it changes the labels.
+        """
+        masks, relabelling = self.setting.masks, self.setting.relabelling
         return {
+            **({} if masks is None else {"masks": masks}),
+            **({} if relabelling is None else {"labels": relabelling}),
             "dataset": self.setting.dataset,
             "validation": self.setting.validation,
             "model": self.setting.model,
@@ -54,6 +61,7 @@ class Pretrain(Step):
             "training": self.setting.training,
             "sparsity": self.setting.sparsity,
             "seed": self.seed,
+            "replicate": self.replicate,
         }
 
     @cached_property
@@ -63,7 +71,22 @@ class Pretrain(Step):
         if sparsity is None or not sparsity.by_magnitude:
             return None
         before = replace(self.setting, sparsity=sparsity.before())
-        return type(self)(setting=before, seed=self.seed)
+        return replace(self, setting=before)
+
+    @property
+    def asks(self) -> Literal["training", "trial"]:
+        """A bank has many models, which trial workers train side by side, each alone."""
+        return "training" if self.setting.masks is None else "trial"
+
+    @property
+    def batch(self) -> str:
+        """With its observations, where a trial worker runs it."""
+        return f"measure {self.key}"
+
+    @property
+    def batch_title(self) -> str:
+        """The batch, in words."""
+        return f"{self}"
 
     def inputs(self) -> dict[str, Step]:
         """The training that the masks are derived from."""
@@ -71,6 +94,9 @@ class Pretrain(Step):
 
     def run(self, runtime: Runtime) -> Produced:
         """Train from scratch on all samples but the validation set."""
+        if self.setting.masks is not None:
+            split = runtime.split(self)
+            return self.train(runtime, np.concatenate([split.forget, split.retain]))
         data = runtime.data(self.setting.dataset, self.setting.family)
         labels = data.train_labels.cpu().numpy()
         ids = training_ids(len(labels), self.setting.validation, self.seed)
@@ -79,7 +105,7 @@ class Pretrain(Step):
     def train(self, runtime: Runtime, ids: Any) -> Produced:
         """Train from scratch on the samples `ids`."""
         setting = self.setting
-        model = runtime.new_model(setting, self.seed)
+        model = runtime.new_model(setting, self.training_seed)
         on_every(lambda: setting.family.start(model))
         if setting.sparsity is not None:
             self._prune(model, setting.sparsity, runtime)
@@ -87,9 +113,9 @@ class Pretrain(Step):
             model,
             setting.family,
             setting.training,
-            runtime.data(setting.dataset, setting.family),
+            runtime.training_data(self),
             ids,
-            seed=stable_seed(self.name, self.seed),
+            seed=stable_seed(self.name, self.training_seed),
             compute=runtime.compute,
             checkpoints=runtime.checkpoints(self.key, at_end=True),
             on_progress=runtime.tell,

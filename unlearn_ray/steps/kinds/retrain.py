@@ -23,8 +23,8 @@ class Retrain(Pretrain):
 
     def own_config(self) -> dict[str, Any]:
         """The fields of pretraining, and the forget set."""
-        return {**super().own_config(), "forget_set": self.setting.forget_set}
+        return {**super().own_config(), "forget_set": self.setting.forgotten}
 
     def run(self, runtime: Runtime) -> Produced:
         """Train from scratch on the retain set."""
-        return self.train(runtime, runtime.split(self.setting, self.seed).retain)
+        return self.train(runtime, runtime.split(self).retain)

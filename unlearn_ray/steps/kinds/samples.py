@@ -10,6 +10,7 @@ from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.quantities.base import SetName
 from unlearn_ray.steps.base import Step
+from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.runtime import OBSERVED, Produced, Runtime
 from unlearn_ray.storage.observations import pack
 
@@ -17,9 +18,10 @@ from unlearn_ray.storage.observations import pack
 @register("samples")
 @schema
 class Samples(Step):
-    """The ids and labels of all four sets under one seed, in their order.
+    """The ids and true labels of all four sets under one seed, in their order.
 
-    Every observation's rows are in this order, so metrics need no dataset.
+    Every observation's rows are in this order, so metrics need no dataset. Where a forget set
+    changes the labels that models are trained with, metrics and scores know the true ones alone.
     """
 
     def own_config(self) -> dict[str, Any]:
@@ -27,24 +29,26 @@ class Samples(Step):
         return {
             "dataset": self.setting.dataset,
             "validation": self.setting.validation,
-            "forget_set": self.setting.forget_set,
+            "forget_set": self.setting.forgotten,
             "seed": self.seed,
+            **({} if self.setting.masks is None else {"replicate": self.replicate}),
         }
 
     @property
-    def batch(self) -> None:
-        """None: it takes no time."""
+    def batch(self) -> str | None:
+        """None: it takes no time. A bank has as many as models, each with its model."""
+        return None if self.setting.masks is None else self.same(Pretrain).batch
 
     def run(self, runtime: Runtime) -> Produced:
         """Look the labels up."""
         data = runtime.data(self.setting.dataset, self.setting.family)
-        split = runtime.split(self.setting, self.seed)
+        split = runtime.split(self)
         test = data.test_labels.cpu()
         columns: dict[SetName, dict[str, torch.Tensor]] = {
             "test": {"id": torch.arange(len(test)), "label": test}
         }
         trained: dict[SetName, Any] = {
-            "retain": split.retain, "forget": split.forget, "validation": split.validation,
+            "retain": split.retain, "forget": split.forget, "validation": split.unseen,
         }  # fmt: skip
         for part, positions in trained.items():
             ids = torch.as_tensor(positions)

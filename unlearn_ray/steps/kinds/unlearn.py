@@ -32,12 +32,17 @@ class Unlearn(Step):
 
     def own_config(self) -> dict[str, Any]:
         """The method and the forget set; the original identifies the rest."""
-        return {"method": self.method, "forget_set": self.setting.forget_set, "seed": self.seed}
+        return {
+            "method": self.method,
+            "forget_set": self.setting.forgotten,
+            "seed": self.seed,
+            "replicate": self.replicate,
+        }
 
     @cached_property
     def original(self) -> Pretrain:
         """The step that trains the original."""
-        return Pretrain(setting=self.setting, seed=self.seed)
+        return self.same(Pretrain)
 
     def inputs(self) -> dict[str, Step]:
         """The original, which the method starts from."""
@@ -51,9 +56,9 @@ class Unlearn(Step):
             model,
             family,
             self.method,
-            runtime.data(self.setting.dataset, family),
-            runtime.split(self.setting, self.seed),
-            seed=stable_seed(self.name, self.seed),
+            runtime.training_data(self),
+            runtime.split(self),
+            seed=stable_seed(self.name, self.training_seed),
             compute=runtime.compute,
             make_model=partial(runtime.new_model, self.setting),
             extra_data=lambda dataset: runtime.data(dataset, family),
@@ -65,4 +70,4 @@ class Unlearn(Step):
         return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
 
     def __str__(self) -> str:
-        return f"unlearn by {self.method.name} (seed {self.seed})"
+        return f"unlearn by {self.method.name} ({self.run_title})"
