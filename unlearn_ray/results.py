@@ -1,14 +1,15 @@
-"""`python -m unlearn_ray.results STORE`: query, best, compare, diff, compact, clean."""
+"""`python -m unlearn_ray.results STORE`: query, best, compare, power, memorisation, diff ..."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import json
+import math
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from unlearn_ray.storage.store import Record, Store
 
 _REFERENCES = b"references"
+FILES = ("csv", "parquet")
 FORMATS = ("table", "markdown", "csv", "json", "parquet")
 EXAMPLES = """\
 STORE is a folder or s3://bucket/prefix[?endpoint=URL&region=NAME].
@@ -39,6 +41,10 @@ examples:
     python -m unlearn_ray.results ./store compare --sweep quickstart --format csv
   the best trial of each study on the tuning seeds, with its hyperparameters
     python -m unlearn_ray.results ./store best
+  how much of each metric comes from splits and from training seeds, the smallest excess gap that
+  the present replicates can find, and how many models intervals of ± 1 point would take
+    python -m unlearn_ray.results ./store power quickstart
+    python -m unlearn_ray.results ./store power quickstart --half-width 0.5 --unit floors
   SQL (DuckDB)
     python -m unlearn_ray.results ./store query "DESCRIBE winners"
     python -m unlearn_ray.results ./store query \\
@@ -50,6 +56,8 @@ examples:
       --format parquet --output rows.parquet
   which fields make two steps differ (keys may be shortened)
     python -m unlearn_ray.results ./store diff 3fa9 81c0
+  how much the models of a sweep's bank memorise each audited sample, for forget_set memorised
+    python -m unlearn_ray.results ./store memorisation bank.yaml --output estimates.csv
   merge many small row files into one
     python -m unlearn_ray.results ./store compact
   what killed processes left behind: show how much, then remove it
@@ -59,14 +67,15 @@ examples:
 tables of query:
   winners     one row per study: its best trial, over the reporting seeds it was not chosen on
   trials      one row per trial, over its tuning seeds
-  references  one row per reference model (retrain, original) and seed
-  rows        everything, one row per trial or reference model and seed: an average or minimum
-              over these mixes tuning, reporting and reference rows, so filter by purpose
+  references  one row per reference model (retrain, original), seed and replicate
+  rows        everything, one row per trial or reference model, seed and replicate, and one per
+              model with scores: an average or minimum over these mixes tuning, reporting,
+              reference and score rows, so filter by purpose
 
-over seeds:
+over runs (reporting seeds times replicates):
   <metric>_gap_of_means, average_gap_of_means and average_gap_percentage_of_means are of
-  |difference of the means over seeds|, as in MUC's tables; <metric>_mean_gap and
-  mean_average_gap are means over seeds of each seed's gap; <name>_seed_std is over seeds (ddof 1)
+  |difference of the means over runs|, as in MUC's tables; <metric>_mean_gap and
+  mean_average_gap are means over runs of each run's gap; <name>_seed_std is over runs (ddof 1)
 
 columns of rows (docs/columns.md says which rows fill them):
 """
@@ -74,6 +83,27 @@ _described = partial(textwrap.fill, width=100, subsequent_indent=30 * " ")
 EXAMPLES += "\n".join(
     _described(one.meaning, initial_indent=f"  {one.name:<27} ") for one in COLUMNS
 )
+
+
+POWER = """\
+a line for each metric of the retrained and the original models and of each study's winner, over the
+reporting seeds:
+
+  std_split, std_replicate   standard deviations that come from the split, and from the training
+                             and unlearning seed of one split; with one replicate of each split
+                             nobody can tell, and std_split is of both
+  floor                      mean difference of two retrained models of one split
+  half_width                 half of the present 95 % interval of the mean difference from the
+                             retrained model of the same run; for retrain, of its mean
+  detectable_excess_gap      the smallest excess gap that the present replicates find in 80 % of
+                             cases; none if their permutation test cannot reach 5 %
+  replicates_needed          per split, for the half-width that is wanted; none if no number will
+                             do, because the splits alone vary too much
+  splits_needed              reporting seeds, with as many replicates of each as now
+
+If replicates_needed is small, raise seeds.replicates: the new models alone are trained. If there is
+none, add reporting seeds.
+"""
 
 
 def load(store: str) -> pd.DataFrame:
@@ -264,6 +294,19 @@ def _compare(store: Store, options: argparse.Namespace, output: Output) -> None:
         output.comparisons(rows.to_pandas(), orders(store), _tuning(store))
 
 
+def _power(store: Store, options: argparse.Namespace, output: Output) -> None:
+    from unlearn_ray.reporting.power import Asked, power
+
+    rows = _rows(store, options)
+    if rows is None:
+        return
+    found = power(rows.to_pandas(), Asked(options.half_width, options.unit), _tuning(store))
+    if len(found):
+        output.frame(found)
+    else:
+        _say("no retrained model was measured on the reporting seeds yet")
+
+
 def _tuning(store: Store) -> dict[str, tuple[int, ...]]:
     from unlearn_ray.monitor.manifest import tuning_seeds
 
@@ -334,6 +377,20 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, json.dumps(value)
 
 
+def _memorisation(store: Store, options: argparse.Namespace, output: Output) -> None:
+    from unlearn_ray.config.sweep_file import load_sweep
+    from unlearn_ray.studies.memorisation import estimates
+
+    if output.path is not None and "format" not in options:
+        ending = output.path.suffix.removeprefix(".")
+        if ending not in FILES:
+            reason = "its name does not say whether to write CSV or Parquet"
+            raise BadInput(f"--output {output.path}", reason, "name it .csv or .parquet")
+        output = replace(output, format=ending)
+    sweep = load_sweep(options.file, options.set, options.store)
+    output.frame(estimates(sweep, store))
+
+
 def _compact(store: Store, options: argparse.Namespace, output: Output) -> None:
     count = store.compact()
     if count is None:
@@ -366,6 +423,13 @@ def _hours(text: str) -> float:
     if not 1 <= hours <= 24 * 36500:
         raise argparse.ArgumentTypeError(f"{text} is not an age in hours; write 24, or at least 1")
     return hours
+
+
+def _width(text: str) -> float:
+    width = float(text)
+    if not 0 < width < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a half-width; write 1, or another number")
+    return width
 
 
 def _say(text: str) -> None:
@@ -402,9 +466,29 @@ def _parser() -> argparse.ArgumentParser:
     compare = command("compare", _compare, "the paper's table, over the reporting seeds")
     for added in (best, compare):
         added.add_argument("--sweep", metavar="NAME", help="only this sweep")
+    power = command("power", _power, "how far metrics can be trusted, and what more models give")
+    power.epilog = POWER
+    power.formatter_class = argparse.RawDescriptionHelpFormatter
+    power.add_argument("sweep", metavar="SWEEP", help="the sweep's name")
+    power.add_argument(
+        "--half-width", type=_width, default=1.0, metavar="WIDTH",
+        help="of the 95 %% intervals that are wanted (default: 1)",
+    )  # fmt: skip
+    power.add_argument(
+        "--unit", choices=("points", "floors"), default="points",
+        help="of WIDTH: percentage points, or each metric's noise floors (default: points)",
+    )  # fmt: skip
     diff = command("diff", _diff, "the fields in which two steps differ")
     diff.add_argument("first", metavar="KEY", help="a key, or a prefix of one")
     diff.add_argument("second", metavar="KEY")
+    memorised = command(
+        "memorisation", _memorisation, "memorisation of the audited samples of a sweep's bank"
+    )
+    memorised.add_argument("file", type=Path, metavar="FILE", help="the sweep, in YAML")
+    memorised.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="override a field, as when the sweep was run",
+    )  # fmt: skip
     command("compact", _compact, "merge small row files into one")
     clean = command(
         "clean", _clean, "remove what killed processes left behind; safe while sweeps run"

@@ -205,6 +205,7 @@ def _run(options: argparse.Namespace) -> int:
         failed += tally.trials_failed
         ended = tally.trials_ended
     _print_table(plan, store, out, ended)
+    out.file.flush()  # what cannot be written is an error, not a result
     url = shlex.quote(store.url)
     _say(f"Every row is in {store.url}; to query them: python -m unlearn_ray.results {url} --help")
     return Exit.SOME_FAILED if failed else Exit.DONE
@@ -281,7 +282,7 @@ def _print_table(
     wanted = sum(study.wanted for study in plan.studies)
     if failure is not None:
         note = f"failed: {failure}"
-        lines = (line if line.seeds else replace(line, note=note) for line in table.lines)
+        lines = (line if line.runs else replace(line, note=note) for line in table.lines)
         table = replace(table, lines=tuple(lines))
     elif ended < wanted:
         hours = plan.sweep.budget.hours

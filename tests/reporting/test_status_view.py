@@ -32,6 +32,7 @@ STATUS = SweepStatus(
     drivers=(),
     driver_ended=False,
     references={"pretrain": (2, 2), "retrain": (1, 2), "measure": (0, 3)},
+    scores=(0, 0),
     studies=(
         StudyProgress("finetune", 6, 2, 1, 1, 1, 1.234, 0, 2),
         StudyProgress("neggrad", 6, 0, 0, 0, 0, None, 0, 2),
@@ -138,7 +139,7 @@ def begin(store: Path) -> None:
         "references": [],
         "studies": [{"kind": "finetune", "key": "k", "name": "finetune", "trials": 1}],
         "tuning": [0],
-        "reporting": [1],
+        "runs": 1,
         "budget_hours": None,
     }
     (store / "sweeps").mkdir(parents=True)

@@ -9,12 +9,22 @@ import pytest
 from rich.console import Console
 
 from tests.results.rows import frame, one_row, small_sweep
+from unlearn_ray.config.sweep_schema import Run
+from unlearn_ray.evidence import verdicts as evidence
+from unlearn_ray.evidence.populations import JointTest
+from unlearn_ray.evidence.verdicts import Judgement, Verdict
+from unlearn_ray.reporting.evidence import Evidence
 from unlearn_ray.reporting.grid import blocks
 from unlearn_ray.reporting.ranking import best_trials, scored_trials
 from unlearn_ray.reporting.render import hyperparameters, markdown, plain_text, rich_view
 from unlearn_ray.reporting.table import Cell, Comparison, Line, comparison, comparisons
 from unlearn_ray.studies.rows import State
 from unlearn_ray.train.compute import Machine
+
+NO_EVIDENCE = (
+    "no verdict and no star: without several retrained models of each split nobody knows how far"
+    " two of them lie apart; set seeds.replicates to 5"
+)
 
 
 def test_numbers_are_those_computed_by_hand() -> None:
@@ -25,7 +35,7 @@ def test_numbers_are_those_computed_by_hand() -> None:
     assert list(table.headers)[:3] == ["retain_accuracy", "test_accuracy", "forgetting_score"]
 
     assert retrain.metrics is not None
-    assert retrain.seeds == (2, 3)
+    assert retrain.runs == ((2, 0), (3, 0))
     assert retrain.metrics["retain_accuracy"].mean == 91.0
     assert retrain.metrics["retain_accuracy"].std == pytest.approx(math.sqrt(2))
     assert retrain.metrics["test_accuracy"].mean == 82.0
@@ -58,7 +68,7 @@ def test_numbers_are_those_computed_by_hand() -> None:
     assert finetune.hyperparameters["learning_rate"] == 0.02
 
     assert neggrad.average_gap_of_means == pytest.approx(0.25)
-    assert table.best == "neggrad"
+    assert table.starred == frozenset()  # one model of each seed bears nothing
     assert original.metrics is not None
     assert original.metrics["retain_accuracy"].gap_of_means == pytest.approx(3.0)  # 4 and 2
 
@@ -79,14 +89,13 @@ def test_errors_of_opposite_sign_cancel_in_mucs_gap_and_in_no_mean_gap() -> None
     assert neggrad.average_gap_of_means == 2.0
     assert neggrad.mean_average_gap is not None
     assert neggrad.mean_average_gap.mean == 2.0
-    assert table.best == "finetune"  # by the column that is printed
     text = plain_text(table)
-    line = next(line for line in text.splitlines() if line.startswith("finetune*  "))
+    line = next(line for line in text.splitlines() if line.startswith("finetune  "))
     assert "91.00 ± 7.07 (0.00)" in line
-    assert "|difference of the means over seeds|, as in MUC's tables" in " ".join(text.split())
+    assert "|difference of the means over runs|, as in MUC's tables" in " ".join(text.split())
     one_seed = plain_text(comparison(frame(rows[:1])))
-    assert "Per seed" not in one_seed
-    assert "means over seeds" not in one_seed
+    assert "Per run" not in one_seed
+    assert "means over runs" not in one_seed
 
 
 def test_class_accuracies_replace_the_test_accuracy_that_is_made_of_them() -> None:
@@ -148,6 +157,7 @@ def test_numbers_of_several_kinds_of_machine_are_told() -> None:
     assert table.notes == (
         "warning: computed on 2 kinds of machine, whose numbers differ for the same seeds: "
         "cpu: a model, AVX2, 1 thread; cpu: a model, AVX2, 2 threads",
+        NO_EVIDENCE,
     )
     assert "warning: computed on 2 kinds of machine" in plain_text(table)
     gpu = Machine("cuda: a GPU", 1, "sm_90")
@@ -204,14 +214,13 @@ def test_one_seed_has_no_deviation() -> None:
     assert "91.00 (1.00)" in plain_text(table)
 
 
-def test_a_method_that_lacks_a_seed_is_never_the_best() -> None:
+def test_a_method_that_lacks_a_run_says_why() -> None:
     rows = small_sweep()
     rows = [r for r in rows if (r["study"], r["seed"], r["purpose"]) != ("neggrad", 3, "reporting")]
     failed = one_row("neggrad", 3, None, state=State.FAILED, failure="loss is nan", trial=1)
     table = comparison(frame([*rows, failed]))
-    assert table.best == "finetune"
-    assert table.lines[-1].note == "1 of 2 seeds: loss is nan"
-    assert "neggrad: 1 of 2 seeds: loss is nan" in plain_text(table)
+    assert table.lines[-1].note == "1 of 2 runs: loss is nan"
+    assert "neggrad: 1 of 2 runs: loss is nan" in plain_text(table)
 
 
 def test_a_method_without_rows_says_why() -> None:
@@ -224,7 +233,6 @@ def test_a_method_without_rows_says_why() -> None:
         "l1_sparsity": "no row on a reporting seed (tuning trials: 1 failed; loss is nan)",
         "scrub": "not started",
     }
-    assert table.best == "finetune"
 
 
 def test_only_the_newest_study_of_a_method_is_shown() -> None:
@@ -234,7 +242,7 @@ def test_only_the_newest_study_of_a_method_is_shown() -> None:
     finetune = table.lines[2]
     assert finetune.metrics is not None
     assert finetune.metrics["retain_accuracy"].mean == 95.0
-    assert table.notes == ("finetune: 1 older study left out",)
+    assert table.notes == ("finetune: 1 older study left out", NO_EVIDENCE)
 
 
 def test_the_winner_of_the_tuning_seeds_is_reported_and_no_former_one() -> None:
@@ -246,7 +254,7 @@ def test_the_winner_of_the_tuning_seeds_is_reported_and_no_former_one() -> None:
 def test_no_row_on_a_reporting_seed_yet() -> None:
     rows = [row for row in small_sweep() if row["purpose"] == "tuning"]
     table = comparison(frame(rows))
-    assert table.best is None
+    assert table.evidence is None
     assert [line.study for line in table.lines] == ["finetune", "neggrad"]
     text = plain_text(table)
     assert "no row on a reporting seed yet" in text
@@ -280,7 +288,6 @@ def test_renders_hold_the_same_cells() -> None:
     assert "(0.25)" in rich
     for text in (plain_text(table), markdown(table), rich):
         assert "small: digits, random(fraction=0.1), simclr, resnet8(width=8)" in text
-        assert ("**neggrad**" if "| ---" in text else "neggrad*") in text
         assert "learning_rate=0.02" in text
         assert "RTE (CPU s)" in text
 
@@ -308,7 +315,8 @@ def test_plain_columns_are_aligned() -> None:
 
 def test_the_frame_holds_unrounded_numbers() -> None:
     found = comparison(frame(small_sweep())).frame().set_index("study")
-    assert found.loc["neggrad", "best"]
+    assert not found["starred"].any()
+    assert list(found["runs"]) == [2, 2, 2, 2]
     assert found.loc["finetune", "average_gap_of_means"] == 1.0
     assert found.loc["finetune", "mean_average_gap"] == pytest.approx(1.5)
     assert found.loc["finetune", "retain_accuracy_gap_of_means"] == 0.0
@@ -357,10 +365,10 @@ def test_a_sweep_of_which_nothing_was_measured() -> None:
     for row in rows:
         row |= {name: None for name in row if name.endswith("_retrained")}
     table = comparison(frame(rows))
-    assert table.best is None
-    assert table.lines[-1].note == "0 of 1 seeds: loss is nan"
+    assert table.evidence is None
+    assert table.lines[-1].note == "0 of 1 run: loss is nan"
     text = plain_text(table)
-    assert "neggrad: 0 of 1 seeds: loss is nan" in text
+    assert "neggrad: 0 of 1 run: loss is nan" in text
     assert len(table.frame()) == 3
 
 
@@ -372,11 +380,19 @@ def wide_table() -> Comparison:
     cell = Cell(mean=123.456, std=12.345, gap_of_means=99.999, mean_gap=99.999)
     names = ("alignment_calibration_paper", "contrastive_unlearning", "x")
     lines = [
-        Line(study=name, seeds=(1, 2), metrics=dict.fromkeys(LONG, cell), mean_average_gap=cell,
-             average_gap_of_means=99.999, average_gap_percentage_of_means=1e5, seconds=cell)
+        Line(study=name, runs=(Run(1), Run(2)), metrics=dict.fromkeys(LONG, cell),
+             mean_average_gap=cell, average_gap_of_means=99.999,
+             average_gap_percentage_of_means=1e5, seconds=cell)
         for name in names
     ]  # fmt: skip
-    return Comparison("wide", "a problem " * 15, LONG, tuple(LONG)[:5], tuple(lines), names[0])
+    gap = evidence.Comparison(-12.345, -23.456, -1.234, 0.001, 0.05)
+    joint = JointTest(1.0, 0.5, 0.001)
+    judged = {
+        name: Judgement(Verdict.INDISTINGUISHABLE, 123.456, rank, joint, gap)
+        for rank, name in enumerate(names, start=1)
+    }
+    known = Evidence(5, {}, {}, judged, 130.0)
+    return Comparison("wide", "a problem " * 15, LONG, tuple(LONG)[:5], tuple(lines), known)
 
 
 def shown(table: Comparison, width: int | None) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from unlearn_ray.core.registry import find
@@ -68,11 +69,14 @@ def one_row(
     hours: float = 0.25,
     forget: float | None = None,
     machine: Machine = MACHINE,
+    replicate: int = 0,
+    accuracies: tuple[float, float] | None = None,
     **hyperparameters: Any,
 ) -> dict[str, Scalar]:
     """One row; the forgetting score is 0.3, and without `retain` nothing was measured.
 
-    With `forget` the forget accuracy was measured, too; the retrained model's is 80.
+    With `forget` the forget accuracy was measured, too; the retrained model's is 80. `accuracies`
+    are the retrained model's retain and test accuracy, in place of the seed's.
     """
     values: Mapping[str, float] | None = None
     if retain is not None:
@@ -83,13 +87,17 @@ def one_row(
             "forgetting_score": 0.3,
             **SPREAD,
         }
-    retrained = RETRAINED[seed]
+    retrained: Mapping[str, float] = RETRAINED[seed]
+    if accuracies is not None:
+        of_retain, of_test = accuracies
+        retrained = {**retrained, "retain_accuracy": of_retain, "test_accuracy": of_test}
     metrics: tuple[Metric, ...] = METRICS
     if values is not None and forget is not None:
         metrics = (*METRICS, find(Metric, "forget_accuracy")())
         values = {**values, "forget_accuracy": forget}
         retrained = {**retrained, "forget_accuracy": 80.0}
     reference = study in ("retrain", "original")
+    of_replicate = f"-{replicate}" if replicate else ""
     subject = Subject(
         sweep=sweep,
         study_key="" if reference else f"{study}-{key}",
@@ -98,6 +106,7 @@ def one_row(
         trial=-1 if reference else trial,
         point="" if reference else point_key(hyperparameters),
         seed=seed,
+        replicate=replicate,
         hyperparameters=None if reference else find(Method, study)(**hyperparameters),
     )
     return row(
@@ -111,7 +120,9 @@ def one_row(
         reference=retrained,
         seconds=Seconds(unlearning=None if reference else seconds, retraining=30.0),
         hours=Hours() if reference else Hours(hours, hours / 2),
-        keys=Keys(original=f"original{seed}", retrained=f"retrained{seed}"),
+        keys=Keys(
+            original=f"original{seed}{of_replicate}", retrained=f"retrained{seed}{of_replicate}"
+        ),
         origin=Origin(machine, frozenset({machine}), "here", {"torch": "2.9"}, created),
     )
 
@@ -139,6 +150,33 @@ def small_sweep() -> list[dict[str, Scalar]]:
         one_row("original", 3, 94.0, 84.0),
         one_row("retrain", 2, 90.0, 80.0),
     ]
+    return rows
+
+
+def replicated_sweep(
+    replicates: int, away: Mapping[str, float], seeds: Sequence[int] = (2, 3)
+) -> list[dict[str, Scalar]]:
+    """Reporting rows of several replicates, whose accuracies have a standard deviation of 1.
+
+    Args:
+        replicates: of each seed.
+        away: how far the mean accuracies of each method, and of `original`, are from those of the
+            retrained models.
+        seeds: of the splits, whose accuracies differ by 5.
+    """
+    generator = np.random.default_rng(0)
+    rows = []
+    for seed in seeds:
+        for replicate in range(replicates):
+
+            def drawn(shift: float, level: float = 5.0 * seed) -> tuple[float, float]:
+                retain, test = generator.normal((80 + level - shift, 60 + level - shift), 1)
+                return float(retain), float(test)
+
+            retrained = drawn(0)
+            of_run: dict[str, Any] = {"replicate": replicate, "accuracies": retrained}
+            rows.append(one_row("retrain", seed, *retrained, **of_run))
+            rows += [one_row(name, seed, *drawn(shift), **of_run) for name, shift in away.items()]
     return rows
 
 

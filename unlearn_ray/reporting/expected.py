@@ -11,7 +11,11 @@ from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.graph import batches
 from unlearn_ray.steps.kinds.measure import measures
 from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.studies.bank import batches_of
 from unlearn_ray.studies.plan import Plan
+
+# The name of the reference models' scores, as of a study's.
+REFERENCES = "the reference models"
 
 
 def trials_of(study: str) -> str:
@@ -22,6 +26,11 @@ def trials_of(study: str) -> str:
 def seeds_of(study: str) -> str:
     """The kind of one seed of a study's trials."""
     return f"seeds of {study}"
+
+
+def scores_of(study: str) -> str:
+    """The kind and name of the unlearned models that a study's scores read, and of the scores."""
+    return f"scores of {study}"
 
 
 def reports_of(study: str) -> str:
@@ -41,6 +50,8 @@ def measuring_of(steps: Iterable[Step], sweep: Sweep) -> str:
 
 
 def _purpose(step: Step, sweep: Sweep) -> str:
+    if step.setting.masks is not None:
+        return "the bank"
     return "tuning" if step.seed in sweep.seeds.tuning else "reporting"
 
 
@@ -80,10 +91,18 @@ def expect(progress: SweepProgress, plan: Plan) -> None:
         name = planned.study.name
         progress.works[reports_of(name)] = Expected(
             kind=reports_of(name), asks="trial",
-            left=0 if planned.reported and not planned.left else len(sweep.seeds.reporting),
+            left=0 if planned.reported and not planned.left else len(sweep.seeds.runs),
             after=references | {trials_of(name)}, starting="measuring",
             parts=(seeds_of(name), *_measured_by_reports(sweep)),
         )  # fmt: skip
+
+    tables = {planned.study.name: planned.scores for planned in plan.studies}
+    stored = {planned.step.key for planned in plan.references}
+    for name, scores in {REFERENCES: plan.scores, **tables}.items():
+        left = sum(len(batches_of(row, stored)) for row in scores)
+        progress.works[scores_of(name)] = Expected(
+            kind=scores_of(name), asks="trial", left=left, after=references, starting="measuring"
+        )
 
 
 def _measured_by_reports(sweep: Sweep) -> list[str]:

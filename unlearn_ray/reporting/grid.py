@@ -5,6 +5,8 @@ Cells may contain text from a store: control characters never reach a terminal.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rich import box
 from rich.cells import cell_len
 from rich.console import Group, JustifyMethod, RenderableType
@@ -63,8 +65,8 @@ def cell_width(cell: str) -> int:
     return max(map(cell_len, cell.split("\n")))
 
 
-def rich_grid(grid: Grid, bold: str | None = None, width: int = 100) -> RenderableType:
-    """Tables that fit a width; the row that starts with `bold` and a star is bold.
+def rich_grid(grid: Grid, bold: Collection[str] = (), width: int = 100) -> RenderableType:
+    """Tables that fit a width; rows that start with one of `bold` and a star are bold.
 
     No name or number is broken: columns that do not fit go into a table of their own, below. Only
     a cell wider than the terminal is folded.
@@ -74,7 +76,7 @@ def rich_grid(grid: Grid, bold: str | None = None, width: int = 100) -> Renderab
     return Group(*(_rich_table(part, bold) for part in blocks(grid, width - 2, between=3)))
 
 
-def _rich_table(grid: Grid, bold: str | None) -> Table:
+def _rich_table(grid: Grid, bold: Collection[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(grid[0]):
         # The columns fit, unless there is only one next to the first.
@@ -82,6 +84,6 @@ def _rich_table(grid: Grid, bold: str | None) -> Table:
         justify: JustifyMethod = "left" if i == 0 else "right"
         table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=fits)
     for row in grid[1:]:
-        style = "bold" if bold and row[0] == f"{bold}*" else None
+        style = "bold" if row[0] in {f"{name}*" for name in bold} else None
         table.add_row(*map(Text, row), style=style)
     return table

@@ -22,14 +22,18 @@ def plan_view(plan: Plan, store: str) -> str:
     lines += [f"  {line}" for line in _forgotten(plan.forgotten)]
     lines += ["", "Reference steps:"]
     lines += [f"  {line}" for line in _references(plan)]
+    lines += _bank(plan)
     seeds, window = _listed(plan.sweep.seeds.tuning), plan.sweep.search.lag
     lines += ["", f"Studies (tuning seeds {seeds}, at most {window} trials at a time):"]
     for planned in plan.studies:
         lines += [f"  {_study(planned)}", *(f"    {change}" for change in planned.changed)]
-    reporting = plan.sweep.seeds.reporting
-    lines += ["", f"Reporting (seeds {_listed(reporting)}), each study's best trial:"]
+    seeds_of = plan.sweep.seeds
+    replicates = f"; {seeds_of.replicates} replicates each" if seeds_of.replicates > 1 else ""
+    listed_seeds = f"seeds {_listed(seeds_of.reporting)}{replicates}"
+    lines += ["", f"Reporting ({listed_seeds}), each study's best trial:"]
     for planned in plan.studies:
-        lines += [f"  {_report(planned, len(reporting))}", *_to_measure(planned)]
+        lines += [f"  {_report(planned, len(seeds_of.runs))}", *_to_measure(planned)]
+    lines += _scores(plan)
     lines += _budget(plan)
     return printable_lines("\n".join([*lines, "", _to_run(plan)]))
 
@@ -44,6 +48,9 @@ def _to_run(plan: Plan) -> str:
     trials = sum(planned.left for planned in plan.studies)
     measured = sum(len(_missing(planned)) for planned in plan.studies)
     further = f", {measured} measurements of best trials" if measured else ""
+    to_score = len(_to_run_of(plan.scoring)) if plan.scores else 0
+    to_score += sum(len(_to_run_of(each.scoring)) for each in plan.studies if each.scores)
+    further += f", {to_score} steps of scores" if to_score else ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in missing.items())
     return (
         f"To run: {missing.total()} of {len(plan.references)} reference steps"
@@ -56,6 +63,8 @@ def _references(plan: Plan) -> Iterator[str]:
     batches: dict[str, list[PlannedStep]] = {}
     for planned in plan.references:
         step = planned.step
+        if step.setting.masks is not None:
+            continue
         batches.setdefault(f"{step}" if step.batch is None else step.batch_title, []).append(
             planned
         )
@@ -81,6 +90,63 @@ def _references(plan: Plan) -> Iterator[str]:
             yield f"  and {len(listed_alone) - _SHOWN} more"
 
 
+def _bank(plan: Plan) -> list[str]:
+    """What the shared models of a bank cost, by kind of step, and which of them failed."""
+    bank = plan.sweep.bank
+    if bank is None:
+        return []
+    steps = [planned for planned in plan.references if planned.step.setting.masks is not None]
+    lines = [
+        "",
+        f"Bank of {bank.models} models on random masks of {bank.samples:,} samples "
+        f"(seed {bank.seed}), for all methods and sweeps:",
+        *(f"  {line}" for line in _by_kind(steps)),
+    ]
+    failed = [planned for planned in steps if planned.failure is not None]
+    lines += [f"  {each.step}  {each.step.key}  {_state(each)}" for each in failed[:_SHOWN]]
+    return [*lines, f"  and {len(failed) - _SHOWN} more"] if len(failed) > _SHOWN else lines
+
+
+def _by_kind(steps: Collection[PlannedStep]) -> Iterator[str]:
+    """A line for each kind of step: how many there are, and how many are still to be run."""
+    every = Counter(planned.step.name for planned in steps)
+    missing = Counter(planned.step.name for planned in _to_run_of(steps))
+    width = max((len(f"{count} {kind}") for kind, count in every.items()), default=0)
+    for kind, count in every.items():
+        what, left = f"{count} {kind}", missing[kind]
+        state = f"{count - left} in the store, {left} to run" if left < count else "to run"
+        yield f"{what:<{width}}  {state if left else 'in the store'}"
+
+
+def _to_run_of(steps: Collection[PlannedStep]) -> list[PlannedStep]:
+    return [planned for planned in steps if not planned.stored]
+
+
+def _scores(plan: Plan) -> list[str]:
+    """A line for each method: what its scores of many models cost, in addition to the bank."""
+    if not plan.sweep.scores:
+        return []
+    names = ", ".join(score.name for score in plan.sweep.scores)
+    lines = ["", f"Scores ({names}), each with the models that it needs in addition:"]
+    lines.append(f"  the reference models: {_scoring(plan.scoring, bool(plan.scores))}")
+    for planned in plan.studies:
+        after = "after its study, " if planned.left else ""
+        lines.append(
+            f"  {planned.study.name}: {after}{_scoring(planned.scoring, bool(planned.scores))}"
+        )
+    return lines
+
+
+def _scoring(steps: Collection[PlannedStep], outdated: bool) -> str:
+    """Steps by kind, as far as they are still to be run; rows may be written later than those."""
+    if not outdated:
+        return "in the store"
+    missing = Counter(planned.step.name for planned in _to_run_of(steps))
+    if not missing:
+        return "rows to be written"
+    return f"{', '.join(f'{count} {kind}' for kind, count in missing.items())} to run"
+
+
 def _missing(planned: PlannedStudy) -> list[Step]:
     """The missing measurements of a reported winner: metrics that were added later."""
     steps = [report.step for report in planned.reports if not report.stored]
@@ -98,10 +164,13 @@ def _to_measure(planned: PlannedStudy) -> list[str]:
 def _forgotten(taken: Forgotten) -> Iterator[str]:
     """What to check before anything is trained: classes by name, counts, samples."""
     for one in taken.classes[:_SHOWN]:
-        samples = f"{_span(one.counts.values(), ' samples')}" if one.counts else "all its samples"
+        unknown = "all its samples" if taken.whole_classes else "some of its samples"
+        samples = f"{_span(one.counts.values(), ' samples')}" if one.counts else unknown
         yield f"class {shown(one.name)!r} (label {one.label}): {samples}"
     if len(taken.classes) > _SHOWN:
         yield f"and {len(taken.classes) - _SHOWN} more classes"
+    if taken.note is not None:
+        yield taken.note
     if taken.named is not None:
         yield f"{taken.named:,} samples, named one by one"
     counts = taken.counts.values()
@@ -113,7 +182,7 @@ def _forgotten(taken: Forgotten) -> Iterator[str]:
         return
     ends = sorted({min(counts), max(counts)})
     share = " to ".join(f"{100 * count / taken.trained_on:.2f}" for count in ends)
-    drawn = "" if taken.classes or taken.named is not None else ", drawn per seed"
+    drawn = "" if taken.whole_classes or taken.named is not None else ", drawn per seed"
     yield (
         f"{_span(counts, f' of {taken.trained_on:,} samples that are trained on')}, "
         f"{share} %{drawn}"

@@ -35,7 +35,7 @@ def scored_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
     """
     own = rows[rows["purpose"] == "tuning"].sort_values("seed")
     # A column without any value has no type.
-    own = own.astype(dict.fromkeys(("average_gap", *_NUMBERS), float))
+    own = own.astype(dict.fromkeys(("average_gap", *_NUMBERS), float)).copy()
     without = own["average_gap"].notna() & own["average_gap_percentage"].isna()
     own = own.assign(without_percentage=without).drop(columns=["state", "score"])
     trials = (

@@ -11,54 +11,68 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from unlearn_ray.config.sweep_schema import RETRAIN
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN
 from unlearn_ray.config.yaml_tree import in_yaml
 from unlearn_ray.core.printable import printable
 from unlearn_ray.reporting.grid import Grid, aligned, blocks, markdown_grid, rich_grid
+from unlearn_ray.reporting.scores import ScoreLine, score_headers
 from unlearn_ray.reporting.table import Cell, Comparison, Line
 
 WIDTH = 100
 
 _NONE = "-"
-_PER_SEED = "Per seed (pp)"
+_PER_RUN = "Per run (pp)"
 _STATISTICS = (
-    "(gap), Avg. Gap and AGP are of |difference of the means over seeds|, as in MUC's tables. "
-    "Per seed: each seed's own average gap, mean ± std over seeds, which the search minimises."
+    "(gap), Avg. Gap and AGP are of |difference of the means over runs|, as in MUC's tables. "
+    "Per run: each run's own average gap, mean ± std over runs."
+)
+_EVIDENCE = (
+    "Gap / floor: mean distance from the retrained models, each metric's over its noise floor (the "
+    "mean distance of two retrained models); 1 for one more of them. Less the original's: with its "
+    "95 % interval. p (retrain): permutation test of all metrics that the models are distributed "
+    "as the retrained ones. Rank: 1 + the methods that are significantly nearer; = is a tie. "
+    "Verdicts and ranks at the level of 5 %, by Holm over the methods."
+)
+_SCORES = (
+    "With intervals of 95 %. Null: the value at these numbers of models and samples where there is "
+    "nothing to find, and the range of 95 % of such values. Retain samples are members: compare "
+    "them with retraining, not with the null."
 )
 _TUG_OF_WAR = "ToW (1 is best)"
 
 
 def plain_text(comparison: Comparison, width: int = WIDTH) -> str:
     """Aligned text, for logs and files: no line is longer than `width`, unless a word is."""
-    main = "\n\n".join(map(aligned, blocks(main_grid(comparison), width)))
-    parts = [_wrapped(title(comparison), width), main]
+
+    def text(grid: Grid) -> str:
+        return "\n\n".join(map(aligned, blocks(grid, width)))
+
+    parts = [_wrapped(title(comparison), width), text(main_grid(comparison))]
     parts[-1] += "".join(f"\n{_wrapped(line, width)}" for line in _footnotes(comparison))
-    further = further_grid(comparison)
-    if further:
-        shown = "\n\n".join(map(aligned, blocks(further, width)))
-        parts.append(f"Not in the average gap\n{shown}")
+    for heading, grid, lines in _further(comparison):
+        shown = "".join(f"\n{_wrapped(line, width)}" for line in lines)
+        parts.append(f"{heading}\n{text(grid)}{shown}")
     return "\n\n".join([*parts, *(_wrapped(part, width) for part in _paragraphs(comparison))])
 
 
 def markdown(comparison: Comparison) -> str:
-    """GitHub tables; the row with the smallest average gap is bold."""
+    """GitHub tables; the starred rows are bold."""
     parts = [title(comparison), markdown_grid(main_grid(comparison, bold="**"))]
     parts += [line for line in _footnotes(comparison) if not line.startswith("*")]
-    further = further_grid(comparison)
-    if further:
-        parts += ["Not in the average gap:", markdown_grid(further)]
+    for heading, grid, lines in _further(comparison):
+        parts += [f"{heading}:", markdown_grid(grid), *lines]
     return "\n\n".join([*parts, *(part.replace("\n", "\n- ") for part in _paragraphs(comparison))])
 
 
 def rich_view(comparison: Comparison, width: int = WIDTH) -> RenderableType:
-    """Tables for a terminal, gaps on a line of their own; the best row is bold."""
+    """Tables for a terminal, gaps on a line of their own; the starred rows are bold."""
     parts: list[RenderableType] = [Text(title(comparison), style="bold")]
     grid = main_grid(comparison, wrap="\n")
-    parts.append(rich_grid(grid, bold=comparison.best, width=width))
+    parts.append(rich_grid(grid, bold=comparison.starred, width=width))
     parts += [Text(line, style="dim") for line in _footnotes(comparison)]
-    further = further_grid(comparison, wrap="\n")
-    if further:
-        parts += [Text("\nNot in the average gap"), rich_grid(further, width=width)]
+    for heading, grid, lines in _further(comparison, wrap="\n"):
+        parts += [Text(f"\n{heading}"), rich_grid(grid, width=width)]
+        parts += [Text(line, style="dim") for line in lines]
     parts += [Text(f"\n{part}") for part in _paragraphs(comparison)]
     return Group(*parts)
 
@@ -66,7 +80,10 @@ def rich_view(comparison: Comparison, width: int = WIDTH) -> RenderableType:
 def title(comparison: Comparison) -> str:
     """The title: the problem, and how to read a cell."""
     seeds = ", ".join(map(str, comparison.seeds))
-    read = f"mean ± std over seeds {seeds}" if len(comparison.seeds) > 1 else f"seed {seeds}"
+    several = "seeds" if len(comparison.seeds) > 1 else "seed"
+    read = f"mean ± std over {several} {seeds}" if comparison.runs > 1 else f"seed {seeds}"
+    if comparison.evidence is not None:
+        read += f"; {comparison.evidence.replicates} replicates each"
     if not comparison.seeds:
         read = "no row on a reporting seed yet"
     about = printable(f"{comparison.sweep}: {comparison.problem}")
@@ -76,26 +93,117 @@ def title(comparison: Comparison) -> str:
 def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
     """Header and rows: the metrics of the average gap, the average gap, AGP and time."""
     unit, seconds = comparison.time_unit
-    several = len(comparison.seeds) > 1
+    several = comparison.runs > 1
     head = ["Method", *(comparison.headers[name] for name in comparison.counted)]
-    head += ["Avg. Gap (pp)", "AGP (%)", *([_PER_SEED] if several else []), f"RTE ({unit})"]
+    head += ["Avg. Gap (pp)", "AGP (%)", *([_PER_RUN] if several else []), f"RTE ({unit})"]
     grid = [head]
     for line in comparison.lines:
-        best = line.study == comparison.best
-        cells = [f"{line.study}*" if best and not bold else line.study]
+        starred = line.study in comparison.starred
+        cells = [f"{line.study}*" if starred and not bold else line.study]
         cells += [_text(cell, 2, wrap) for cell in _cells(line, comparison.counted)]
         cells += [_number(line.average_gap_of_means), _number(line.average_gap_percentage_of_means)]
         cells += [_text(line.mean_average_gap, 2, wrap)] if several else []
         cells.append(_number(None if line.seconds is None else line.seconds.mean / seconds))
-        grid.append([f"{bold}{cell}{bold}" for cell in cells] if best else cells)
+        grid.append([f"{bold}{cell}{bold}" for cell in cells] if starred else cells)
     return grid
 
 
 def _footnotes(comparison: Comparison) -> list[str]:
-    lines = ["* smallest average gap"] if comparison.best else []
-    if len(comparison.seeds) > 1:
+    lines = ["* no other method is nearer to retraining"] if comparison.starred else []
+    if comparison.runs > 1:
         lines.append(_STATISTICS)
     return lines
+
+
+def _further(comparison: Comparison, wrap: str = " ") -> list[tuple[str, Grid, list[str]]]:
+    """The tables below the main one, each with its heading and footnotes; none is empty."""
+    tables = [
+        ("Evidence", evidence_grid(comparison), [_EVIDENCE, *_unjudged(comparison)]),
+        ("Scores of many models", score_grid(comparison), [_SCORES, *_refused(comparison)]),
+        ("Not in the average gap", further_grid(comparison, wrap), []),
+    ]
+    return [table for table in tables if table[1]]
+
+
+def evidence_grid(comparison: Comparison) -> Grid:
+    """Header and rows of what the replicates bear; empty without replicates."""
+    evidence = comparison.evidence
+    if evidence is None:
+        return []
+    head = ["Method", "Rank", "Gap / floor", "Less the original's", "p (retrain)", "Verdict"]
+    grid = [head, [ORIGINAL, _NONE, _number(evidence.original), _NONE, _NONE, _NONE]]
+    for name, judged in evidence.judgements.items():
+        ties = sum(other.rank == judged.rank for other in evidence.judgements.values()) > 1
+        nothing, p = judged.nothing, judged.joint.p_value
+        grid.append([
+            name,
+            f"{judged.rank}{'=' if ties else ''}",
+            _number(judged.gap),
+            _NONE if math.isnan(nothing.difference)
+            else f"{nothing.difference:+.2f} [{nothing.low:+.2f}, {nothing.high:+.2f}]",
+            _NONE if math.isnan(p) else f"{p:.3f}",
+            f"{judged.verdict}",
+        ])  # fmt: skip
+    return grid
+
+
+def _unjudged(comparison: Comparison) -> list[str]:
+    """Each reason for which there is no verdict once, with the studies that it is about."""
+    judged = comparison.evidence.judgements if comparison.evidence else {}
+    reasons: dict[str, list[str]] = {}
+    for name, each in judged.items():
+        if each.refused:
+            reasons.setdefault(each.refused, []).append(name)
+    return [f"No verdict on {', '.join(names)}: {why}" for why, names in reasons.items()]
+
+
+def score_grid(comparison: Comparison) -> Grid:
+    """Header and rows of the estimates that were not refused; empty without any.
+
+    The first row is the null, the last one the number of models.
+    """
+    lines = [line for line in comparison.scores if not line.refused]
+    by_column: dict[tuple[str, int], dict[str, ScoreLine]] = {}
+    for line in lines:
+        by_column.setdefault((line.column, line.seed), {})[line.study] = line
+    if not lines:
+        return []
+    headers = score_headers()
+    seeds = {
+        column: {seed for name, seed in by_column if name == column} for column, _ in by_column
+    }
+    head = [
+        headers.get(column, column) + (f", seed {seed}" if len(seeds[column]) > 1 else "")
+        for column, seed in by_column
+    ]
+    of_studies = [
+        [study, *(_estimate(column.get(study)) for column in by_column.values())]
+        for study in dict.fromkeys(line.study for line in lines)
+    ]
+    nulls = ["null", *(_null([*column.values()]) for column in by_column.values())]
+    models = [str(max(line.models for line in column.values())) for column in by_column.values()]
+    return [["Method", *head], nulls, *of_studies, ["models", *models]]
+
+
+def _estimate(line: ScoreLine | None) -> str:
+    return _NONE if line is None else f"{line.value:.2f} [{line.low:.2f}, {line.high:.2f}]"
+
+
+def _null(lines: Sequence[ScoreLine]) -> str:
+    """The mean null of the methods, and the widest range."""
+    mean = math.fsum(line.null for line in lines) / len(lines)
+    low, high = min(line.null_low for line in lines), max(line.null_high for line in lines)
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _refused(comparison: Comparison) -> list[str]:
+    """Each reason once, with the scores that it is about."""
+    headers = score_headers()
+    reasons: dict[str, dict[str, None]] = {}
+    for line in comparison.scores:
+        if line.refused:
+            reasons.setdefault(line.refused, {})[headers.get(line.column, line.column)] = None
+    return [f"No {'; '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def further_grid(comparison: Comparison, wrap: str = " ") -> Grid:
@@ -152,7 +260,7 @@ def _cells(line: Line, names: Sequence[str]) -> list[Cell | None]:
 def _text(cell: Cell | None, digits: int, wrap: str) -> str:
     if cell is None:
         return _NONE
-    text = f"{cell.mean:.{digits}f}"
+    text = _fixed(cell.mean, digits)
     if cell.std is not None:
         text += f" ± {cell.std:.{digits}f}"
     gap = cell.gap_of_means
@@ -160,7 +268,12 @@ def _text(cell: Cell | None, digits: int, wrap: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return _NONE if value is None or math.isnan(value) else f"{value:.2f}"
+    return _NONE if value is None or math.isnan(value) else _fixed(value, 2)
+
+
+def _fixed(value: float, digits: int) -> str:
+    """A number with fixed digits; what rounds to 0 has no sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _wrapped(text: str, width: int) -> str:

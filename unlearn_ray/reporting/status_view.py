@@ -64,10 +64,12 @@ def _head(status: SweepStatus, store: str) -> str:
     done = sum(done for done, _ in status.references.values())
     total = sum(total for _, total in status.references.values())
     each = ", ".join(f"{kind} {done}/{of}" for kind, (done, of) in status.references.items())
+    scored, to_score = status.scores
     return "\n".join(
         [
             f"{status.name} on {store}: {_state(status)}",
             f"reference steps {done}/{total} ({each})",
+            *([f"rows of scores {scored}/{to_score}"] if to_score else []),
         ]
     )
 

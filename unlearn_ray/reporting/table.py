@@ -16,23 +16,33 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN
+from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Run
 from unlearn_ray.core.gaps import average_gap_percentage, gaps
 from unlearn_ray.core.registry import parts
+from unlearn_ray.core.words import counted as counted_words
 from unlearn_ray.metrics.base import Metric, counted_columns
+from unlearn_ray.reporting.evidence import Evidence, evidence
 from unlearn_ray.reporting.ranking import UNKNOWN, Tuning, best_trials, scored_trials
+from unlearn_ray.reporting.scores import ScoreLine, score_lines
 from unlearn_ray.storage.stored import json_value
 from unlearn_ray.studies.rows import MADE_ON_SEPARATOR, State
 
 MACHINES_SHOWN = 4
 _MINUTES_FROM = 120.0
+_OF_TRIALS = ("tuning", "reporting")
+# What tells the models of a winner apart.
+_RUN = ["seed", "replicate"]
+_NO_EVIDENCE = (
+    "no verdict and no star: without several retrained models of each split nobody knows how far"
+    " two of them lie apart; set seeds.replicates to 5"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Line:
 
     Attributes:
         study: its name; `RETRAIN` or `ORIGINAL` for a reference model.
-        seeds: the seeds behind its numbers.
+        runs: the seeds and replicates behind its numbers.
         metrics: by column, without metrics that were not measured.
         average_gap_of_means: MUC's Avg. Gap: the mean over the counted metrics of their gaps of
             means, in the metrics' unit (percentage points).
@@ -75,7 +85,7 @@ class Line:
     """
 
     study: str
-    seeds: tuple[int, ...] = ()
+    runs: tuple[Run, ...] = ()
     metrics: Mapping[str, Cell] | None = None
     average_gap_of_means: float | None = None
     average_gap_percentage_of_means: float | None = None
@@ -101,7 +111,8 @@ class Comparison:
         headers: the header of each metric column, in order.
         counted: the columns that count in the average gap.
         lines: retrained model, original model if it was measured, studies.
-        best: the study with the smallest average gap (of means) among those with every seed.
+        evidence: what the replicates bear; None if no split has two retrained models.
+        scores: estimates of many models.
         notes: what the table leaves out.
         stored_only: metric columns that only `frame` has.
         timed_on: the device of the compute seconds: "CPU" or "GPU"; "" for both.
@@ -112,7 +123,8 @@ class Comparison:
     headers: Mapping[str, str]
     counted: tuple[str, ...]
     lines: tuple[Line, ...]
-    best: str | None
+    evidence: Evidence | None
+    scores: tuple[ScoreLine, ...] = ()
     notes: tuple[str, ...] = ()
     stored_only: frozenset[str] = frozenset()
     timed_on: str = ""
@@ -120,7 +132,17 @@ class Comparison:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Every seed behind a number of the table."""
-        return tuple(sorted({seed for line in self.lines for seed in line.seeds}))
+        return tuple(sorted({run.seed for line in self.lines for run in line.runs}))
+
+    @property
+    def runs(self) -> int:
+        """How many runs are behind the table: seeds times replicates."""
+        return len({run for line in self.lines for run in line.runs})
+
+    @property
+    def starred(self) -> frozenset[str]:
+        """The studies that the evidence ranks first."""
+        return frozenset() if self.evidence is None else self.evidence.starred
 
     @property
     def time_unit(self) -> tuple[str, float]:
@@ -141,13 +163,14 @@ class Comparison:
 
     def _record(self, line: Line) -> dict[str, Any]:
         record: dict[str, Any] = {"sweep": self.sweep, "study": line.study}
-        record |= {"best": line.study == self.best, "seeds": len(line.seeds)}
+        record |= {"starred": line.study in self.starred, "runs": len(line.runs)}
         record |= {"study_key": line.study_key, "trial": line.trial, "point": line.point}
         for name in self.headers:
             cell = (line.metrics or {}).get(name)
             record |= _numbers(name, cell)
             record[f"{name}_gap_of_means"] = cell.gap_of_means if cell else None
             record[f"{name}_mean_gap"] = cell.mean_gap if cell else None
+            record |= self._excess(line, name)
         record["average_gap_of_means"] = line.average_gap_of_means
         record["average_gap_percentage_of_means"] = line.average_gap_percentage_of_means
         for name, cell in (
@@ -157,11 +180,40 @@ class Comparison:
             ("compute_seconds", line.seconds),
         ):
             record |= _numbers(name, cell)
+        record |= self._judged(line)
         hyperparameters = line.hyperparameters
         record["method"] = line.method
         record["hyperparameters"] = None if hyperparameters is None else json.dumps(hyperparameters)
         record["note"] = line.note
         return record
+
+    def _excess(self, line: Line, name: str) -> dict[str, float | None]:
+        """Noise floor and excess gap of a metric, and what they are worth."""
+        if self.evidence is None:
+            return {}
+        floor = self.evidence.floors[name].mean
+        found = self.evidence.excess.get(line.study, {}).get(name)
+        numbers: tuple[float | None, ...] = (None,) * 4
+        if found is not None:
+            numbers = (found.unbiased, found.low, found.high, found.p_value)
+        of = (f"{name}_excess_gap{end}" for end in ("", "_low", "_high", "_p"))
+        return {f"{name}_floor": floor, **dict(zip(of, numbers, strict=True))}
+
+    def _judged(self, line: Line) -> dict[str, Any]:
+        """Verdict and rank of a study, and the comparison with doing nothing."""
+        if self.evidence is None:
+            return {}
+        judged = self.evidence.judgements.get(line.study)
+        original = self.evidence.original if line.study == ORIGINAL else None
+        return {
+            "gap_over_floor": judged.gap if judged else original,
+            "rank": judged.rank if judged else None,
+            "verdict": str(judged.verdict) if judged else None,
+            "retrain_p": judged.joint.p_value if judged else None,
+            "nothing_difference": judged.nothing.difference if judged else None,
+            "nothing_difference_low": judged.nothing.low if judged else None,
+            "nothing_difference_high": judged.nothing.high if judged else None,
+        }
 
 
 def metric_headers() -> dict[str, str]:
@@ -199,7 +251,7 @@ def comparisons(
     found = []
     for sweep, part in rows.groupby("sweep"):
         studies = list(orders.get(str(sweep), ()))
-        studies += sorted(set(part.loc[part["purpose"] != "reference", "study"]) - set(studies))
+        studies += sorted(set(part.loc[part["purpose"].isin(_OF_TRIALS), "study"]) - set(studies))
         found.append(comparison(part, studies, tuning=tuning))
     return found
 
@@ -227,7 +279,7 @@ def comparison(
     headers = metric_headers() if headers is None else headers
     counted = _counted_of(rows) if counted is None else counted
     columns = [c for c in _metric_columns(rows, counted) if measured is None or c in measured]
-    trials = rows[rows["purpose"] != "reference"]
+    trials = rows[rows["purpose"].isin(_OF_TRIALS)]
     current, notes = _newest_studies(trials)
     unprinted = [name for name in columns if name in stored_only_columns()]
     if unprinted:
@@ -237,15 +289,24 @@ def comparison(
     if partly:
         notes += (f"not measured on every seed yet, and left out: {', '.join(partly)}",)
         columns = [name for name in columns if name not in partly]
-    seeds = tuple(sorted(set(winners["seed"])))
+    runs = _runs(winners)
     names = sorted(set(trials["study"])) if studies is None else studies
     notes += _mixed_machines(current)
     shown_counted = tuple(column for column in columns if column in counted)
     lines = [
-        _study_line(name, current, winners, columns, shown_counted, seeds, tuning) for name in names
+        _study_line(name, current, winners, columns, shown_counted, runs, tuning) for name in names
     ]
     references = [_retrained_line(winners, columns)] if len(winners) else []
     references += _original_lines(rows, winners, columns, shown_counted)
+    known = evidence(
+        {name: _complete(winners[winners["study"] == name]) for name in names},
+        _of_models(rows, ORIGINAL, winners, "key_original"),
+        _of_models(rows, RETRAIN, winners, "key_retrained"),
+        columns,
+        shown_counted,
+    )
+    if known is None and shown_counted and len(winners):
+        notes += (_NO_EVIDENCE,)
     shown = rows.iloc[-1]
     problem = ", ".join(str(shown[name]) for name in ("dataset", "forget_set", "family", "model"))
     return Comparison(
@@ -254,11 +315,46 @@ def comparison(
         headers={column: headers.get(column, column) for column in columns},
         counted=shown_counted,
         lines=(*references, *lines),
-        best=_best(lines, seeds),
+        evidence=known,
+        scores=score_lines(rows, _scored_models(lines)),
         notes=notes,
         stored_only=frozenset(unprinted),
         timed_on=_timed_on(winners),
     )
+
+
+def models_of(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> dict[str, pd.DataFrame]:
+    """Complete rows of the reporting runs, by name: the reference models, each study's winner.
+
+    Args:
+        rows: of one sweep.
+        tuning: tuning seeds of the studies, where known.
+    """
+    winners = _winning_rows(_newest_studies(rows[rows["purpose"].isin(_OF_TRIALS)])[0], tuning)
+    references = {
+        RETRAIN: _of_models(rows, RETRAIN, winners, "key_retrained"),
+        ORIGINAL: _of_models(rows, ORIGINAL, winners, "key_original"),
+    }
+    if not len(winners):  # of whatever was trained first
+        of_references = _complete(rows[rows["purpose"] == "reference"]).sort_values("created")
+        references = {
+            name: of_references[of_references["study"] == name].drop_duplicates(_RUN, keep="last")
+            for name in references
+        }
+    studies = {str(name): _complete(part) for name, part in winners.groupby("study")}
+    return {**references, **studies}
+
+
+def printed_columns(rows: pd.DataFrame) -> list[str]:
+    """The measured metric columns that tables print, those of the average gap first."""
+    found = _metric_columns(rows, _counted_of(rows))
+    return [name for name in found if name not in stored_only_columns()]
+
+
+def _scored_models(lines: Iterable[Line]) -> dict[str, tuple[str, str]]:
+    """Study key and point of what score rows are about, as `score_lines` takes them."""
+    winners = {each.study: (each.study_key or "", each.point or "") for each in lines}
+    return {ORIGINAL: ("", ""), RETRAIN: ("", ""), **winners}
 
 
 def _metric_columns(rows: pd.DataFrame, counted: Collection[str]) -> list[str]:
@@ -326,8 +422,8 @@ def _winning_rows(trials: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
     for study, part in reporting.groupby("study"):
         known = set(part["trial"])
         trial = best[study] if best.get(study) in known else part["trial"].iloc[-1]
-        kept.append(part[part["trial"] == trial].drop_duplicates("seed", keep="last"))
-    return pd.concat(kept).sort_values(["study", "seed"]) if kept else reporting
+        kept.append(part[part["trial"] == trial].drop_duplicates(_RUN, keep="last"))
+    return pd.concat(kept).sort_values(["study", *_RUN]) if kept else reporting
 
 
 def _values(text: object) -> dict[str, Any] | None:
@@ -345,24 +441,24 @@ def _study_line(
     winners: pd.DataFrame,
     columns: Sequence[str],
     counted: Sequence[str],
-    seeds: Sequence[int],
+    runs: Sequence[Run],
     tuning: Tuning,
 ) -> Line:
     rows = winners[winners["study"] == study]
-    complete = rows[rows["state"] == State.COMPLETE]
+    complete = _complete(rows)
     if not len(rows):
         return Line(study=study, note=_why_no_rows(trials[trials["study"] == study], tuning))
     trial = int(rows["trial"].iloc[0])
     hyperparameters = _values(rows["hyperparameters"].iloc[0])
     note = ""
-    if len(complete) < len(seeds):
+    if len(complete) < len(runs):
         failures = rows.loc[rows["state"] != State.COMPLETE, "failure"].dropna()
-        note = f"{len(complete)} of {len(seeds)} seeds" + (
+        note = f"{len(complete)} of {counted_words(len(runs), 'run')}" + (
             f": {failures.iloc[0]}" if len(failures) else ""
         )
     return Line(
         study=study,
-        seeds=tuple(complete["seed"]),
+        runs=_runs(complete),
         **_measured(complete, columns, counted),
         seconds=_cell(complete["unlearning_compute_seconds"]),
         method=rows["method"].iloc[0],
@@ -386,12 +482,12 @@ def _why_no_rows(trials: pd.DataFrame, tuning: Tuning) -> str:
 
 def _retrained_line(winners: pd.DataFrame, columns: Sequence[str]) -> Line:
     """The retrained model's values from the rows, so that they match the rows' gaps."""
-    ordered = winners.sort_values(["seed", "created"])
+    ordered = winners.sort_values([*_RUN, "created"])
     first = ordered.dropna(subset=[f"{name}_retrained" for name in columns], how="all")
-    rows = first.drop_duplicates("seed")
+    rows = first.drop_duplicates(_RUN)
     return Line(
         study=RETRAIN,
-        seeds=tuple(rows["seed"]),
+        runs=_runs(rows),
         metrics={
             name: cell for name in columns if (cell := _cell(rows[f"{name}_retrained"])) is not None
         },
@@ -402,28 +498,33 @@ def _retrained_line(winners: pd.DataFrame, columns: Sequence[str]) -> Line:
 def _original_lines(
     rows: pd.DataFrame, winners: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]
 ) -> list[Line]:
-    """The original model, on the seeds of the winners; empty if it was not measured."""
-    models = set(winners["key_original"].dropna())
-    original = rows[(rows["study"] == ORIGINAL) & rows["key_original"].isin(models)]
-    original = original.sort_values(["seed", "created"]).drop_duplicates("seed", keep="last")
+    """The original model, in the runs of the winners; empty if it was not measured."""
+    original = _of_models(rows, ORIGINAL, winners, "key_original")
     if not len(original):
         return []
     return [
         Line(
             study=ORIGINAL,
-            seeds=tuple(original["seed"]),
+            runs=_runs(original),
             **_measured(original, columns, counted),
         )
     ]
 
 
-def _best(lines: Sequence[Line], seeds: Sequence[int]) -> str | None:
-    ranked = [
-        (line.average_gap_of_means, line.study)
-        for line in lines
-        if line.average_gap_of_means is not None and line.seeds == tuple(seeds)
-    ]
-    return min(ranked)[1] if ranked else None
+def _of_models(rows: pd.DataFrame, study: str, winners: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The complete rows of a reference model, of the models that the winners come from."""
+    compared = rows[key].isin(set(winners[key].dropna())) & (rows["purpose"] == "reference")
+    of_study = _complete(rows[(rows["study"] == study) & compared])
+    return of_study.sort_values([*_RUN, "created"]).drop_duplicates(_RUN, keep="last")
+
+
+def _complete(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["state"] == State.COMPLETE]
+
+
+def _runs(rows: pd.DataFrame) -> tuple[Run, ...]:
+    pairs = zip(rows["seed"], rows["replicate"], strict=True)
+    return tuple(sorted({Run(int(seed), int(replicate)) for seed, replicate in pairs}))
 
 
 def _measured(rows: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]) -> dict[str, Any]:
