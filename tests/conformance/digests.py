@@ -20,23 +20,26 @@ from unlearn_ray.core.code import digest
 from unlearn_ray.core.modules import Place, locate, reached
 from unlearn_ray.core.registry import Part, parts
 from unlearn_ray.data.base import Dataset, ForgetSet
+from unlearn_ray.evidence import floors
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 from unlearn_ray.objectives.base import Objective
 from unlearn_ray.quantities.base import Quantity
+from unlearn_ray.scores.base import Score
 from unlearn_ray.steps.base import Step
 
 # What of a sweep changes its numbers; a logger does not.
 CONTRACTS: list[type[Part]] = [
-    *(Dataset, ForgetSet, Model, Family, Method, Quantity, Metric, Objective),
+    *(Dataset, ForgetSet, Model, Family, Method, Quantity, Metric, Objective, Score),
 ]
 
+EVIDENCE = "unlearn_ray.evidence"
 RECORDED = Path(__file__).with_name("digests.json")
 COVERED = (
     *("methods", "metrics", "objectives", "quantities", "families", "models", "data", "train"),
-    *("measure", "core", "steps"),
+    *("measure", "core", "steps", "scores", "evidence"),
 )
 
 # In no digest: none of these changes a number that a step stores.
@@ -51,6 +54,8 @@ UNCOVERED = {
     "unlearn_ray.core.text_files": "decodes files whose content, as decoded, is in keys",
     "unlearn_ray.core.torchvision_import": "imports another package, and computes nothing",
     "unlearn_ray.core.words": "messages",
+    "unlearn_ray.evidence.variance": "computed from rows whenever it is asked for",
+    "unlearn_ray.evidence.verdicts": "likewise",
     "unlearn_ray.steps.graph": "says in which order steps are run",
     "unlearn_ray.steps.known": "keeps records",
     "unlearn_ray.steps.once": "runs what others compute",
@@ -73,7 +78,8 @@ def covered() -> dict[str, tuple[int, Sources]]:
         place = located(part.__module__)
         sources = reached(place, text_of(place), part_counts(contract))
         if contract is Objective:  # rows hold the columns that it reads, which are made there
-            sources = {**sources, gaps.__name__: text_of(located(gaps.__name__))}
+            makers = (gaps.__name__, floors.__name__)
+            sources = {**sources, **{name: text_of(located(name)) for name in makers}}
         found[f"{contract.kind}/{name}"] = (part.revision, sources)
     declaring = {part.__module__ for part in built_in.values()}
     kinds = {name: kind for name, kind in parts(Step).items() if not kind.code}
@@ -86,14 +92,19 @@ def covered() -> dict[str, tuple[int, Sources]]:
 
 
 def part_counts(contract: type[Part]) -> Callable[[Place], bool]:
-    """What of a part's imports its digest covers: what lies in its own room."""
-    room = ".".join(contract.room.split(".")[:2])
-    return lambda place: within(place.name, room) and place.name not in UNCOVERED
+    """What of a part's imports its digest covers: its own room, and the toolbox of statistics."""
+    rooms = (".".join(contract.room.split(".")[:2]), EVIDENCE)
+
+    def counts(place: Place) -> bool:
+        return any(within(place.name, room) for room in rooms) and place.name not in UNCOVERED
+
+    return counts
 
 
 def step_counts(declaring: set[str]) -> Callable[[Place], bool]:
     """What of a step's imports its digest covers: nothing that the digest of a part covers."""
     rooms = [f"unlearn_ray.{room}" for room in ("core", "data", "train", "measure", "steps")]
+    rooms.append(EVIDENCE)
 
     def counts(place: Place) -> bool:
         if place.name in declaring or place.name in UNCOVERED:

@@ -49,7 +49,9 @@ def test_measures_the_same_twice(name: str, forgotten: str) -> None:
 
 @each_case
 def test_one_forget_sample_is_enough(name: str, forgotten: str) -> None:
-    sizes: dict[SetName, int] = {"retain": 12, "forget": 1, "test": 9}
+    """One of each class, where labels are swapped."""
+    few = 2 if forgotten == "swapped" else 1
+    sizes: dict[SetName, int] = {"retain": 12, "forget": few, "test": 9}
     before = random_evidence(sizes, seed=2)
     evidence = random_evidence(sizes, seed=1, before=before, forgotten=forgotten)
     assert all(math.isfinite(v) for v in METRICS[name]().measure(evidence).values.values())
@@ -69,7 +71,7 @@ def test_the_average_gap_counts_the_five_of_the_paper_unless_others_are_named() 
         "retain_accuracy", "test_accuracy", "forget_accuracy", "cmia_efficacy", "emia_efficacy",
     }  # fmt: skip
     assert {name for name in counted if not METRICS[name].by_default} == {
-        "test_accuracy_remaining", "test_accuracy_forgotten",
+        "test_accuracy_remaining", "test_accuracy_forgotten", "confusion",
         "pair_similarity_retain", "pair_similarity_forget",
     }  # fmt: skip
     assert all(len(METRICS[name].columns) == 1 for name in counted)
