@@ -218,7 +218,7 @@ def test_every_whole_number_has_an_upper_bound() -> None:
         for bounds in _ints(field_type(field))
         if not any(_is_upper(bound) for bound in bounds)
     }
-    assert found == {"Classes.classes", "PairAlignmentMatrices.ids"}
+    assert found == {"Classes.classes", "Confusion.classes", "PairAlignmentMatrices.ids"}
 
 
 def test_the_bound_that_all_counts_have_is_not_repeated(tmp_path: Path) -> None:

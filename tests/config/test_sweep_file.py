@@ -40,6 +40,7 @@ from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import parts
 from unlearn_ray.core.schema import field_values
 from unlearn_ray.data.base import Dataset
+from unlearn_ray.evidence.populations import replicates_needed
 from unlearn_ray.families.base import Family
 from unlearn_ray.measure.probe import Probe
 from unlearn_ray.methods.base import Method
@@ -961,7 +962,8 @@ CU = sorted(SWEEPS.glob("cu_*.yaml"))
 GP = sorted(SWEEPS.glob("gp_*.yaml"))
 DAU = sorted(SWEEPS.glob("dau_*.yaml"))
 CLIP = sorted(SWEEPS.glob("clip_*.yaml"))
-MUC = sorted(set(SWEEPS.glob("*.yaml")) - {*CU, *GP, *DAU, *CLIP})
+QUICKSTART = SWEEPS / "quickstart.yaml"
+MUC = sorted(set(SWEEPS.glob("*.yaml")) - {*CU, *GP, *DAU, *CLIP, QUICKSTART})
 # How the methods of the paper's tables are searched, in the order of its columns.
 BASELINES = {
     "class": ["boundary_shrink", "boundary_expanding", "scrub", "unsir"],
@@ -979,6 +981,16 @@ def test_every_sweep_of_muc_loads(path: Path) -> None:
     assert names[4:] == ["alignment_calibration"]
     assert all(study.space for study in sweep.studies)
     assert path.read_text().startswith("# MUC")
+
+
+def test_the_quickstart_has_replicates_enough_for_verdicts() -> None:
+    sweep = load_sweep(QUICKSTART)
+    assert sweep.name == "quickstart"
+    assert all(study.space for study in sweep.studies)
+    seeds = sweep.seeds
+    assert seeds.replicates >= replicates_needed(len(seeds.reporting), 0.05)
+    assert sweep.objective.uses_floor()
+    assert seeds.tuning_replicates > 1
 
 
 @pytest.mark.parametrize("path", [*GP, *DAU], ids=lambda path: path.stem)
