@@ -124,7 +124,7 @@ def test_two_replicates_are_refused_a_verdict() -> None:
     assert table.evidence is not None
     assert {judged.verdict for judged in table.evidence.judgements.values()} == {Verdict.UNDECIDED}
     assert table.starred == frozenset()
-    assert "undecided: so few models give no p-value below 0.11" in plain_text(table, 200)
+    assert "so few models give no p-value below 0.11" in plain_text(table, 200)
     assert "train 3 replicates or more" in plain_text(table, 200)
 
 

@@ -140,6 +140,8 @@ def begin(store: Path) -> None:
         "studies": [{"kind": "finetune", "key": "k", "name": "finetune", "trials": 1}],
         "tuning": [0],
         "runs": 1,
+        "reference_scores": 0,
+        "study_scores": 0,
         "budget_hours": None,
     }
     (store / "sweeps").mkdir(parents=True)
@@ -212,7 +214,9 @@ def test_it_watches_until_all_is_finished(terminal: bool, tmp_path: Path) -> Non
     assert source is not None
     seen = b""
     while seen.count(b"no step runs now") < 2:
-        seen += os.read(source.fileno(), 4096)
+        told = os.read(source.fileno(), 4096)
+        assert told, "it ended"
+        seen += told
     manifest = (tmp_path / "sweeps" / "tiny.json").read_text()
     (tmp_path / "sweeps" / "tiny.json").write_text(manifest.replace('"trials": 1', '"trials": 0'))
     try:
