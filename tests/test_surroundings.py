@@ -37,6 +37,8 @@ RESULTS_COMMANDS: dict[str, list[str]] = {
     "query": ["SELECT *, 'größe' AS name FROM rows", "--format", "csv"],
     "best": [],
     "compare": [],
+    "power": ["tiny"],
+    "memorisation": ["tiny.yaml"],
     "diff": ["KEY", "OTHER"],
     "compact": [],
     "clean": ["--dry-run"],

@@ -117,8 +117,8 @@ def test_a_plan_is_quick_and_touches_no_device(tmp_path: Path) -> None:
     assert not device
     unneeded = {"ray", "torchvision", "sklearn", "scipy", "pandas", "optuna", "boto3", "duckdb"}
     assert unneeded.isdisjoint(modules)
-    kinds = "4 pretrain, 4 retrain, 4 samples, 24 observe, 42 measure"
-    assert f"To run: 78 of 78 reference steps ({kinds}), 30 trials." in done.stdout
+    kinds = "6 pretrain, 8 retrain, 2 samples, 13 observe, 65 measure"
+    assert f"To run: 94 of 94 reference steps ({kinds}), 25 trials." in done.stdout
     assert "To run: 175 of 175 reference steps (" in done.stdout
     assert not (tmp_path / "store").exists()
     spent = sum(getattr(after, f) - getattr(before, f) for f in ("ru_utime", "ru_stime"))

@@ -366,17 +366,10 @@ def _check_objective(read: dict[str, Any], nodes: dict[str, Value]) -> None:
 
 
 def _check_scores(read: dict[str, Any], nodes: dict[str, Value]) -> None:
-    """Every score must have enough models, and a bank must be read by one."""
+    """Every score must have enough models."""
     scores, bank = read.get("scores", ()), read.get("bank")
     seeds: Seeds = read.get("seeds", Sweep.seeds)
-    masked = [score for score in scores if isinstance(score, MaskedScore)]
     problems = Problems()
-    with problems:
-        if bank is not None and not masked and ("scores" in read or "scores" not in nodes):
-            known = [name for name, score in parts(Score).items() if issubclass(score, MaskedScore)]
-            raise nodes["bank"].error(
-                "no score reads it", f"add one of these to scores: {listed(known, 20)}", show=False
-            )
     with problems:
         if bank is not None and bank.seed in (*seeds.tuning, *seeds.reporting):
             raise nodes["bank"].error(

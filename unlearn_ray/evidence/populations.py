@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from scipy import stats
 
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.evidence.floors import LEAST_FLOOR, Least
@@ -158,6 +157,8 @@ def _unbiased(stratum: Stratum) -> float:
 
 def _interval(strata: list[Stratum], value: float, unbiased: float) -> tuple[float, float]:
     """95 % bootstrap interval; resampling adds value - unbiased to the unbiased form."""
+    from scipy import stats
+
     sizes = [size for each in strata for size in (each.unlearned, each.retrained)]
     generator = np.random.default_rng(stable_seed("bootstrap", *sizes))
     resampled = np.mean([_resampled(each, generator) for each in strata], axis=0)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy import stats
 
 from unlearn_ray.evidence.held_out import Values, by_block
 from unlearn_ray.evidence.masks import SIZE
@@ -44,6 +43,8 @@ def half_widths(
         level: 0.05 for intervals of 95 %.
         generator: draws the blocks.
     """
+    from scipy import stats
+
     blocks = len(scores) // SIZE
     weights = generator.multinomial(blocks, np.full(blocks, 1 / blocks), RESAMPLES)
     fpr, tpr = (_rates(weights, scores, of, thresholds) for of in (negative, positive))
@@ -54,6 +55,8 @@ def half_widths(
 
 def prediction_range(drawn: Sequence[float], level: float) -> tuple[float, float, float]:
     """Mean of a normal sample, and the range of level 1 - `level` of one more draw from it."""
+    from scipy import stats
+
     mean, deviation = float(np.mean(drawn)), float(np.std(drawn, ddof=1))
     quantile = float(stats.t.ppf(1 - level / 2, len(drawn) - 1))
     half = quantile * deviation * math.sqrt(1 + 1 / len(drawn))

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import stats
-from scipy.spatial.distance import pdist, squareform
 
 from unlearn_ray.evidence.permutations import Stratum, arrangements, p_value
 from unlearn_ray.evidence.populations import excess
@@ -56,6 +54,8 @@ def nearness(
         retrained: confidences.
         level: 1 - the interval's confidence.
     """
+    from scipy.spatial.distance import pdist, squareform
+
     n, m = len(unlearned), len(retrained)
     distances = squareform(pdist(np.concatenate([unlearned, retrained, original])))
     u, r, o = np.split(np.arange(2 * n + m), [n, n + m])
@@ -112,6 +112,8 @@ def _half_widths(
 
 def _half_width(variances: list[float], freedoms: list[int], level: float) -> float:
     """t times the standard error, with Welch's degrees of freedom."""
+    from scipy import stats
+
     total = sum(variances)
     if total == 0:
         return 0.0

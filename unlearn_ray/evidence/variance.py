@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy import optimize, stats
 
 # By split seed, then by training seed: the metric's value under each unlearning seed.
 Nested = Mapping[int, Mapping[int, Float64[np.ndarray, " unlearnings"]]]
@@ -128,6 +127,8 @@ def half_width(
     component (NaN), or of one split alone, it is the interval of the mean of these very splits: the
     variance is T / (s r) + U / (s r u), with s (r - 1) degrees of freedom.
     """
+    from scipy import stats
+
     unlearning = 0.0 if math.isnan(components.unlearning) else components.unlearning
     within = (components.training + unlearning / unlearnings) / replicates
     over_splits = splits > 1 and not math.isnan(components.split)
@@ -177,6 +178,8 @@ def detectable_gap(
     Returns:
         Infinity if the permutation test cannot reach the level with so few.
     """
+    from scipy import optimize, stats
+
     if (2 / math.comb(2 * replicates, replicates)) ** splits > level:
         return math.inf
     freedoms = splits, splits * (2 * replicates - 2)
@@ -192,6 +195,8 @@ def detectable_gap(
 
 def gap_of_shift(shift: float) -> float:
     """Excess gap of two normal populations of standard deviation 1 that differ by a shift."""
+    from scipy import stats
+
     root = math.sqrt(2)
     return float(stats.foldnorm.mean(shift / root, scale=root)) - 2 / math.sqrt(math.pi)
 

@@ -14,7 +14,6 @@ from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import stats
 
 from unlearn_ray.evidence.floors import LEAST_FLOOR, Least, floors
 from unlearn_ray.evidence.permutations import Models
@@ -87,6 +86,8 @@ def compare(
     is too narrow at few replicates. The noise floor is taken as known: it is a unit. Splits with
     fewer than two shared replicates or retrained models do not count.
     """
+    from scipy import stats
+
     unit = floors(retrained, least)
     splits = sorted(first.keys() & second.keys() & retrained.keys())
     parts = [_differences(first[s], second[s], retrained[s], unit) for s in splits]

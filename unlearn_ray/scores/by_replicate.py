@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import stats
 
 from unlearn_ray.scores.base import LEVEL, Estimate
 
@@ -21,6 +20,8 @@ def by_replicate(
         nulls: of each retrained model in its place; the null's range is that of the mean of as
             many of them as there are values.
     """
+    from scipy import stats
+
     models = len(values)
     quantile = float(stats.t.ppf(1 - LEVEL / 2, models - 1)) / math.sqrt(models)
     value, half = float(values.mean()), quantile * float(values.std(ddof=1))

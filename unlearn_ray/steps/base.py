@@ -170,5 +170,6 @@ def with_inputs(
 
 def of_references(request: Request) -> list[Step]:
     """The steps of the reference models under one seed: trainings first, in topological order."""
-    wanted = (step for kind in parts(Step).values() for step in kind.of_references(request))
+    kinds = sorted(parts(Step).values(), key=lambda kind: not kind.distributed)
+    wanted = (step for kind in kinds for step in kind.of_references(request))
     return sorted(with_inputs(wanted).values(), key=lambda step: step.asks != "training")

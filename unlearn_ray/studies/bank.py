@@ -9,7 +9,7 @@ from typing import Any
 from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Study, Sweep
 from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.data.splits import Masks
-from unlearn_ray.scores.base import MaskedScore, Score
+from unlearn_ray.scores.base import OUTPUTS, MaskedScore, Score
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.pretrain import Pretrain
@@ -94,7 +94,8 @@ def bank_references(sweep: Sweep) -> list[Step]:
         assert sweep.bank is not None
         models: list[Step] = [base, *([base.same(Retrain)] if sweep.bank.retrained else [])]
         wanted.append(base.same(Samples))
-        quantities = dict.fromkeys(score.quantity for score in sweep.masked_scores)
+        # Outputs also estimate memorisation.
+        quantities = dict.fromkeys((OUTPUTS, *(score.quantity for score in sweep.masked_scores)))
         wanted += [
             model.same(Observe, model=model, quantity=quantity)
             for model in models

@@ -196,16 +196,13 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
             stored[kind] = set(store.records(kind))
         return [PlannedStep(step, step.key in stored[step.name]) for step in steps]
 
-    references = _with_failures(
-        [
-            step
-            for run in (*sweep.seeds.tuning_runs, *sweep.seeds.runs)
-            for step in planned(reference_steps(sweep, *run))
-        ]
-        + planned(bank_references(sweep)),
-        store,
-    )
-    shared = {each.step.key for each in references}
+    runs = (*sweep.seeds.tuning_runs, *sweep.seeds.runs)
+    wanted = [step for run in runs for step in reference_steps(sweep, *run)]
+    wanted += bank_references(sweep)
+    # The replicates of a split have the same samples.
+    unique = {step.key: step for step in wanted}
+    references = _with_failures(planned([*unique.values()]), store)
+    shared = unique.keys()
     blocked = any(each.failure is not None for each in references)
     spending = _spending(sweep, store, references, rows)
     halted = sweep.budget.spent(spending.total)
