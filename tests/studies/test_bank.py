@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.tiny import SWEEP, finish_scores, runtime, score_rows, tiny_sweep
@@ -18,6 +19,9 @@ from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.data.splits import Masks, masked_split, training_ids, validation_ids
 from unlearn_ray.evidence.masks import FORGET, OUT, RETAIN, states
 from unlearn_ray.reporting.plan_view import plan_view
+from unlearn_ray.reporting.render import score_grid
+from unlearn_ray.reporting.scores import score_lines
+from unlearn_ray.reporting.table import Comparison
 from unlearn_ray.scores.lira import Lira
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.pretrain import Pretrain
@@ -302,3 +306,27 @@ def test_banks_and_scores_that_do_not_fit_are_refused_at_their_line(
         base = TEXT[: TEXT.index("seeds:")]
     with pytest.raises(ConfigError, match=rf"tiny.yaml:\d+: {message}"):
         tiny_sweep(tmp_path, f"{base}{text}\n")
+
+
+def test_a_table_prints_every_estimate_beside_its_null(trained: Runtime) -> None:
+    held = {row["study"]: row for row in rows(trained.store).values()}
+    frame = pd.DataFrame(list(held.values()))
+    references = {"original": ("", ""), "retrain": ("", "")}
+    lines = score_lines(frame, references)
+    assert {line.study for line in lines} == references.keys()
+    for line in lines:
+        row = held[line.study]
+        for name, value in asdict(line.estimate).items():
+            # A refused estimate may have no column.
+            stored = row.get(line.column if name == "value" else f"{line.column}_{name}")
+            assert value == stored or (stored is None and math.isnan(value))
+    head, null, *studies, models = score_grid(Comparison("s", "p", {}, (), (), None, lines))
+    printed = head.index("U-LiRA forget, AUC")
+    number = f"{held['original']['u_lira_forget_auc_models']}"
+    assert (null[0], models[0], models[printed]) == ("null", "models", number)
+    assert [study for study, *_ in studies] == ["original", "retrain"]
+    for study, *cells in studies:
+        row = held[study]
+        low, high = (row[f"u_lira_forget_auc_{end}"] for end in ("low", "high"))
+        expected = f"{row['u_lira_forget_auc']:.2f} [{low:.2f}, {high:.2f}]"
+        assert cells[printed - 1] == expected

@@ -20,7 +20,7 @@ from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.average_gap import AverageGap
 from unlearn_ray.objectives.base import Objective
 from unlearn_ray.quantities.base import Quantity
-from unlearn_ray.scores.base import MaskedScore, ReplicateScore, Score
+from unlearn_ray.scores.base import MaskedScore, Score
 from unlearn_ray.steps.setting import Setting
 
 RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
@@ -395,11 +395,6 @@ class Sweep:
     def masked_scores(self) -> tuple[MaskedScore, ...]:
         """The scores of the bank."""
         return tuple(score for score in self.scores if isinstance(score, MaskedScore))
-
-    @property
-    def replicate_scores(self) -> tuple[ReplicateScore, ...]:
-        """The scores of the replicates of each reporting seed."""
-        return tuple(score for score in self.scores if isinstance(score, ReplicateScore))
 
     def trials(self, study: Study) -> int:
         """How many trials a study has: one where nothing is searched."""

@@ -162,7 +162,7 @@ def score_grid(comparison: Comparison) -> Grid:
 
     The first row is the null, the last one the number of models.
     """
-    lines = [line for line in comparison.scores if not line.refused]
+    lines = [line for line in comparison.scores if not line.estimate.refused]
     by_column: dict[tuple[str, int], dict[str, ScoreLine]] = {}
     for line in lines:
         by_column.setdefault((line.column, line.seed), {})[line.study] = line
@@ -181,18 +181,27 @@ def score_grid(comparison: Comparison) -> Grid:
         for study in dict.fromkeys(line.study for line in lines)
     ]
     nulls = ["null", *(_null([*column.values()]) for column in by_column.values())]
-    models = [str(max(line.models for line in column.values())) for column in by_column.values()]
+    models = [
+        str(max(line.estimate.models for line in column.values())) for column in by_column.values()
+    ]
     return [["Method", *head], nulls, *of_studies, ["models", *models]]
 
 
 def _estimate(line: ScoreLine | None) -> str:
-    return _NONE if line is None else f"{line.value:.2f} [{line.low:.2f}, {line.high:.2f}]"
+    return (
+        _NONE
+        if line is None
+        else f"{line.estimate.value:.2f} [{line.estimate.low:.2f}, {line.estimate.high:.2f}]"
+    )
 
 
 def _null(lines: Sequence[ScoreLine]) -> str:
     """The mean null of the methods, and the widest range."""
-    mean = math.fsum(line.null for line in lines) / len(lines)
-    low, high = min(line.null_low for line in lines), max(line.null_high for line in lines)
+    mean = math.fsum(line.estimate.null for line in lines) / len(lines)
+    low, high = (
+        min(line.estimate.null_low for line in lines),
+        max(line.estimate.null_high for line in lines),
+    )
     return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
@@ -201,8 +210,10 @@ def _refused(comparison: Comparison) -> list[str]:
     headers = score_headers()
     reasons: dict[str, dict[str, None]] = {}
     for line in comparison.scores:
-        if line.refused:
-            reasons.setdefault(line.refused, {})[headers.get(line.column, line.column)] = None
+        if line.estimate.refused:
+            reasons.setdefault(line.estimate.refused, {})[headers.get(line.column, line.column)] = (
+                None
+            )
     return [f"No {'; '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 

@@ -10,10 +10,8 @@ from typing import Any
 import pandas as pd
 
 from unlearn_ray.core.registry import parts
-from unlearn_ray.scores.base import Score
+from unlearn_ray.scores.base import ESTIMATE, Estimate, Score
 from unlearn_ray.studies.rows import State
-
-_NUMBERS = ("low", "high", "null", "null_low", "null_high")
 
 
 @dataclass(frozen=True)
@@ -24,23 +22,12 @@ class ScoreLine:
         study: its name, or a reference model's.
         seed: of the bank, or of the replicates' split.
         column: the estimate's column, as in rows.
-        value, low, high: NaN if it was refused.
-        null, null_low, null_high: what is to be expected where there is nothing to find.
-        models: the number of models behind it.
-        refused: why there is no value; "" if there is one.
     """
 
     study: str
     seed: int
     column: str
-    value: float
-    low: float
-    high: float
-    null: float
-    null_low: float
-    null_high: float
-    models: int
-    refused: str
+    estimate: Estimate
 
 
 def score_headers() -> dict[str, str]:
@@ -79,12 +66,15 @@ def score_lines(
 
 
 def _line(row: Mapping[Any, Any], column: str) -> ScoreLine:
-    estimates = {"value": row[column], **{name: row[f"{column}_{name}"] for name in _NUMBERS}}
+    """An estimate; of a refused one, columns that are empty in all rows are missing."""
+    held: dict[str, Any] = {name: row.get(f"{column}_{name}") for name in ESTIMATE} | {
+        "value": row.get(column)
+    }
+    models, refused = int(held.pop("models")), str(held.pop("refused"))
+    numbers = {name: math.nan if each is None else float(each) for name, each in held.items()}
     return ScoreLine(
         study=row["study"],
         seed=int(row["seed"]),
         column=column,
-        models=int(row[f"{column}_models"]),
-        refused=row[f"{column}_refused"],
-        **{name: math.nan if each is None else float(each) for name, each in estimates.items()},
+        estimate=Estimate(**numbers, models=models, refused=refused),
     )

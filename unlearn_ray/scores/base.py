@@ -11,7 +11,7 @@ method does from what the training seed does. Two banks of models serve all scor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 import numpy as np
@@ -49,6 +49,10 @@ class Estimate:
     null_high: float
     models: int
     refused: str = ""
+
+
+# The numbers of an estimate, in their order.
+ESTIMATE = tuple(each.name for each in fields(Estimate))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Study, Sweep
 from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.data.splits import Masks
-from unlearn_ray.scores.base import OUTPUTS, MaskedScore, Score
+from unlearn_ray.scores.base import ESTIMATE, OUTPUTS, MaskedScore, Score
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.pretrain import Pretrain
@@ -34,8 +34,6 @@ from unlearn_ray.studies.study import point_key, references_folder, row_name, st
 from unlearn_ray.studies.trial import hours_for, origin_of
 
 _SCORED = "key_score_"
-# The numbers of an estimate, with the suffixes of their columns.
-_NUMBERS = ("value", "low", "high", "null", "null_low", "null_high", "models", "refused")
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def _filled(wanted: ScoreRow, sweep: Sweep, records: Mapping[str, Record]) -> di
                 f"record {record.key} of {step}", "lacks an estimate", "delete it and run again"
             )
         for column, estimate in estimates.items():
-            numbers = zip(_of_estimate(column), _NUMBERS, strict=True)
+            numbers = zip(_of_estimate(column), ESTIMATE, strict=True)
             written |= {name: estimate[number] for name, number in numbers}
         written[_key_column(step)] = step.key
     return written
@@ -249,7 +247,7 @@ def _columns(step: ScoreModels) -> list[str]:
 
 
 def _of_estimate(column: str) -> list[str]:
-    return [column, *(f"{column}_{number}" for number in _NUMBERS[1:])]
+    return [column, *(f"{column}_{number}" for number in ESTIMATE[1:])]
 
 
 def _key_column(step: ScoreModels) -> str:
