@@ -170,6 +170,31 @@ def test_what_passes_is_the_machines() -> None:
     assert not is_machines(ValueError())
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: uncorrectable ECC error encountered\nCompile with TORCH_USE_CUDA_DSA",
+        "CUDA error: all CUDA-capable devices are busy or unavailable",
+        "NCCL error: unhandled system error, NCCL version 2.21",
+    ],
+)
+def test_a_broken_accelerator_is_the_machines_fault(said: str) -> None:
+    assert is_machines(RuntimeError(said))
+    told = translated(RuntimeError(said))
+    assert isinstance(told, MachineError)
+    assert "its accelerator" in f"{told}"
+    # An index out of range fails on any device.
+    assert not is_machines(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_a_missing_package_is_the_machines_fault_but_a_missing_file_of_ours_is_not() -> None:
+    missing = ModuleNotFoundError("No module named 'foo'", name="foo.bar")
+    assert is_machines(missing)
+    assert "package foo" in f"{translated(missing)}"
+    assert not is_machines(ModuleNotFoundError("...", name="unlearn_ray.gone"))
+    assert not is_machines(ImportError("cannot import name 'x' from 'foo'", name="foo"))
+
+
 def test_a_thousand_errors_are_told_as_the_first_few(capsys: pytest.CaptureFixture[str]) -> None:
     def command() -> int:
         raise ConfigErrors([ConfigError(f"a\n{number}", "b", "c") for number in range(1000)])

@@ -41,6 +41,12 @@ _PASSING = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN),
     *(errno.EIO, errno.ESTALE, errno.EROFS, errno.ETIMEDOUT),
 }
+# What CUDA and NCCL say of a device or a link that broke, rather than of what was computed on it.
+_BROKEN_DEVICE = (
+    *("uncorrectable ECC error", "CUDA-capable device", "CUDA error: initialization error"),
+    *("CUDA error: hardware stack error", "CUDA error: system not yet initialized"),
+    *("CUDA driver version is insufficient", "NCCL error: unhandled system error"),
+)
 _MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
 
 
@@ -81,6 +87,9 @@ def translated(error: BaseException) -> UnlearnRayError | None:
         return MachineError("memory", f"there is not enough ({said})", remedy)
     if isinstance(error, ImportError):
         return _not_importable(error)
+    if _is_broken_device(error):
+        remedy = "take this machine out of the cluster, or restart it, and run again"
+        return MachineError("its accelerator", f"is not usable ({said})", remedy)
     if isinstance(error, OSError):
         return _refused_by_system(error)
     if "getpwuid" in said:
@@ -113,7 +122,13 @@ def is_rays(error: BaseException) -> bool:
 
 def is_machines(error: BaseException) -> bool:
     """Whether it is the machine's fault, and may not recur elsewhere or later."""
-    return isinstance(error, OSError) and error.errno in _PASSING
+    if isinstance(error, ModuleNotFoundError):
+        return _not_importable(error) is not None
+    return _is_broken_device(error) or (isinstance(error, OSError) and error.errno in _PASSING)
+
+
+def _is_broken_device(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(w in reason_of(error) for w in _BROKEN_DEVICE)
 
 
 def internal(error: BaseException) -> InternalError:
