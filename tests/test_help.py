@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import subprocess
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 import unlearn_ray.sweep
-from unlearn_ray import results
+from unlearn_ray.cli.commands import commands
 
 # Whatever takes tenths of a second to import, and whatever needs those.
 SLOW = {
@@ -32,28 +31,30 @@ except SystemExit as ended:
 """
 
 
-def commands() -> Iterator[list[str]]:
+def words() -> Iterator[list[str]]:
     yield ["unlearn_ray.sweep"]
     assert unlearn_ray.sweep.__doc__ is not None
     for name in re.findall(r"unlearn_ray\.sweep ([a-z]+) ", unlearn_ray.sweep.__doc__):
         yield ["unlearn_ray.sweep", name]
     yield ["unlearn_ray.results"]
-    for action in results._parser()._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name in action.choices:
-                yield ["unlearn_ray.results", "store", name]
+    for name in commands("unlearn_ray.cli.results"):
+        yield ["unlearn_ray.results", "store", name]
+    yield ["unlearn_ray"]
+    for name in commands("unlearn_ray.cli"):
+        yield ["unlearn_ray", name]
 
 
 def test_they_are_all_commands() -> None:
-    found = [" ".join(words) for words in commands()]
+    found = [" ".join(command) for command in words()]
     assert {"unlearn_ray.sweep plan", "unlearn_ray.sweep status"} <= set(found)
+    assert {"unlearn_ray run", "unlearn_ray results", "unlearn_ray list"} <= set(found)
     assert {"unlearn_ray.results store query", "unlearn_ray.results store diff"} <= set(found)
 
 
-@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
-def test_help_imports_nothing_slow(words: list[str]) -> None:
-    command = [sys.executable, "-c", PROGRAM, *words, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("command", list(words()), ids=" ".join)
+def test_help_imports_nothing_slow(command: list[str]) -> None:
+    program = [sys.executable, "-c", PROGRAM, *command, "--help"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
     code, modules = json.loads(done.stderr)
     assert code in (0, None)
     assert "usage: " in done.stdout

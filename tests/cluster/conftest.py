@@ -41,6 +41,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in names.split("\0"):
         if name and (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     write_sweep(folder)
     return folder

@@ -54,7 +54,7 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
 
 
 def test_what_the_image_installs_is_pinned() -> None:
-    assert "pip install --no-cache-dir --constraint constraints.txt ." in DOCKERFILE
+    assert "pip install --no-cache-dir --constraint constraints.txt '.[run,clip,s3]'" in DOCKERFILE
     for package in ("ray", "torch", "google-api-python-client"):
         assert pinned(package)
 

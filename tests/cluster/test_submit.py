@@ -20,8 +20,10 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from cluster.s3_server import REGION, Credentials, S3Server, free_ports
 from tests.cluster.files import PROGRAMS, ROOT, files_with
+from tests.own_project import write_parts, write_sweep
 from tests.scheduling.conftest import Uninterrupted
 from tests.scheduling.sweeps import attempts, environment_of, kill_marked, rows, table
+from tests.scheduling.test_own_code import assert_own_parts_were_used
 from unlearn_ray.storage.store import open_store
 
 START_SECONDS = 180
@@ -226,6 +228,17 @@ def test_a_job_with_a_bad_input_fails_with_its_exit_status(
     found = cluster.job(submission)
     assert found.status == JobStatus.FAILED
     assert found.driver_exit_code == 2
+
+
+def test_a_job_with_parts_of_its_own(client: Client, cluster: Running) -> None:
+    folder = client.clone / "own"
+    files = write_parts(folder)
+    write_sweep(folder, *(f"./{path.name}" for path in files.values()))
+    store = cluster.store()
+    command = ["python", "-m", "unlearn_ray.sweep", "own/own.yaml", "--store", store]
+    job = client.ray_job("submit", "--working-dir", str(client.clone), "--", *command)
+    assert job.returncode == 0, f"{job.stdout}\n{job.stderr}"
+    assert_own_parts_were_used(store)
 
 
 def takes_jobs(address: str) -> bool:

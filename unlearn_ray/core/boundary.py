@@ -47,6 +47,18 @@ _BROKEN_DEVICE = (
     *("CUDA error: hardware stack error", "CUDA error: system not yet initialized"),
     *("CUDA driver version is insufficient", "NCCL error: unhandled system error"),
 )
+# The extras of this package that bring others, by the name under which those are imported.
+EXTRAS = {
+    **dict.fromkeys(("filelock", "optuna", "packaging", "PIL"), "run"),
+    **dict.fromkeys(("ray", "sklearn", "torch", "torchvision"), "run"),
+    "open_clip": "clip",
+    "boto3": "s3",
+    "botocore": "s3",
+    "shtab": "completion",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
+    "pytest": "testing",
+}
 _MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
 
 
@@ -167,11 +179,12 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _not_importable(error: ImportError) -> UnlearnRayError | None:
-    name = error.name or ""
-    if name.partition(".")[0] == _PACKAGE.name:
+    name = (error.name or "").partition(".")[0]
+    if name == _PACKAGE.name:
         return None
-    subject = f"package {name.partition('.')[0]}" if name else "a package"
-    remedy = "install what unlearn_ray needs: pip install --editable . --constraint constraints.txt"
+    subject = f"package {name}" if name else "a package"
+    extra = f"[{EXTRAS[name]}]" if name in EXTRAS else ""
+    remedy = f"install what this needs: pip install 'unlearn_ray{extra}'"
     return MachineError(subject, f"cannot be imported ({reason_of(error)})", remedy)
 
 
@@ -263,8 +276,10 @@ def _flush() -> None:
 
 
 def _told(error: UnlearnRayError) -> int:
-    # Of several errors each is a line.
-    _say("error: " + "\n".join(map(one_line, str(error).split("\n"))))
+    # Of several errors each is a line, and of a table each row, which is indented.
+    lines = str(error).split("\n")
+    told = (printable(line) if line.startswith("  ") else one_line(line) for line in lines)
+    _say("error: " + "\n".join(told))
     _drop_output()
     return exit_status(error)
 

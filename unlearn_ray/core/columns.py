@@ -15,6 +15,8 @@ Type = Literal["text", "integer", "number", "any"]
 Filled = Literal[
     "every row", "trials", "tuning", "score", "failed", "not failed", "trials that did not fail"
 ]
+# Most of a sweep's: each has a column in rows.
+MOST_OBJECTIVES, MOST_CONSTRAINTS = 6, 12
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,15 @@ COLUMNS = (
     Column("model", "text", "every row", "likewise, with its sparsity"),
     Column("hyperparameters", "text", "trials", "all fields of the method, as JSON"),
     Column("hp_<field>", "any", "trials", "one field of the method"),
-    Column("objective", "text", "every row", "the objective that the sweep's search minimises"),
+    Column("objective", "text", "every row", "the objective that the sweep's search minimises, or "
+           "all of them; then constraints"),
     Column("score", "number", "not failed", "the objective under this seed; a search minimises "
-           "its mean over the tuning seeds"),
+           "its mean over the tuning seeds; of several objectives, the first"),
+    Column("score_<number>", "number", "not failed", "likewise by the second objective, the third "
+           "...; only with several"),
+    Column("constraint_<number>", "number", "not failed", "how far this row is beyond a constraint "
+           "of the sweep, at most 0 if within; a trial keeps it if the mean over the tuning seeds "
+           "is at most 0"),
     Column("average_gap", "number", "not failed", "mean gap over the metrics that count, in their "
            "unit (percentage points)"),
     Column("average_gap_percentage", "number", "not failed", "mean of their gaps in percent of "
@@ -73,7 +81,8 @@ COLUMNS = (
            "accuracy; null if one of them is not measured"),
     Column("unlearning_compute_seconds", "number", "trials that did not fail", "MUC's RTE: CPU "
            "time of all workers' threads, or device time of their GPUs"),
-    Column("retraining_compute_seconds", "number", "not failed", "the same for retraining"),
+    Column("retraining_compute_seconds", "number", "not failed", "the same for retraining; of a "
+           "brought model what its file says, or null"),
     Column("evaluation_seconds", "number", "not failed", "wall time of observing and measuring the "
            "model"),
     Column("accelerator_hours_unlearn", "number", "trials", "spent on unlearning for this "
@@ -102,6 +111,8 @@ COLUMNS = (
     Column("<metric>_excess", "number", "tuning", "mean distance of a metric from the retrained "
            "models of its seed, over the noise floor (of 0.1 points at least)"),
     Column("<metric>_retrained", "number", "not failed", "the retrained model's value"),
+    Column("<metric>_original", "number", "not failed", "the original's value, if the objective "
+           "compares with it"),
     Column("<metric>", "number", "not failed", "the measured value; tuning rows hold only the "
            "metrics that the objective uses, and score rows scores: each with the ends of its "
            "interval (`_low`, `_high`), its null with its range (`_null`, `_null_low`, "

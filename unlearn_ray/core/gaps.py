@@ -9,11 +9,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from typing import Protocol, TypeVar
 
 from unlearn_ray.core.errors import UnlearnRayError, listed
 
 # The metrics of Tug of War: accuracies, in percent.
 TUG_OF_WAR = ("forget_accuracy", "retain_accuracy", "test_accuracy")
+
+
+class Columns(Protocol):
+    """What a metric, or its class, declares of its columns; see `metrics.base.Metric`."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Each with its header in printed tables."""
+
+    @property
+    def in_average_gap(self) -> bool:
+        """Whether its column may count in the average gap."""
+
+    @property
+    def made_of(self) -> frozenset[str]:
+        """Columns whose mean its own column is."""
+
+
+Declared = TypeVar("Declared", bound=Columns)
+
+
+def counted_metrics(metrics: Collection[Declared]) -> tuple[Declared, ...]:
+    """The metrics that count in the average gap of a sweep that measures `metrics`, in order.
+
+    A metric that is the mean of others that count is excluded: test accuracy, if those on
+    remaining and on forgotten classes count.
+    """
+    may = [metric for metric in metrics if metric.in_average_gap]
+    columns = {column for metric in may for column in metric.columns}
+    return tuple(one for one in may if not one.made_of or not one.made_of <= columns)
+
+
+def counted_columns(metrics: Collection[Columns]) -> list[str]:
+    """The columns of the counted metrics, in the order of the metrics."""
+    return [column for metric in counted_metrics(metrics) for column in metric.columns]
 
 
 def gaps(values: Mapping[str, float], reference: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`python -m unlearn_ray.sweep status STORE`: the progress of sweeps, from the store alone."""
+"""`unlearn-ray status STORE`: the progress of sweeps, from the store alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 
-from unlearn_ray.core.errors import EXIT_STATUSES
+from unlearn_ray.cli.plugin_option import load_plugins, plugin_argument
+from unlearn_ray.core.errors import EXIT_STATUSES, Exit
+
+SUMMARY = "show the progress of sweeps on a store, from any machine"
 
 _DESCRIPTION = """\
 Show the progress of the sweeps on a store: reference steps, trials and why some failed, what runs
@@ -20,9 +22,9 @@ runs on any machine with access to it.
 
 _EPILOG = """\
 examples:
-  python -m unlearn_ray.sweep status ./store
-  python -m unlearn_ray.sweep status s3://bucket/unlearning ac_cifar --watch
-  python -m unlearn_ray.sweep status ./store --json
+  %(prog)s ./store
+  %(prog)s s3://bucket/unlearning ac_cifar --watch
+  %(prog)s ./store --json
 
 A step is running while a process holds its lease and writes heartbeats. Whether a heartbeat is late
 is first judged by the clocks of both machines; with --watch it is observed, without clocks.
@@ -30,13 +32,34 @@ is first judged by the clocks of both machines; with --watch it is observed, wit
 """
 
 
-def status(arguments: Sequence[str]) -> int:
-    """The command; returns the exit status.
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """STORE, a sweep, and how often to look."""
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG + EXIT_STATUSES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "store", metavar="STORE", help="a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME]"
+    )
+    parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="only this sweep")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=10.0,
+        metavar="SECONDS",
+        help="repeat every SECONDS (default: 10), until all sweeps are finished",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one line each time")
+    plugin_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the progress, once or again and again; returns the exit status.
 
     Raises:
         UnlearnRayError: there is no such store or sweep, or it cannot be read.
     """
-    options = _parser().parse_args(arguments)
+    load_plugins(options)
     # Imported here, as --help needs none of it.
     from rich.console import Console
     from rich.live import Live
@@ -65,31 +88,8 @@ def status(arguments: Sequence[str]) -> int:
                 sys.stdout.write(f"{text}\n")
                 sys.stdout.flush()
             if options.watch is None or all(one.finished for one in found):
-                return 0
+                return Exit.DONE
             time.sleep(options.watch)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m unlearn_ray.sweep status",
-        description=_DESCRIPTION,
-        epilog=_EPILOG + EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "store", metavar="STORE", help="a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME]"
-    )
-    parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="only this sweep")
-    parser.add_argument(
-        "--watch",
-        nargs="?",
-        type=_seconds,
-        const=10.0,
-        metavar="SECONDS",
-        help="repeat every SECONDS (default: 10), until all sweeps are finished",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, one line each time")
-    return parser
 
 
 def _seconds(text: str) -> float:

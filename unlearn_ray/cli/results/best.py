@@ -1,0 +1,33 @@
+"""`unlearn-ray results STORE best`: the best complete trial of each study, on the tuning seeds."""
+
+from __future__ import annotations
+
+import argparse
+
+from unlearn_ray.cli.output import Output, say
+from unlearn_ray.cli.stores import readable, rows_of
+from unlearn_ray.core.errors import Exit
+
+SUMMARY = "the best complete trial of each study, on the tuning seeds"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which sweep."""
+    parser.add_argument("--sweep", metavar="NAME", help="only this sweep")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print them."""
+    from unlearn_ray.monitor.manifest import tuning_seeds
+    from unlearn_ray.reporting.ranking import best_trials
+
+    store = readable(options.store)
+    rows = rows_of(store, options)
+    if rows is None:
+        return Exit.DONE
+    best = best_trials(rows.to_pandas(), tuning_seeds(store))
+    if len(best):
+        Output.of(options).frame(best)
+    else:
+        say("no complete trial on the tuning seeds yet")
+    return Exit.DONE

@@ -1,0 +1,60 @@
+"""`unlearn-ray results STORE diff`: the fields in which two steps differ."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from unlearn_ray.cli.output import Output, say
+from unlearn_ray.cli.stores import readable
+from unlearn_ray.core.errors import Exit
+
+if TYPE_CHECKING:
+    from unlearn_ray.storage.store import Record
+
+SUMMARY = "the fields in which two steps differ"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Two keys."""
+    parser.add_argument("first", metavar="KEY", help="a key, or a prefix of one")
+    parser.add_argument("second", metavar="KEY")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each field."""
+    import pandas as pd
+
+    from unlearn_ray.storage.lookup import find_record
+
+    store = readable(options.store)
+    first, second = (find_record(store, key) for key in (options.first, options.second))
+    lines = list(differences(first, second))
+    if lines:
+        Output.of(options).frame(pd.DataFrame(lines, columns=["field", first.key, second.key]))
+    else:
+        say(f"{first.key} and {second.key} have the same config")
+    return Exit.DONE
+
+
+def differences(first: Record, second: Record) -> Iterator[tuple[str, str | None, str | None]]:
+    """The fields that differ between two records' configs, dotted, with both values as JSON."""
+    left, right = (dict(flat({"kind": r.kind, **r.config}, "")) for r in (first, second))
+    for name in [*left, *(name for name in right if name not in left)]:
+        if left.get(name) != right.get(name):
+            yield name, left.get(name), right.get(name)
+
+
+def flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The innermost values of a config as JSON, by dotted name below `path`."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from flat(inner, f"{path}.{name}".lstrip("."))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for number, item in enumerate(value):
+            name = item.get("name", number) if isinstance(item, Mapping) else number
+            yield from flat(item, f"{path}[{name}]")
+    else:
+        yield path, json.dumps(value)

@@ -1,0 +1,66 @@
+"""What commands that take a sweep file share: its arguments, and its plan."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearn_ray.cli.plugin_option import load_plugins, plugin_argument
+
+if TYPE_CHECKING:
+    from unlearn_ray.core.errors import BadInput
+    from unlearn_ray.storage.store import Store
+    from unlearn_ray.studies.plan import Plan
+
+
+def sweep_arguments(parser: argparse.ArgumentParser, *, file_needed: bool = True) -> None:
+    """FILE, and what overrides its fields."""
+    parser.add_argument(
+        "file",
+        nargs=None if file_needed else "?",
+        type=Path,
+        metavar="FILE",
+        help="the sweep, in YAML, or the name of a bundled one: quickstart",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a field, e.g. search.trials=12; may be repeated",
+    )
+    plugin_argument(parser)
+    parser.add_argument(
+        "--store", metavar="URL", help="a folder or s3://bucket/prefix, instead of the file's"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="a running Ray cluster (auto, host:port); default: the one that RAY_ADDRESS "
+        "names, or else a local one that ends with the sweep",
+    )
+
+
+def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
+    """The plan of the sweep that the options name, and its store."""
+    load_plugins(options)
+    from unlearn_ray.config.sweep_file import load_sweep
+    from unlearn_ray.storage.store import open_store
+    from unlearn_ray.studies.plan import make_plan
+
+    sweep = load_sweep(options.file, options.set, options.store)
+    store = open_store(sweep.store)
+    return make_plan(sweep, store), store
+
+
+def never_placed(plan: Plan, address: str | None) -> list[BadInput]:
+    """What could never be placed on the cluster at `address`, or else on this machine."""
+    from unlearn_ray.scheduling.environment import prepare, this_machine_lacks
+
+    if address is None:
+        return this_machine_lacks(plan.asks)
+    prepare(address)
+    from unlearn_ray.scheduling import driver
+
+    return driver.never_placed(plan, address)
