@@ -14,10 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unlearn_ray.cli.results.diff import differences
 from unlearn_ray.core.keys import canonical, content_key, plain, stable_seed
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import Part
-from unlearn_ray.results import differences
 from unlearn_ray.storage.store import Record
 
 scalars = (

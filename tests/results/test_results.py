@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.results.rows import small_sweep
+from unlearn_ray.cli.results import EXAMPLES
 from unlearn_ray.core.errors import BadInput, Exit
-from unlearn_ray.results import EXAMPLES, load, main, query
+from unlearn_ray.reporting.query import query
+from unlearn_ray.results import load, main
 from unlearn_ray.storage.store import Record, Work, open_store
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -22,6 +22,7 @@ from typing import Any
 
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.modules import PACKAGE, Place, locate, parsed, reached
+from unlearn_ray.core.shipping import sent_code
 
 DIGITS = 16
 # Notes of the parser that change nothing that is run.
@@ -44,7 +45,7 @@ def part_digest(part: type, contract: type) -> str:
 
     Siblings of a module in a package are the rest of the package; those of a stand-alone module
     are the modules and packages in its folder, except installed ones. In a notebook only the
-    cell that defines the class counts.
+    cell that defines the class counts. Code that another process sent has its digest with it.
 
     Args:
         part: the class, while the code that defines it runs.
@@ -53,6 +54,8 @@ def part_digest(part: type, contract: type) -> str:
     Raises:
         ConfigError: its source cannot be read.
     """
+    if (sent := sent_code(part)) is not None:
+        return sent
     place, text = _origin(part)
     if place.ours:
         return ""

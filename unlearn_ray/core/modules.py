@@ -12,7 +12,7 @@ from importlib.util import decode_source
 from pathlib import Path
 
 PACKAGE = __name__.partition(".")[0]
-_PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 _INSTALLED = {"site-packages", "dist-packages"}
 
@@ -44,7 +44,7 @@ class Place:
     @property
     def ours(self) -> bool:
         """Whether it lies in this package's folder, under any name."""
-        return self.file is not None and self.file.resolve().is_relative_to(_PACKAGE_FOLDER)
+        return self.file is not None and self.file.resolve().is_relative_to(PACKAGE_FOLDER)
 
     @property
     def a_persons_own(self) -> bool:
@@ -115,7 +115,7 @@ def reached(start: Place, text: str, counts: Callable[[Place], bool]) -> dict[st
     waiting = [(start, text)]
     while waiting:
         place, text = waiting.pop()
-        for name in _imported(place, text):
+        for name in imported(place, text):
             other = locate(name)
             if other is None or name in found or other.file in files or not counts(other):
                 continue
@@ -135,7 +135,7 @@ def parsed(text: str) -> ast.Module | None:
         return None
 
 
-def _imported(place: Place, text: str) -> Iterator[str]:
+def imported(place: Place, text: str) -> Iterator[str]:
     """Names of imported modules; some may be names of objects in a module."""
     tree = parsed(text)
     for node in () if tree is None else ast.walk(tree):

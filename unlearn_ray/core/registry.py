@@ -10,19 +10,35 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, TypeVar, final
+from weakref import WeakKeyDictionary
 
 from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.code import part_digest
-from unlearn_ray.core.errors import ConfigError, UnlearnRayError, did_you_mean
+from unlearn_ray.core.errors import (
+    ConfigError,
+    UnlearnRayError,
+    did_you_mean,
+    shown,
+    shown_path,
+)
 from unlearn_ray.core.schema import field_values
 
 # Of a part, by name.
 Fields = Mapping[str, Any]
 
 _REGISTERED: dict[str, dict[str, type[Part]]] = {}
+# Of parts from outside this package: what they were loaded from.
+_ORIGINS: WeakKeyDictionary[type[Part], str] = WeakKeyDictionary()
+_loading: list[str] = []
+
+
+class NameTaken(ConfigError):
+    """Two parts of one kind have one name."""
 
 
 class Part:
@@ -37,6 +53,7 @@ class Part:
             registered, so that an edit counts without a new revision. It covers the module, its
             sibling imports (`core.code.part_digest`) and the modules of base classes. Empty for
             a part of this package, where a test asks for a new revision.
+        unshown: fields that rows and tables do not show, as they name people.
         tiny: field values of a version that the conformance suite can build or train quickly.
     """
 
@@ -45,6 +62,7 @@ class Part:
     name: ClassVar[str]
     revision: ClassVar[int] = 1
     code: ClassVar[str] = ""
+    unshown: ClassVar[frozenset[str]] = frozenset()
     tiny: ClassVar[Fields] = {}
 
     def identity(self) -> dict[str, Any]:
@@ -84,17 +102,83 @@ def register(name: str) -> Callable[[type[P]], type[P]]:
             with a reserved name.
     """
 
-    def enter(cls: type[P]) -> type[P]:
+    def enter_class(cls: type[P]) -> type[P]:
         known = _REGISTERED.setdefault(cls.kind, {})
-        if known.get(name, cls).__qualname__ != cls.__qualname__:
-            raise ValueError(f"two {cls.kind} parts are registered as {name!r}")
+        _ORIGINS[cls] = _loading[-1] if _loading else ""
+        _check_alone(cls, known.get(name, cls), name)
         _check_fields(cls)
         cls.name = name
         cls.code = part_digest(cls, Part)
         known[name] = cls
         return cls
 
-    return enter
+    return enter_class
+
+
+def _check_alone(cls: type[Part], other: type[Part], name: str) -> None:
+    """Refuse a second part of a name; a class that is defined again replaces itself."""
+    again = cls.__qualname__ == other.__qualname__ and (
+        cls.__module__ == other.__module__ or _file(cls) == _file(other)
+    )
+    if not again:
+        raise NameTaken(
+            f"{cls.kind.replace('_', ' ')} {shown(name)}",
+            f"two parts have this name: {_described(other)}, and {_described(cls)}",
+            "give one of them another name",
+        )
+
+
+def _file(cls: type) -> str:
+    return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__)
+
+
+def _described(cls: type[Part]) -> str:
+    return f"{cls.__qualname__} of {origin(cls) or _file(cls)}"
+
+
+def origin(part: type[Part]) -> str:
+    """Where a part comes from: its plug-in, or its file; empty for a part of this package."""
+    return _ORIGINS.get(part, "") or (shown_path(_file(part)) if part.code else "")
+
+
+@contextmanager
+def registering(what: str) -> Iterator[None]:
+    """Parts that are registered meanwhile come from `what`."""
+    _loading.append(what)
+    try:
+        yield
+    finally:
+        _loading.pop()
+
+
+def registered() -> dict[tuple[str, str], type[Part]]:
+    """What is registered now, by kind and name; imports nothing."""
+    return {(kind, name): cls for kind, named in _REGISTERED.items() for name, cls in named.items()}
+
+
+def enter(kind: str, name: str, cls: type[Part]) -> None:
+    """Register a part again that was withdrawn.
+
+    Raises:
+        ConfigError: there is another part of that name.
+    """
+    known = _REGISTERED.setdefault(kind, {})
+    _check_alone(cls, known.get(name, cls), name)
+    known[name] = cls
+
+
+def restore(before: Mapping[tuple[str, str], type[Part]]) -> None:
+    """Let exactly these parts be registered, which were so before."""
+    for key, cls in registered().items():
+        if before.get(key) is not cls:
+            withdraw(*key)
+    for key, cls in before.items():
+        enter(*key, cls)
+
+
+def withdraw(kind: str, name: str) -> None:
+    """Let nobody find a part any more."""
+    _REGISTERED.get(kind, {}).pop(name, None)
 
 
 def _check_fields(cls: type[Part]) -> None:
@@ -113,12 +197,18 @@ def _check_fields(cls: type[Part]) -> None:
 def parts(contract: type[P]) -> dict[str, type[P]]:
     """Every registered part of a contract by name, sorted; imports the contract's room.
 
+    The parts of installed distributions (`core.plugins`) are loaded the first time.
+
     Raises:
-        ConfigError: a file in it cannot be imported.
+        ConfigError: a file in the room cannot be imported, or two parts have one name.
     """
+    # That module registers parts.
+    from unlearn_ray.core.plugins import load_waiting
+
     room = importlib.import_module(contract.room)
     for module in pkgutil.iter_modules(room.__path__):
         _import(f"{contract.room}.{module.name}")
+    load_waiting()
     known = _REGISTERED.get(contract.kind, {})
     return {name: known[name] for name in sorted(known)}  # type: ignore[misc]
 
@@ -146,8 +236,15 @@ def find(contract: type[P], name: str) -> type[P]:
     known = parts(contract)
     if name not in known:
         what = contract.kind.replace("_", " ")
-        raise ConfigError(f"{name!r}", f"unknown {what}", did_you_mean(name, known))
+        raise ConfigError(f"{name!r}", f"unknown {what}{missing()}", did_you_mean(name, known))
     return known[name]
+
+
+def missing() -> str:
+    """What may be why a part is unknown: installed plug-ins that cannot be loaded."""
+    from unlearn_ray.core.plugins import broken
+
+    return "".join(f"; {error.subject} {error.reason}" for error in broken())
 
 
 def summary(part: type[Part]) -> str:

@@ -12,11 +12,9 @@ import ray
 from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.registry import Part
-from unlearn_ray.core.registry import parts as registered
-from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import BoardReporter
-from unlearn_ray.steps.base import Step
+from unlearn_ray.scheduling.own_code import parts_of
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.storage.store import open_store
 from unlearn_ray.train.compute import Compute
@@ -80,12 +78,7 @@ class WorkerConfig:
 
 def code_of(sweep: Sweep) -> tuple[tuple[type[Part], str], ...]:
     """The parts of a sweep from outside the package, with digests of their code."""
-    setting = sweep.setting
-    parts: list[type[Part]] = [study.method for study in sweep.studies]
-    shared: tuple[Part, ...] = (setting.dataset, setting.forget_set, setting.model, setting.family)
-    parts += [type(part) for part in (*shared, *sweep.metrics, *sweep.scores, sweep.objective)]
-    parts += [*registered(Quantity).values(), *registered(Step).values()]
-    return tuple((part, part.code) for part in dict.fromkeys(parts) if part.code)
+    return tuple((part, part.code) for part in parts_of(sweep))
 
 
 def here() -> str:
