@@ -58,7 +58,7 @@ def test_labels_are_swapped_as_by_a_loop(
     # Both true labels are left, and the argument is not changed.
     assert set(classes) <= set(labels[parts.retain].tolist())
     assert np.array_equal(labels, labels_of(size, seed))
-    size_known = forget_size(forget_set, size, validation, seed)
+    size_known = forget_size(forget_set, size, validation)
     assert size_known is None or size_known == len(parts.forget)
 
 

@@ -18,7 +18,7 @@ from unlearn_ray.data.forget_sets.classes import Classes
 from unlearn_ray.data.forget_sets.ids import Ids
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.data.sample_names import SampleNames, Unclear, quoted
-from unlearn_ray.data.splits import never_trained, split, validation_ids
+from unlearn_ray.data.splits import split, validation_ids
 
 NAMES = ("cat", "dog", "frog")
 INFO = DatasetInfo(30, 9, NAMES, 8)
@@ -404,17 +404,17 @@ def test_names_that_a_dataset_of_ones_own_gives_to_some_or_twice(tmp_path: Path)
         ids_file(tmp_path, "a").check(twice, 0)
 
 
-def test_validation_samples_were_never_trained_on(tmp_path: Path) -> None:
+def test_named_samples_are_never_in_validation(tmp_path: Path) -> None:
     kept_out = validation_ids(30, 5, seed=1).tolist()
-    trained = next(number for number in range(30) if number not in kept_out)
-    some = ids_file(tmp_path, "\n".join(map(str, [*kept_out[:2], trained])))
+    some = ids_file(tmp_path, "\n".join(map(str, kept_out)))
     some.check(INFO, 5)
-    assert never_trained(some, 30, 5, seed=1) == 2
-    assert split(LABELS, 5, some, seed=1).forget.tolist() == [trained]
-    none = ids_file(tmp_path, str(kept_out[0]), "none.txt")
-    none.check(INFO, 5)
-    with pytest.raises(DataError, match=r"none of its samples is trained on under seed 1"):
-        split(LABELS, 5, none, seed=1)
+    parts = split(LABELS, 5, some, seed=1)
+    assert sorted(parts.forget.tolist()) == sorted(kept_out)
+    assert len(parts.validation) == 5
+    assert not set(kept_out) & set(parts.validation.tolist())
+    most = ids_file(tmp_path, "\n".join(map(str, range(25))), "most.txt")
+    with pytest.raises(DataError, match=r"25 samples: which leaves nothing to retain.* on 25"):
+        most.check(INFO, 5)
 
 
 def test_nothing_to_retain_under_a_seed() -> None:

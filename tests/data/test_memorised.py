@@ -53,7 +53,7 @@ def test_groups_are_ordered_disjoint_and_of_equal_size(
         forget_set = Memorised(file=file, group=group, count=count)
         forget_set.check(INFO, validation)
         parts = split(LABELS, validation, forget_set, seed)
-        assert forget_size(forget_set, 30, validation, seed) == len(parts.forget) == count
+        assert forget_size(forget_set, 30, validation) == len(parts.forget) == count
         assert [s for s in trained_on if s in set(parts.forget)] == parts.forget.tolist()
         found.append(parts.forget.tolist())
     ranked = sorted(values[str(s)] for s in trained_on if str(s) in values)

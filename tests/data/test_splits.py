@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.data.base import ForgetSet
 from unlearn_ray.data.forget_sets.classes import Classes
+from unlearn_ray.data.forget_sets.ids import Ids
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.data.splits import (
-    never_trained,
+    kept_in_training,
     split,
     training_ids,
     validation_ids,
@@ -104,5 +105,33 @@ def test_validation_must_leave_something() -> None:
         validation_size(1437, 1437)
 
 
+@given(sizes, validations, seeds, st.data())
+def test_named_samples_are_all_forgotten_and_others_drawn_in_their_place(
+    size: int, validation: int | float, seed: int, data: st.DataObject
+) -> None:
+    named = data.draw(st.sets(st.integers(0, size - 1), min_size=1, max_size=8))
+    forget_set = Ids(file="named.txt")
+    forget_set.__dict__["_checked"] = np.array(sorted(named), dtype=np.int64)
+    parts = split(labels_of(size), validation, forget_set, seed)
+    order = np.random.RandomState(seed).permutation(size).tolist()
+    others = [number for number in order if number not in named]
+    held_out = validation_size(validation, size)
+    assert parts.validation.tolist() == others[:held_out]
+    assert parts.forget.tolist() == [number for number in order if number in named]
+    assert parts.retain.tolist() == others[held_out:]
+    ids = forget_set.named_ids()
+    assert validation_ids(size, validation, seed, ids).tolist() == parts.validation.tolist()
+    trained_on = sorted([*parts.forget.tolist(), *parts.retain.tolist()])
+    assert sorted(training_ids(size, validation, seed, ids).tolist()) == trained_on
+
+    kept = kept_in_training(size, validation, seed, ids)
+    usual = order[:held_out]
+    assert (not kept) == (parts.validation.tolist() == usual) == (not named & set(usual))
+    # Nothing else that was named matters to the validation set.
+    least = np.array(kept, dtype=np.int64)
+    assert validation_ids(size, validation, seed, least).tolist() == parts.validation.tolist()
+
+
 def test_a_rule_names_no_ids() -> None:
-    assert never_trained(Random(count=3), 100, 0.1, 0) == 0
+    assert Random(count=3).named_ids() is None
+    assert kept_in_training(100, 0.1, 0, None) == ()

@@ -411,6 +411,17 @@ def split(groups: int) -> nn.Module:
     return SplitBatchNorm2d(5, groups, eps=1e-5, momentum=0.3)
 
 
+def activating() -> nn.Module:
+    """A layer with an activation of its own, as in timm's networks."""
+    import unlearn_ray.core.torchvision_import  # noqa: F401
+
+    # isort: split
+    from timm.layers import BatchNormAct2d
+
+    layer: nn.Module = BatchNormAct2d(5, momentum=0.3, act_layer=nn.SiLU)
+    return layer
+
+
 CHECKS: dict[str, Callable[[], None]] = {
     **{
         f"gathered rows of {count}": partial(check_gathered_rows_and_their_gradient, count)
@@ -435,6 +446,7 @@ CHECKS: dict[str, Callable[[], None]] = {
         for groups in (2, 3, 4, 8)
         for count in (1, 3, 7, 16, 18)
     },
+    "batch norm with an activation": partial(check_batch_norm, activating, (7, 5, 3, 3)),
     "float32 far from zero": check_float32_batch_norm_far_from_zero,
     "error of the first": check_an_error_of_the_first_is_everybodys,
     "error of one": check_an_error_of_one_is_everybodys,

@@ -6,6 +6,7 @@ are at once its documentation, its YAML, its searchable space and its identity.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -25,6 +26,11 @@ NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Layers = Annotated[int, Field(gt=0, le=1000)]
 # NumPy's RandomState, which permutes the samples as MUC's code does, takes no more than 32 bits.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+# Arguments for another library's function, by name. A part declares a field of this type with
+# `field(default_factory=dict, hash=False)`.
+_Argument = bool | int | float | str | None
+Arguments = Mapping[str, _Argument | tuple[_Argument, ...]]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))

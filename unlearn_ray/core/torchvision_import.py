@@ -75,6 +75,8 @@ def _import_without_operators(installed: str) -> None:
     assert spec is not None, "its start-up has just failed"
     package = importlib.util.module_from_spec(spec)
     package.__version__ = installed  # type: ignore[attr-defined]
+    # Datasets of image files ask for it.
+    package.get_image_backend = lambda: "PIL"  # type: ignore[attr-defined]
     sys.modules["torchvision"] = package
     for name in _MODULES:
         importlib.import_module(f"torchvision.{name}")

@@ -36,6 +36,9 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
         """Normalised feature maps, in the memory layout of `images`."""
+        return followed(self, self._normalised(images))
+
+    def _normalised(self, images: Tensor) -> Tensor:
         groups = max(1, min(self.groups, images.shape[0] // 2))
         if not self.training or groups == 1:
             return super().forward(images)
@@ -77,6 +80,19 @@ def group_sizes(count: int, groups: int) -> list[int]:
     return [size + 1] * larger + [size] * (groups - larger)
 
 
+def add_following(layer: nn.Module, replaced: nn.Module) -> None:
+    """Keep what a replaced layer applies to what it has normalised: timm's have an activation."""
+    for name, child in replaced.named_children():
+        layer.add_module(name, child)
+
+
+def followed(layer: nn.Module, normalised: Tensor) -> Tensor:
+    """Apply a layer's children, if it has any, one after the other."""
+    for child in layer.children():
+        normalised = child(normalised)
+    return normalised
+
+
 def split_batch_norm(module: nn.Module, groups: int) -> None:
     """Replace every `BatchNorm2d` inside `module`, keeping weights and statistics.
 
@@ -88,6 +104,7 @@ def split_batch_norm(module: nn.Module, groups: int) -> None:
             assert child.momentum is not None
             split = SplitBatchNorm2d(child.num_features, groups, child.eps, child.momentum)
             split.to(child.weight.device, child.weight.dtype)
+            add_following(split, child)
             split.load_state_dict(child.state_dict())
             split.train(child.training)
             setattr(module, name, split)

@@ -50,9 +50,10 @@ class BlockOutputs:
     ) -> Float[Tensor, "n of_all_blocks"]:
         """The outputs in the order of `widths`."""
         blocks = blocks_of(self._backbone)
+        channels_last = getattr(self._backbone, "channels_last", False)
         outputs: dict[str, Tensor] = {}
         hooks = [
-            block.register_forward_hook(_keeping(outputs, name, images.shape[0]))
+            block.register_forward_hook(_keeping(outputs, name, images.shape[0], channels_last))
             for name, block in blocks.items()
         ]
         try:
@@ -72,23 +73,29 @@ class BlockOutputs:
 
 
 def _keeping(
-    outputs: dict[str, Tensor], name: str, count: int
-) -> Callable[[nn.Module, object, Tensor], None]:
+    outputs: dict[str, Tensor], name: str, count: int, channels_last: bool
+) -> Callable[[nn.Module, object, object], None]:
     # Pooled at once: a later layer may change the output in place.
-    def keep(_: nn.Module, __: object, output: Tensor) -> None:
-        outputs[name] = pooled(output, count)
+    def keep(_: nn.Module, __: object, output: object) -> None:
+        # Some blocks also hand on the shape of their tokens.
+        first = output[0] if isinstance(output, tuple) else output
+        if isinstance(first, Tensor):
+            outputs[name] = pooled(first, count, channels_last=channels_last)
 
     return keep
 
 
-def pooled(output: Tensor, count: int) -> Float[Tensor, "n d"]:
+def pooled(output: Tensor, count: int, *, channels_last: bool = False) -> Float[Tensor, "n d"]:
     """A block's output, averaged over positions, in float32.
 
     Args:
         output: (N, D), maps (N, D, ...), tokens (N, T, D) or, as in some transformers, (T, N, D).
         count: the number N of images.
+        channels_last: whether maps are (N, ..., D).
     """
     values = output.float()
+    if channels_last and values.dim() == 4:
+        return values.mean(dim=(1, 2))
     if values.dim() == 3:
         return values.mean(dim=1 if values.shape[0] == count else 0)
     return values if values.dim() == 2 else values.flatten(2).mean(dim=2)

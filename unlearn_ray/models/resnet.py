@@ -38,6 +38,10 @@ class ResNet(Model):
     width: PositiveInt = 64
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
 
+    def pooled(self, image_size: int) -> bool:
+        """Whether images of this size enter through the ImageNet stem."""
+        return self.stem == "imagenet" or (self.stem == "auto" and image_size >= POOLED_FROM)
+
     def build(self, image_size: int) -> nn.Module:
         """A backbone, initialised from torch's global generator."""
         # Planning a sweep imports this module; torchvision takes seconds.
@@ -46,8 +50,7 @@ class ResNet(Model):
         # isort: split
         from torchvision.models import resnet
 
-        block = getattr(resnet, self.block)
-        pooled = self.stem == "imagenet" or (self.stem == "auto" and image_size >= POOLED_FROM)
+        block, pooled = getattr(resnet, self.block), self.pooled(image_size)
         return ResidualBackbone(block, block.expansion, self.depths, self.width, pooled=pooled)
 
 

@@ -27,7 +27,13 @@ from unlearn_ray.core.collective import (
     rows_together,
     world_size,
 )
-from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d, group_sizes, move_statistics
+from unlearn_ray.families.split_batch_norm import (
+    SplitBatchNorm2d,
+    add_following,
+    followed,
+    group_sizes,
+    move_statistics,
+)
 
 
 def share_batch_norm(module: nn.Module) -> None:
@@ -61,6 +67,7 @@ class SharedBatchNorm(_BatchNorm):
         self.running_mean, self.running_var = layer.running_mean, layer.running_var
         self.num_batches_tracked = layer.num_batches_tracked
         self.train(layer.training)
+        add_following(self, layer)
         self.groups = layer.groups if isinstance(layer, SplitBatchNorm2d) else 1
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
@@ -68,6 +75,9 @@ class SharedBatchNorm(_BatchNorm):
 
     def forward(self, images: Float[Tensor, "own channels *pixels"]) -> Tensor:
         """Normalised rows, in the memory layout of `images`."""
+        return followed(self, self._normalised(images))
+
+    def _normalised(self, images: Tensor) -> Tensor:
         if not self.training:
             return super().forward(images)
         dealt = _dealt(rows_together(), self.groups, world_size())
