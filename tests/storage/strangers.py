@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.sax.saxutils import escape
 
+from tests.azure_server import ask
+from unlearn_ray.storage.azure import AzureContainer
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.s3 import S3Bucket
 from unlearn_ray.storage.store import Store
@@ -37,6 +40,11 @@ def put_stranger(store: Store, name: str, data: bytes = b"of somebody else") -> 
             Bucket=objects.bucket, Key=f"{objects.prefix}/{name}", Body=data
         )
         return
+    if isinstance(objects, AzureContainer):
+        data = b"" if name.endswith("/") else data
+        blob = f"{objects.container}/{objects.prefix}/{name}"
+        ask("PUT", str(objects.endpoint), blob, data)
+        return
     assert isinstance(objects, LocalFolder)
     path = objects.folder / name
     folder = path if name.endswith("/") else path.parent
@@ -53,6 +61,16 @@ def is_there(store: Store, name: str) -> bool:
             Bucket=objects.bucket, Prefix=f"{objects.prefix}/{name}"
         )
         return f"{objects.prefix}/{name}" in [each["Key"] for each in found.get("Contents", ())]
+    if isinstance(objects, AzureContainer):
+        listed = ask(
+            "GET",
+            str(objects.endpoint),
+            objects.container,
+            restype="container",
+            comp="list",
+            prefix=f"{objects.prefix}/{name}",
+        )
+        return f"<Name>{escape(objects.prefix)}/{escape(name)}</Name>".encode() in listed
     return Path(store.url, name).exists()
 
 

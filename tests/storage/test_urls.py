@@ -56,6 +56,15 @@ REFUSED = {
     "s3://bucket/a%20b": "%20 in a prefix is ambiguous",
     "s3://bucket/a#b": "# in a prefix is ambiguous",
     "s3://bucket/" + "x" * 600: "a prefix of 600 bytes; write at most 512",
+    # Azure.
+    "az://": "no bucket; write az://container/prefix?account=NAME",
+    "az:container": "unknown scheme az",
+    "az://host:9000/c": "write az://bucket/prefix?endpoint=http://host:9000",
+    "az://container//p": "empty part",
+    "az://container/p?region=x": "unknown option region",
+    "az://container/p?account=No_Name": "account is not the name of a storage account",
+    "az://container/p?account=a&account=b": "account must be given once",
+    "az://container/p?endpoint=host": "write endpoint=http://host, or https://",
     # Options.
     "s3://bucket/p?regoin=x": "unknown option regoin; did you mean region?",
     "s3://bucket/p?Endpoint=http://h": "an unknown option; did you mean endpoint?",
@@ -93,6 +102,10 @@ WITH_SECRETS = [
     f"https://host/bucket?X-Amz-Signature={SECRET}",
     f"s3://bucket/p?secret_key={SECRET}",
     f"s3://bucket/p?{SECRET}",
+    f"az://name:{SECRET}@container/p",
+    f"az://container/p?sas={SECRET}",
+    f"az://container/p?account={SECRET}",
+    f"az://container/p?endpoint=http://me:{SECRET}@host",
     f"s3://bucket/p?endpoint=http://me:{SECRET}@host",
     f"s3://bucket/p?endpoint=http://host:1?key={SECRET}",
     f"s3://bucket/p?endpoint=http://host:1&key={SECRET}",
@@ -183,11 +196,13 @@ def test_a_relative_folder_of_a_folder_that_is_gone(
         "s3://bucket/p?endpoint=https://host/storage/v1/s3",
         "s3://bucket/p?endpoint=http%3A%2F%2Fhost%3A1",
         "s3://bucket/p/?",
+        "az://container",
+        "az://container/p?account=name&endpoint=https://host/name",
     ],
 )
 def test_a_bucket_is_the_same_after_its_url(url: str) -> None:
     once = open_store(url).url
-    assert once.startswith("s3://bucket")
+    assert once.startswith(("s3://bucket", "az://container"))
     assert open_store(once).url == once
 
 
@@ -203,7 +218,23 @@ def test_odd_prefixes_on_a_server(s3_server: S3Server, prefix: str) -> None:
 PIECES = st.lists(
     st.sampled_from(
         [
-            *("s3://", "s3:", "S3:/", "http://", "gs:", "//", "/", "/", ":", "@", "%40", "?", "&"),
+            *(
+                "s3://",
+                "az://",
+                "account=",
+                "s3:",
+                "S3:/",
+                "http://",
+                "gs:",
+                "//",
+                "/",
+                "/",
+                ":",
+                "@",
+                "%40",
+                "?",
+                "&",
+            ),
             *("=", "endpoint=", "region=", "secret_key=", "bucket", "us-east-1", "host:9000"),
             *("..", ".", "~", "#", "%2F", "\\", " ", "\n", "\0", "é", "[::1]", "*", "'", SECRET),
         ]

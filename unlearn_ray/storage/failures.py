@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from unlearn_ray.core.errors import UnlearnRayError
 
@@ -60,3 +63,20 @@ def shown_address(url: str) -> str:
     host = re.sub(r"^\w+://", "", url.rpartition("@")[2])
     found = re.match(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?(?=[/?#]|$)", host)
     return f"{scheme[0] if scheme else ''}{found[0]}" if found else ""
+
+
+def proxied(request: Request) -> tuple[str, str] | None:
+    """The variable that sets a proxy for the endpoint, and the proxy's URL."""
+    parts = urlsplit(request.endpoint)
+    value = getproxies().get(parts.scheme)
+    if not value or proxy_bypass(parts.netloc):
+        return None
+    name = f"{parts.scheme}_proxy"
+    names = [each for each in (name, name.upper()) if os.environ.get(each)]
+    return (names or ["the system's settings"])[0], value
+
+
+def through_proxy(request: Request) -> str:
+    """For a message: that requests go through a proxy, or "" if they do not."""
+    proxy = proxied(request)
+    return f", through the proxy that {proxy[0]} names" if proxy else ""

@@ -24,9 +24,15 @@ from unlearn_ray.core.errors import (
     StoreUnreachable,
     UnlearnRayError,
 )
-from unlearn_ray.storage.failures import Failure, Patience, Request, shown_address
+from unlearn_ray.storage.failures import (
+    Failure,
+    Patience,
+    Request,
+    shown_address,
+    through_proxy,
+)
 from unlearn_ray.storage.s3_keys import CredentialsFailed, credentials_failure, setting_failure
-from unlearn_ray.storage.s3_transport import through_proxy, unanswered
+from unlearn_ray.storage.s3_transport import unanswered
 
 
 class NoS3Answer(Exception):

@@ -12,7 +12,6 @@ import ssl
 from functools import cache
 from http.client import BadStatusLine
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from boto3.session import Session
 from botocore.exceptions import (
@@ -29,7 +28,15 @@ from urllib3.exceptions import HTTPError, LocationValueError
 from urllib3.util import parse_url
 
 from unlearn_ray.core.errors import ConfigError, StoreDenied, StoreUnreachable, closest
-from unlearn_ray.storage.failures import AWS_DOMAINS, Failure, Patience, Request, shown_address
+from unlearn_ray.storage.failures import (
+    AWS_DOMAINS,
+    Failure,
+    Patience,
+    Request,
+    proxied,
+    shown_address,
+    through_proxy,
+)
 
 _BUNDLE = "AWS_CA_BUNDLE"
 _BUNDLES = (_BUNDLE, "REQUESTS_CA_BUNDLE")
@@ -86,23 +93,6 @@ def unanswered(error: BotoCoreError | HTTPError, request: Request) -> Failure | 
     if isinstance(error, BotoConnectionError | HTTPClientError | IncompleteReadError | HTTPError):
         return _silent(type(error).__name__, asked, request)
     return None
-
-
-def proxied(request: Request) -> tuple[str, str] | None:
-    """The variable that sets a proxy for the endpoint, and the proxy's URL."""
-    parts = urlsplit(request.endpoint)
-    value = getproxies().get(parts.scheme)
-    if not value or proxy_bypass(parts.netloc):
-        return None
-    name = f"{parts.scheme}_proxy"
-    names = [each for each in (name, name.upper()) if os.environ.get(each)]
-    return (names or ["the system's settings"])[0], value
-
-
-def through_proxy(request: Request) -> str:
-    """For a message: that requests go through a proxy, or "" if they do not."""
-    proxy = proxied(request)
-    return f", through the proxy that {proxy[0]} names" if proxy else ""
 
 
 def _root(error: object) -> object:

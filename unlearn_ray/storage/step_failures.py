@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -10,6 +11,7 @@ from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.stored import Reader, Schema, Time, Word, stored
 
 _FOLDER = "failures/"
+_NAME = re.compile(rf"{_FOLDER}(?P<kind>[^/]+)/(?P<key>[0-9a-f]{{16}})\.json")
 
 
 @stored
@@ -69,6 +71,11 @@ class Failures:
         there = wanted & set(self._objects.names(_FOLDER)) if wanted else ()
         found = self._reader.parsed(sorted(there), _parsed)
         return {failure.key: failure for failure in found.values()}
+
+    def kinds(self) -> dict[str, str]:
+        """The kind of each step that failed, by key."""
+        matches = map(_NAME.fullmatch, self._objects.names(_FOLDER))
+        return {match["key"]: match["kind"] for match in matches if match is not None}
 
     def forget(self, steps: Iterable[tuple[str, str]]) -> None:
         """Allow these steps to be run again."""

@@ -68,6 +68,7 @@ _IDENTITY = "identity"
 _DAY = timedelta(days=1)
 # Names of manifests and of studies; a sync tool's conflict copies do not match.
 _SWEEP = re.compile(r"sweeps/([A-Za-z0-9][A-Za-z0-9._-]*)\.json")
+_SWEEP_FILE = re.compile(r"sweep_files/([A-Za-z0-9][A-Za-z0-9._-]*)/([0-9a-f]{16})\.json")
 _STUDY = re.compile(r"studies/[0-9a-f]{16}/([0-9a-f]{16})\.json")
 _COMPACTION = "compaction"
 
@@ -367,6 +368,27 @@ class Store:
                 CorruptObject are logged and left out.
         """
         return self._listed("sweeps/", _SWEEP, parse)
+
+    def write_sweep_file(self, name: str, key: str, data: bytes) -> None:
+        """Write a version of a sweep's file; one of the same content is replaced.
+
+        Args:
+            name: of the sweep.
+            key: of the version.
+            data: the version.
+        """
+        self.objects.write(f"sweep_files/{name}/{key}.json", data)
+
+    def sweep_files(self, parse: Callable[[str, bytes], Parsed]) -> dict[tuple[str, str], Parsed]:
+        """The versions of the files of all sweeps, by the sweep's name and the version's key.
+
+        Args:
+            parse: reads a version, as in `sweeps`.
+        """
+        matches = map(_SWEEP_FILE.fullmatch, self.objects.names("sweep_files/"))
+        names = {match[0]: (match[1], match[2]) for match in matches if match is not None}
+        found = self._reader.parsed(names, parse)
+        return {names[name]: parsed for name, parsed in found.items()}
 
     # studies
 

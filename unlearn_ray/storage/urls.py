@@ -1,4 +1,4 @@
-"""Parses a store's URL: a folder's path, or a bucket with its endpoint and region.
+"""Parses a store's URL: a folder's path, or a bucket or container with its server.
 
 Anything that looks like another kind of URL is refused: it would otherwise become a folder with a
 strange name. No message repeats what may be a password.
@@ -15,9 +15,14 @@ from unlearn_ray.storage.failures import shown_address
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.objects import ObjectStore
 
-_S3 = "s3://"
-_OPTIONS = ("endpoint", "region")
+_S3, _AZURE = "s3://", "az://"
+_OPTIONS = {_S3: ("endpoint", "region"), _AZURE: ("account", "endpoint")}
 _REMEDY = "write a folder, or s3://bucket/prefix?endpoint=http://host:port&region=NAME"
+_REMEDIES = {_S3: _REMEDY, _AZURE: "write az://container/prefix?account=NAME"}
+_VARIABLES = {
+    _S3: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    _AZURE: "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 _OR_FOLDER = f"{_REMEDY}; for a folder of this name, write ./ before it"
 # Two letters or more: C:\ is a folder on Windows.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]")
@@ -35,6 +40,7 @@ _LABEL = "[A-Za-z0-9_-]{1,63}"
 _ENDPOINT = re.compile(
     rf"https?://(\[[0-9A-Fa-f:.]+\]|{_LABEL}(\.{_LABEL})*)(:(?P<port>\d{{1,5}}))?(/[^?#\s@]*)?"
 )
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _WORD = re.compile(r"[a-z][a-z_-]{0,30}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -44,7 +50,8 @@ _PREFIX_BYTES = 512
 
 
 def objects_at(url: str, *, known: bool = False) -> ObjectStore:
-    """The object store at a folder's path or s3://bucket/prefix[?endpoint=URL&region=NAME].
+    """The object store at a folder's path, s3://bucket/prefix[?endpoint=URL&region=NAME] or
+    az://container/prefix[?account=NAME&endpoint=URL].
 
     Args:
         url: its location.
@@ -58,8 +65,9 @@ def objects_at(url: str, *, known: bool = False) -> ObjectStore:
     if _UNPRINTABLE.search(url):
         reason = "it holds a control character, or one that is not Unicode"
         raise ConfigError(f"store = {_shown(url)}", reason, _REMEDY)
-    if url.startswith(_S3):
-        return _bucket(url, known)
+    for scheme in (_S3, _AZURE):
+        if url.startswith(scheme):
+            return _bucket(url, scheme, known)
     reason = _like_a_url(url.strip(" \"'<>"))
     if reason:
         raise ConfigError(f"store = {_shown(url)}", reason, _OR_FOLDER)
@@ -90,32 +98,38 @@ def _like_a_url(text: str) -> str:
     return ""
 
 
-def _bucket(url: str, known: bool) -> ObjectStore:
-    from unlearn_ray.storage.s3 import S3Bucket  # boto3: imported only if used
-
+def _bucket(url: str, scheme: str, known: bool) -> ObjectStore:
     subject = f"store = {_shown(url)}"
     if "@" in url or "%40" in url:
-        remedy = (
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead; a prefix cannot hold an @"
-        )
+        remedy = f"set {_VARIABLES[scheme]} instead; a prefix cannot hold an @"
         raise ConfigError(subject, "credentials must not be in a URL", remedy)
-    place, _, query = url.removeprefix(_S3).partition("?")
+    place, _, query = url.removeprefix(scheme).partition("?")
     bucket, _, prefix = place.partition("/")
-    _check_bucket(bucket, subject)
+    _check_bucket(bucket, scheme, subject)
     _check_prefix(prefix.removesuffix("/"), subject)
-    options = _options(query, subject)
-    return S3Bucket(bucket, prefix, options.get("endpoint"), options.get("region"), known=known)
+    options = _options(query, scheme, subject)
+    endpoint = options.get("endpoint")
+    # Each imports its library, only if it is used.
+    if scheme == _AZURE:
+        from unlearn_ray.storage.azure import AzureContainer
+
+        return AzureContainer(bucket, prefix, options.get("account"), endpoint, known=known)
+    from unlearn_ray.storage.s3 import S3Bucket
+
+    return S3Bucket(bucket, prefix, endpoint, options.get("region"), known=known)
 
 
-def _check_bucket(bucket: str, subject: str) -> None:
+def _check_bucket(bucket: str, scheme: str, subject: str) -> None:
     if _BUCKET.fullmatch(bucket):
         return
     if _SERVER.fullmatch(bucket):
-        remedy = f"write s3://bucket/prefix?endpoint=http://{bucket}"
+        remedy = f"write {scheme}bucket/prefix?endpoint=http://{bucket}"
         raise ConfigError(subject, f"{bucket} is a server, not a bucket", remedy)
     # A colon separates a key from a secret.
     shown = f"{bucket[:_SHOWN]!r}" if ":" not in bucket else "what stands there"
-    raise ConfigError(subject, f"{shown} is not a bucket" if bucket else "no bucket", _REMEDY)
+    raise ConfigError(
+        subject, f"{shown} is not a bucket" if bucket else "no bucket", _REMEDIES[scheme]
+    )
 
 
 def _check_prefix(prefix: str, subject: str) -> None:
@@ -135,21 +149,25 @@ def _check_prefix(prefix: str, subject: str) -> None:
         raise ConfigError(subject, reason, f"write at most {_PREFIX_BYTES}")
 
 
-def _options(query: str, subject: str) -> dict[str, str]:
+def _options(query: str, scheme: str, subject: str) -> dict[str, str]:
     given = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in given]
     for name, value in given:
-        if name not in _OPTIONS:
+        if name not in _OPTIONS[scheme]:
             shown = f"unknown option {name}" if _WORD.fullmatch(name) else "an unknown option"
-            raise ConfigError(subject, shown, did_you_mean(name, _OPTIONS))
+            raise ConfigError(subject, shown, did_you_mean(name, _OPTIONS[scheme]))
         if not value or names.count(name) > 1:
-            raise ConfigError(subject, f"{name} must be given once, with a value", _REMEDY)
+            reason = f"{name} must be given once, with a value"
+            raise ConfigError(subject, reason, _REMEDIES[scheme])
     options = dict(given)
     if "endpoint" in options:
         _check_endpoint(options["endpoint"], subject)
     if "region" in options and not _REGION.fullmatch(options["region"]):
         reason = "region is not a region name"
         raise ConfigError(subject, reason, "write letters, digits and hyphens, as in us-east-1")
+    if "account" in options and not _ACCOUNT.fullmatch(options["account"]):
+        remedy = "write 3 to 24 lower-case letters and digits"
+        raise ConfigError(subject, "account is not the name of a storage account", remedy)
     return options
 
 
@@ -174,7 +192,7 @@ def _shown(url: str) -> str:
     place, mark, query = after.partition("?")
     scheme, place = _parted(place)
     if at:
-        begins = re.match(r"(s3|https?|gs|file):/*", before)
+        begins = re.match(r"(s3|https?|gs|az|file):/*", before)
         scheme = f"{begins[0] if begins else ''}***@"
     elif ":" in place.partition("/")[0] and not _SERVER.match(place):
         place = "***"
@@ -192,6 +210,8 @@ def _parted(place: str) -> tuple[str, str]:
 def _shown_option(option: str) -> str:
     name, equals, value = option.partition("=")
     if name == "region" and _REGION.fullmatch(value):
+        return option
+    if name == "account" and _ACCOUNT.fullmatch(value):
         return option
     if name == "endpoint":
         return f"{name}={shown_address(value) or '***'}"
