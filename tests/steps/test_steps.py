@@ -22,6 +22,7 @@ from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.families.base import Family
+from unlearn_ray.layouts.brought import Original, Planned
 from unlearn_ray.measure.probe import Probe
 from unlearn_ray.methods.base import Method
 from unlearn_ray.methods.finetune import Finetune
@@ -89,6 +90,13 @@ def steps(setting: Setting, seed: int = 0, **method: Any) -> dict[str, Step]:
     }
 
 
+def brought() -> Original:
+    """A model that planning has read."""
+    original = Original(checkpoint="theirs.pt")
+    original.planned[0, 0] = Planned(digest="0" * 64, seconds=None, scored=True)
+    return original
+
+
 PROBED = {"outputs", "reference", "measure"}
 OBSERVED = PROBED | {"views", "emia"}
 TRAINED = {"pretrain", "retrain", "unlearn"} | OBSERVED
@@ -103,12 +111,17 @@ DEPENDS: dict[str, tuple[Any, set[str]]] = {
     "training": (Recipe(epochs=1, batch_size=64), TRAINED),
     "sparsity": (Sparsity(method="synflow", fraction=0.5), TRAINED),
     "probe": (Probe(epochs=3), PROBED),
+    # Steps of trained models are those that the sweep does not bring.
+    "original": (brought(), {"unlearn", "outputs", "views", "measure", "emia"}),
+    "retrained": ("none", set()),
 }
 METRICS = (find(Metric, "retain_accuracy")(), find(Metric, "emia_efficacy")())
 
 
 def test_every_field_of_a_setting_is_tested(tiny: Sweep) -> None:
-    assert set(DEPENDS) == set(tiny.setting.__dataclass_fields__)
+    # What stands in for training has tests of its own: test_bring, test_without_retraining.
+    instead = {"original", "retrained"}
+    assert set(DEPENDS) == set(tiny.setting.__dataclass_fields__) - instead
 
 
 @pytest.mark.parametrize("field", DEPENDS)

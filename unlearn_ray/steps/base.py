@@ -32,6 +32,7 @@ class Request:
     Attributes:
         metrics: the metrics to measure.
         reporting: whether it is a reporting seed, which enters the result table.
+        original: whether the first original is measured on tuning seeds, too.
         other_seeds: the other reporting seeds.
     """
 
@@ -40,6 +41,7 @@ class Request:
     replicate: int
     metrics: tuple[Metric, ...]
     reporting: bool
+    original: bool
     other_seeds: tuple[int, ...] = ()
 
 

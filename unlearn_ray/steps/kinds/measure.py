@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import Seed, schema
+from unlearn_ray.layouts.brought import Role
 from unlearn_ray.metrics.base import Metric, Observed
 from unlearn_ray.quantities.base import Observation, Quantity
 from unlearn_ray.steps.base import Request, Step
 from unlearn_ray.steps.kinds.observe import Observe
-from unlearn_ray.steps.kinds.pretrain import Pretrain
-from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.samples import Samples
+from unlearn_ray.steps.references import reference
 from unlearn_ray.steps.runtime import ARRAYS, Produced, Runtime
 from unlearn_ray.storage.store import pack_tensors
 from unlearn_ray.train.loop import Progress
@@ -43,11 +43,11 @@ class Measure(Step):
     @classmethod
     def of_references(cls, request: Request) -> Iterable[Step]:
         """Every metric of the retrained model, and on reporting seeds of the original."""
-        retrained = Retrain(setting=request.setting, seed=request.seed, replicate=request.replicate)
-        models: list[Step] = [retrained]
-        if request.reporting:
-            models.append(retrained.same(Pretrain))
-        for model in models:
+        roles: list[Role] = ["retrained"] if request.setting.compares else []
+        if request.reporting or (request.original and not request.replicate):
+            roles.append("original")
+        for role in roles:
+            model = reference(role, request.setting, request.seed, request.replicate)
             yield from measures(model, request.metrics, request.other_seeds)
 
     def own_config(self) -> dict[str, Any]:
@@ -57,11 +57,11 @@ class Measure(Step):
     @cached_property
     def _related(self) -> dict[str, tuple[Step, tuple[Quantity, ...]]]:
         """The compared models, by role, with the quantities to observe of them."""
-        needs = self.metric.needs()
+        needs, run = self.metric.needs(), (self.setting, self.seed, self.replicate)
         related: dict[str, tuple[Step, tuple[Quantity, ...]]] = {
             "model": (self.model, needs.model),
-            "original": (self.same(Pretrain), needs.original),
-            "retrained": (self.same(Retrain), needs.retrained),
+            "original": (reference("original", *run), needs.original),
+            "retrained": (reference("retrained", *run), needs.retrained),
         }
         for seed in self.other_seeds if needs.other_seeds else ():
             related[f"seed {seed}"] = (replace(self.model, seed=seed), needs.other_seeds)

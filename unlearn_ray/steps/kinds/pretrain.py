@@ -14,10 +14,12 @@ from unlearn_ray.core.collective import on_every, on_first
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
+from unlearn_ray.data.base import digest_of
 from unlearn_ray.data.splits import training_ids
+from unlearn_ray.layouts.brought import Role
 from unlearn_ray.steps.base import Request, Step
 from unlearn_ray.steps.runtime import MODEL, Produced, Runtime
-from unlearn_ray.steps.training import training_result
+from unlearn_ray.steps.training import images_result, training_result
 from unlearn_ray.storage.store import pack_tensors
 from unlearn_ray.train.sparsity import Sparsity, magnitude_masks, masks_of, synflow_masks
 from unlearn_ray.train.training import train_from_scratch
@@ -38,22 +40,28 @@ class Pretrain(Step):
     """
 
     distributed: ClassVar[bool] = True
+    role: ClassVar[Role] = "original"
 
     @classmethod
     def of_references(cls, request: Request) -> Iterable[Step]:
-        """The original; of further replicates only what reporting needs."""
+        """The original, unless it is brought; of further replicates only what reporting needs."""
+        if request.setting.brought(cls.role) is not None:
+            return ()
         original = cls(setting=request.setting, seed=request.seed, replicate=request.replicate)
         return (original,) if request.reporting or not request.replicate else ()
 
     def own_config(self) -> dict[str, Any]:
         """Data, model, family, recipe and sparsity.
 
-        Masks count; a forget set only if it changes the labels.
+        Masks count; a forget set only if it changes the labels, or by those of its named samples
+        that would be in the validation set.
         """
         masks, relabelling = self.setting.masks, self.setting.relabelling
+        kept = self.setting.kept_in_training(self.seed)
         return {
             **({} if masks is None else {"masks": masks}),
             **({} if relabelling is None else {"labels": relabelling}),
+            **({"kept_in_training": digest_of(kept)} if kept else {}),
             "dataset": self.setting.dataset,
             "validation": self.setting.validation,
             "model": self.setting.model,
@@ -99,7 +107,8 @@ class Pretrain(Step):
             return self.train(runtime, np.concatenate([split.forget, split.retain]))
         data = runtime.data(self.setting.dataset, self.setting.family)
         labels = data.train_labels.cpu().numpy()
-        ids = training_ids(len(labels), self.setting.validation, self.seed)
+        named = self.setting.forget_set.named_ids()
+        ids = training_ids(len(labels), self.setting.validation, self.seed, named)
         return self.train(runtime, ids)
 
     def train(self, runtime: Runtime, ids: Any) -> Produced:
@@ -121,7 +130,7 @@ class Pretrain(Step):
             on_progress=runtime.tell,
         )
         runtime.remember(self.key, model)
-        result = training_result(report, runtime)
+        result = {**training_result(report, runtime), **images_result(setting.dataset)}
         return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
 
     def _prune(self, model: nn.Module, sparsity: Sparsity, runtime: Runtime) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
+from unlearn_ray.layouts.brought import Role
+from unlearn_ray.steps.base import Request, Step
 from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.runtime import Produced, Runtime
 
@@ -20,6 +23,12 @@ class Retrain(Pretrain):
     """
 
     revision: ClassVar[int] = 1
+    role: ClassVar[Role] = "retrained"
+
+    @classmethod
+    def of_references(cls, request: Request) -> Iterable[Step]:
+        """The retrained model, unless the sweep has none."""
+        return super().of_references(request) if request.setting.compares else ()
 
     def own_config(self) -> dict[str, Any]:
         """The fields of pretraining, and the forget set."""

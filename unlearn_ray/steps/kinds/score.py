@@ -28,9 +28,8 @@ from unlearn_ray.scores.base import (
 )
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.kinds.observe import Observe
-from unlearn_ray.steps.kinds.pretrain import Pretrain
-from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.samples import Samples
+from unlearn_ray.steps.references import reference
 from unlearn_ray.steps.runtime import ARRAYS, Produced, Runtime
 from unlearn_ray.storage.store import pack_tensors
 
@@ -73,9 +72,10 @@ class ScoreModels(Step):
         return self.score.quantity if isinstance(self.score, MaskedScore) else OUTPUTS
 
     def _related(self, model: Step) -> dict[str, Step]:
-        related: dict[str, Step] = {"original": model.same(Pretrain), "unlearned": model}
+        run = model.setting, model.seed, model.replicate
+        related = {"original": reference("original", *run), "unlearned": model}
         if isinstance(self.score, ReplicateScore):
-            related["retrained"] = model.same(Retrain)
+            related["retrained"] = reference("retrained", *run)
         return related
 
     def run(self, runtime: Runtime) -> Produced:
@@ -143,7 +143,8 @@ def _audited(
 
     classes, test = audited(labels), labels["test"].numpy()
     signals = []
-    for each in (model.same(Pretrain), model):
+    original = reference("original", model.setting, model.seed, model.replicate)
+    for each in (original, model):
         values = runtime.observation(_observed(each, quantity)).samples
         of_test = values["test"].numpy()
         if quantity == OUTPUTS:
