@@ -210,7 +210,7 @@ def test_images_are_counted_in_bytes() -> None:
 
 
 def test_every_whole_number_has_an_upper_bound() -> None:
-    """Of every field of a sweep file; names of classes and samples are looked up in the dataset."""
+    """Of every field of a sweep file; names of classes, samples and users are looked up."""
     found = {
         f"{cls.__name__}.{name}"
         for cls in _schemas()
@@ -218,7 +218,8 @@ def test_every_whole_number_has_an_upper_bound() -> None:
         for bounds in _ints(field_type(field))
         if not any(_is_upper(bound) for bound in bounds)
     }
-    assert found == {"Classes.classes", "Confusion.classes", "PairAlignmentMatrices.ids"}
+    of_classes = {f"{name}.classes" for name in ("Classes", "Confusion", "Checkpoint", "Original")}
+    assert found == {*of_classes, "Ids.users", "PairAlignmentMatrices.ids"}
 
 
 def test_the_bound_that_all_counts_have_is_not_repeated(tmp_path: Path) -> None:

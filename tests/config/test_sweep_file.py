@@ -25,7 +25,6 @@ from unlearn_ray.config.ranges import read_range
 from unlearn_ray.config.sweep_file import TABLE_1, load_sweep
 from unlearn_ray.config.sweep_schema import (
     Budget,
-    Range,
     Resources,
     ResourcesByStep,
     Search,
@@ -36,6 +35,7 @@ from unlearn_ray.config.yaml_file import override, read_tree
 from unlearn_ray.config.yaml_tree import ConfigErrors, Value
 from unlearn_ray.core.errors import ConfigError, listed
 from unlearn_ray.core.keys import content_key, plain
+from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import parts
 from unlearn_ray.core.schema import field_values
@@ -691,8 +691,8 @@ BAD = {
         "  gradient_ascent:",
         "  gradient_ascent: finetune",
         "20: methods.gradient_ascent = finetune",
-        "a mapping of fields is expected",
-        "write `field: value` lines under it",
+        "gradient_ascent has no ranges of this name",
+        "write {field: value}, recommended, muc, muc_clip, or a sweep file",
     ),
     "a slip in a method's name above one field": (
         "  gradient_ascent:",

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Ranges, log_uniform
 from unlearn_ray.core.recipe import LastBatch, Player
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import (
@@ -65,8 +66,7 @@ class Adversarial(ClassifierMethod, TrainingMethod):
     - each run pretrains its own A: on CIFAR-10 for about the code's 1000 updates of 256 images,
       on smaller data for fewer.
 
-    CIFAR-100 takes 5 epochs, sparse models 20 class_iterations. Search both learning rates in
-    [1e-3, 0.1], attack_weight in [0.1, 3], twins_weight in [1e-4, 1e-2].
+    CIFAR-100 takes 5 epochs, sparse models 20 class_iterations.
 
     Attributes:
         class_learning_rate: of the adversarial iterations in class unlearning.
@@ -98,6 +98,13 @@ class Adversarial(ClassifierMethod, TrainingMethod):
     through_sensitivity: bool = True
     attacker_learning_rate: PositiveFloat = 1e-3
     pretraining_epochs: NonNegativeInt = 6
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-3, 0.1),
+        "class_learning_rate": log_uniform(1e-3, 0.1),
+        "attack_weight": log_uniform(0.1, 3),
+        "twins_weight": log_uniform(1e-4, 1e-2),
+    }
 
     def extra_data(self) -> tuple[Source, ...]:
         """Non-members."""

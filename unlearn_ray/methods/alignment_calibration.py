@@ -7,13 +7,15 @@ together (visible in the alignment matrix), and the log-sum-exp keeps the repres
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Grid, Ranges, log_uniform, uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, schema
 from unlearn_ray.data.base import ForgetSet
@@ -37,7 +39,7 @@ class AlignmentCalibration(TrainingMethod):
 
     - Temperature. The paper's s is the cosine over the temperature T in every term: the default.
       Its code uses the plain cosine in the beta term (`positive_similarity="cosine"`), so a beta
-      of the code is beta * T here, and the searched [0, 20] is [0, 20 T] (MoCo: [0, 2]).
+      of the code is beta * T here. The recommended range of beta is for MoCo's T of 0.1.
     - Normalisation. The code takes one mean over a mixed batch, the paper a mean over each set;
       in expectation the code's loss is |D_retain| / |D| times this one, so at equal learning
       rates this one takes larger steps (10/9 at 10 % forgetting).
@@ -47,12 +49,11 @@ class AlignmentCalibration(TrainingMethod):
 
     CLIP. Pairs are an image and a caption, in both directions.
 
-    - MUC takes 8 epochs of AdamW at learning rate 2e-4, and searches alpha = gamma in [0.5, 1]
-      and beta in [0, 1]; no code says for which similarity.
+    - For which similarity MUC searched beta (`muc_clip`), no code says.
     - A constant c added to every similarity (the modality gap) does not change InfoNCE, but
       changes this loss by epsilon * (beta + gamma - alpha) * c: with alpha = gamma, beta also
-      lowers retain pairs. Search beta in [0, T], which is [0, 1] for the cosine, or set gamma to
-      alpha - beta.
+      lowers retain pairs. A beta of at most T, which is 1 for the cosine, keeps that small; or
+      set gamma to alpha - beta.
 
     Attributes:
         alpha: weight of the negative alignment.
@@ -67,6 +68,30 @@ class AlignmentCalibration(TrainingMethod):
     gamma: NonNegativeFloat | None = None
     epsilon: NonNegativeFloat | None = None
     positive_similarity: Literal["tempered", "cosine"] = "tempered"
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(0.003, 0.03),
+        "beta": uniform(0, 2),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        # Appendix A.2.
+        "muc": {
+            "epochs": 10,
+            "learning_rate": log_uniform(0.003, 0.03),
+            "alpha": 1,
+            "beta": uniform(0, 20),
+            "positive_similarity": "cosine",
+        },
+        # The same appendix, of CLIP.
+        "muc_clip": {
+            "optimizer": "adamw",
+            "epochs": 8,
+            "learning_rate": 2e-4,
+            "alpha": uniform(0.5, 1),
+            "beta": uniform(0, 1),
+            "positive_similarity": "cosine",
+        },
+    }
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:

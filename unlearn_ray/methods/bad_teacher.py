@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Ranges, integer, log_uniform
 from unlearn_ray.core.recipe import LastBatch, Optimizer
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
@@ -46,7 +47,7 @@ class BadTeacher(ClassifierMethod, TrainingMethod):
     code; the paper sums over them, which is nearly the same under Adam.
 
     Defaults are those of SSD's port: Adam at 1e-4 without weight decay, one epoch, 30 % of the
-    retain set. Search learning_rate in [1e-5, 1e-2] and epochs up to 10.
+    retain set.
 
     Attributes:
         retain_fraction: share of the retain set that the student sees.
@@ -63,6 +64,11 @@ class BadTeacher(ClassifierMethod, TrainingMethod):
     last_batch: LastBatch | None = "keep"
     retain_fraction: UnitInterval = 0.3
     temperature: PositiveFloat = 1.0
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-5, 1e-2),
+        "epochs": integer(1, 10),
+    }
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """Both teachers."""

@@ -12,7 +12,7 @@ method that alternates has several phases; a one-shot method has none and edits 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, Protocol, TypeVar
 
@@ -21,11 +21,13 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Grid, Ranges
 from unlearn_ray.core.recipe import Player, Recipe, RecipeFields
 from unlearn_ray.core.registry import Fields, Part
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.families.base import ClassFamily, ClassifierFamily, Family, Prompts
+from unlearn_ray.layouts.brought import Checkpoint
 
 TrainsOn = Literal["retain", "forget", "all"]
 PartName = Literal["retain", "forget", "validation"]
@@ -85,6 +87,24 @@ class Samples(Protocol):
         ...
 
 
+def nothing_brought(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+    """Of a task whose method reads no weights."""
+    raise NotImplementedError(checkpoint.checkpoint)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What other code did, for a method that reads its weights.
+
+    Attributes:
+        weights: their digest.
+        seconds: compute seconds that it took.
+    """
+
+    weights: str
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Task:
     """The unlearning task as a method sees it.
@@ -93,11 +113,14 @@ class Task:
         family: the model's family, with its criterion.
         samples: the dataset's parts, for use outside of the training loop.
         state: what `Method.prepare` returned.
+        brought: the weights of this run in a checkpoint of other code, as a state dict of the
+            model.
     """
 
     family: Family
     samples: Samples
     state: nn.Module = field(default_factory=nn.Module)
+    brought: Callable[[Checkpoint], Mapping[str, Tensor]] = nothing_brought
 
     @property
     def retain_size(self) -> int:
@@ -183,12 +206,21 @@ class Method(Part):
     """Contract of a method.
 
     Class attributes:
+        recommended: the ranges to search where nothing better is known, by field; a sweep file
+            takes them by the name `recommended`. Declared right after the fields.
+        grids: other ranges by name: what a paper searched or published, and one value where it
+            searched nothing.
         idle: field values that leave the model unchanged, bit for bit; None if there are none.
+        reads_weights: whether its field `weights` names files with the weights of each run, which
+            other code has made. None of its fields is searched.
     """
 
     kind: ClassVar[str] = "method"
     room: ClassVar[str] = "unlearn_ray.methods"
     idle: ClassVar[Fields | None] = None
+    reads_weights: ClassVar[bool] = False
+    recommended: ClassVar[Ranges] = {}
+    grids: ClassVar[Mapping[str, Grid]] = {}
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:
@@ -209,6 +241,13 @@ class Method(Part):
         a phase that leaves the model in eval mode, or joins sets, has none.
         """
         return ()
+
+    def outside(self, seed: int, replicate: int) -> Outside | None:
+        """What other code did in a run, if the method reads its weights.
+
+        It is part of the identity of the run's unlearned model.
+        """
+        return None
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The method's state besides the model, as parameters and buffers of a module.

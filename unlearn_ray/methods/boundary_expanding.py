@@ -7,6 +7,7 @@ Boundary", CVPR 2023, with the official code's settings.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Grid, Ranges, choice, log_uniform
 from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
@@ -43,8 +45,6 @@ class BoundaryExpanding(ClassifierMethod, TrainingMethod):
     deviation sqrt(2 / (inputs + C + 1)), and its bias is 0. After training the row is removed, so
     that images of class C fall to the class with the next largest logit. The retain set is not
     used.
-
-    Search learning_rate in [1e-5, 1e-3]; the paper takes SGD or Adam at 1e-5.
     """
 
     revision: ClassVar[int] = 2
@@ -55,6 +55,13 @@ class BoundaryExpanding(ClassifierMethod, TrainingMethod):
     weight_decay: NonNegativeFloat = 0.0
     epochs: NonNegativeInt = 10
     last_batch: LastBatch | None = "keep"
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-5, 1e-3),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        "paper": {"optimizer": choice("sgd", "adam"), "learning_rate": 1e-5},
+    }
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """No state; the model gets one more class."""

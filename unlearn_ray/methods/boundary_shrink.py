@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
+from unlearn_ray.core.ranges import Ranges, log_uniform
 from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
@@ -43,8 +44,6 @@ class BoundaryShrink(ClassifierMethod, TrainingMethod):
     The paper defines y' as the nearest incorrect class; in its code y' is y if the attack fails,
     which reinforces what should be forgotten. The retain set is not used.
 
-    Search learning_rate in [1e-5, 1e-2].
-
     Attributes:
         epsilon: step size, for pixels in [0, 1].
         incorrect: whether y' is the argmax over the other classes only (the paper) or over all
@@ -61,6 +60,10 @@ class BoundaryShrink(ClassifierMethod, TrainingMethod):
     last_batch: LastBatch | None = "keep"
     epsilon: UnitInterval = 0.1
     incorrect: bool = False
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-5, 1e-2),
+    }
 
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The frozen original."""
@@ -80,7 +83,7 @@ class BoundaryShrink(ClassifierMethod, TrainingMethod):
         """The original's predictions for the attacked images."""
         augmentation = task.family.augmentation
         mean, deviation = (
-            torch.tensor(values, dtype=images.dtype).view(3, 1, 1).to(images.device)
+            torch.tensor(values, dtype=images.dtype).view(-1, 1, 1).to(images.device)
             for values in (augmentation.mean, augmentation.std)
         )
         original = task.state

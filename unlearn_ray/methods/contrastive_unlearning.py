@@ -6,7 +6,7 @@ appendices B to D; with a momentum queue, appendix D.7.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
+from unlearn_ray.core.ranges import Grid, Ranges, grid, integer, log_uniform
 from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
@@ -76,11 +77,10 @@ class ContrastiveUnlearning(TrainingMethod):
     The code alternates between an epoch of InfoNCE on retain pairs and one of 0.5 L_UL (omega 3,
     temperature 0.07, exp s for s in the pull), by Adam at learning rate 1e-12, too little to move
     float32 weights. Larger rates draw retain images to the forgotten class's prompts, which no
-    retain pair has. Take "adamw" and search its learning rate in [1e-5, 1e-3].
+    retain pair has. The grid `clip` takes "adamw" instead.
 
-    Official values are the defaults; class unlearning takes batches of 64 and one epoch. Search
-    lambda_ul in [0.3, 10], learning_rate in [1e-4, 1e-2], omega up to 4; the temperature matters
-    little (table 12).
+    Official values are the defaults; class unlearning takes batches of 64 and one epoch. The
+    temperature matters little (table 12).
 
     Attributes:
         lambda_ul: weight of L_UL.
@@ -106,6 +106,22 @@ class ContrastiveUnlearning(TrainingMethod):
     variant: Literal["batch", "queue"] = "batch"
     queue_size: PositiveInt = 2000
     queue_momentum: UnitInterval = 0.99
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-4, 1e-2),
+        "lambda_ul": log_uniform(0.3, 10),
+        "omega": integer(1, 4),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        # Its ablations.
+        "paper": {
+            "omega": grid(1, 2, 3, 4),
+            "temperature": grid(0.007, 0.07, 0.7, 7, 70),
+            "batch_size": grid(64, 128, 256),
+        },
+        # Not the paper's, whose learning rate moves no weight.
+        "clip": {"optimizer": "adamw", "learning_rate": log_uniform(1e-5, 1e-3)},
+    }
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:

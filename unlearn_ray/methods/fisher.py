@@ -6,12 +6,14 @@ CVPR 2020.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.modes import in_eval_mode
+from unlearn_ray.core.ranges import Grid, Ranges, log_uniform
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import NonNegativeFloat, PositiveInt, schema
 from unlearn_ray.methods.base import Task, classifier_family
@@ -40,8 +42,7 @@ class Fisher(OneShot):
     - the last layer's rows of classes that the retain set lacks become noise of variance 1e-3
       around 0, for any alpha except 0, which changes nothing at all.
 
-    It costs one forward and `classes` backward passes per image. Search alpha in [1e-9, 1e-5];
-    published are 1e-7 to 1e-6.
+    It costs one forward and `classes` backward passes per image.
 
     Attributes:
         alpha: strength of the noise.
@@ -55,6 +56,14 @@ class Fisher(OneShot):
     batch_size: PositiveInt = 16
     alpha: NonNegativeFloat = 1e-6
     samples: PositiveInt = 1000
+
+    recommended: ClassVar[Ranges] = {
+        "alpha": log_uniform(1e-9, 1e-5),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        # As published with SCRUB.
+        "paper": {"alpha": log_uniform(1e-7, 1e-6)},
+    }
 
     def finish(self, model: nn.Module, task: Task) -> None:
         """Add the noise."""

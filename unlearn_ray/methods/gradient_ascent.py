@@ -6,12 +6,14 @@ with the contrastive criterion (section 3.2).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Grid, Ranges, log_uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, schema
 from unlearn_ray.methods.base import Task, TrainingMethod, TrainsOn
@@ -22,8 +24,7 @@ from unlearn_ray.methods.base import Task, TrainingMethod, TrainsOn
 class GradientAscent(TrainingMethod):
     """L = -criterion on the forget set.
 
-    The loss is unbounded, so take few `epochs` and a small `learning_rate`: MUC (appendix A.2)
-    takes 5 epochs and searches [1e-6, 1e-4].
+    The loss is unbounded, so take few `epochs` and a small `learning_rate`.
     """
 
     revision: ClassVar[int] = 2
@@ -31,6 +32,16 @@ class GradientAscent(TrainingMethod):
 
     epochs: NonNegativeInt = 5
     learning_rate: PositiveFloat = 1e-4
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-6, 1e-2),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        # Appendix A.2.
+        "muc": {"epochs": 5, "learning_rate": log_uniform(1e-6, 1e-4)},
+        # The same appendix, of CLIP.
+        "muc_clip": {"optimizer": "adamw", "epochs": 4, "learning_rate": log_uniform(5e-6, 5e-4)},
+    }
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """The family's criterion, negated."""

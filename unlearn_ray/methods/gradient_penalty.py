@@ -6,7 +6,7 @@ Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
 from unlearn_ray.core.modes import in_eval_mode
+from unlearn_ray.core.ranges import Grid, Ranges, log_uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, schema
 from unlearn_ray.data.base import Dataset
@@ -58,9 +59,9 @@ class GradientPenalty(TrainingMethod):
 
     An epoch is one pass over the criterion's set; the paper takes about 10. A step takes 2.5 times
     as long as a contrastive family's training step and 3.7 times as long as a classifier's, with
-    1.7 and 2.3 times the memory (benchmarks/gradient_penalty.py). Search beta in [0.01, 10], gamma
-    in [0.001, 1] and learning_rate in [1e-4, 0.03], all logarithmic; alpha may stay 1. A
-    transformer's features are normalised, so their norm and mean say little: take "max".
+    1.7 and 2.3 times the memory (benchmarks/gradient_penalty.py). alpha may stay 1; the grid
+    `with_norm` searches the form with the third term. A transformer's features are normalised, so
+    their norm and mean say little: take "max".
 
     Attributes:
         alpha: weight of the training criterion.
@@ -81,6 +82,18 @@ class GradientPenalty(TrainingMethod):
     interpolation: Literal["uniform", "members"] = "uniform"
     non_members: Literal["validation"] | Dataset = "validation"
     criterion_on: TrainsOn = "retain"
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-4, 0.03),
+        "beta": log_uniform(0.01, 10),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        "with_norm": {
+            "learning_rate": log_uniform(1e-4, 0.03),
+            "beta": log_uniform(0.01, 10),
+            "gamma": log_uniform(1e-3, 1),
+        },
+    }
 
     def extra_data(self) -> tuple[Source, ...]:
         """The non-members, if the penalty interpolates."""

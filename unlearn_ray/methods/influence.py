@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unlearn_ray.core.ranges import Ranges, log_uniform
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import NonNegativeFloat, PositiveFloat, PositiveInt, schema
 from unlearn_ray.methods.base import Samples, Task
@@ -49,7 +50,7 @@ class Influence(OneShot):
       o = g_1, and for each further g: k -= (k.g) / (N + o.g) * o and then o -= (o.g) / (N + o.g)
       * o; its damping is always 1.
 
-    Search alpha in [0.1, 100]; it is the most sensitive field.
+    alpha is the most sensitive field.
 
     Attributes:
         alpha: step size.
@@ -67,6 +68,10 @@ class Influence(OneShot):
     damping: PositiveFloat = 1.0
     inverse: Literal["exact", "published"] = "exact"
     iterations: PositiveInt = 20
+
+    recommended: ClassVar[Ranges] = {
+        "alpha": log_uniform(0.1, 100),
+    }
 
     def finish(self, model: nn.Module, task: Task) -> None:
         """Take the step."""

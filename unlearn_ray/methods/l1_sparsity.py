@@ -6,6 +6,7 @@ Jia et al., "Model Sparsity Can Simplify Machine Unlearning", NeurIPS 2023.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Grid, Ranges, log_uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, schema
 from unlearn_ray.methods.base import Task, TrainingMethod, TrainsOn
@@ -23,9 +25,8 @@ from unlearn_ray.methods.base import Task, TrainingMethod, TrainsOn
 class L1Sparsity(TrainingMethod):
     """L = criterion on the retain set + coefficient * ||theta||_1.
 
-    theta are all trainable parameters. In MUC the coefficient is constant, and is searched in
-    [1e-6, 1e-3] at learning rate 0.006 (appendix A.2). In Jia et al. it decays linearly to zero:
-    in epoch e of E, counted from 0, it is coefficient * (1 - e / E).
+    theta are all trainable parameters. In MUC the coefficient is constant. In Jia et al. it decays
+    linearly to zero: in epoch e of E, counted from 0, it is coefficient * (1 - e / E).
 
     Attributes:
         coefficient: weight of the norm, in the first epoch.
@@ -37,6 +38,21 @@ class L1Sparsity(TrainingMethod):
 
     coefficient: NonNegativeFloat = 1e-4
     coefficient_schedule: Literal["constant", "linear"] = "constant"
+
+    recommended: ClassVar[Ranges] = {
+        "coefficient": log_uniform(1e-6, 1e-3),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        # Appendix A.2.
+        "muc": {"epochs": 10, "learning_rate": 0.006, "coefficient": log_uniform(1e-6, 1e-3)},
+        # The same appendix, of CLIP.
+        "muc_clip": {
+            "optimizer": "adamw",
+            "epochs": 8,
+            "learning_rate": 5e-4,
+            "coefficient": log_uniform(1e-9, 1e-4),
+        },
+    }
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """The family's criterion plus the penalty."""

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unlearn_ray.core.ranges import Ranges, log_uniform
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import (
     NonNegativeFloat,
@@ -56,8 +57,6 @@ class LCODEC(OneShot):
       images` forward passes, `iterations * samples` second derivatives, `rows` searches among all
       rows, and a pass over the validation set.
 
-    Search strength in [0.1, 1000] and damping in [1e-4, 1].
-
     Attributes:
         strength: step size; the paper's is 1.
         removals: number of groups that the forget set is split into, whose sizes differ by at most
@@ -93,6 +92,11 @@ class LCODEC(OneShot):
     largest_drop: UnitInterval = 0.05
     epsilon: PositiveFloat | None = None
     delta: PositiveFloat = 0.01
+
+    recommended: ClassVar[Ranges] = {
+        "strength": log_uniform(0.1, 1000),
+        "damping": log_uniform(1e-4, 1),
+    }
 
     def finish(self, model: nn.Module, task: Task) -> None:
         """Remove one group after the other."""

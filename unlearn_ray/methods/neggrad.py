@@ -7,6 +7,7 @@ of the whole training set, in which every anchor counts once with its sign.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Grid, Ranges, log_uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.methods.base import Task, TrainingMethod
@@ -24,11 +26,20 @@ from unlearn_ray.methods.base import Task, TrainingMethod
 class NegGrad(TrainingMethod):
     """L = (sum over retain anchors - sum over forget anchors) / A, for the batch's A anchors.
 
-    MUC (appendix A.2): 10 epochs, learning rate searched in [0.003, 0.03]. In its SimCLR code the
-    signs are in another order than the anchors; here each anchor has its own image's sign.
+    In MUC's SimCLR code the signs are in another order than the anchors; here each anchor has its
+    own image's sign.
     """
 
     revision: ClassVar[int] = 2
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-3, 0.1),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        # Appendix A.2.
+        "muc": {"epochs": 10, "learning_rate": log_uniform(0.003, 0.03)},
+        # The same appendix, of CLIP.
+        "muc_clip": {"optimizer": "adamw", "epochs": 8, "learning_rate": log_uniform(1e-5, 1e-4)},
+    }
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """The signed mean over anchors."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Ranges, log_uniform
 from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, PositiveInt, schema
@@ -43,8 +44,6 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
     It draws from all classes; its paper and Graves et al. exclude an image's own (`never_own`).
     Here every pass "apart" starts with a new optimizer, without momentum; the code keeps one.
 
-    Search learning_rate in [1e-3, 0.1].
-
     Attributes:
         passes: over forget and retain set "apart", in turn, or over both "mixed".
         redrawn: whether labels are redrawn whenever an image is seen, or drawn once.
@@ -60,6 +59,10 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
     passes: Literal["apart", "mixed"] = "apart"
     redrawn: bool = False
     never_own: bool = False
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-3, 0.1),
+    }
 
     def own_batches(self) -> OwnBatches:
         """Batches of each set, or of both together."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.collective import average
+from unlearn_ray.core.ranges import Ranges, log_uniform, uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import UnitInterval, schema
 from unlearn_ray.methods.base import Phase, Task
@@ -33,13 +35,16 @@ class SalUn(RandomLabel):
     masked gradients only, as in the authors' code until 2026, momentum and weight decay still
     change them. Batch norm's running statistics are not weights, and do change.
 
-    Search ratio in [0.1, 0.9] and learning_rate in [1e-3, 0.1].
-
     Attributes:
         ratio: share of the weights that are salient; 1 is `random_label`.
     """
 
     ratio: UnitInterval = 0.5
+
+    recommended: ClassVar[Ranges] = {
+        "ratio": uniform(0.1, 0.9),
+        "learning_rate": log_uniform(1e-3, 0.1),
+    }
 
     def prepare(self, model: nn.Module, task: Task) -> RandomLabels:
         """The random labels, the original weights, and the mask of salient ones."""

@@ -5,7 +5,7 @@ Kurmanji et al., "Towards Unbounded Machine Unlearning", NeurIPS 2023; with `rew
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -18,6 +18,7 @@ from torch.nn import functional
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import on_first
 from unlearn_ray.core.errors import TrialError
+from unlearn_ray.core.ranges import Grid, Ranges, grid, integer, log_uniform
 from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import (
@@ -54,7 +55,6 @@ class SCRUB(ClassifierMethod, TrainingMethod):
     Defaults are the authors' at large scale. At small scale they take 10 epochs, Adam, msteps 3,
     alpha 0.5, gamma 1, T 2 and weight decay 0.1; against attacks 5 epochs, msteps 3, alpha 0.5 and
     gamma 1. They keep one optimizer; here each pass has a new one, without momentum.
-    Search learning_rate in [1e-5, 1e-2], alpha in [1e-3, 1] and msteps up to the epochs.
 
     Attributes:
         alpha: weight of the retain set's divergence.
@@ -80,6 +80,22 @@ class SCRUB(ClassifierMethod, TrainingMethod):
     lr_decay_epochs: tuple[PositiveInt, ...] = (3, 5, 9)
     lr_decay_rate: PositiveFloat = 0.1
     rewind: bool = False
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-5, 1e-2),
+        "alpha": log_uniform(1e-3, 1),
+        "msteps": integer(1, 3),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        # The values of the authors' three settings.
+        "paper": {
+            "epochs": grid(3, 5, 10),
+            "msteps": grid(2, 3),
+            "alpha": grid(0.001, 0.5),
+            "gamma": grid(0.99, 1),
+            "temperature": grid(2, 4),
+        },
+    }
 
     def own_batches(self) -> OwnBatches:
         """Batches of each set, each with its own batch size."""

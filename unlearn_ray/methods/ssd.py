@@ -7,11 +7,13 @@ AAAI 2024.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from unlearn_ray.core.ranges import Grid, Ranges, grid, log_uniform, uniform
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import NonNegativeFloat, PositiveInt, schema
 from unlearn_ray.methods.base import PartName, Task
@@ -29,8 +31,8 @@ class SSD(OneShot):
 
     It costs one forward and backward pass over both sets, or over the first `samples` of each.
     I_f / I is at most n / n_f, the training set's size over the forget set's: a larger alpha has
-    no effect, so the published 10 (5 for whole classes and ViT) is for small forget sets. Search
-    alpha in [1, n / n_f], dampening in [0.1, 1].
+    no effect, so the published 10 (5 for whole classes and ViT) is for small forget sets, and so is
+    more than the recommended range.
 
     Attributes:
         alpha: how many times more important to the forget set a weight must be.
@@ -46,6 +48,14 @@ class SSD(OneShot):
     alpha: NonNegativeFloat = 10.0
     dampening: NonNegativeFloat = 1.0
     samples: PositiveInt | None = None
+
+    recommended: ClassVar[Ranges] = {
+        "alpha": log_uniform(1, 10),
+        "dampening": uniform(0.1, 1),
+    }
+    grids: ClassVar[Mapping[str, Grid]] = {
+        "paper": {"alpha": grid(5, 10)},
+    }
 
     def finish(self, model: nn.Module, task: Task) -> None:
         """Shrink the weights."""

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows
+from unlearn_ray.core.ranges import Ranges, log_uniform
 from unlearn_ray.core.recipe import LastBatch, Optimizer, Recipe
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import (
@@ -51,7 +52,7 @@ class Unsir(ClassifierMethod, TrainingMethod):
     As in the notebook, an impair epoch is one shuffled pass over samples_per_class images of each
     retained class, or all there are, and noise_batches repetitions of the noise_size noise images
     of each forgotten class. The notebook, unlike the paper and this code, keeps the original in
-    training mode and labels all noise class 0. Search both learning rates in [1e-4, 0.02].
+    training mode and labels all noise class 0.
 
     Attributes:
         epochs: of impair and of repair, each.
@@ -83,6 +84,11 @@ class Unsir(ClassifierMethod, TrainingMethod):
     noise_steps: PositiveInt = 40
     noise_learning_rate: PositiveFloat = 0.1
     noise_penalty: NonNegativeFloat = 0.1
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(1e-4, 0.02),
+        "repair_learning_rate": log_uniform(1e-4, 0.02),
+    }
 
     @classmethod
     def unsupported(cls, family: Family, forget_set: ForgetSet) -> str | None:

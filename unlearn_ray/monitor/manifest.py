@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from unlearn_ray.core.schema import PositiveFloat
 from unlearn_ray.storage.processes import ProcessIdentity
 from unlearn_ray.storage.store import Store
 from unlearn_ray.storage.stored import Count, Schema, Time, Word, stored
-from unlearn_ray.studies.bank import reference_score_rows, score_rows_of_a_study
-from unlearn_ray.studies.plan import Plan
-from unlearn_ray.studies.similar import remember
+
+if TYPE_CHECKING:
+    from unlearn_ray.studies.plan import Plan
 
 
 @stored
@@ -51,6 +52,7 @@ class Manifest:
         reference_scores: how many rows of scores the reference models have.
         study_scores: how many those of each study's winner has.
         budget_hours: accelerator hours that it may spend; None is unlimited.
+        plugins: the modules and files that its parts from outside the package were found in.
     """
 
     name: Word
@@ -63,6 +65,7 @@ class Manifest:
     reference_scores: Count
     study_scores: Count
     budget_hours: PositiveFloat | None
+    plugins: tuple[str, ...] = ()
 
 
 _SCHEMA: Schema[Manifest] = Schema(
@@ -72,9 +75,21 @@ _SCHEMA: Schema[Manifest] = Schema(
 )
 
 
-def announce(plan: Plan, store: Store) -> None:
-    """Write the manifest, and the studies' identities, of a sweep that is about to run."""
+def announce(plan: Plan, store: Store, file: str = "") -> None:
+    """Write the manifest, the file and the studies' identities of a sweep that is about to run.
+
+    Args:
+        plan: the sweep's.
+        store: that it runs on.
+        file: the text of its file.
+    """
+    # They need PyTorch, which reading manifests does not.
+    from unlearn_ray.monitor.kept_sweeps import keep
+    from unlearn_ray.studies.bank import reference_score_rows, score_rows_of_a_study
+    from unlearn_ray.studies.similar import remember
+
     sweep = plan.sweep
+    keep(plan, store, file)
     for study in sweep.studies:
         remember(sweep, study, store)
     steps = (planned.step for planned in plan.references)
@@ -92,6 +107,7 @@ def announce(plan: Plan, store: Store) -> None:
         reference_scores=len(reference_score_rows(sweep)),
         study_scores=score_rows_of_a_study(sweep),
         budget_hours=sweep.budget.hours,
+        plugins=sweep.plugins,
     )
     store.write_sweep(sweep.name, json.dumps(asdict(manifest), indent=1).encode())
 

@@ -16,13 +16,19 @@ from unlearn_ray.monitor.manifest import Manifest, Wanted, manifests
 from unlearn_ray.monitor.running import Activity, Observer, Running, activity
 from unlearn_ray.monitor.time_left import Span
 from unlearn_ray.storage.store import Record, Store
-from unlearn_ray.studies.history import StudyProgress, rows_by_trial, trial_record, winner
-from unlearn_ray.studies.rows import HOURS, State
+from unlearn_ray.studies.history import (
+    UNTUNED,
+    StudyProgress,
+    rows_by_trial,
+    trial_record,
+    winners,
+)
+from unlearn_ray.studies.rows import EXCESSES, FURTHER_SCORES, HOURS, State
 from unlearn_ray.studies.stored_rows import read_rows
 
 _COLUMNS = (
     *("sweep", "study_key", "purpose", "study", "trial", "point", "seed", "state", "failure"),
-    *("score", "created"),
+    *("score", *FURTHER_SCORES, *EXCESSES, "created"),
     *HOURS,
 )
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
@@ -205,11 +211,11 @@ def _study(study: Wanted, rows: list[_Row], manifest: Manifest) -> StudyProgress
         trial_record(number, by_seed, manifest.tuning)
         for number, by_seed in rows_by_trial(own).items()
     ]
+    if not manifest.tuning:
+        trials = [UNTUNED]
     told = StudyProgress.of(study.name, study.trials, trials, to_report=manifest.runs)
-    if best := winner(trials):
-        told.reported = sum(
-            row["purpose"] == "reporting" and row["trial"] == best.number for row in own
-        )
+    chosen = {best.number for best in winners(trials)}
+    told.reported = sum(row["purpose"] == "reporting" and row["trial"] in chosen for row in own)
     return told
 
 

@@ -72,7 +72,7 @@ def selects_some_samples_and_leaves_some(part: type[ForgetSet]) -> None:
     found = split(labels, 100, forget_set, seed=3)
     assert found.forget.size
     assert found.retain.size
-    order = training_ids(len(labels), 100, seed=3)
+    order = training_ids(len(labels), 100, 3, forget_set.named_ids())
     assert np.array_equal(np.sort(np.concatenate([found.forget, found.retain])), np.sort(order))
     assert np.array_equal(found.forget, split(labels, 100, forget_set, seed=3).forget)
     size = forget_set.size(len(order))

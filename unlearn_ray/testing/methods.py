@@ -9,7 +9,13 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from unlearn_ray.config.fields import field_type, is_range, schema_fields, validated
+from unlearn_ray.config.named_ranges import RECOMMENDED
+from unlearn_ray.config.ranges import read_range
+from unlearn_ray.config.yaml_nodes import parse
+from unlearn_ray.config.yaml_text import in_flow
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Range
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.base import Family
 from unlearn_ray.methods.base import Method, Phase, Task
@@ -27,6 +33,25 @@ def method_checks(method: type[Method], family: type[Family]) -> Iterator[Check]
         yield Check(has_finite_losses_and_gradients, method, family)
         for forget in _MIXED:
             yield Check(mixed_batches_may_lack_either_set, method, family, more=(forget,))
+
+
+def range_checks(method: type[Method]) -> Iterator[Check]:
+    """The checks of a method alone."""
+    yield Check(declared_ranges_are_of_its_fields, method)
+
+
+def declared_ranges_are_of_its_fields(method: type[Method]) -> None:
+    """Sweep files can take every declared range: its ends are values of the field."""
+    known = schema_fields(method)
+    for name, declared in ((RECOMMENDED, method.recommended), *method.grids.items()):
+        assert declared or name == RECOMMENDED, f"{name} has no ranges"
+        for field, one in declared.items():
+            assert field in known, f"{name} has a range of {field}, which is no field"
+            written = in_flow(one.as_mapping() if isinstance(one, Range) else one)
+            value = parse(written, f"{name} of {method.name}", field)
+            hint = field_type(known[field])
+            read = read_range(value, hint, known) if is_range(value, hint) else None
+            assert (validated(value, hint) if read is None else read) == one
 
 
 def says_in_words_what_it_cannot(method: type[Method], family: type[Family]) -> None:

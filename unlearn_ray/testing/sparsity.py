@@ -23,7 +23,12 @@ from unlearn_ray.train.training import new_model
 
 
 def sparsity_checks(method: type[Method], family: type[Family]) -> Iterator[Check]:
-    """The checks of a method on a family that it supports."""
+    """The checks of a method on a family that it supports; none if its weights are made elsewhere.
+
+    Planning refuses these for sparse models, whose masks other code does not know.
+    """
+    if method.reads_weights:
+        return
     for forget, forget_set in FORGET_SETS.items():
         if method.unsupported(tiny(family), forget_set) is None:
             yield Check(pruned_weights_stay_zero, method, family, more=(forget,))

@@ -17,7 +17,7 @@ from unlearn_ray.testing.check import Check
 from unlearn_ray.testing.data import dataset_checks, forget_set_checks
 from unlearn_ray.testing.digits import unlearning_checks
 from unlearn_ray.testing.families import family_checks
-from unlearn_ray.testing.methods import method_checks
+from unlearn_ray.testing.methods import method_checks, range_checks
 from unlearn_ray.testing.models import model_checks
 from unlearn_ray.testing.objectives import objective_checks
 from unlearn_ray.testing.parts import part_checks
@@ -55,6 +55,7 @@ def checks_of(part: type[Part]) -> Iterator[Check]:
     if issubclass(part, Score):
         yield from score_checks(part)
     if issubclass(part, Method):
+        yield from range_checks(part)
         yield from unlearning_checks(part)
         for family in parts(Family).values():
             yield from _pair_checks(part, family)
