@@ -262,7 +262,8 @@ def _suggestions(after: Sequence[int]) -> None:
     """Time of the sampler and the pruner after so many trials of one study."""
     from benchmarks.simulated import SPACE, random_past
     from unlearn_ray.config.sweep_schema import Search
-    from unlearn_ray.scheduling.sampler import Bars, Sampler
+    from unlearn_ray.scheduling.pruners import Bars
+    from unlearn_ray.scheduling.sampler import Sampler
     from unlearn_ray.studies.history import TrialRecord
     from unlearn_ray.studies.rows import State
 
@@ -278,7 +279,7 @@ def _suggestions(after: Sequence[int]) -> None:
             started = time.perf_counter()
             point = sampler.ask(None)
             suggested = time.perf_counter()
-            bars.now()
+            bars.now(number)
             decided = time.perf_counter()
             sampler.tell(TrialRecord(number, point, (0.5,), State.STOPPED))
             taken = time.perf_counter() - decided

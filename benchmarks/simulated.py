@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlearn_ray.config.sweep_schema import Range, Search, Seeds, Study, Sweep
+from unlearn_ray.config.sweep_schema import Search, Seeds, Study, Sweep
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, schema

@@ -41,7 +41,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn_ray.config.sweep_schema import Range, Search
+from unlearn_ray.config.sweep_schema import Search
+from unlearn_ray.core.ranges import Range
 from unlearn_ray.scheduling.sampler import Sampler
 from unlearn_ray.studies.history import TrialRecord
 from unlearn_ray.studies.rows import State

@@ -21,6 +21,7 @@ HERE = {
     "evidence": ("--models 24 --samples 200", "klom "),
     "evaluation": ("--images 300 --rounds 1", "x the reference protocol"),
     "gradient_penalty": ("2 --rounds 1 --families supervised --penalties penalty", "penalty"),
+    "pareto": ("--budget 12 --repetitions 1", "two objectives, nsga2"),
     "training_step": ("8 --steps 2 --rounds 1", "batch 8: ours"),
     "window": ("--trials 3 --seeds 1", "regret"),
 }

@@ -66,7 +66,7 @@ class Documented:
 
 
 def test_one_text_for_several_names() -> None:
-    assert attributes(Documented) == {  # type: ignore[arg-type]
+    assert attributes(Documented) == {
         "first": "of a pair.",
         "second": "of a pair.",
         "third": "what is said on two lines: with a colon.",

@@ -17,10 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.tiny import tiny_sweep
-from unlearn_ray.config.sweep_schema import Range, Search, Seeds, Study, Sweep
+from unlearn_ray.config.sweep_schema import Search, Seeds, Study, Sweep
+from unlearn_ray.core.ranges import Range
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.storage.store import Store, open_store
-from unlearn_ray.studies.history import TrialRecord, mean, recorded_trials
+from unlearn_ray.studies.fronts import Score, Vector
+from unlearn_ray.studies.history import (
+    TrialRecord,
+    excesses_of,
+    recorded_trials,
+    score_of,
+    stops,
+)
 from unlearn_ray.studies.rows import State
 from unlearn_ray.studies.study import point_key, row_name, study_key
 
@@ -60,28 +68,44 @@ class Ran:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+def scores(sweep: Sweep, point: dict[str, Any], seed: int) -> dict[str, float]:
+    """The columns of scores: a gap; a cost that is small where it is large; what is beyond."""
+    gap = formula(point, seed)
+    found = {"score": gap}
+    if len(sweep.objective.each()) > 1:
+        found["score_2"] = 10 - 10 * point["weight_decay"]
+    if sweep.objective.constraints_of():
+        found["constraint_1"] = gap - 5
+    return found
+
+
 def write_seed(
-    sweep: Sweep, store: Store, trial: Assignment, earlier: tuple[float, ...]
-) -> tuple[float, bool]:
-    """The next seed of a trial: its row, its gap, and whether the trial ends with it."""
+    sweep: Sweep,
+    store: Store,
+    trial: Assignment,
+    earlier: tuple[Score, ...],
+    beyond: tuple[Vector, ...] = (),
+) -> tuple[dict[str, Any], bool]:
+    """The next seed of a trial: its row, and whether the trial ends with it."""
     (study,) = sweep.studies
     run = len(earlier)
     seed = sweep.seeds.tuning[run]
     key = study_key(sweep, study)
-    gap = formula(trial.point, seed)
+    scored = scores(sweep, trial.point, seed)
     bar = trial.bars[run] if run < len(trial.bars) else None
-    stopped = bar is not None and mean((*earlier, gap)) > bar
+    stopped = stops(bar, (*earlier, score_of(scored)), (*beyond, excesses_of(scored)))
     row: dict[str, Any] = {
         "sweep": sweep.name, "study_key": key, "purpose": "tuning", "study": study.name,
+        "method": study.method.name,
         "trial": trial.number, "point": point_key(trial.point), "seed": seed,
-        "state": "stopped" if stopped else "complete", "failure": None, "score": gap,
+        "state": "stopped" if stopped else "complete", "failure": None, **scored,
         "hyperparameters": json.dumps({**study.fixed, **trial.point}),
         "created": "2026-01-01T00:00:00+00:00",
         "accelerator_hours_unlearn": 1.0, "accelerator_hours_measure": 0.0,
     }  # fmt: skip
     name = row_name(key, sweep.name, "tuning", trial.number, trial.point, seed)
     store.write_row(name, row)
-    return gap, stopped
+    return row, stopped
 
 
 class Driver:
@@ -152,20 +176,28 @@ class Driver:
             lease.finish()
 
     def _trial(self, trial: Assignment) -> Ending | None:
-        gaps: tuple[float, ...] = ()
+        seen: tuple[Score, ...] = ()
+        beyond: tuple[Vector, ...] = ()
+
+        def ended(state: State, failure: str | None = None, again: bool = False) -> Ending:
+            excesses = beyond if any(beyond) else ()
+            hours = (1.0,) * len(seen)
+            return Ending(state, seen, failure, hours, again=again, excesses=excesses)
+
         for seed in self.sweep.seeds.tuning:
             time.sleep(self.drawn.random() * self.seconds)
             if self.killed.is_set():
                 return None
             if trial.number in self.refuses:
-                return Ending(State.FAILED, gaps, "store: no answer", again=True)
+                return ended(State.FAILED, "store: no answer", again=True)
             with self.ran.lock:
                 self.ran.seeds.append((trial.number, seed))
-            gap, stopped = write_seed(self.sweep, self.store, trial, gaps)
-            gaps += (gap,)
+            row, stopped = write_seed(self.sweep, self.store, trial, seen, beyond)
+            seen += (score_of(row),)
+            beyond += (excesses_of(row),)
             if stopped:
-                return Ending(State.STOPPED, gaps, hours=(1.0,) * len(gaps))
-        return Ending(State.COMPLETE, gaps, hours=(1.0,) * len(gaps))
+                return ended(State.STOPPED)
+        return ended(State.COMPLETE)
 
 
 def history(sweep: Sweep, store: Store) -> list[TrialRecord]:

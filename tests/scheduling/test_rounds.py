@@ -17,6 +17,7 @@ from unlearn_ray.scheduling import rounds
 from unlearn_ray.scheduling.jobs import Job, Jobs
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
+    EXCESSES,
     FAILURE,
     HOURS,
     LAST,
@@ -56,7 +57,7 @@ class Quick(tune.Trainable):  # type: ignore[misc]
         if (self.trial["study"], self.trial["trial"]) == ("bad", 2):
             raise ValueError("a bug\nin two lines")
         gap = float(self.trial["trial"])
-        told = {METRIC: gap, SEEDS_RUN: 1, SCORES: (gap,), HOURS: ()}
+        told = {METRIC: gap, SEEDS_RUN: 1, SCORES: (gap,), EXCESSES: (), HOURS: ()}
         return {**told, LAST: True, STOPPED: False, FAILURE: None, "done": True}
 
 

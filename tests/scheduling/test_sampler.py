@@ -1,8 +1,7 @@
-"""What Optuna is told, what a restart changes (nothing), and what a trial must reach to go on."""
+"""What Optuna is told, and what a restart changes: nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
-from unlearn_ray.config.sweep_schema import Range, Search
-from unlearn_ray.scheduling.sampler import Bars, Sampler, distribution
-from unlearn_ray.studies.history import TrialRecord, mean
+from unlearn_ray.config.sweep_schema import Search
+from unlearn_ray.core.ranges import Range
+from unlearn_ray.scheduling.sampler import Sampler, distribution
+from unlearn_ray.studies.history import TrialRecord
 from unlearn_ray.studies.rows import State
 
 SPACE = {
@@ -121,8 +121,7 @@ def test_a_known_space_changes_no_suggestion(window: int, monkeypatch: pytest.Mo
 
     ours = suggestions()
     monkeypatch.setattr(
-        "unlearn_ray.scheduling.sampler._Sampler",
-        lambda space, seed, startup: TPESampler(seed=seed, n_startup_trials=startup),
+        "unlearn_ray.scheduling.samplers._over", lambda space, chosen, own: TPESampler
     )
     assert suggestions() == ours
 
@@ -134,73 +133,53 @@ def test_a_known_space_changes_no_suggestion(window: int, monkeypatch: pytest.Mo
         (Range("log_uniform", 1e-3, 1), FloatDistribution(1e-3, 1, log=True)),
         (Range("int", 2, 9), IntDistribution(2, 9)),
         (Range("choice", choices=("a", "b")), CategoricalDistribution(["a", "b"])),
+        (Range("log_int", 1, 100), IntDistribution(1, 100, log=True)),
+        (Range("int", 1, 9, step=2), IntDistribution(1, 9, step=2)),
+        # The numbers of the values, which are in order.
+        (Range("uniform", 0, 1, step=0.1), IntDistribution(0, 10)),
+        (Range("grid", choices=(0.5, 1.0, 8.0)), IntDistribution(0, 2)),
     ],
 )
 def test_ranges_are_optunas_distributions(field_range: Range, expected: BaseDistribution) -> None:
     assert distribution(field_range) == expected
 
 
-class TestBars:
-    def run(
-        self,
-        draw: Callable[[int], Sequence[float]],
-        *,
-        keep: float = 50,
-        seeds: int = 3,
-        trials: int = 400,
-        startup: int = 5,
-    ) -> list[TrialRecord]:
-        """Trials with drawn scores, each stopped where it does not reach the bars before it."""
-        bars, done = Bars(Search(keep=keep, startup=startup), seeds), []
-        for number in range(trials):
-            marks, drawn = bars.now(), draw(number)
-            scores: tuple[float, ...] = ()
-            for run in range(seeds):
-                scores += (drawn[run],)
-                if run < seeds - 1 and marks[run] is not None and mean(scores) > marks[run]:
-                    break
-            state = State.COMPLETE if len(scores) == seeds else State.STOPPED
-            done.append(TrialRecord(number, {}, scores, state))
-            bars.tell(done[-1])
-        return done
+CONDITIONAL = {
+    "epochs": Range("log_int", 1, 100),
+    "lambda_ul": Range("grid", choices=(0.3, 1.0, 3.0, 10.0)),
+    "queue_momentum": Range("uniform", 0.5, 1.0, step=0.1, when={"variant": ("queue",)}),
+    "queue_size": Range("int", 10, 50, step=10, when={"variant": ("queue",)}),
+    "variant": Range("choice", choices=("batch", "queue")),
+}
 
-    @pytest.mark.parametrize("keep", [25, 50, 80])
-    def test_that_percentage_of_equal_trials_goes_on_whenever_they_begin(self, keep: int) -> None:
-        shares, late, second = [], [], []
-        for seed in range(30):
-            equal = np.random.default_rng(seed).normal(5, 1, size=(400, 3)).tolist()
-            done = self.run(equal.__getitem__, keep=keep)
-            on = [len(trial.scores) > 1 for trial in done[5:]]
-            shares.append(np.mean(on))
-            late.append(np.mean(on[-50:]))
-            second.append(
-                np.mean([len(trial.scores) > 2 for trial in done[5:] if len(trial.scores) > 1])
-            )
-        for share in (shares, late):
-            assert np.mean(share) == pytest.approx(keep / 100, abs=0.03)
-        # A mean over two seeds follows the first, which was good: fewer than keep percent reach it.
-        assert np.mean(second) == pytest.approx(keep / 100, abs=0.12)
 
-    def test_one_lucky_seed_saves_no_trial(self) -> None:
-        bars = Bars(Search(keep=50, startup=4), seeds=3)
-        for number in range(4):
-            bars.tell(TrialRecord(number, {}, (2.0, 2.0, 2.0), State.COMPLETE))
-        after_one, after_two = bars.now()
-        assert mean([1.9]) <= after_one
-        assert mean([1.9, 50.0]) > after_two
+def conditional_points(window: int, count: int, known: list[dict[str, Any]]) -> list[Any]:
+    sampler = Sampler("contrastive_unlearning", CONDITIONAL, Search(startup=6))
+    found: list[dict[str, Any]] = []
+    for number in range(count):
+        if number >= window:
+            told = found[number - window]
+            score = told["lambda_ul"] + told.get("queue_momentum", 2.0)
+            sampler.tell(TrialRecord(number - window, told, (score,), State.COMPLETE))
+        found.append(sampler.ask(known[number] if number < len(known) else None))
+    return found
 
-    def test_stopped_trials_count_where_they_ran(self) -> None:
-        bars = Bars(Search(keep=50, startup=2), seeds=2)
-        bars.tell(TrialRecord(0, {}, (1.0, 1.0), State.COMPLETE))
-        assert bars.now() == (None,)
-        bars.tell(TrialRecord(1, {}, (), State.FAILED))
-        assert bars.now() == (None,)  # it has no score to compare with
-        bars.tell(TrialRecord(2, {}, (9.0,), State.STOPPED))
-        assert bars.now() == (5.0,)
-        bars.tell(TrialRecord(3, {}, (8.0,), State.STOPPED))
-        assert bars.now() == (8.0,)
 
-    def test_one_seed_has_no_bar(self) -> None:
-        bars = Bars(Search(startup=1), seeds=1)
-        bars.tell(TrialRecord(0, {}, (1.0,), State.COMPLETE))
-        assert bars.now() == ()
+@pytest.mark.parametrize("window", [1, 4])
+def test_conditional_fields_are_in_the_points_of_those_that_search_them(window: int) -> None:
+    whole = conditional_points(window, 40, [])
+    for point in whole:
+        inner = {"queue_momentum", "queue_size"} & point.keys()
+        assert len(inner) == (2 if point["variant"] == "queue" else 0)
+        assert list(point) == sorted(point)
+        assert all(CONDITIONAL[name].holds(value) for name, value in point.items()), point
+    assert {point["variant"] for point in whole} == {"batch", "queue"}
+    # What no restart changes.
+    for known in (1, 7, 20, 39):
+        assert conditional_points(window, 40, whole[:known]) == whole
+
+
+def test_results_steer_fields_that_only_some_trials_search() -> None:
+    late = [point for point in conditional_points(1, 60, [])[40:] if point["variant"] == "queue"]
+    assert len(late) > 10
+    assert np.mean([point["queue_momentum"] for point in late]) < 0.7

@@ -8,6 +8,7 @@ from tests.scheduling.numbered import Numbered
 from unlearn_ray.core.errors import StoreFull
 from unlearn_ray.scheduling.search import (
     AGAIN,
+    EXCESSES,
     FAILURE,
     HOURS,
     LAST,
@@ -23,7 +24,7 @@ from unlearn_ray.studies.rows import State
 def result(*scores: float, last: bool = True, **others: Any) -> dict[str, Any]:
     """What a trial tells after its seeds."""
     hours = tuple(0.5 for _ in scores)
-    told = {SCORES: scores, HOURS: hours, LAST: last, STOPPED: False}
+    told = {SCORES: scores, EXCESSES: (), HOURS: hours, LAST: last, STOPPED: False}
     return {**told, FAILURE: None, UNTOLD: False, AGAIN: False, **others}
 
 

@@ -13,9 +13,8 @@ import pytest
 from tests.s3_server import ROOT
 from tests.tiny import SWEEP
 
-METHOD = Path(ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
-# Under another name, as the README's may lie among the built-in methods, too.
-METHOD = METHOD.replace("weighted_neggrad", "own_neggrad")
+PAGE = Path(ROOT / "docs/plugins.md").read_text()
+METHOD = PAGE.partition("```python\n")[2].partition("```")[0].replace("my_method", "own_neggrad")
 # As a person's own program: it imports the method, then runs the sweep, here without Ray.
 PROGRAM = """
 import sys

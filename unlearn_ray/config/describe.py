@@ -10,10 +10,14 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from unlearn_ray.config.abilities import LEGEND, matrix
+from unlearn_ray.config.bundled import bundled, purpose
 from unlearn_ray.config.fields import as_written, default_of, field_type, in_words, schema_fields
+from unlearn_ray.config.named_ranges import named_ranges
 from unlearn_ray.config.sweep_file import default_metrics
 from unlearn_ray.config.sweep_schema import Sweep
-from unlearn_ray.core.registry import Part, parts, summary
+from unlearn_ray.config.yaml_tree import in_yaml
+from unlearn_ray.core.plugins import broken
+from unlearn_ray.core.registry import Part, origin, parts, summary
 from unlearn_ray.core.schema import LARGEST_COUNT, field_values
 from unlearn_ray.data.base import Dataset, ForgetSet
 from unlearn_ray.families.base import Family
@@ -30,6 +34,14 @@ CONTRACTS: tuple[type[Part], ...] = (
     *(Method, Metric, Objective, Score, Logger),
 )
 
+_SEARCHED = """\
+    a value may be searched: {uniform: [low, high]}, {log_uniform: [low, high]}, {int: [low, high]},
+    {log_int: [low, high]}, {choice: [a, b]} or {grid: [1, 2, 4]}; uniform and int take a step, as
+    in {int: [1, 9], step: 2}, and all a condition on a choice:
+    {when: {field: value}, uniform: [low, high], otherwise: value}
+    a method's own ranges have names, recommended and others: methods: [scrub, salun],
+    scrub: recommended, scrub: {alpha: recommended} or scrub: {from: paper, epochs: 3};
+    scrub: {from: FILE} takes the values of a study of another sweep file, as of sweeps/best"""
 # Width of the paper column, in characters.
 _PAPER = 110
 
@@ -48,9 +60,20 @@ def _lines() -> Iterator[str]:
         width = max(map(len, known), default=0)
         yield contract.kind.replace("_", " ")
         for name, part in known.items():
-            yield f"  {name:{width}}  {summary(part)}"
+            source = origin(part)
+            yield f"  {name:{width}}  {summary(part)}" + (f"  [{source}]" if source else "")
             yield from _fields(part, "      ")
+            if issubclass(part, Method):
+                yield from _ranges(part, "      ")
         yield ""
+    for error in broken():
+        yield f"{error.subject}: {error.reason}"
+    yield "bundled sweeps"
+    sweeps = bundled()
+    width = max(map(len, sweeps), default=0)
+    for name, path in sweeps.items():
+        yield f"  {name:{width}}  {purpose(path)}"
+    yield ""
     yield f"what each method can unlearn ({LEGEND})"
     yield from _matrix()
 
@@ -61,8 +84,7 @@ def _sweep() -> Iterator[str]:
     yield from _field("name", known["name"], "  ", usual="the file's")
     yield from _fields(Setting, "  ")
     yield "  methods: {method: {field: value}}, or {your_name: {method: {field: value}}} (required)"
-    yield "    a value may be searched: {uniform: [low, high]}, {log_uniform: [low, high]},"
-    yield "    {int: [low, high]} or {choice: [a, b]}"
+    yield _SEARCHED
     usual = ", ".join(metric.name for metric in default_metrics())
     yield from _field("metrics", known["metrics"], "  ", usual=f"[{usual}]")
     for name, field in known.items():
@@ -80,6 +102,12 @@ def _matrix() -> Iterator[str]:
 def _fields(cls: type, indent: str) -> Iterator[str]:
     for name, field in schema_fields(cls).items():
         yield from _field(name, field, indent)
+
+
+def _ranges(method: type[Method], indent: str) -> Iterator[str]:
+    """What a method declares to be searched, a line for each name."""
+    for name, ranges in named_ranges(method).items():
+        yield f"{indent}{name}: {in_yaml(ranges)}"
 
 
 def _field(name: str, field: FieldInfo, indent: str, usual: str | None = None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -11,9 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from unlearn_ray.config.sweep_schema import RANGE_KINDS
 from unlearn_ray.config.yaml_tree import Problems, Value, in_yaml
 from unlearn_ray.core.errors import ConfigError, did_you_mean, listed, shown
+from unlearn_ray.core.ranges import RANGE_KINDS
 from unlearn_ray.core.registry import Part, find, parts
 from unlearn_ray.core.schema import LARGEST_COUNT, field_values
 
@@ -56,11 +57,15 @@ def in_words(hint: Any) -> str:
         return " | ".join(str(choice) for choice in get_args(hint))
     if is_dataclass(hint) and isinstance(hint, type) and not issubclass(hint, Part):
         return f"{{{', '.join(schema_fields(hint))}}}"
+    if origin in (dict, Mapping):
+        return "mapping"
     if origin in (tuple, list):
         items = get_args(hint)
         if origin is list or items[-1] is Ellipsis:
             return f"list of {in_words(items[0])}"
         return f"[{', '.join(map(in_words, items))}]"
+    if origin is Mapping:
+        return "mapping"
     if isinstance(hint, type) and issubclass(hint, Part):
         return f"a {hint.kind.replace('_', ' ')}"
     words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
@@ -70,7 +75,9 @@ def in_words(hint: Any) -> str:
 
 def _with_article(hint: Any) -> str:
     words = in_words(hint)
-    return f"a {words}" if words.startswith(("whole", "number", "list", "path")) else words
+    return (
+        f"a {words}" if words.startswith(("whole", "number", "list", "mapping", "path")) else words
+    )
 
 
 def _bounds(metadata: tuple[Any, ...]) -> list[str]:
@@ -187,9 +194,12 @@ def _default(cls: type, name: str) -> Any:
 
 def validated(value: Value, hint: Any) -> Any:
     """The value as the type, without coercion (neither `true` nor `"3"` is a number)."""
-    if isinstance(value.content, dict) and set(value.content) & set(RANGE_KINDS):
+    if isinstance(value.content, dict) and any(
+        kind in RANGE_KINDS and isinstance(ends.content, list)
+        for kind, ends in value.content.items()
+    ):
         raise value.error("only fields of methods can be searched", "write one value")
-    if _takes_names(hint):
+    if _takes_names(hint) and not (value.content is None and NoneType in get_args(hint)):
         problems = Problems()
         for item in value.content if isinstance(value.content, list) else [value]:
             with problems:
@@ -300,7 +310,10 @@ def as_written(value: object) -> str:
 
 def _differences(instance: object, path: str) -> list[str]:
     words: list[str] = []
+    unshown = instance.unshown if isinstance(instance, Part) else ()
     for name, value in field_values(instance).items():
+        if name in unshown:
+            continue
         default = _default(type(instance), name)
         if is_dataclass(value) and type(value) is type(default):
             words += [

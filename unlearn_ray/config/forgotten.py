@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
+from unlearn_ray.data.base import Dataset
 from unlearn_ray.data.sample_names import SampleNames
-from unlearn_ray.data.splits import never_trained, split, training_ids
+from unlearn_ray.data.splits import split, training_ids
 from unlearn_ray.steps.setting import Setting
 
 # How many samples are shown.
@@ -39,24 +40,23 @@ class Forgotten:
         whole_classes: whether all their samples are forgotten.
         note: what else the forget set says of them.
         named: how many samples the file names one by one; None if none.
+        by_class: how many of these each class has, by its name; empty if labels are unknown.
         trained_on: how many samples the original is trained on.
         counts: how many of these are forgotten, by seed; empty if labels are unknown, as the
             dataset has not been decoded on this machine yet.
         first_seed: the seed whose first samples are shown.
         first: the first few samples forgotten under it, as a sweep file names them.
-        never_trained: by seed, how many of the named samples are in its validation set; seeds
-            that have none are left out.
     """
 
     classes: tuple[ForgottenClass, ...]
     whole_classes: bool
     note: str | None
     named: int | None
+    by_class: dict[str, int]
     trained_on: int
     counts: dict[int, int]
     first_seed: int
     first: tuple[str, ...]
-    never_trained: dict[int, int]
 
 
 def forgotten(setting: Setting, seeds: Sequence[int]) -> Forgotten:
@@ -72,7 +72,6 @@ def forgotten(setting: Setting, seeds: Sequence[int]) -> Forgotten:
     parts = {}
     if labels is not None:
         parts = {seed: split(labels, validation, forget_set, seed).forget for seed in seeds}
-    kept_out = {seed: never_trained(forget_set, size, validation, seed) for seed in seeds}
     names = SampleNames(info)
     return Forgotten(
         classes=tuple(
@@ -88,14 +87,24 @@ def forgotten(setting: Setting, seeds: Sequence[int]) -> Forgotten:
         whole_classes=forget_set.whole_classes,
         note=forget_set.note(),
         named=None if named is None else len(named),
+        by_class={} if named is None else _by_class(setting.dataset, info.class_names, named),
         trained_on=len(training_ids(size, validation, seeds[0])),
         counts={seed: len(ids) for seed, ids in parts.items()},
         first_seed=seeds[0],
         first=tuple(names.described(sample) for sample in parts[seeds[0]][:_FIRST].tolist())
         if parts
         else (),
-        never_trained={seed: count for seed, count in kept_out.items() if count},
     )
+
+
+def _by_class(
+    dataset: Dataset, class_names: Sequence[str], named: Int64[np.ndarray, " k"]
+) -> dict[str, int]:
+    labels = dataset.known_labels()
+    if labels is None or not class_names:
+        return {}
+    counts = np.bincount(labels[named], minlength=len(class_names)).tolist()
+    return {name: count for name, count in zip(class_names, counts, strict=True) if count}
 
 
 def _labels(setting: Setting, size: int) -> Int64[np.ndarray, " train"] | None:

@@ -1,42 +1,34 @@
-"""Sweep files: YAML in, a validated `Sweep` out, every error at its line.
-
-`methods` holds the studies: `method: {field: value}`, a study named after its method, or
-`name: {method: {field: value}}`, a study with a name of its own, so that a sweep can hold several
-studies of one method. A field is one value or a range.
-"""
+"""Sweep files: YAML in, a validated `Sweep` out, every error at its line."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from unlearn_ray.config.batch_check import check_study, check_training, counts_of
+from unlearn_ray.config.brought import conflicts, read_checkpoints, take_over_normalisation
+from unlearn_ray.config.bundled import sweep_path
 from unlearn_ray.config.fields import (
     P,
-    class_problem,
     field_nodes,
-    field_type,
-    is_range,
     known_field,
-    read_choice,
     read_field,
     read_part,
     require,
     schema_fields,
 )
 from unlearn_ray.config.model_size import check_images, check_size
+from unlearn_ray.config.named_ranges import expanded
 from unlearn_ray.config.needs import lacks
-from unlearn_ray.config.ranges import read_range
+from unlearn_ray.config.plugin_list import load_plugins
+from unlearn_ray.config.retrained import needs_retrained
+from unlearn_ray.config.searchers import check_search
+from unlearn_ray.config.studies_file import read_studies
 from unlearn_ray.config.sweep_schema import (
-    LONGEST_NAME,
-    ORIGINAL,
-    RETRAIN,
     Bank,
-    Range,
+    Search,
     Seeds,
     Study,
     Sweep,
@@ -44,7 +36,8 @@ from unlearn_ray.config.sweep_schema import (
 from unlearn_ray.config.yaml_file import override, read_tree
 from unlearn_ray.config.yaml_nodes import text_fault
 from unlearn_ray.config.yaml_tree import Problems, Value
-from unlearn_ray.core.errors import ConfigError, DataError, closest, did_you_mean, listed, shown
+from unlearn_ray.core.columns import MOST_CONSTRAINTS, MOST_OBJECTIVES
+from unlearn_ray.core.errors import ConfigError, DataError, did_you_mean, listed, shown
 from unlearn_ray.core.registry import Part, parts
 from unlearn_ray.data.base import Dataset, DatasetInfo, ForgetSet
 from unlearn_ray.data.splits import forget_size, validation_size
@@ -55,6 +48,8 @@ from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.models.base import Model
 from unlearn_ray.objectives.base import Objective
+from unlearn_ray.objectives.constraints import Constraint
+from unlearn_ray.objectives.goal import Goal
 from unlearn_ray.scores.base import MaskedScore, Score
 from unlearn_ray.steps.setting import Setting
 
@@ -75,28 +70,43 @@ _REQUIRED: dict[str, type[Part]] = {
 }
 # A model of a bank of so many audited samples has never as few to forget as one.
 _SURELY_ENOUGH, _LEAST_FORGOTTEN = 500, 2
-# Trial folders are named after the sweep.
-_OWN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SWEEP = (
     *("name", "metrics", "objective", "scores", "bank", "search", "seeds", "resources", "budget"),
-    *("store", "checkpoint_minutes", "keep", "log"),
+    *("store", "checkpoint_minutes", "keep", "log", "plugins"),
 )
+# Of the file, not of `Sweep`: the objective holds them.
+_CONSTRAINTS = "constraints"
 
 
-def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> Sweep:
+def load_sweep(
+    path: Path,
+    overrides: Sequence[str] = (),
+    store: str | None = None,
+    *,
+    tree: Value | None = None,
+) -> Sweep:
     """Read and check a sweep file.
 
     Args:
-        path: of the YAML file.
+        path: of the YAML file, or the name of a bundled sweep.
         overrides: `key=value` with a dotted path and a YAML value, applied in order.
         store: replaces the file's store.
+        tree: the content, if it is in no file.
 
     Raises:
         ConfigError: what is wrong; several at once as a `ConfigErrors`.
     """
-    tree = read_tree(path)
-    for assignment in overrides:
+    if tree is None:
+        path = sweep_path(path)
+        tree = read_tree(path)
+    named_first, others = _of_plugins(overrides)
+    for assignment in named_first:
         tree = override(tree, assignment)
+    # Short forms of `methods` may name methods of plug-ins.
+    read: dict[str, Any] = {"plugins": load_plugins(field_nodes(tree).get("plugins"), path.parent)}
+    tree = expanded(tree)
+    for assignment in others:
+        tree = expanded(override(tree, assignment))
     if store is not None:
         # A URL may hold a password.
         given = Value(store, "--store URL", "store", override=True)
@@ -105,30 +115,48 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), store: str | None = No
         tree = Value({**field_nodes(tree), "store": given}, tree.where, tree.path)
     nodes = field_nodes(tree)
     problems = Problems()
-    read: dict[str, Any] = {}
     if "name" not in nodes:
         with problems:
             read["name"] = _name_of(path)
     for name, value in nodes.items():
         with problems:
-            read[name] = _read(value, name)
+            read[name] = read["plugins"] if name == "plugins" else _read(value, name)
     with problems:
         options = {name: listed(parts(contract), 20) for name, contract in _REQUIRED.items()}
         require(tree, list(_REQUIRED), options)
-    read.setdefault("metrics", default_metrics())
-    for error in _conflicts(read, nodes):
+    compares = read.get("retrained", Setting.retrained) != "none"
+    read.setdefault("metrics", default_metrics(compares=compares))
+    if not compares and read.get("bank") is not None:
+        read["bank"] = replace(read["bank"], retrained=False)
+    if constraints := read.pop(_CONSTRAINTS, ()):
+        objectives = read.get("objective", Sweep.objective).each()
+        read["objective"] = Goal(objectives=objectives, constraints=constraints)
+    with problems:
+        take_over_normalisation(read, nodes)
+    for error in (*_conflicts(read, nodes), *conflicts(read, nodes)):
         problems.found.append(error)
     problems.check()
     studies = read.pop("methods")
     outer = {name: read.pop(name) for name in _SWEEP if name in read}
-    return Sweep(setting=Setting(**read), studies=studies, **outer)
+    return read_checkpoints(Sweep(setting=Setting(**read), studies=studies, **outer), nodes)
 
 
-def default_metrics() -> tuple[Metric, ...]:
-    """The registered metrics that are measured by default, those of MUC's Table 1 first."""
+def _of_plugins(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of `plugins`, and the others."""
+    of_plugins = [each for each in overrides if each.partition("=")[0].strip() == "plugins"]
+    return of_plugins, [each for each in overrides if each not in of_plugins]
+
+
+def default_metrics(*, compares: bool = True) -> tuple[Metric, ...]:
+    """The registered metrics that are measured by default, those of MUC's Table 1 first.
+
+    Args:
+        compares: whether there are retrained models, which some metrics read.
+    """
     known = {name: metric for name, metric in parts(Metric).items() if metric.by_default}
     first = [name for name in TABLE_1 if name in known]
-    return tuple(known[name]() for name in [*first, *(n for n in known if n not in first)])
+    metrics = (known[name]() for name in [*first, *(n for n in known if n not in first)])
+    return tuple(metric for metric in metrics if compares or not metric.needs().retrained)
 
 
 def _read(value: Value, name: str) -> Any:
@@ -136,15 +164,19 @@ def _read(value: Value, name: str) -> Any:
     if name == "name":
         return _name(value)
     if name == "methods":
-        return _studies(value)
+        return read_studies(value)
     if name == "metrics":
         return _metrics(value)
+    if name == "objective":
+        return _objective(value)
+    if name == _CONSTRAINTS:
+        return _constraints(value)
     if name == "log":
         return _listed_parts(value, Logger)
     if name == "scores":
         return _listed_parts(value, Score)
     cls = Sweep if name in _SWEEP else Setting
-    known = [*schema_fields(Setting), "methods", *_SWEEP]
+    known = [*schema_fields(Setting), "methods", *_SWEEP, _CONSTRAINTS]
     known_field(value, name, dict.fromkeys(known))
     return read_field(value, cls, name)
 
@@ -198,84 +230,53 @@ def _distinct(items: Iterable[Value], contract: type[P]) -> tuple[P, ...]:
     return tuple(read.values())
 
 
-def _studies(value: Value) -> tuple[Study, ...]:
-    nodes = field_nodes(value)
-    if not nodes:
-        raise value.error("no methods", f"name some of {listed(parts(Method), 20)}", show=False)
+def _objective(value: Value) -> Objective:
+    """One objective, or a list of several."""
+    if not isinstance(value.content, list):
+        return read_part(value, Objective)
     problems = Problems()
-    studies = []
-    for name, node in nodes.items():
+    read: list[Objective] = []
+    for item in value.content:
         with problems:
-            studies.append(_entry(node, name))
+            part = read_part(item, Objective)
+            if part in read:
+                raise item.error("listed twice", "name every objective once")
+            read.append(part)
     problems.check()
-    return tuple(studies)
+    if not read:
+        raise value.error("no objective", f"name one of {listed(parts(Objective), 20)}")
+    if len(read) > MOST_OBJECTIVES:
+        raise value.error(f"more than {MOST_OBJECTIVES} objectives", "name fewer, or weigh some")
+    return read[0] if len(read) == 1 else Goal(objectives=tuple(read))
 
 
-def _entry(value: Value, name: str) -> Study:
-    """A study: a method with its fields, or a name that holds one."""
-    known = parts(Method)
-    if name in known:
-        return _study(value, known[name])
-    if not _holds_method(value, name):
-        remedy = did_you_mean(name, known)
-        if closest(name, known) is None:
-            remedy += f"; a study of your own name is {name}: {{method: {{field: value}}}}"
-        raise value.error("unknown method", remedy)
-    if name in (RETRAIN, ORIGINAL):
-        raise value.error("this is the name of a reference model", "choose another name")
-    if not _OWN_NAME.fullmatch(name):
-        raise value.error(
-            "a study's name has only letters, digits, `_`, `-` and `.`, the last two not at the "
-            "start",
-            "choose another name",
-        )
-    if len(name) > LONGEST_NAME:
-        reason = f"a study's name has {LONGEST_NAME} characters at most"
-        raise value.error(reason, "choose a shorter name")
-    cls, inner = read_choice(value, Method)
-    return _study(inner, cls, name)
-
-
-def _holds_method(value: Value, name: str) -> bool:
-    """Whether the value of `name`, which is not a method's name, is meant as a method."""
-    known = parts(Method)
-    inner = list(value.content) if isinstance(value.content, dict) else []
-    if isinstance(value.content, str) or known.keys() & set(inner):
-        return True
-    # The typo is in the inner name rather than in the outer one.
-    return len(inner) == 1 and closest(inner[0], known) is not None and closest(name, known) is None
-
-
-def _study(value: Value, cls: type[Method], own_name: str | None = None) -> Study:
-    fixed: dict[str, Any] = {}
-    space: dict[str, Range] = {}
+def _constraints(value: Value) -> tuple[Constraint, ...]:
+    if not isinstance(value.content, list):
+        raise value.error("a list of constraints is expected", "write [test_accuracy_gap <= 1]")
     problems = Problems()
-    known = schema_fields(cls)
-    for name, node in field_nodes(value).items():
+    read: list[Constraint] = []
+    for item in value.content:
         with problems:
-            known_field(node, name, known)
-            hint = field_type(known[name])
-            if is_range(node, hint):
-                space[name] = read_range(node, hint)
-            else:
-                fixed[name] = read_field(node, cls, name)
-    with problems:
-        require(value, [name for name, field in known.items() if field.is_required()])
+            try:
+                constraint = Constraint.parse(f"{item.content}")
+            except ValueError as error:
+                reason = "; ".join(str(error).splitlines()[:1])
+                remedy = "write a column, <= or >=, and a number, as in test_accuracy_gap <= 1"
+                raise item.error(reason, remedy) from None
+            if constraint in read:
+                raise item.error("listed twice", "list every constraint once")
+            read.append(constraint)
     problems.check()
-    study = Study(method=cls, fixed=fixed, space=space, own_name=own_name)
-    for point in study.corners():
-        try:
-            study.at(point)
-        except ValidationError as error:
-            raise class_problem(value, error, cls) from None
-    return study
+    if len(read) > MOST_CONSTRAINTS:
+        raise value.error(f"more than {MOST_CONSTRAINTS} constraints", "list fewer")
+    return tuple(read)
 
 
 def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigError]:
     """Check fields that are valid alone but not together."""
     problems = Problems()
     with problems:
-        _check_seeds(read.get("seeds", Seeds()), nodes.get("seeds"))
+        _check_seeds(read.get("seeds", Seeds()), nodes.get("seeds"), read.get("methods", ()))
     with problems:
         _check_data(read, nodes)
     with problems:
@@ -286,7 +287,12 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
         _check_labels(read, nodes)
     with problems:
         _check_objective(read, nodes)
+    with problems:
+        _check_search(read, nodes)
+    with problems:
+        _check_starts(read, nodes)
     problems.found += lacks(read, nodes)
+    problems.found += needs_retrained(read, nodes)
     if {"methods", "family", "forget_set"} <= read.keys():
         for study in read["methods"]:
             reason = study.method.unsupported(read["family"], read["forget_set"])
@@ -304,8 +310,9 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
                     raise node.error(
                         reason, "remove the metric, or change the forget set", show=False
                     )
-    objective = read.get("objective", Sweep.objective)
-    for metric in objective.metrics(read.get("metrics", ())):
+    chosen: Objective = read.get("objective", Sweep.objective)
+    measured = read.get("metrics", ())
+    for objective, metric in ((one, m) for one in chosen.each() for m in one.metrics(measured)):
         with problems:
             if metric.needs().other_seeds:
                 raise nodes["metrics"].error(
@@ -317,16 +324,23 @@ def _conflicts(read: dict[str, Any], nodes: dict[str, Value]) -> list[ConfigErro
     return problems.found
 
 
-def _check_seeds(seeds: Seeds, node: Value | None) -> None:
+def _check_seeds(seeds: Seeds, node: Value | None, studies: Iterable[Study]) -> None:
     if node is None:
         return
     problems = Problems()
+    searched = [f"{study.name}.{name}" for study in studies for name in study.space]
     for name in ("tuning", "reporting"):
         with problems:
             values = getattr(seeds, name)
             given = field_nodes(node).get(name, node)
-            if not values:
+            if not values and name == "reporting":
                 raise given.error("no seeds", "give at least one")
+            if not values and searched:
+                raise given.error(
+                    f"no seeds, and {listed(searched)} to be searched: trials are scored on tuning"
+                    " seeds",
+                    "give at least one, or one value to each field",
+                )
             if len(set(values)) < len(values):
                 raise given.error("a seed is listed twice", "list every seed once")
     problems.check()
@@ -336,33 +350,92 @@ def _check_seeds(seeds: Seeds, node: Value | None) -> None:
         raise given.error(
             f"{listed(shared)} also among the tuning seeds "
             f"[{listed(seeds.tuning)}]: a winner would be reported on the seeds it was chosen on",
-            "make tuning and reporting seeds disjoint",
+            "make tuning and reporting seeds disjoint"
+            + ("" if searched else ", or add `tuning: []`, as nothing is searched"),
         )
 
 
 def _check_objective(read: dict[str, Any], nodes: dict[str, Value]) -> None:
     objective: Objective = read.get("objective", Sweep.objective)
-    if "metrics" in read and not objective.metrics(read["metrics"]):
+    problems = Problems()
+    if "metrics" in read:
+        for one in objective.each():
+            with problems:
+                _check_measured(one, read, nodes)
+        for constraint in objective.constraints_of():
+            with problems:
+                _check_fits(constraint, read["metrics"], nodes[_CONSTRAINTS])
+        problems.check()
+        if not objective.metrics(read["metrics"]):
+            raise nodes["objective"].error(
+                "it is a cost alone, and the cheapest is to do nothing",
+                "add an objective that is made of metrics, or a constraint on one",
+            )
+    seeds: Seeds = read.get("seeds", Sweep.seeds)
+    divided: tuple[Objective | Constraint, ...] = (*objective.each(), *objective.constraints_of())
+    for part in divided:
+        if part.uses_floor() and seeds.tuning_replicates < 2:
+            of_objective = isinstance(part, Objective)
+            raise nodes["objective" if of_objective else _CONSTRAINTS].error(
+                f"{part.name if isinstance(part, Objective) else part.column} divides by noise"
+                " floors, which several retrained models of each tuning seed have",
+                "set seeds.tuning_replicates to 3 or more",
+            )
+
+
+def _check_search(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    """The sampler and the pruner must take what is asked of them."""
+    if "methods" not in read:
+        return
+    search: Search = read.get("search", Sweep.search)
+    seeds: Seeds = read.get("seeds", Sweep.seeds)
+    try:
+        check_search(search, read["methods"], read.get("objective", Sweep.objective), seeds.tuning)
+    except ConfigError as error:
+        raise nodes["search"].error(
+            f"{error.subject}: {error.reason}", error.remedy, show=False
+        ) from None
+
+
+def _check_measured(objective: Objective, read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    """The sweep must measure what an objective is made of."""
+    _check_fits(objective, read["metrics"], nodes.get("objective"))
+    if objective.of_metrics and not objective.metrics(read["metrics"]):
         known = [name for name, metric in parts(Metric).items() if objective.metrics((metric,))]
         raise (nodes.get("metrics") or nodes["objective"]).error(
             f"none counts in the {objective.name.replace('_', ' ')}, so trials have no score",
             f"add one of {listed(known, 20)}",
         )
 
-    if "metrics" in read:
-        try:
-            objective.check(read["metrics"])
-        except ConfigError as error:
-            raise nodes["objective"].error(
-                f"{error.subject}: {error.reason}", error.remedy
-            ) from None
-    seeds: Seeds = read.get("seeds", Sweep.seeds)
-    if objective.uses_floor() and seeds.tuning_replicates < 2:
-        raise nodes["objective"].error(
-            f"{objective.name} divides by noise floors, which several retrained models of each"
-            " tuning seed have",
-            "set seeds.tuning_replicates to 3 or more",
-        )
+
+def _check_fits(
+    part: Objective | Constraint, metrics: Sequence[Metric], node: Value | None
+) -> None:
+    try:
+        part.check(metrics)
+    except ConfigError as error:
+        assert node is not None, "the default objective has no fields"
+        raise node.error(f"{error.subject}: {error.reason}", error.remedy) from None
+
+
+def _check_starts(read: dict[str, Any], nodes: dict[str, Value]) -> None:
+    """Points to start from must be of studies, and in their spaces."""
+    if not {"methods", "search"} <= read.keys() or not read["search"].start_from:
+        return
+    studies = {study.name: study for study in read["methods"]}
+    problems = Problems()
+    for given in field_nodes(nodes["search"])["start_from"].content:
+        if not isinstance(given.content, dict):
+            continue
+        for name, node in given.content.items():
+            with problems:
+                if name not in studies:
+                    raise node.error("no study of this name", did_you_mean(name, studies))
+                if not studies[name].has(node.plain):
+                    searched = listed(studies[name].space, 20) or "nothing"
+                    reason = f"not a point of the study, which searches {searched}"
+                    raise node.error(reason, "give each searched field a value in its range")
+    problems.check()
 
 
 def _check_scores(read: dict[str, Any], nodes: dict[str, Value]) -> None:
@@ -463,19 +536,15 @@ def _check_batches(
     read: dict[str, Any], nodes: dict[str, Value], info: DatasetInfo, validation: int
 ) -> None:
     """Check batches, as far as that holds for every seed."""
-    seeds = read.get("seeds", Seeds())
-    asked = read["forget_set"], info.train_size, validation
-    sizes = {forget_size(*asked, seed) for seed in (*seeds.tuning, *seeds.reporting)}
-    at = nodes["forget_set"]
+    size = forget_size(read["forget_set"], info.train_size, validation)
+    counts = counts_of(info.train_size - validation, size, validation)
+    where = (counts, read["family"], read["model"], info.image_size)
+    at = nodes.get("training", nodes["forget_set"])
     try:
-        for size in sizes:
-            counts = counts_of(info.train_size - validation, size, validation)
-            where = (counts, read["family"], read["model"], info.image_size)
-            at = nodes.get("training", nodes["forget_set"])
-            check_training(read.get("training", Setting.training), *where)
-            for study in read.get("methods", ()):
-                at = nodes["methods"].content[study.name]
-                check_study(study, *where)
+        check_training(read.get("training", Setting.training), *where)
+        for study in read.get("methods", ()):
+            at = nodes["methods"].content[study.name]
+            check_study(study, *where)
     except ConfigError as error:
         raise at.error(f"{error.subject}: {error.reason}", error.remedy, show=False) from None
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
 from unlearn_ray.core.errors import listed
+from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.registry import parts
+from unlearn_ray.core.runs import ORIGINAL as ORIGINAL
+from unlearn_ray.core.runs import RETRAIN as RETRAIN
+from unlearn_ray.core.runs import Run as Run
 from unlearn_ray.core.schema import PositiveFloat, Seed, schema
 from unlearn_ray.core.words import counted
 from unlearn_ray.loggers.base import Logger
@@ -23,42 +27,12 @@ from unlearn_ray.quantities.base import Quantity
 from unlearn_ray.scores.base import MaskedScore, Score
 from unlearn_ray.steps.setting import Setting
 
-RangeKind = Literal["uniform", "log_uniform", "int", "choice"]
-# The names of the reference models in rows and tables; no study may have them.
-RETRAIN = "retrain"
-ORIGINAL = "original"
-RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
-
 DEFAULT_WINDOW = 4
 
 # A study keeps its trials in memory, and each suggestion models all earlier ones.
 Trials = Annotated[int, Field(gt=0, le=100_000)]
 # A group is requested from the cluster worker by worker.
 WorkerCount = Annotated[int, Field(gt=0, le=10_000)]
-
-
-@dataclass(frozen=True)
-class Range:
-    """The range that a field is searched over.
-
-    Attributes:
-        kind: how values are drawn; `int` is uniform over both ends included.
-        low, high: the ends, for all kinds but `choice`.
-        choices: the values, for `choice`.
-    """
-
-    kind: RangeKind
-    low: float = 0.0
-    high: float = 0.0
-    choices: tuple[Any, ...] = ()
-
-    @property
-    def ends(self) -> tuple[Any, ...]:
-        """Both ends, or every choice."""
-        if self.kind == "choice":
-            return self.choices
-        number = int if self.kind == "int" else float
-        return number(self.low), number(self.high)
 
 
 @dataclass(frozen=True)
@@ -87,18 +61,58 @@ class Study:
         read = [source for point in self.corners() for source in self.at(point).extra_data()]
         return tuple(dict.fromkeys(read))
 
-    def corners(self) -> Iterator[dict[str, Any]]:
-        """Points that use every end and every choice, one field away from the first."""
-        values = {name: range_.ends for name, range_ in self.space.items()}
-        first = {name: options[0] for name, options in values.items()}
-        yield first
-        for name, options in values.items():
-            for option in options[1:]:
-                yield {**first, name: option}
+    @property
+    def points(self) -> int | None:
+        """How many points its space has; None if a range is continuous."""
+        counts = [range_.count for range_ in self.space.values()]
+        known = [count for count in counts if count is not None]
+        return math.prod(known) if len(known) == len(counts) else None
 
-    def at(self, point: dict[str, Any]) -> Method:
+    def corners(self) -> Iterator[dict[str, Any]]:
+        """Points that use every end and every choice, a few fields away from the first."""
+        first = {name: range_.ends[0] for name, range_ in self.space.items()}
+        yield self.searched(first)
+        for name, range_ in self.space.items():
+            needed = {other: values[0] for other, values in range_.when.items()}
+            for option in range_.ends if needed else range_.ends[1:]:
+                yield self.searched({**first, **needed, name: option})
+
+    def searched(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The point in a method's values: the fields that are searched where it has them.
+
+        Raises:
+            KeyError: one of them has no value.
+        """
+        return {
+            name: values[name] for name, range_ in self.space.items() if range_.is_searched(values)
+        }
+
+    def has(self, point: Mapping[str, Any]) -> bool:
+        """Whether a search could choose this point."""
+        try:
+            fits = point.keys() == self.searched(point).keys()
+        except KeyError:
+            return False
+        return fits and all(self.space[name].holds(value) for name, value in point.items())
+
+    def at(self, point: Mapping[str, Any]) -> Method:
         """The method with the searched fields set to `point`."""
-        return self.method(**self.fixed, **point)
+        rest = {
+            name: range_.otherwise[0]
+            for name, range_ in self.space.items()
+            if range_.otherwise and name not in point
+        }
+        return self.method(**self.fixed, **rest, **point)
+
+
+# Where points come from, or one point of some studies, by their names.
+Point = dict[str, str | int | float | bool | None]
+Start = Annotated[str, Field(min_length=1)] | dict[str, Point]
+
+
+# The name of a sampler or pruner, or its import path; alone, or with options.
+Named = str | Mapping[str, Mapping[str, Any] | None]
+GRID = "grid"
 
 
 @schema
@@ -117,6 +131,14 @@ class Search:
             n - window alone, so that the search is the same on every cluster and after every
             restart. It also bounds how many trials of a study run at a time. null is
             `concurrent`, or 4 if that is null, too.
+        sampler: what chooses points: tpe, gp, cma_es, nsga2, nsga3, random, grid (each point
+            once) or qmc of Optuna, or the import path of another; {tpe: {n_ei_candidates: 48}}
+            gives it options.
+        pruner: what stops trials between tuning seeds: percentile (by `keep`), or median,
+            wilcoxon or hyperband of Optuna, none, or the import path of another.
+        start_from: where the points of each study's first trials come from: a sweep file whose
+            studies search nothing, `STORE/SWEEP` for the winners of a sweep on a store, or points
+            written out, as {study: {field: value}}. They count as trials.
     """
 
     trials: Trials = 20
@@ -125,6 +147,9 @@ class Search:
     keep: Annotated[float, Field(gt=0, le=100)] = 50.0
     concurrent: Trials | None = None
     window: Trials | None = None
+    sampler: Named = "tpe"
+    pruner: Named = "percentile"
+    start_from: Annotated[tuple[Start, ...], Field(max_length=1000)] = ()
 
     @property
     def lag(self) -> int:
@@ -138,18 +163,6 @@ SeedList = Annotated[tuple[Seed, ...], Field(max_length=1000)]
 
 # Models of one split that differ in their training seed.
 Replicates = Annotated[int, Field(gt=0, le=1000)]
-
-
-class Run(NamedTuple):
-    """What determines a model's data and random draws: its split, and its training seed.
-
-    Attributes:
-        seed: of the split: validation, forget and retain set.
-        replicate: numbers the models of one split that differ in their training seed.
-    """
-
-    seed: int
-    replicate: int = 0
 
 
 @schema
@@ -368,6 +381,8 @@ class Sweep:
         keep: names of large quantities that are stored for every trial; for reference models
             and winners all are.
         log: where else trials are logged, in addition to the sweep's table.
+        plugins: modules and files that register parts of your own; no number depends on where
+            they are found.
     """
 
     name: SweepName
@@ -385,6 +400,12 @@ class Sweep:
     checkpoint_minutes: Annotated[float, Field(gt=0, le=1_000_000)] = 10.0
     keep: tuple[Annotated[str, AfterValidator(_large_quantity)], ...] = ()
     log: tuple[Logger, ...] = ()
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def reference_models(self) -> tuple[str, ...]:
+        """The names of its reference models, as in rows and tables."""
+        return (RETRAIN, ORIGINAL) if self.setting.compares else (ORIGINAL,)
 
     @property
     def scored_by(self) -> tuple[Metric, ...]:
@@ -396,6 +417,18 @@ class Sweep:
         """The scores of the bank."""
         return tuple(score for score in self.scores if isinstance(score, MaskedScore))
 
+    def starts(self, study: Study) -> tuple[Point, ...]:
+        """The points of a study's first trials, in a planned sweep (`studies.transfer`)."""
+        found = []
+        for start in self.search.start_from:
+            assert not isinstance(start, str), "the points are read when a sweep is planned"
+            found += [start[study.name]] if study.name in start else []
+        return tuple(found)
+
     def trials(self, study: Study) -> int:
-        """How many trials a study has: one where nothing is searched."""
-        return self.search.trials if study.space else 1
+        """How many trials a study has: one where nothing is searched, each point of a grid once."""
+        if not study.space:
+            return 1
+        sampler = self.search.sampler
+        points = study.points if sampler == GRID or GRID in [*sampler] else None
+        return min(self.search.trials, points or self.search.trials)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from unlearn_ray.config.bundled import nearest
 from unlearn_ray.config.yaml_nodes import parse, text_fault
 from unlearn_ray.config.yaml_tree import Value
-from unlearn_ray.core.errors import ConfigError, DataError, did_you_mean, shortened, without_secrets
+from unlearn_ray.core.errors import ConfigError, DataError, shortened, without_secrets
 from unlearn_ray.core.printable import printable
 from unlearn_ray.core.text_files import read_text
 
@@ -27,14 +27,7 @@ def read_tree(path: Path) -> Value:
         ConfigError: the file is missing, unreadable, empty, not YAML or not a mapping.
     """
     origin = shortened(printable(str(path)), _SHOWN)
-    try:
-        text = read_text(str(path), _FILE, "name a sweep file that can be read", _LARGEST_FILE)
-    except DataError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise ConfigError(origin, "no such file", _nearest(path)) from None
-        subject = error.subject.removeprefix(f"{_FILE} = ")
-        raise ConfigError(subject, error.reason, error.remedy) from None
-    tree = parse(text, origin, "")
+    tree = parse(file_text(path), origin, "")
     if tree.content is None:
         raise ConfigError(
             origin, "empty", "give at least dataset, forget_set, model, family, methods"
@@ -44,11 +37,20 @@ def read_tree(path: Path) -> Value:
     return tree
 
 
-def _nearest(path: Path) -> str:
-    near: list[str] = []
-    with suppress(OSError):
-        near = [str(other) for other in path.parent.glob("*.y*ml")]
-    return did_you_mean(str(path), near)
+def file_text(path: Path) -> str:
+    """The text of a sweep file.
+
+    Raises:
+        ConfigError: the file is missing or unreadable.
+    """
+    try:
+        return read_text(str(path), _FILE, "name a sweep file that can be read", _LARGEST_FILE)
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            origin = shortened(printable(str(path)), _SHOWN)
+            raise ConfigError(origin, "no such file", nearest(path)) from None
+        subject = error.subject.removeprefix(f"{_FILE} = ")
+        raise ConfigError(subject, error.reason, error.remedy) from None
 
 
 def override(tree: Value, assignment: str) -> Value:

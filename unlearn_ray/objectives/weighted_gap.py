@@ -11,6 +11,7 @@ from pydantic import Field
 from unlearn_ray.core.errors import ConfigError, did_you_mean
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import PositiveFloat, schema
+from unlearn_ray.evidence.floors import LEAST_FLOOR
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.base import Direction, Kind, Objective
 
@@ -18,18 +19,20 @@ from unlearn_ray.objectives.base import Direction, Kind, Objective
 @register("weighted_gap")
 @schema
 class WeightedGap(Objective):
-    """Weighted mean of the gaps of chosen columns, in their units or over their noise floors.
+    """Weighted mean of the gaps of chosen columns: in their units, in percent, or over floors.
 
     Attributes:
         weights: the weight of each column, as in rows: forget_accuracy, emia_efficacy.
-        unit: `points` takes gaps as they are, `floor` divides each by its noise floor.
+        unit: `points` takes gaps as they are; `percent` is in percent of the retrained model's
+            value, which counts as 0.1 where it is nearer to 0, as noise floors do; `floor`
+            divides each gap by its noise floor.
     """
 
     columns: ClassVar[Mapping[str, Direction]] = {}
     tiny: ClassVar[Fields] = {"weights": {"forget_accuracy": 1.0}}
 
     weights: Annotated[Mapping[str, PositiveFloat], Field(min_length=1)]
-    unit: Literal["points", "floor"] = "points"
+    unit: Literal["points", "percent", "floor"] = "points"
 
     def metrics(self, metrics: Collection[Kind]) -> tuple[Kind, ...]:
         """The metrics that have one of the columns."""
@@ -52,10 +55,17 @@ class WeightedGap(Objective):
 
     def score(self, row: Mapping[str, Any]) -> float | None:
         """The weighted mean; None if a gap is missing."""
-        of = "excess" if self.unit == "floor" else "gap"
-        values: list[Any] = [row.get(f"{column}_{of}") for column in self.weights]
-        if None in values:
+        values = [self._gap(row, column) for column in self.weights]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
             return None
         weights = self.weights.values()
-        weighted = (weight * float(value) for weight, value in zip(weights, values, strict=True))
+        weighted = (weight * value for weight, value in zip(weights, known, strict=True))
         return math.fsum(weighted) / math.fsum(weights)
+
+    def _gap(self, row: Mapping[str, Any], column: str) -> float | None:
+        """The gap of a column in the unit."""
+        gap = row.get(f"{column}_{'excess' if self.unit == 'floor' else 'gap'}")
+        if gap is None or self.unit != "percent":
+            return None if gap is None else float(gap)
+        return 100 * float(gap) / max(abs(float(row[f"{column}_retrained"])), LEAST_FLOOR)

@@ -10,9 +10,10 @@ from unlearn_ray.reporting.progress import Expected, SweepProgress
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.graph import batches
 from unlearn_ray.steps.kinds.measure import measures
-from unlearn_ray.steps.kinds.retrain import Retrain
+from unlearn_ray.steps.references import reference
 from unlearn_ray.studies.bank import batches_of
-from unlearn_ray.studies.plan import Plan
+from unlearn_ray.studies.history import winners
+from unlearn_ray.studies.plan import Plan, PlannedStudy
 
 # The name of the reference models' scores, as of a study's.
 REFERENCES = "the reference models"
@@ -91,7 +92,7 @@ def expect(progress: SweepProgress, plan: Plan) -> None:
         name = planned.study.name
         progress.works[reports_of(name)] = Expected(
             kind=reports_of(name), asks="trial",
-            left=0 if planned.reported and not planned.left else len(sweep.seeds.runs),
+            left=0 if planned.reported and not planned.left else _reports(planned, sweep),
             after=references | {trials_of(name)}, starting="measuring",
             parts=(seeds_of(name), *_measured_by_reports(sweep)),
         )  # fmt: skip
@@ -105,15 +106,21 @@ def expect(progress: SweepProgress, plan: Plan) -> None:
         )
 
 
+def _reports(planned: PlannedStudy, sweep: Sweep) -> int:
+    """The reporting runs of a study's winners: one trial's until it is known how many there are."""
+    chosen = 1 if planned.left else max(1, len(winners(planned.past)))
+    return chosen * len(sweep.seeds.runs)
+
+
 def _measured_by_reports(sweep: Sweep) -> list[str]:
     """The kinds of measurements of a report in addition to those of its trial's objective.
 
     They have samples: the reference models are measured with the same metrics.
     """
     seed = sweep.seeds.reporting[0]
-    retrained = Retrain(setting=sweep.setting, seed=seed)
+    original = reference("original", sweep.setting, seed)
     others = [metric for metric in sweep.metrics if metric not in sweep.scored_by]
-    return [kind_of(step) for step in measures(retrained, others, sweep.seeds.other(seed))]
+    return [kind_of(step) for step in measures(original, others, sweep.seeds.other(seed))]
 
 
 def needs(resources: Resources) -> str:

@@ -14,8 +14,10 @@ from dataclasses import fields
 
 from unlearn_ray.config.abilities import LEGEND, matrix
 from unlearn_ray.config.fields import default_of, field_type, in_words, schema_fields
+from unlearn_ray.config.named_ranges import RECOMMENDED, named_ranges
+from unlearn_ray.config.yaml_tree import in_yaml
 from unlearn_ray.core.recipe import Recipe
-from unlearn_ray.core.registry import Part, parts
+from unlearn_ray.core.registry import parts
 from unlearn_ray.methods.base import Method, TrainingMethod
 from unlearn_ray.reporting.grid import markdown_grid
 
@@ -54,6 +56,10 @@ def _fields(method: type[Method]) -> Iterator[str]:
     usual = [f"`{name}` {_shown(default_of(known[name]))}" for name in known if name in recipe]
     if usual:
         yield f"Recipe: {', '.join(usual)}."
+    for name, ranges in named_ranges(method).items():
+        what = "Recommended ranges" if name == RECOMMENDED else f"Ranges `{name}`"
+        each = ", ".join(f"`{field}` {in_yaml(one)}" for field, one in ranges.items())
+        yield f"{what}: {each}."
 
 
 def _shown(default: object) -> str:
@@ -61,7 +67,7 @@ def _shown(default: object) -> str:
     return "null" if default is None else str(default)
 
 
-def attributes(part: type[Part]) -> dict[str, str]:
+def attributes(part: type) -> dict[str, str]:
     """The description of each field, from the docstrings of a part and its bases."""
     found: dict[str, str] = {}
     for cls in reversed(part.__mro__):

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from unlearn_ray.config.forgotten import Forgotten
+from unlearn_ray.config.sweep_schema import Sweep
+from unlearn_ray.config.yaml_tree import in_yaml
 from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.errors import listed, shown
 from unlearn_ray.core.printable import printable_lines
+from unlearn_ray.core.words import counted
 from unlearn_ray.steps.base import Step
+from unlearn_ray.studies.history import winner, winners
 from unlearn_ray.studies.plan import RETRY, Plan, PlannedStep, PlannedStudy
 
 # Most measurements to list per study.
@@ -22,20 +26,35 @@ def plan_view(plan: Plan, store: str) -> str:
     lines += [f"  {line}" for line in _forgotten(plan.forgotten)]
     lines += ["", "Reference steps:"]
     lines += [f"  {line}" for line in _references(plan)]
+    lines += [f"  {line}" for line in _brought(plan.sweep)]
+    if not plan.sweep.setting.compares:
+        lines.append("  no retrained model: nothing will be compared with retraining")
     lines += _bank(plan)
-    seeds, window = _listed(plan.sweep.seeds.tuning), plan.sweep.search.lag
-    lines += ["", f"Studies (tuning seeds {seeds}, at most {window} trials at a time):"]
+    lines += ["", _studies(plan)]
+    tuned = bool(plan.sweep.seeds.tuning)
     for planned in plan.studies:
-        lines += [f"  {_study(planned)}", *(f"    {change}" for change in planned.changed)]
+        lines += [f"  {_study(planned, tuned)}", *(f"    {line}" for line in _space(planned))]
+        if starts := min(len(plan.sweep.starts(planned.study)), planned.wanted):
+            lines.append(f"    the first {counted(starts, 'trial')} from search.start_from")
+        lines += [f"    {change}" for change in planned.changed]
     seeds_of = plan.sweep.seeds
     replicates = f"; {seeds_of.replicates} replicates each" if seeds_of.replicates > 1 else ""
     listed_seeds = f"seeds {_listed(seeds_of.reporting)}{replicates}"
-    lines += ["", f"Reporting ({listed_seeds}), each study's best trial:"]
+    several = len(plan.sweep.objective.each()) > 1
+    best = "each trial of a study's Pareto front" if several else "each study's best trial"
+    lines += ["", f"Reporting ({listed_seeds}){f', {best}' if tuned else ''}:"]
     for planned in plan.studies:
         lines += [f"  {_report(planned, len(seeds_of.runs))}", *_to_measure(planned)]
     lines += _scores(plan)
     lines += _budget(plan)
     return printable_lines("\n".join([*lines, "", _to_run(plan)]))
+
+
+def _studies(plan: Plan) -> str:
+    seeds, window = _listed(plan.sweep.seeds.tuning), plan.sweep.search.lag
+    if not seeds:
+        return "Studies (no tuning seeds: nothing is searched):"
+    return f"Studies (tuning seeds {seeds}, at most {window} trials at a time):"
 
 
 def _to_run(plan: Plan) -> str:
@@ -88,6 +107,30 @@ def _references(plan: Plan) -> Iterator[str]:
             yield f"  {planned.step}  {planned.step.key}  {_state(planned)}"
         if len(listed_alone) > _SHOWN:
             yield f"  and {len(listed_alone) - _SHOWN} more"
+
+
+def _brought(sweep: Sweep) -> Iterator[str]:
+    """What to know of reference models that are not trained here."""
+    setting, original = sweep.setting, sweep.setting.original
+    if original is None:
+        return
+    normalised = setting.family.augmentation
+    yield (
+        f"the original is brought; its images are normalised by mean {list(normalised.mean)} and "
+        f"std {list(normalised.std)}"
+    )
+    if original.expect is not None:
+        yield (
+            f"its test accuracy is to be {original.expect:g} within {original.tolerance:g}, before "
+            "any trial"
+        )
+    if setting.validation and not original.names("seed"):
+        yield (
+            "it is one model for all seeds: where it was trained on their validation sets, these "
+            "are not unseen by it"
+        )
+    if setting.retrained == "train":
+        yield "the retrained models are trained from scratch, by the sweep's `training`"
 
 
 def _bank(plan: Plan) -> list[str]:
@@ -172,7 +215,10 @@ def _forgotten(taken: Forgotten) -> Iterator[str]:
     if taken.note is not None:
         yield taken.note
     if taken.named is not None:
-        yield f"{taken.named:,} samples, named one by one"
+        yield f"{taken.named:,} samples, named one by one: none of them is held out for validation"
+    if taken.by_class:
+        by_class = (f"{count:,} of {shown(name)!r}" for name, count in taken.by_class.items())
+        yield f"by class: {listed(by_class, _SHOWN)}"
     counts = taken.counts.values()
     if not counts:
         yield (
@@ -190,12 +236,6 @@ def _forgotten(taken: Forgotten) -> Iterator[str]:
     count = taken.counts[taken.first_seed]
     more = f" and {count - len(taken.first):,} more" if count > len(taken.first) else ""
     yield f"under seed {taken.first_seed}: {', '.join(taken.first)}{more}"
-    if taken.never_trained:
-        by_seed = [f"{count:,} under seed {seed}" for seed, count in taken.never_trained.items()]
-        yield (
-            f"of the {taken.named:,} named samples, some are in a seed's validation set, so that "
-            f"no model sees them and they are left out: {listed(by_seed, _SHOWN)}"
-        )
 
 
 def _span(counts: Collection[int], of: str = "") -> str:
@@ -223,7 +263,9 @@ def _listed(seeds: tuple[int, ...]) -> str:
     return listed(seeds, _SHOWN)
 
 
-def _study(planned: PlannedStudy) -> str:
+def _study(planned: PlannedStudy, tuned: bool) -> str:
+    if not tuned:
+        return f"{planned.study.name}: reported as it is"
     states = Counter(trial.state for trial in planned.past)
     ended = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     searched = ", ".join(planned.study.space)
@@ -235,13 +277,28 @@ def _study(planned: PlannedStudy) -> str:
     )
 
 
+def _broken(planned: PlannedStudy) -> str:
+    """Says so if no complete trial keeps the constraints."""
+    best = winner(planned.past)
+    return "; no trial keeps the constraints" if best is not None and best.violation > 0 else ""
+
+
+def _space(planned: PlannedStudy) -> Iterator[str]:
+    """The searched ranges, one a line, as a sweep file writes them."""
+    space = planned.study.space
+    width = max((len(name) for name in space), default=0)
+    for name, searched in space.items():
+        yield f"{f'{name}:':<{width + 1}}  {in_yaml(searched.as_mapping())}"
+
+
 def _report(planned: PlannedStudy, seeds: int) -> str:
     if planned.blocked:
         return f"{planned.study.name}: a reference step failed"
     if planned.left:
         return f"{planned.study.name}: after its study"
     if planned.reported:
-        return f"{planned.study.name}: in the store"
+        return f"{planned.study.name}: in the store{_broken(planned)}"
     if _missing(planned):
         return f"{planned.study.name}: metrics to be measured"
-    return f"{planned.study.name}: up to {seeds} runs"
+    chosen = max(1, len(winners(planned.past)))
+    return f"{planned.study.name}: up to {seeds * chosen} runs"

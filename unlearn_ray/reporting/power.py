@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from unlearn_ray.config.sweep_schema import RETRAIN
+from unlearn_ray.core.runs import RETRAIN
 from unlearn_ray.evidence.floors import noise_floor
 from unlearn_ray.evidence.variance import (
     detectable_gap,
@@ -21,7 +21,7 @@ from unlearn_ray.evidence.variance import (
 )
 from unlearn_ray.reporting.evidence import LEVEL
 from unlearn_ray.reporting.ranking import UNKNOWN, Tuning
-from unlearn_ray.reporting.table import models_of, printed_columns
+from unlearn_ray.reporting.table import has_retrained, models_of, printed_columns
 
 Unit = Literal["points", "floors"]
 
@@ -55,7 +55,8 @@ def power(rows: pd.DataFrame, asked: Asked, tuning: Tuning = UNKNOWN) -> pd.Data
       std_split is of both;
     - floor: the mean difference of two retrained models of one split;
     - half_width: half of the 95 % interval of the mean difference from the retrained model of the
-      same run, which has the same split and training seed; for the retrained models of their mean;
+      same run, which has the same split and training seed; for the retrained models, and where
+      there are none, of the mean;
     - detectable_excess_gap: the smallest excess gap that these replicates find in 80 % of cases;
     - replicates_needed: per split, for the stated half-width; null if no number of them will do;
     - splits_needed: with as many replicates as now.
@@ -67,10 +68,12 @@ def power(rows: pd.DataFrame, asked: Asked, tuning: Tuning = UNKNOWN) -> pd.Data
     """
     models = models_of(rows, tuning)
     retrained = models[RETRAIN]
+    # Where nothing was compared with retraining, what needs it has no value.
+    compares = has_retrained(rows)
     found = [
         {"study": study, "metric": metric, **_line(values, of_retrained, asked)}
         for metric in printed_columns(rows)
-        if (of_retrained := _nested(retrained, metric))
+        if (of_retrained := _nested(retrained, metric)) or not compares
         for study, part in models.items()
         if (values := of_retrained if study == RETRAIN else _nested(part, metric))
     ]
@@ -107,8 +110,9 @@ def _differences(values: Values, retrained: Values) -> Values:
 def _line(values: Values, retrained: Values, asked: Asked) -> dict[str, Any]:
     splits, replicates = _counts(values)
     components = variance_components(values)
-    floor = noise_floor(_by_split(retrained)).mean
-    compared = values if values is retrained else _differences(values, retrained)
+    floor = noise_floor(_by_split(retrained)).mean if retrained else math.nan
+    alone = values is retrained or not retrained
+    compared = values if alone else _differences(values, retrained)
     return {
         "splits": splits,
         "replicates": replicates,
@@ -116,7 +120,7 @@ def _line(values: Values, retrained: Values, asked: Asked) -> dict[str, Any]:
         "std_split": math.sqrt(components.split),
         "std_replicate": math.sqrt(components.training),
         "floor": floor,
-        "detectable_excess_gap": _detectable(values, retrained),
+        "detectable_excess_gap": _detectable(values, retrained) if retrained else math.nan,
         **_precision(compared, asked.of(floor)),
     }
 

@@ -11,9 +11,9 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN
 from unlearn_ray.config.yaml_tree import in_yaml
 from unlearn_ray.core.printable import printable
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.reporting.grid import Grid, aligned, blocks, markdown_grid, rich_grid
 from unlearn_ray.reporting.scores import ScoreLine, score_headers
 from unlearn_ray.reporting.table import Cell, Comparison, Line
@@ -87,21 +87,28 @@ def title(comparison: Comparison) -> str:
     if not comparison.seeds:
         read = "no row on a reporting seed yet"
     about = printable(f"{comparison.sweep}: {comparison.problem}")
-    return f"{about}\n{read} (gap to {RETRAIN})"
+    gap = f" (gap to {RETRAIN})" if comparison.compares else "; not compared with retraining"
+    return f"{about}\n{read}{gap}"
 
 
 def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
-    """Header and rows: the metrics of the average gap, the average gap, AGP and time."""
+    """Header and rows: the metrics of the average gap, the average gap, AGP and time.
+
+    Without retrained models: all metrics, and time.
+    """
     unit, seconds = comparison.time_unit
-    several = comparison.runs > 1
-    head = ["Method", *(comparison.headers[name] for name in comparison.counted)]
-    head += ["Avg. Gap (pp)", "AGP (%)", *([_PER_RUN] if several else []), f"RTE ({unit})"]
+    several, compares = comparison.runs > 1 and comparison.compares, comparison.compares
+    names = comparison.counted if compares else _printed(comparison)
+    head = ["Method", *(comparison.headers[name] for name in names)]
+    head += ["Avg. Gap (pp)", "AGP (%)"] if compares else []
+    head += [*([_PER_RUN] if several else []), f"RTE ({unit})"]
     grid = [head]
     for line in comparison.lines:
         starred = line.study in comparison.starred
         cells = [f"{line.study}*" if starred and not bold else line.study]
-        cells += [_text(cell, 2, wrap) for cell in _cells(line, comparison.counted)]
-        cells += [_number(line.average_gap_of_means), _number(line.average_gap_percentage_of_means)]
+        cells += [_text(cell, 2, wrap) for cell in _cells(line, names)]
+        averages = (line.average_gap_of_means, line.average_gap_percentage_of_means)
+        cells += [_number(average) for average in averages] if compares else []
         cells += [_text(line.mean_average_gap, 2, wrap)] if several else []
         cells.append(_number(None if line.seconds is None else line.seconds.mean / seconds))
         grid.append([f"{bold}{cell}{bold}" for cell in cells] if starred else cells)
@@ -110,7 +117,7 @@ def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
 
 def _footnotes(comparison: Comparison) -> list[str]:
     lines = ["* no other method is nearer to retraining"] if comparison.starred else []
-    if comparison.runs > 1:
+    if comparison.runs > 1 and comparison.compares:
         lines.append(_STATISTICS)
     return lines
 
@@ -168,7 +175,7 @@ def score_grid(comparison: Comparison) -> Grid:
         by_column.setdefault((line.column, line.seed), {})[line.study] = line
     if not lines:
         return []
-    headers = score_headers()
+    headers = score_headers({line.column for line in lines})
     seeds = {
         column: {seed for name, seed in by_column if name == column} for column, _ in by_column
     }
@@ -207,7 +214,7 @@ def _null(lines: Sequence[ScoreLine]) -> str:
 
 def _refused(comparison: Comparison) -> list[str]:
     """Each reason once, with the scores that it is about."""
-    headers = score_headers()
+    headers = score_headers({line.column for line in comparison.scores})
     reasons: dict[str, dict[str, None]] = {}
     for line in comparison.scores:
         if line.estimate.refused:
@@ -219,8 +226,9 @@ def _refused(comparison: Comparison) -> list[str]:
 
 def further_grid(comparison: Comparison, wrap: str = " ") -> Grid:
     """Header and rows of metrics outside the average gap, and ToW; empty if there are none."""
-    left_out = comparison.stored_only.union(comparison.counted)
-    names = [name for name in comparison.headers if name not in left_out]
+    if not comparison.compares:
+        return []  # the main table has them all
+    names = [name for name in _printed(comparison) if name not in comparison.counted]
     tug_of_war = any(line.tug_of_war is not None for line in comparison.lines)
     if not names and not tug_of_war:
         return []
@@ -230,6 +238,10 @@ def further_grid(comparison: Comparison, wrap: str = " ") -> Grid:
         cells = [*_cells(line, names), *([line.tug_of_war] if tug_of_war else [])]
         grid.append([line.study, *(_text(cell, 4, wrap) for cell in cells)])
     return grid
+
+
+def _printed(comparison: Comparison) -> list[str]:
+    return [name for name in comparison.headers if name not in comparison.stored_only]
 
 
 def frame_grid(frame: pd.DataFrame) -> Grid:
@@ -252,7 +264,7 @@ def _paragraphs(comparison: Comparison) -> list[str]:
 
 def _winner(line: Line) -> str:
     """The winning trial, and the method of a study with a name of its own."""
-    method = "" if line.method == line.study else f"{line.method}, "
+    method = "" if line.method == line.own_name else f"{line.method}, "
     return f"{method}trial {line.trial}"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from unlearn_ray.core.registry import parts
-from unlearn_ray.scores.base import ESTIMATE, Estimate, Score
+from unlearn_ray.evidence.estimates import ESTIMATE, Estimate
+from unlearn_ray.reporting.declared import headers_of, scores_of
 from unlearn_ray.studies.rows import State
 
 
@@ -30,13 +30,16 @@ class ScoreLine:
     estimate: Estimate
 
 
-def score_headers() -> dict[str, str]:
-    """The printed header of every registered score's columns."""
-    return {
-        column: header
-        for score in parts(Score).values()
-        for column, header in score.columns.items()
-    }
+_REFUSED = "_refused"
+
+
+def score_headers(columns: Collection[str]) -> dict[str, str]:
+    """The printed header of every known score's columns.
+
+    Args:
+        columns: of scores, as rows have them.
+    """
+    return headers_of(scores_of(columns))
 
 
 def score_lines(
@@ -49,6 +52,7 @@ def score_lines(
         winners: study key and point of each study's winner, in the order of the table; both are
             empty for reference models.
     """
+    held = {name.removesuffix(_REFUSED) for name in rows.columns if name.endswith(_REFUSED)}
     scored = rows[(rows["purpose"] == "score") & (rows["state"] == State.COMPLETE)]
     order = {name: number for number, name in enumerate(winners)}
     newest: dict[tuple[str, int], Mapping[Any, Any]] = {}
@@ -58,10 +62,10 @@ def score_lines(
     kept = sorted(newest.values(), key=lambda row: (order[row["study"]], row["seed"]))
     return tuple(
         _line(row, column)
-        for column in score_headers()
-        if f"{column}_refused" in rows.columns
+        for column in score_headers(held)
+        if column in held
         for row in kept
-        if isinstance(row[f"{column}_refused"], str)
+        if isinstance(row[f"{column}{_REFUSED}"], str)
     )
 
 

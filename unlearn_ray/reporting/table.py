@@ -23,13 +23,12 @@ from typing import Any
 
 import pandas as pd
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Run
-from unlearn_ray.core.gaps import average_gap_percentage, gaps
-from unlearn_ray.core.registry import parts
+from unlearn_ray.core.gaps import average_gap_percentage, counted_columns, gaps
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
 from unlearn_ray.core.words import counted as counted_words
-from unlearn_ray.metrics.base import Metric, counted_columns
+from unlearn_ray.reporting.declared import headers_of, metrics_of
 from unlearn_ray.reporting.evidence import Evidence, evidence
-from unlearn_ray.reporting.ranking import UNKNOWN, Tuning, best_trials, scored_trials
+from unlearn_ray.reporting.ranking import UNKNOWN, Tuning, scored_trials, winners_of
 from unlearn_ray.reporting.scores import ScoreLine, score_lines
 from unlearn_ray.storage.stored import json_value
 from unlearn_ray.studies.rows import MADE_ON_SEPARATOR, State
@@ -39,6 +38,11 @@ _MINUTES_FROM = 120.0
 _OF_TRIALS = ("tuning", "reporting")
 # What tells the models of a winner apart.
 _RUN = ["seed", "replicate"]
+_NOT_KNOWN = "of metrics that are not known here (their plug-ins are not loaded), in no average"
+_NOT_COMPARED = (
+    "nothing was compared with retraining, so there are no gaps and no verdicts: these values say"
+    " how the models behave, not whether they behave as if they had never seen the forget set"
+)
 _NO_EVIDENCE = (
     "no verdict and no star: without several retrained models of each split nobody knows how far"
     " two of them lie apart; set seeds.replicates to 5"
@@ -68,7 +72,8 @@ class Line:
     """One study, or a reference model.
 
     Attributes:
-        study: its name; `RETRAIN` or `ORIGINAL` for a reference model.
+        study: its name; `RETRAIN` or `ORIGINAL` for a reference model. A member of a study's
+            Pareto front is named after its trial, too, as in `scrub #12`.
         runs: the seeds and replicates behind its numbers.
         metrics: by column, without metrics that were not measured.
         average_gap_of_means: MUC's Avg. Gap: the mean over the counted metrics of their gaps of
@@ -82,6 +87,8 @@ class Line:
         study_key, trial, point: key, number and point hash of the winning trial.
         hyperparameters: those of the winning trial.
         note: why numbers or seeds are missing.
+        of_study: the study, where `study` names a member of its front.
+        knee: whether this is the front's knee; None where there is no front.
     """
 
     study: str
@@ -99,6 +106,13 @@ class Line:
     point: str | None = None
     hyperparameters: Mapping[str, Any] | None = None
     note: str = ""
+    of_study: str | None = None
+    knee: bool | None = None
+
+    @property
+    def own_name(self) -> str:
+        """The study's name, as in the sweep file."""
+        return self.of_study or self.study
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,7 @@ class Comparison:
         notes: what the table leaves out.
         stored_only: metric columns that only `frame` has.
         timed_on: the device of the compute seconds: "CPU" or "GPU"; "" for both.
+        compares: whether a study was compared with retrained models; if not, there are no gaps.
     """
 
     sweep: str
@@ -128,6 +143,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     stored_only: frozenset[str] = frozenset()
     timed_on: str = ""
+    compares: bool = True
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -162,7 +178,9 @@ class Comparison:
         return pd.DataFrame([self._record(line) for line in self.lines], columns=columns)
 
     def _record(self, line: Line) -> dict[str, Any]:
-        record: dict[str, Any] = {"sweep": self.sweep, "study": line.study}
+        record: dict[str, Any] = {"sweep": self.sweep, "study": line.own_name}
+        if any(each.knee is not None for each in self.lines):
+            record["knee"] = line.knee
         record |= {"starred": line.study in self.starred, "runs": len(line.runs)}
         record |= {"study_key": line.study_key, "trial": line.trial, "point": line.point}
         for name in self.headers:
@@ -216,24 +234,22 @@ class Comparison:
         }
 
 
-def metric_headers() -> dict[str, str]:
-    """The printed header of every registered metric's columns."""
-    return {
-        column: header
-        for metric in parts(Metric).values()
-        for column, header in metric.columns.items()
-    }
-
-
 def _counted_of(rows: pd.DataFrame) -> set[str]:
-    """The columns that count in the average gap of rows: of the registered metrics they hold."""
+    """The columns that count in the average gap of rows: of the known metrics they hold."""
     held = set(_metric_columns(rows, ()))
-    return set(counted_columns([m for m in parts(Metric).values() if held.issuperset(m.columns)]))
+    return set(counted_columns([m for m in metrics_of(held) if held.issuperset(m.columns)]))
 
 
-def stored_only_columns() -> frozenset[str]:
-    """The columns of registered metrics that are stored but not printed."""
-    return frozenset().union(*(metric.stored_only for metric in parts(Metric).values()))
+def unknown_columns(rows: pd.DataFrame) -> list[str]:
+    """The metric columns of rows that no known metric has: those of absent plug-ins."""
+    held = _metric_columns(rows, ())
+    known = headers_of(metrics_of(held))
+    return [name for name in held if name not in known]
+
+
+def _stored_only(columns: Collection[str]) -> frozenset[str]:
+    """The columns of known metrics that are stored but not printed."""
+    return frozenset().union(*(metric.stored_only for metric in metrics_of(columns)))
 
 
 def comparisons(
@@ -276,12 +292,19 @@ def comparison(
         measured: columns to show; all that rows have if left out.
         tuning: tuning seeds of the studies, where known.
     """
-    headers = metric_headers() if headers is None else headers
-    counted = _counted_of(rows) if counted is None else counted
+    notes: tuple[str, ...] = ()
+    held = _metric_columns(rows, ())
+    headers = headers_of(metrics_of(held)) if headers is None else headers
+    if counted is None:
+        counted = _counted_of(rows)
     columns = [c for c in _metric_columns(rows, counted) if measured is None or c in measured]
     trials = rows[rows["purpose"].isin(_OF_TRIALS)]
-    current, notes = _newest_studies(trials)
-    unprinted = [name for name in columns if name in stored_only_columns()]
+    current, older = _newest_studies(trials)
+    notes += older
+    unknown = [name for name in columns if name not in headers]
+    if unknown:
+        notes += (f"{_NOT_KNOWN}: {', '.join(unknown)}",)
+    unprinted = [name for name in columns if name in _stored_only(columns)]
     if unprinted:
         notes += (f"stored and not printed: {', '.join(unprinted)}",)
     winners = _winning_rows(current, tuning)
@@ -290,13 +313,15 @@ def comparison(
         notes += (f"not measured on every seed yet, and left out: {', '.join(partly)}",)
         columns = [name for name in columns if name not in partly]
     runs = _runs(winners)
-    names = sorted(set(trials["study"])) if studies is None else studies
-    notes += _mixed_machines(current)
+    known_names = sorted(set(trials["study"])) if studies is None else studies
+    names = [label for name in known_names for label in _labels(winners, name)]
+    notes += (*_mixed_machines(current), *_of_goals(current, winners, tuning))
     shown_counted = tuple(column for column in columns if column in counted)
     lines = [
         _study_line(name, current, winners, columns, shown_counted, runs, tuning) for name in names
     ]
-    references = [_retrained_line(winners, columns)] if len(winners) else []
+    compares = has_retrained(winners if len(winners) else rows)
+    references = [_retrained_line(winners, columns)] if len(winners) and compares else []
     references += _original_lines(rows, winners, columns, shown_counted)
     known = evidence(
         {name: _complete(winners[winners["study"] == name]) for name in names},
@@ -305,7 +330,9 @@ def comparison(
         columns,
         shown_counted,
     )
-    if known is None and shown_counted and len(winners):
+    if not compares:
+        notes += (_NOT_COMPARED,)
+    elif known is None and shown_counted and len(winners):
         notes += (_NO_EVIDENCE,)
     shown = rows.iloc[-1]
     problem = ", ".join(str(shown[name]) for name in ("dataset", "forget_set", "family", "model"))
@@ -320,7 +347,14 @@ def comparison(
         notes=notes,
         stored_only=frozenset(unprinted),
         timed_on=_timed_on(winners),
+        compares=compares,
     )
+
+
+def has_retrained(rows: pd.DataFrame) -> bool:
+    """Whether models of these rows have retrained ones to compare with; True if there is none."""
+    original, retrained = (rows[key].notna().any() for key in ("key_original", "key_retrained"))
+    return bool(retrained or not original)
 
 
 def models_of(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> dict[str, pd.DataFrame]:
@@ -348,12 +382,23 @@ def models_of(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> dict[str, pd.Data
 def printed_columns(rows: pd.DataFrame) -> list[str]:
     """The measured metric columns that tables print, those of the average gap first."""
     found = _metric_columns(rows, _counted_of(rows))
-    return [name for name in found if name not in stored_only_columns()]
+    return [name for name in found if name not in _stored_only(found)]
+
+
+def _of_unknown_metrics(columns: Sequence[str]) -> str:
+    return (
+        f"no metric that is installed here has the columns {', '.join(columns)}: they are not in "
+        "the average gap, even if they were when the sweep ran"
+    )
 
 
 def _scored_models(lines: Iterable[Line]) -> dict[str, tuple[str, str]]:
     """Study key and point of what score rows are about, as `score_lines` takes them."""
-    winners = {each.study: (each.study_key or "", each.point or "") for each in lines}
+    winners = {
+        each.own_name: (each.study_key or "", each.point or "")
+        for each in lines
+        if each.knee is not False
+    }
     return {ORIGINAL: ("", ""), RETRAIN: ("", ""), **winners}
 
 
@@ -415,15 +460,55 @@ def _mixed_machines(rows: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _winning_rows(trials: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
-    """Reporting rows of each study's winner, one per seed, the newest."""
+    """Reporting rows of each study's winner, one per run, the newest.
+
+    Of a Pareto front, those of every member, under a name of its own; `of_study` and `knee` then
+    say whose it is.
+    """
     reporting = trials[trials["purpose"] == "reporting"].sort_values(["created", "trial"])
-    best = {line.study: line.trial for line in best_trials(trials, tuning).itertuples()}
+    chosen = {names[1]: several for names, several in winners_of(trials, tuning).items()}
     kept = []
     for study, part in reporting.groupby("study"):
         known = set(part["trial"])
-        trial = best[study] if best.get(study) in known else part["trial"].iloc[-1]
-        kept.append(part[part["trial"] == trial].drop_duplicates(_RUN, keep="last"))
+        of_study = [one for one in chosen.get(str(study), ()) if one.number in known]
+        numbers = [one.number for one in of_study] or [part["trial"].iloc[-1]]
+        front = {one.number: one for one in of_study if one.on_front}
+        for number in numbers if front else numbers[:1]:
+            rows = part[part["trial"] == number].drop_duplicates(_RUN, keep="last")
+            one = front.get(number)
+            if one is not None:
+                label = f"{study} #{number}{' (knee)' if one.knee else ''}"
+                of_member = {"of_study": study, "knee": one.knee, "by_first": one.score}
+                rows = rows.assign(study=label, **of_member)
+            kept.append(rows)
     return pd.concat(kept).sort_values(["study", *_RUN]) if kept else reporting
+
+
+def _labels(winners: pd.DataFrame, study: str) -> list[str]:
+    """The names of a study's lines: of its front, by the first objective; else its own."""
+    if "of_study" not in winners:
+        return [study]
+    members = winners[winners["of_study"] == study].sort_values(["by_first", "trial"])
+    return [str(label) for label in members["study"].unique()] or [study]
+
+
+def _of_goals(trials: pd.DataFrame, winners: pd.DataFrame, tuning: Tuning) -> list[str]:
+    """What is to be said of Pareto fronts and constraints."""
+    notes = []
+    fronts = winners[winners["of_study"].notna()] if "of_study" in winners else winners[:0]
+    for objective in fronts["objective"].unique():
+        notes.append(
+            f"#n is trial n, a member of its study's Pareto front of {objective} on the tuning"
+            " seeds; the knee is nearest to the front's best of each, scaled to the front's range"
+        )
+    for (_, study, _), chosen in winners_of(trials, tuning).items():
+        if chosen and chosen[0].violation > 0:
+            objective = trials.loc[trials["study"] == study, "objective"].iloc[0]
+            notes.append(
+                f"{study}: no complete trial keeps the constraints ({objective}); shown is the one"
+                " that breaks them least"
+            )
+    return notes
 
 
 def _values(text: object) -> dict[str, Any] | None:
@@ -467,7 +552,14 @@ def _study_line(
         point=rows["point"].iloc[0],
         hyperparameters=hyperparameters,
         note=note,
+        **_of_front(rows.iloc[0]),
     )
+
+
+def _of_front(row: pd.Series[Any]) -> dict[str, Any]:
+    """Whose front a winner's row is on; empty if on none."""
+    study = row.get("of_study")
+    return {"of_study": study, "knee": bool(row["knee"])} if isinstance(study, str) else {}
 
 
 def _why_no_rows(trials: pd.DataFrame, tuning: Tuning) -> str:

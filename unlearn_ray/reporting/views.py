@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.reporting.ranking import Tuning, scored_trials
 from unlearn_ray.reporting.table import comparisons
 from unlearn_ray.studies.rows import State
@@ -15,7 +15,8 @@ from unlearn_ray.studies.rows import State
 def winners(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
     """One row per study with a winner: what `compare` shows, unrounded.
 
-    Numbers are over the reporting seeds, which the winner was not chosen on.
+    Of a Pareto front, one per member, with `knee`. Numbers are over the reporting seeds, which the
+    winner was not chosen on.
     """
     frames = [each.frame() for each in comparisons(rows, tuning=tuning)]
     found = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Sweep
+from unlearn_ray.config.sweep_schema import Resources, Sweep
 from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import (
     BadInput,
@@ -52,6 +52,7 @@ from unlearn_ray.scheduling.capacity import JOINING_SECONDS, Capacity, Room, che
 from unlearn_ray.scheduling.cluster import cluster
 from unlearn_ray.scheduling.environment import starts_own_cluster
 from unlearn_ray.scheduling.jobs import Job, Jobs, Later
+from unlearn_ray.scheduling.own_code import check_nodes, shipment_of
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
 from unlearn_ray.scheduling.training import run_under_ray_train
@@ -69,7 +70,7 @@ from unlearn_ray.studies.bank import (
     study_score_rows,
     write_scores,
 )
-from unlearn_ray.studies.history import Row, StudyProgress, TrialRecord, recorded_trials, winner
+from unlearn_ray.studies.history import Row, StudyProgress, TrialRecord, recorded_trials, winners
 from unlearn_ray.studies.plan import Plan, PlannedStudy, reference_steps, sweep_rows
 from unlearn_ray.studies.rows import HOURS, State
 from unlearn_ray.studies.stored_rows import read_rows
@@ -118,7 +119,11 @@ def run_sweep(
     """
     joining = not starts_own_cluster(address)
     progress.doing = "joining the Ray cluster" if joining else "starting Ray"
-    with cluster(address):
+    code = shipment_of(plan.sweep)
+    with cluster(address, code):
+        if code is not None:
+            progress.doing = "importing plug-ins on every node"
+            check_nodes()
         progress.doing = "asking Ray for the cluster's resources"
         joining_seconds = 0.0 if starts_own_cluster(address) else JOINING_SECONDS
         for what, resources in plan.asks.items():
@@ -190,6 +195,8 @@ class _Driver:
         self.known = Known(store)
         self.noted: set[str] = set()
         self.unscored: set[str] = set()
+        # Of each study, the winners among the trials that have ended.
+        self.chosen: dict[str, list[TrialRecord]] = {}
         self.tuning_rows = TuningRows(self.sweep, store, self._later)
         self.jobs = Jobs({"training": Room(resources.training, MOST_TRAININGS)})
 
@@ -396,7 +403,7 @@ class _Driver:
 
     def _write_references(self, seed: int, replicate: int) -> None:
         graph = Graph(self.known, _refuse, Account(self.sweep.name, 0.0))
-        for method in (RETRAIN, ORIGINAL):
+        for method in self.sweep.reference_models:
             name, row = reference_row(self.sweep, seed, method, graph, replicate)
             write_grown(name, row, self.sweep.metrics, self.store)
 
@@ -455,6 +462,7 @@ class _Driver:
             before = self.left[planned.key]
             self.left[planned.key] = 0 if planned.halted else planned.wanted - ended
             self._show_study(planned, past)
+            self.chosen[planned.study.name] = winners(past)
             self.progress.works[trials_of(planned.study.name)].left = self.left[planned.key]
             failed = sum(trial.state == State.FAILED for trial in past)
             self.trials_failed += failed - sum(t.state == State.FAILED for t in planned.past)
@@ -510,7 +518,7 @@ class _Driver:
             return
         if ending.state == State.COMPLETE:
             study.complete += 1
-            study.best = ending.score if study.best is None else min(study.best, ending.score)
+            self._note_complete(assignment, ending)
         elif ending.state == State.STOPPED:
             study.stopped += 1
         else:
@@ -530,10 +538,23 @@ class _Driver:
         self.left[planned.key] -= 1
         if self.left[planned.key] == 0:
             best = "" if study.best is None else f", best score {study.best:.2f}"
+            if len(self.sweep.objective.each()) > 1:
+                best = ""  # of several objectives the front is reported
             self.progress.note(
                 f"ended: {counted(study.ended, 'trial')} of {assignment.study}{best}"
             )
             self._later(partial(self._add_reports, planned))
+
+    def _note_complete(self, assignment: Assignment, ending: Ending) -> None:
+        """Count a complete trial among those that the study's best is chosen from."""
+        study = self.progress.studies[assignment.study]
+        ended = TrialRecord(
+            assignment.number, assignment.point, ending.scores, ending.state,
+            excesses=ending.excesses,
+        )  # fmt: skip
+        chosen = winners([*self.chosen.get(assignment.study, ()), ended])
+        self.chosen[assignment.study] = chosen
+        study.best = chosen[0].score
 
     def _took(self, study: str, ending: Ending) -> list[tuple[str, float]]:
         """Seconds of a trial and of its seeds, without those found in the store."""
@@ -552,15 +573,29 @@ class _Driver:
 
     def _add_reports(self, planned: PlannedStudy) -> None:
         rows = read_rows(self.store, f"{planned.key}/").to_pylist()
-        best = winner(recorded_trials(rows, self.sweep, planned.study))
-        if best is None:
-            self.progress.note(f"{planned.study.name}: no trial was completed; nothing to report")
-            self.progress.works[reports_of(planned.study.name)].left = 0
+        chosen = winners(recorded_trials(rows, self.sweep, planned.study))
+        name = planned.study.name
+        if not chosen:
+            self.progress.note(f"{name}: no trial was completed; nothing to report")
+            self.progress.works[reports_of(name)].left = 0
             return
+        best, runs = chosen[0], self.sweep.seeds.runs
+        if best.violation > 0:
+            self.progress.note(
+                f"{name}: no complete trial keeps the constraints; trial {best.number} breaks them"
+                " least"
+            )
+        if len(chosen) > 1:
+            self.progress.note(
+                f"{name}: {len(chosen)} trials on the Pareto front; its knee is trial {best.number}"
+            )
+        self.progress.studies[name].to_report = len(runs) * len(chosen)
+        if not planned.reported:
+            self.progress.works[reports_of(name)].left = len(runs) * len(chosen)
         jobs = []
-        for run in self.sweep.seeds.runs:
+        for one, run in itertools.product(chosen, runs):
             trial = TrialSeed.of(
-                self.sweep, planned.study, best.number, best.point, run.seed, "reporting",
+                self.sweep, planned.study, one.number, one.point, run.seed, "reporting",
                 replicate=run.replicate,
             )  # fmt: skip
             after = frozenset(step.key for step in reference_steps(self.sweep, *run))
@@ -570,7 +605,7 @@ class _Driver:
         stored = {row["row"]: row for row in rows}
         scores = study_score_rows(self.sweep, planned.study, best.number, best.point)
         left = [wanted for wanted in scores if not wanted.is_in(stored)]
-        self._add_scores(left, planned.study.name, reports)
+        self._add_scores(left, name, reports)
 
     # Scores of many models
 
@@ -634,7 +669,7 @@ class _Driver:
 
     def _run_report(self, trial: TrialSeed) -> None:
         resources = self.sweep.resources.trial
-        what = f"{trial.name} on reporting {trial.retrained.run_title}"
+        what = f"{trial.name} on reporting {trial.unlearn.run_title}"
         steps = with_inputs(trial.measures(trial.unlearn), lambda step: step.asks == "training")
         self.progress.ask(what, reports_of(trial.name), what, list(steps))
         self._check_free(trial.unlearn, trial.account, what)

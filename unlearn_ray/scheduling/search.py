@@ -11,10 +11,12 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
+from unlearn_ray.studies.fronts import Score, Vector
 from unlearn_ray.studies.rows import State
 
 METRIC = "mean_score"
 SCORES = "scores"
+EXCESSES = "excesses"
 STOPPED = "stopped"
 FAILURE = "failure"
 # Attributes of a failure, as in `Ending`.
@@ -47,28 +49,47 @@ class _Running:
         hours: their accelerator hours.
         failure: why it was restarted, if it was.
         again: whether Tune has given it up, and it must be restarted.
+        excesses: what the trial is beyond each constraint on these seeds.
     """
 
     assignment: Assignment
     study: SharedStudy
-    scores: tuple[float, ...] = ()
+    scores: tuple[Score, ...] = ()
     hours: tuple[float, ...] = ()
     failure: str = ""
     again: bool = False
+    excesses: tuple[Vector, ...] = ()
 
     def ending(self, result: dict[str, Any] | None) -> Ending | None:
         """How it ended with this last result; None if it has not ended."""
         if result is None:
-            return Ending(State.FAILED, self.scores, self.failure, self.hours, untold=True)
-        scores, hours = result[SCORES], result[HOURS]
+            return self._ended(State.FAILED, self.failure, untold=True)
+        self.note(result)
         if result[FAILURE] is not None:
-            told = {flag: result[flag] for flag in (UNTOLD, AGAIN)}
-            return Ending(State.FAILED, scores, result[FAILURE], hours, **told)
+            untold, again = result[UNTOLD], result[AGAIN]
+            return self._ended(State.FAILED, result[FAILURE], untold=untold, again=again)
         if result[STOPPED]:
-            return Ending(State.STOPPED, scores, hours=hours)
+            return self._ended(State.STOPPED)
         if result[LAST]:
-            return Ending(State.COMPLETE, scores, hours=hours)
+            return self._ended(State.COMPLETE)
         return None  # the whole sweep is being stopped; the trial continues when it is resumed
+
+    def note(self, result: dict[str, Any]) -> None:
+        """Keep its results so far."""
+        self.scores, self.hours = result[SCORES], result[HOURS]
+        self.excesses = result[EXCESSES]
+
+    def _ended(
+        self,
+        state: State,
+        failure: str | None = None,
+        *,
+        untold: bool = False,
+        again: bool = False,
+    ) -> Ending:
+        return Ending(
+            state, self.scores, failure, self.hours, untold, again, excesses=self.excesses
+        )
 
 
 class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
@@ -162,7 +183,7 @@ class StudiesSearch(NotPickled, Searcher):  # type: ignore[misc]
         with self._lock:
             running = self._running[trial_id]
             if len(result[SCORES]) > len(running.scores):
-                running.scores, running.hours = result[SCORES], result[HOURS]
+                running.note(result)
 
     def runs(self, trial_id: str) -> bool:
         """Whether a trial has started and not ended."""

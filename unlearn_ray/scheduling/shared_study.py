@@ -16,9 +16,11 @@ from typing import Any
 from unlearn_ray.config.sweep_schema import Study, Sweep
 from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.core.keys import canonical
-from unlearn_ray.scheduling.sampler import Bars, Sampler
+from unlearn_ray.scheduling.pruners import Pruner, TrialBars, pruner
+from unlearn_ray.scheduling.sampler import Sampler
 from unlearn_ray.storage.store import Claim, Store
-from unlearn_ray.studies.history import Row, TrialRecord, mean, trial_record
+from unlearn_ray.studies.fronts import Score, Vector
+from unlearn_ray.studies.history import Row, TrialRecord, first_mean, trial_record
 from unlearn_ray.studies.rows import HOURS, State
 from unlearn_ray.studies.study import row_name, study_key
 
@@ -34,13 +36,13 @@ class Assignment:
         study: the study's name.
         number: the trial's number.
         point: the values of the searched fields.
-        bars: for each tuning seed but the last, the mean score above which the trial stops.
+        bars: for each tuning seed but the last, what stops the trial there.
     """
 
     study: str
     number: int
     point: dict[str, Any]
-    bars: tuple[float | None, ...] = ()
+    bars: TrialBars = ()
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,22 @@ class Ending:
         again: whether it is left without a row, because what failed was not the trial (but the
             store, for example) and a later run may succeed.
         rows: those that another driver wrote, by seed; empty if this driver ran it.
+        excesses: for each of these seeds, what it is beyond each constraint; empty without any.
     """
 
     state: State
-    scores: tuple[float, ...]
+    scores: tuple[Score, ...]
     failure: str | None = None
     hours: tuple[float, ...] = ()
     untold: bool = False
     again: bool = False
     rows: Mapping[int, Row] | None = None
+    excesses: tuple[Vector, ...] = ()
 
     @property
     def score(self) -> float:
-        """Mean score over the seeds that were run."""
-        return mean(self.scores)
+        """Mean score over the seeds that were run, by the first objective."""
+        return first_mean(self.scores)
 
 
 class SharedStudy:
@@ -108,13 +112,14 @@ class SharedStudy:
         self._driver = driver
         self._on_end = on_end
         self._wanted = sweep.trials(study)
-        self._sampler = Sampler(study.name, study.space, sweep.search) if study.space else None
-        self._bars = Bars(sweep.search, len(sweep.seeds.tuning))
+        self._starts = sweep.starts(study)
+        self._sampler = self._new_sampler() if study.space else None
+        self._pruner = self._new_pruner()
         self._told = 0
         self._ended: dict[int, TrialRecord] = {}
         self._here: set[int] = set()
         self._points = {trial.number: trial.point for trial in past}
-        self._bars_of: dict[int, tuple[float | None, ...]] = {}
+        self._bars_of: dict[int, TrialBars] = {}
         for trial in past:
             if trial.state != State.UNFINISHED and trial.number < self._wanted:
                 self._ended[trial.number] = trial
@@ -177,7 +182,12 @@ class SharedStudy:
         self._bars_of.pop(number, None)
         self._rows.pop(number, None)
         self._ended[number] = TrialRecord(
-            number, assignment.point, ending.scores, ending.state, ending.failure
+            number,
+            assignment.point,
+            ending.scores,
+            ending.state,
+            ending.failure,
+            ending.excesses,
         )
         self._skip_ended()
 
@@ -198,8 +208,8 @@ class SharedStudy:
     def _check_point(self, number: int, claim: Claim) -> None:
         """Check that a claimed point belongs to this study."""
         try:
-            fits = claim.point.keys() == self._study.space.keys()
-            self._study.at(dict(claim.point))
+            fits = self._study.has(claim.point)
+            self._study.at(claim.point)
         except (ValueError, TypeError):
             fits = False
         if not fits:
@@ -212,9 +222,23 @@ class SharedStudy:
     def _start_over(self) -> None:
         """Restart the sampler, with the points that others have claimed."""
         assert self._sampler is not None
-        self._sampler = Sampler(self.name, self._study.space, self._sweep.search)
-        self._bars = Bars(self._sweep.search, len(self._sweep.seeds.tuning))
+        self._sampler = self._new_sampler()
+        self._pruner = self._new_pruner()
         self._told = 0
+
+    def _new_sampler(self) -> Sampler:
+        objectives = len(self._sweep.objective.each())
+        return Sampler(self.name, self._study.space, self._sweep.search, objectives)
+
+    def _new_pruner(self) -> Pruner:
+        objective = self._sweep.objective
+        return pruner(
+            self._sweep.search,
+            len(self._sweep.seeds.tuning),
+            self.name,
+            len(objective.each()),
+            bool(objective.constraints_of()),
+        )
 
     def _point(self, number: int) -> dict[str, Any]:
         """The point of a trial; those of all earlier trials are known."""
@@ -225,15 +249,18 @@ class SharedStudy:
             asked = self._sampler.asked
             self._tell_until(asked - self._sweep.search.lag)
             if asked in self._left or asked in self._here:
-                self._bars_of[asked] = self._bars.now()
-            self._points[asked] = self._sampler.ask(self._points.get(asked))
+                self._bars_of[asked] = self._pruner.now(asked)
+            known = self._points.get(asked)
+            if known is None and asked < len(self._starts):
+                known = self._starts[asked]
+            self._points[asked] = self._sampler.ask(known)
         return self._points[number]
 
     def _tell_until(self, last: int) -> None:
         assert self._sampler is not None
         while self._told <= last:
             self._sampler.tell(self._ended[self._told])
-            self._bars.tell(self._ended[self._told])
+            self._pruner.tell(self._ended[self._told])
             self._told += 1
 
     def _elsewhere(self, number: int) -> bool:
@@ -298,7 +325,7 @@ class SharedStudy:
             asked = {names[name][0]: claims[names[name][0]] for name in found}
             for number in sorted(asked):
                 rows = self._rows[number]
-                trial = trial_record(number, rows, self._sweep.seeds.tuning, self._study.space)
+                trial = trial_record(number, rows, self._sweep.seeds.tuning, self._study)
                 if trial.state != State.UNFINISHED:
                     del asked[number]
                     self._end_elsewhere(trial, rows)
@@ -311,6 +338,8 @@ class SharedStudy:
             if seed in rows and rows[seed]["sweep"] == self._sweep.name
         )
         assignment = Assignment(self.name, trial.number, trial.point)
-        ending = Ending(trial.state, trial.scores, trial.failure, hours, rows=rows)
+        ending = Ending(
+            trial.state, trial.scores, trial.failure, hours, rows=rows, excesses=trial.excesses
+        )
         self.end(assignment, ending)
         self._on_end(assignment, ending)

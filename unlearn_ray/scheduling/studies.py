@@ -22,10 +22,12 @@ from unlearn_ray.core.words import counted
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
 from unlearn_ray.scheduling.jobs import Jobs
+from unlearn_ray.scheduling.pruners import TrialBars
 from unlearn_ray.scheduling.ray_private import keep_credentials
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
     AGAIN,
+    EXCESSES,
     FAILURE,
     HOURS,
     LAST,
@@ -42,7 +44,8 @@ from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import WorkerConfig
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.once import Uploaded
-from unlearn_ray.studies.history import mean
+from unlearn_ray.studies.fronts import Score, Vector
+from unlearn_ray.studies.history import first_mean
 from unlearn_ray.studies.trial import Scored, TrialSeed, score
 
 _log = logging.getLogger(__name__)
@@ -86,7 +89,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same, warm process."""
         self.trial = new_config
-        self.scores: tuple[float, ...] = ()
+        self.scores: tuple[Score, ...] = ()
+        self.excesses: tuple[Vector, ...] = ()
         self.hours: tuple[float, ...] = ()
         return True
 
@@ -115,6 +119,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         if scored.score is None:
             return self._result(last=True, done=True, failure=scored.failure)
         self.scores += (scored.score,)
+        self.excesses += (scored.excesses,)
         last = len(self.scores) == len(seeds)
         done = last or scored.stopped
         return {
@@ -134,8 +139,9 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """The result for Tune and the search; an interrupted trial is done, but not complete."""
         return {
-            METRIC: mean(self.scores) if failure is None and self.scores else None,
+            METRIC: first_mean(self.scores) if failure is None and self.scores else None,
             SCORES: self.scores,
+            EXCESSES: self.excesses if any(self.excesses) else (),
             SEEDS_RUN: len(self.scores),
             LAST: last,
             STOPPED: stopped,
@@ -152,16 +158,17 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             return {}
         columns = [column for metric in self.sweep.scored_by for column in metric.columns]
         value, gap = SHOWN
+        compared = columns if self.sweep.setting.compares else []
         return {
             **{value + column: scored.row[column] for column in columns},
-            **{gap + column: scored.row[f"{column}_gap"] for column in columns},
+            **{gap + column: scored.row[f"{column}_gap"] for column in compared},
         }
 
     def score(self, study: Study, seed: int) -> Scored:
         """Unlearn, observe, measure, write the row."""
         number, hyperparameters = self.trial["trial"], self.trial["hyperparameters"]
-        point = {name: hyperparameters[name] for name in study.space}
-        bars: tuple[float | None, ...] = self.trial["bars"]
+        point = study.searched(hyperparameters)
+        bars: TrialBars = self.trial["bars"]
         run = len(self.scores)
         trial = TrialSeed.of(
             self.sweep,
@@ -171,6 +178,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             seed,
             "tuning",
             earlier=self.scores,
+            earlier_excesses=self.excesses,
             bar=bars[run] if run < len(bars) else None,
         )
         return score(

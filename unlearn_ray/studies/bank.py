@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.kinds.score import ScoreModels
 from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.references import reference
 from unlearn_ray.steps.setting import BankSetting
 from unlearn_ray.storage.store import Record, Store
 from unlearn_ray.studies.history import Row
@@ -147,7 +148,7 @@ def score_rows_of_a_study(sweep: Sweep) -> int:
 def _score_rows(
     sweep: Sweep,
     scores: Iterable[Score],
-    scored: Callable[[Pretrain], Step],
+    scored: Callable[[Step], Step],
     named: Callable[[int], tuple[str, Subject]],
 ) -> list[ScoreRow]:
     """A row for the bank, and one for each split whose replicates are scored."""
@@ -155,7 +156,9 @@ def _score_rows(
     of_replicates: list[Score] = []
     for score in scores:
         (of_masks if isinstance(score, MaskedScore) else of_replicates).append(score)
-    wanted = [(sweep.bank.seed, bank_models(sweep), of_masks)] if sweep.bank is not None else []
+    wanted: list[tuple[int, Sequence[Step], list[Score]]] = []
+    if sweep.bank is not None:
+        wanted.append((sweep.bank.seed, bank_models(sweep), of_masks))
     wanted += [(seed, replicates(sweep, seed), of_replicates) for seed in sweep.seeds.reporting]
     rows = []
     for seed, bases, chosen in wanted:
@@ -166,10 +169,10 @@ def _score_rows(
     return rows
 
 
-def replicates(sweep: Sweep, seed: int) -> list[Pretrain]:
+def replicates(sweep: Sweep, seed: int) -> list[Step]:
     """The originals of a reporting seed."""
     return [
-        Pretrain(setting=sweep.setting, seed=seed, replicate=number)
+        reference("original", sweep.setting, seed, number)
         for number in range(sweep.seeds.replicates)
     ]
 

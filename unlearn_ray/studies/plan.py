@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from unlearn_ray.config.forgotten import Forgotten, forgotten
 from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Study, Sweep
+from unlearn_ray.layouts.brought import Role
 from unlearn_ray.steps.base import Request, Step, of_references, with_inputs
 from unlearn_ray.steps.kinds.measure import measures
-from unlearn_ray.steps.kinds.pretrain import Pretrain
-from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.references import reference
 from unlearn_ray.storage.store import Store
 from unlearn_ray.studies.bank import (
     ScoreRow,
@@ -23,14 +23,16 @@ from unlearn_ray.studies.bank import (
     reference_score_rows,
     study_score_rows,
 )
-from unlearn_ray.studies.history import Row, TrialRecord, recorded_trials, winner
+from unlearn_ray.studies.history import Row, TrialRecord, recorded_trials, winners
 from unlearn_ray.studies.rows import State
 from unlearn_ray.studies.similar import Change, changes
 from unlearn_ray.studies.spending import Spending, spent_by
 from unlearn_ray.studies.stored_rows import read_rows
 from unlearn_ray.studies.study import reference_row_name, references_folder, row_name, study_key
+from unlearn_ray.studies.transfer import with_starts
 from unlearn_ray.studies.trial import measured_keys
 
+_ROLES: tuple[tuple[str, Role], ...] = ((RETRAIN, "retrained"), (ORIGINAL, "original"))
 # The remedy for a failed reference step.
 RETRY = "fix the cause, then run the sweep with --retry-failed"
 
@@ -52,8 +54,8 @@ class PlannedStudy:
         past: its trials so far.
         wanted: how many it should have.
         halted: whether the sweep's budget is spent, so that no further trial is launched.
-        reports: the winner's steps on the reporting seeds; empty until the study has ended.
-        reported: whether all of the winner's rows are in the store; a failed one counts.
+        reports: the steps of its winners on the reporting seeds; empty until the study has ended.
+        reported: whether all rows of the winners are in the store; a failed one counts.
         reports_failed: how many of these rows failed.
         scores: the winner's score rows that are not up to date; failed ones are. Until there is a
             winner, those of some trial, which are as many.
@@ -146,11 +148,13 @@ def reference_steps(sweep: Sweep, seed: int, replicate: int = 0) -> list[Step]:
     reporting = seed in sweep.seeds.reporting
     metrics = sweep.metrics if reporting else sweep.scored_by
     others = sweep.seeds.other(seed) if reporting else ()
-    return of_references(Request(sweep.setting, seed, replicate, metrics, reporting, others))
+    original = sweep.objective.uses_original()
+    request = Request(sweep.setting, seed, replicate, metrics, reporting, original, others)
+    return of_references(request)
 
 
 def report_steps(sweep: Sweep, study: Study, best: TrialRecord) -> list[Step]:
-    """The winner's own steps of every reporting run."""
+    """A winner's own steps of every reporting run."""
     steps: list[Step] = []
     for seed, replicate in sweep.seeds.runs:
         unlearn = Unlearn(
@@ -172,9 +176,11 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     """Compare a sweep with what is in the store.
 
     Raises:
+        ConfigError: what `search.start_from` names has no point for any study.
         DataError: a seed has nothing to forget or retain.
         StoreError: the store cannot be read, or a row in it is unreadable.
     """
+    sweep = with_starts(sweep)
     taken = forgotten(sweep.setting, (*sweep.seeds.tuning, *sweep.seeds.reporting))
     rows = sweep_rows(sweep, store)
     by_name = {row["row"]: row for row in rows}
@@ -214,18 +220,19 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         made = PlannedStudy(
             study, key, past, sweep.trials(study), halted, [], False, 0, (), (), changed, blocked
         )
-        best = winner(past)
-        ended = best and not made.left and not blocked
-        reports = planned(report_steps(sweep, study, best)) if ended and best else []
+        chosen = winners(past)
+        best = next(iter(chosen), None)
+        ended = not made.left and not blocked
+        reports = planned([s for one in chosen for s in report_steps(sweep, study, one) if ended])
         wanted_rows = {
-            row_name(key, sweep.name, "reporting", best.number, best.point, *run): Unlearn(
+            row_name(key, sweep.name, "reporting", one.number, one.point, *run): Unlearn(
                 setting=sweep.setting,
                 seed=run.seed,
                 replicate=run.replicate,
-                method=study.at(best.point),
+                method=study.at(one.point),
             )
+            for one in chosen
             for run in sweep.seeds.runs
-            if best is not None
         }
         number, point = (best.number, best.point) if best else (0, next(iter(study.corners())))
         scores = study_score_rows(sweep, study, number, point)
@@ -248,10 +255,11 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     reference_rows = all(
         is_reported(
             reference_row_name(sweep, method, *run),
-            kind(setting=sweep.setting, seed=run.seed, replicate=run.replicate),
+            reference(role, sweep.setting, *run),
         )
         for run in sweep.seeds.runs
-        for method, kind in ((RETRAIN, Retrain), (ORIGINAL, Pretrain))
+        for method, role in _ROLES
+        if method in sweep.reference_models
     )
     reference_scores = reference_score_rows(sweep)
     return Plan(

@@ -5,22 +5,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from unlearn_ray.config.fields import label
-from unlearn_ray.core.gaps import average_gap, average_gap_percentage, gaps, tug_of_war
+from unlearn_ray.core.columns import MOST_CONSTRAINTS, MOST_OBJECTIVES
+from unlearn_ray.core.gaps import (
+    average_gap,
+    average_gap_percentage,
+    counted_columns,
+    gaps,
+    tug_of_war,
+)
 from unlearn_ray.core.keys import canonical, plain
 from unlearn_ray.core.schema import field_values
 from unlearn_ray.evidence.floors import gap_over_floor
-from unlearn_ray.methods.base import Method
-from unlearn_ray.metrics.base import Metric, counted_columns
-from unlearn_ray.objectives.base import Objective
-from unlearn_ray.steps.setting import Setting
-from unlearn_ray.train.compute import Machine
+
+if TYPE_CHECKING:  # they need PyTorch, which reading rows does not
+    from unlearn_ray.methods.base import Method
+    from unlearn_ray.metrics.base import Metric
+    from unlearn_ray.objectives.base import Objective
+    from unlearn_ray.steps.setting import Setting
+    from unlearn_ray.train.compute import Machine
 
 Scalar = str | int | float | bool | None
 Purpose = Literal["tuning", "reporting", "reference", "score"]
@@ -37,6 +46,10 @@ class State(StrEnum):
 
 # Columns of accelerator hours.
 HOURS = ("accelerator_hours_unlearn", "accelerator_hours_measure")
+# Scores by the second objective and further ones.
+FURTHER_SCORES = tuple(f"score_{number}" for number in range(2, MOST_OBJECTIVES + 1))
+# What a row is beyond each constraint.
+EXCESSES = tuple(f"constraint_{number}" for number in range(1, MOST_CONSTRAINTS + 1))
 # Separates the machines in `made_on`.
 MADE_ON_SEPARATOR = "; "
 
@@ -153,6 +166,7 @@ def row(
     failure: str | None = None,
     values: Mapping[str, float] | None = None,
     reference: Mapping[str, float] | None = None,
+    original: Mapping[str, float] | None = None,
     replicates: Replicates | None = None,
     seconds: Seconds,
     hours: Hours,
@@ -169,7 +183,8 @@ def row(
         state: how the trial ended.
         failure: why it failed; None otherwise.
         values: the measured values, by column; None if there are none.
-        reference: those of the retrained model of this run; None if it failed.
+        reference: those of the retrained model of this run; None if it failed, or there is none.
+        original: those of the original, if the objective compares with it.
         replicates: what further retrained models say; None without any.
         seconds: the time that the steps took.
         hours: their accelerator hours.
@@ -179,6 +194,8 @@ def row(
     Raises:
         UnlearnRayError: the reference lacks one of the values.
     """
+    from unlearn_ray.config.fields import label
+
     method, machine = subject.hyperparameters, origin.machine
     result: dict[str, Scalar] = {
         "sweep": subject.sweep,
@@ -197,9 +214,9 @@ def row(
         "family": label(setting.family),
         "model": _model(setting),
         **_hyperparameters(method),
-        "objective": objective.name,
-        "score": None,
-        **_measured(metrics, values, reference, replicates),
+        "objective": objective.title,
+        **_scores(objective, {}),
+        **_measured(metrics, values, reference, original, replicates),
         "unlearning_compute_seconds": seconds.unlearning,
         "retraining_compute_seconds": seconds.retraining,
         "evaluation_seconds": seconds.evaluation,
@@ -218,11 +235,30 @@ def row(
         **keys.measured,
     }
     result["created"] = origin.created
-    return {**result, "score": None if state == State.FAILED else objective.score(result)}
+    return {**result, **_scores(objective, {} if state == State.FAILED else result)}
+
+
+def _scores(objective: Objective, result: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The score by each objective, and what is beyond each constraint; null without a result."""
+    names = ("score", *FURTHER_SCORES)[: len(objective.each())]
+    beyond = EXCESSES[: len(objective.constraints_of())]
+    if not result:
+        return dict.fromkeys((*names, *beyond))
+    excesses = objective.excesses(result)
+    # What is no number keeps no bound.
+    known = [math.inf if each is not None and math.isnan(each) else each for each in excesses]
+    return {
+        **dict(zip(names, objective.scores(result), strict=True)),
+        **dict(zip(beyond, known, strict=True)),
+    }
 
 
 def _model(setting: Setting) -> str:
+    from unlearn_ray.config.fields import label
+
     name = label(setting.model)
+    if setting.original is not None:
+        name += ", brought"
     return name if setting.sparsity is None else f"{name}, {setting.sparsity}"
 
 
@@ -240,6 +276,7 @@ def _measured(
     metrics: Collection[Metric],
     values: Mapping[str, float] | None,
     reference: Mapping[str, float] | None,
+    original: Mapping[str, float] | None,
     replicates: Replicates | None,
 ) -> dict[str, Scalar]:
     columns = [column for metric in metrics for column in metric.columns]
@@ -250,6 +287,8 @@ def _measured(
         result[column] = None if values is None else values[column]
         result[f"{column}_retrained"] = None if reference is None else reference[column]
         result[f"{column}_gap"] = None if gap is None else gap[column]
+        if original is not None:
+            result[f"{column}_original"] = original[column]
         if replicates is not None and values is not None:
             floor, retrained = replicates.floor[column], [v[column] for v in replicates.of_seed]
             result[f"{column}_floor"] = floor

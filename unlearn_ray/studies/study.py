@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unlearn_ray.config.sweep_schema import Study, Sweep
+from unlearn_ray.config.searchers import PERCENTILE, TPE, chosen_pruner, chosen_sampler
+from unlearn_ray.config.sweep_schema import Search, Study, Sweep
 from unlearn_ray.core.keys import content_key, plain
+from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.kinds.measure import Measure
 from unlearn_ray.steps.kinds.observe import Observe
-from unlearn_ray.steps.kinds.pretrain import Pretrain
-from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.references import TRAININGS, kinds_of
 from unlearn_ray.studies.rows import Purpose
 
 REFERENCES = "references"
 # The steps behind a score; other kinds of steps change no search.
-SCORED = (Pretrain, Retrain, Unlearn, Samples, Observe, Measure)
+SCORED: tuple[type[Step], ...] = (*TRAININGS.values(), Unlearn, Samples, Observe, Measure)
 
 
 def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
@@ -25,18 +26,20 @@ def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
 
     Neither the number of trials nor metrics that the objective does not use are part of it.
     """
-    search = sweep.search
+    search, starts = sweep.search, sweep.starts(study)
     identity = {
         "method": study.method.code_identity(),
         "name": study.own_name,
         "fixed": study.fixed,
-        "space": {name: vars(field) for name, field in study.space.items()},
+        "space": {name: field.identity() for name, field in study.space.items()},
         **problem(sweep),
         "search": {
             "seed": search.seed,
             "startup": search.startup,
             "keep": search.keep,
             "window": search.lag,
+            **_named(search),
+            **({"starts": starts} if starts else {}),
         },
         "tuning": sweep.seeds.tuning,
         # Without noise floors no score depends on them.
@@ -46,13 +49,24 @@ def study_identity(sweep: Sweep, study: Study) -> dict[str, Any]:
     return result
 
 
+def _named(search: Search) -> dict[str, Any]:
+    """The sampler and the pruner, where they are not the usual ones."""
+    return {
+        chosen.kind: chosen.identity()
+        for chosen in (chosen_sampler(search), chosen_pruner(search))
+        if chosen.options or chosen.name not in (TPE, PERCENTILE)
+    }
+
+
 def problem(sweep: Sweep) -> dict[str, Any]:
     """What all scores of a sweep depend on: setting, objective, and how steps are run."""
+    used = zip(TRAININGS.values(), kinds_of(sweep.setting), strict=True)
+    instead: dict[type[Step], type[Step]] = dict(used)
     return {
         "setting": sweep.setting,
         "objective": {**sweep.objective.content(), "metrics": sweep.scored_by},
         "observed": [metric.needs() for metric in sweep.scored_by],
-        "steps": [kind.code_identity() for kind in SCORED],
+        "steps": [instead.get(kind, kind).code_identity() for kind in SCORED],
     }
 
 

@@ -19,16 +19,17 @@ from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.base import Objective
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.graph import Graph
+from unlearn_ray.steps.kinds.expect import Expect
 from unlearn_ray.steps.kinds.measure import Measure, measures
 from unlearn_ray.steps.kinds.observe import Observe
-from unlearn_ray.steps.kinds.pretrain import Pretrain
-from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.steps.once import Account, Uploaded, run_here, versions, work_of
+from unlearn_ray.steps.references import reference, role_of
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import Record, Store
-from unlearn_ray.studies.history import mean
+from unlearn_ray.studies.fronts import Score, Vector
+from unlearn_ray.studies.history import Bar, excesses_of, score_of, stops
 from unlearn_ray.studies.rows import (
     Hours,
     Keys,
@@ -45,7 +46,7 @@ from unlearn_ray.studies.study import point_key, reference_row_name, row_name, s
 from unlearn_ray.train.compute import Machine
 
 _MEASURED = "key_measure_"
-_OF_A_METRIC = ("", "_retrained", "_gap")
+_OF_A_METRIC = ("", "_retrained", "_gap", "_original")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class TrialSeed:
         compared: the runs of the retrained models that set the noise floor, of a tuning run.
         resources: those that it runs on.
         earlier: scores on the seeds that the trial ran before.
-        bar: the mean score above which the trial stops here; None: it goes on in any case.
+        earlier_excesses: what it was beyond each constraint on these; empty without any.
+        bar: what stops the trial here; None: it goes on in any case.
     """
 
     sweep: str
@@ -81,8 +83,9 @@ class TrialSeed:
     seed: int
     purpose: Purpose
     resources: Resources
-    earlier: tuple[float, ...] = ()
-    bar: float | None = None
+    earlier: tuple[Score, ...] = ()
+    earlier_excesses: tuple[Vector, ...] = ()
+    bar: Bar | float | None = None
     keep: tuple[str, ...] | None = None
     other_seeds: tuple[int, ...] = ()
     replicate: int = 0
@@ -99,8 +102,9 @@ class TrialSeed:
         purpose: Purpose,
         *,
         replicate: int = 0,
-        earlier: Sequence[float] = (),
-        bar: float | None = None,
+        earlier: Sequence[Score] = (),
+        earlier_excesses: Sequence[Vector] = (),
+        bar: Bar | float | None = None,
     ) -> TrialSeed:
         """A trial of one of a sweep's studies; tuning measures only the objective's metrics."""
         return cls(
@@ -121,6 +125,7 @@ class TrialSeed:
             purpose=purpose,
             resources=sweep.resources.trial,
             earlier=tuple(earlier),
+            earlier_excesses=tuple(earlier_excesses),
             bar=bar,
         )
 
@@ -155,21 +160,24 @@ class TrialSeed:
     @property
     def unlearn(self) -> Unlearn:
         """The step that trains its model."""
-        return self.retrained.same(Unlearn, method=self.method)
+        return Unlearn(
+            setting=self.setting, seed=self.seed, replicate=self.replicate, method=self.method
+        )
 
     @property
-    def retrained(self) -> Retrain:
-        """The step that trains the model it is compared with."""
-        return Retrain(setting=self.setting, seed=self.seed, replicate=self.replicate)
+    def retrained(self) -> Step | None:
+        """The step that trains or brings the model it is compared with; None if there is none."""
+        run = self.setting, self.seed, self.replicate
+        return reference("retrained", *run) if self.setting.compares else None
 
     def measures(self, model: Step) -> list[Measure]:
         """The steps that measure a model with this trial's metrics."""
         return measures(model, self.metrics, self.other_seeds)
 
-    def state_after(self, score: float) -> State:
-        """`STOPPED` if this seed's score brings the trial's mean above its bar."""
-        stops = self.bar is not None and mean((*self.earlier, score)) > self.bar
-        return State.STOPPED if stops else State.COMPLETE
+    def state_after(self, score: Score, excesses: Vector = ()) -> State:
+        """`STOPPED` if the bar stops the trial after this seed."""
+        scores, beyond = (*self.earlier, score), (*self.earlier_excesses, excesses)
+        return State.STOPPED if stops(self.bar, scores, beyond) else State.COMPLETE
 
 
 @dataclass(frozen=True)
@@ -182,13 +190,15 @@ class Scored:
         failure: why it failed.
         accelerator_hours: those of the steps that were run for its row, now or earlier.
         row: the row in the store.
+        excesses: what it is beyond each constraint; empty without any.
     """
 
-    score: float | None
+    score: Score | None
     stopped: bool
     failure: str | None
     accelerator_hours: float
     row: dict[str, Scalar]
+    excesses: Vector = ()
 
 
 def score(
@@ -201,7 +211,7 @@ def score(
     """Run what is not in the store yet, and write the row.
 
     Args:
-        trial: what to run; both reference models of its seed are in the store.
+        trial: what to run; the reference models of its seed are in the store.
         runtime: this process's.
         execute_training: runs unlearning; if None, it runs in this process.
         give_up: polled while another process runs one of its steps; True stops waiting.
@@ -216,8 +226,12 @@ def score(
         return run_here(step, runtime, work_of(step, trial.account).name)
 
     graph = Graph(runtime.known, execute, trial.account, keep=trial.keep, give_up=give_up)
-    references = Measured.of(trial.retrained, trial.measures(trial.retrained), graph)
-    replicates = _replicates(trial, graph)
+
+    def of(model: Step | None) -> Measured | None:
+        return None if model is None else Measured.of(model, trial.measures(model), graph)
+
+    of_original = trial.unlearn.original if trial.objective.uses_original() else None
+    compared = Compared(of(trial.retrained), of(of_original), _replicates(trial, graph))
     failure: str | None = None
     started = time.monotonic()
     try:
@@ -233,20 +247,20 @@ def score(
         made, rest = ([r for r in ran if (r.kind == Unlearn.name) == of] for of in (True, False))
         hours = Hours(*(hours_for(trial.row_name, records) for records in (made, rest)))
         original = runtime.known.of(trial.unlearn.original)
-        written = _complete_row(trial, hours, measured, references, replicates, original)
+        written = _complete_row(trial, hours, measured, compared, original)
     if trial.purpose == "tuning":
         if not runtime.store.write_row(trial.row_name, written):
             written = runtime.store.row(trial.row_name) or written
     else:
         written = write_grown(trial.row_name, written, trial.metrics, runtime.store)
-    scored, reason = written["score"], written["failure"]
-    assert scored is None or isinstance(scored, float | int)
+    reason = written["failure"]
     return Scored(
-        score=None if scored is None else float(scored),
+        score=None if written["score"] is None else score_of(written),
         stopped=written["state"] == State.STOPPED,
         failure=None if reason is None else str(reason),
         accelerator_hours=hours.total,
         row=written,
+        excesses=excesses_of(written),
     )
 
 
@@ -334,9 +348,30 @@ class Measured:
         return sum(record.seconds for record in self.records)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a trial's values are compared with; None where there is nothing.
+
+    Attributes:
+        retrained: the retrained model of its run.
+        original: the original of its run, for objectives that use it.
+        replicates: what several retrained models of each tuning seed say.
+    """
+
+    retrained: Measured | None
+    original: Measured | None
+    replicates: Replicates | None
+
+    @property
+    def records(self) -> list[Record]:
+        """The records behind the values of both models."""
+        models = [one for one in (self.retrained, self.original) if one is not None]
+        return [record for one in models for record in (one.model, *one.records)]
+
+
 def _replicates(trial: TrialSeed, graph: Graph) -> Replicates | None:
     """The values of all retrained models of the tuning seeds; None if each seed has one."""
-    if max((run.replicate for run in trial.compared), default=0) == 0:
+    if trial.retrained is None or max((run.replicate for run in trial.compared), default=0) == 0:
         return None
     by_seed: dict[int, list[Mapping[str, float]]] = {}
     for seed, replicate in trial.compared:
@@ -352,6 +387,13 @@ def _replicates(trial: TrialSeed, graph: Graph) -> Replicates | None:
     return Replicates(by_seed[trial.seed], floor)
 
 
+def compute_seconds(record: Record) -> float | None:
+    """The compute seconds of a model's training; None where other code took an unknown time."""
+    if record.result.get("compute_seconds", 0.0) is None:
+        return None
+    return record.value("compute_seconds", float)
+
+
 def hours_for(row: str, records: Collection[Record]) -> float:
     """Accelerator hours of the steps charged to a row: steps of other rows cost it nothing."""
     return sum(record.accelerator_hours for record in records if record.row == row)
@@ -361,11 +403,10 @@ def _complete_row(
     trial: TrialSeed,
     hours: Hours,
     measured: Measured,
-    references: Measured,
-    replicates: Replicates | None,
+    compared: Compared,
     original: Record,
 ) -> dict[str, Scalar]:
-    unlearned, retrained = measured.model, references.model
+    unlearned, retrained = measured.model, compared.retrained
     written = row(
         trial.subject,
         trial.setting,
@@ -373,23 +414,30 @@ def _complete_row(
         trial.objective,
         state=State.COMPLETE,
         values=measured.values,
-        reference=references.values,
-        replicates=replicates,
+        reference=None if retrained is None else retrained.values,
+        original=None if compared.original is None else compared.original.values,
+        replicates=compared.replicates,
         seconds=Seconds(
-            unlearning=unlearned.value("compute_seconds", float),
-            retraining=retrained.value("compute_seconds", float),
+            unlearning=compute_seconds(unlearned),
+            retraining=_training_seconds(retrained),
             evaluation=measured.seconds,
         ),
         hours=hours,
         keys=Keys(
             unlearn=unlearned.key,
             original=unlearned.inputs["original"],
-            retrained=retrained.key,
+            retrained=None if retrained is None else retrained.model.key,
             measured=measured_keys(measured.steps),
         ),
-        origin=_origin(unlearned, original, retrained, *measured.records, *references.records),
+        origin=_origin(unlearned, original, *measured.records, *compared.records),
     )
-    return {**written, "state": str(trial.state_after(float(written["score"] or 0.0)))}
+    # Without a score the trial has no value to compare.
+    own = 0.0 if written["score"] is None else score_of(written)
+    return {**written, "state": str(trial.state_after(own, excesses_of(written)))}
+
+
+def _training_seconds(model: Measured | None) -> float | None:
+    return None if model is None else compute_seconds(model.model)
 
 
 def lost_row(trial: TrialSeed, failure: str) -> dict[str, Scalar]:
@@ -413,7 +461,7 @@ def _failed_row(
         keys=Keys(
             unlearn=trial.unlearn.key,
             original=trial.unlearn.original.key,
-            retrained=trial.retrained.key,
+            retrained=None if trial.retrained is None else trial.retrained.key,
         ),
         origin=Origin(machine, frozenset(), socket.gethostname(), versions(), _now()),
     )
@@ -424,13 +472,19 @@ def reference_row(
 ) -> tuple[str, dict[str, Scalar]]:
     """The name and the row of a reference model (`RETRAIN` or `ORIGINAL`) that was measured."""
     setting, others = sweep.setting, sweep.seeds.other(seed)
-    retrained = Retrain(setting=setting, seed=seed, replicate=replicate)
-    original = retrained.same(Pretrain)
+    original = reference("original", setting, seed, replicate)
+    retrained = reference("retrained", setting, seed, replicate)
     of_original, of_retrained = (
         Measured.of(model, measures(model, sweep.metrics, others), graph)
-        for model in (original, retrained)
+        if name in sweep.reference_models
+        else None
+        for name, model in ((ORIGINAL, original), (RETRAIN, retrained))
     )
     measured = of_retrained if method == RETRAIN else of_original
+    assert measured is not None
+    assert of_original is not None
+    uses_original = sweep.objective.uses_original()
+    compared = Compared(of_retrained, of_original if uses_original else None, None)
     written = row(
         Subject(
             sweep=sweep.name,
@@ -446,22 +500,20 @@ def reference_row(
         sweep.objective,
         state=State.COMPLETE,
         values=measured.values,
-        reference=of_retrained.values,
+        reference=None if of_retrained is None else of_retrained.values,
+        original=of_original.values if uses_original else None,
         seconds=Seconds(
-            retraining=of_retrained.model.value("compute_seconds", float),
+            retraining=_training_seconds(of_retrained),
             evaluation=measured.seconds,
         ),
         hours=Hours(),
         keys=Keys(
             original=original.key if method == ORIGINAL else None,
-            retrained=retrained.key,
+            retrained=None if of_retrained is None else retrained.key,
             measured=measured_keys(measured.steps),
         ),
-        origin=_origin(
-            measured.model, of_original.model, of_retrained.model,
-            *measured.records, *of_retrained.records,
-        ),
-    )  # fmt: skip
+        origin=_origin(measured.model, of_original.model, *measured.records, *compared.records),
+    )
     return reference_row_name(sweep, method, seed, replicate), written
 
 
@@ -473,10 +525,11 @@ def failed_reference_row(
     The name is distinct, so that the step's row can be written if a later run succeeds.
     None of a step that is about neither reference model, or about a bank.
     """
-    model = step.model if isinstance(step, Observe | Measure) else step
-    if not isinstance(model, Pretrain) or model.setting.masks is not None:
+    model = step.model if isinstance(step, Observe | Measure | Expect) else step
+    role = role_of(model)
+    if role is None or model.setting.masks is not None:
         return None
-    method = RETRAIN if isinstance(model, Retrain) else ORIGINAL
+    method = RETRAIN if role == "retrained" else ORIGINAL
     written = row(
         Subject(
             sweep=sweep.name,
