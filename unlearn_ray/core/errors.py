@@ -221,7 +221,7 @@ def _without_secrets(word: str) -> str:
 
 def _without_value(option: str) -> str:
     name, equals, value = option.partition("=")
-    if not equals or name in ("endpoint", "region"):
+    if not equals or name in ("account", "endpoint", "region"):
         return option
     # Punctuation after a URL in a message.
     return f"{name}=***{value[len(value.rstrip(_PUNCTUATION)) :]}"

@@ -22,7 +22,7 @@ KEY_LENGTH = 16
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON types, with parts and schemas expanded.
+    """`value` in JSON types, with parts and schemas expanded: to `identity()`, or their fields.
 
     Raises:
         TypeError: a value has no stable form (a set, a tensor, an open file, a NaN ...).
@@ -39,7 +39,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Part):
         return plain(value.content())
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(field_values(value))
+        identity = getattr(type(value), "identity", None)
+        return plain(identity(value) if callable(identity) else field_values(value))
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError(f"{value!r} has no canonical form: a key is not a string")
