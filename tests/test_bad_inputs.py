@@ -238,16 +238,6 @@ def test_ids_that_are_none(place: Place, refused: Refused) -> None:
     assert "cannot be read: No such file" in refused("plan", str(place.file))
 
 
-def test_ids_that_no_model_was_trained_on(place: Place, refused: Refused) -> None:
-    validation = np.random.RandomState(1).permutation(1437)[:718]
-    ids = place.folder / "ids.txt"
-    ids.write_text(f"{validation[0]}\n{validation[5]}\n")
-    place.change("{random: {fraction: 0.1}}", f"{{ids: {{file: {ids}}}}}")
-    for command in ((), ("plan",)):
-        said = refused(*command, str(place.file), "--store", str(place.store))
-        assert "forget_set ids: none of its samples is trained on under seed 1" in said
-
-
 def test_no_sweep_file(place: Place, refused: Refused) -> None:
     assert "tinny.yaml: no such file; did you mean" in refused(str(place.folder / "tinny.yaml"))
     assert f"{place.folder}: cannot be read: is a folder" in refused(str(place.folder))

@@ -6,7 +6,6 @@ never by a signal, and never with the status of an error of this program.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -19,7 +18,8 @@ from typing import Any
 import pytest
 
 from tests.surroundings import SURROUNDINGS
-from unlearn_ray import results, sweep
+from unlearn_ray import sweep
+from unlearn_ray.cli.commands import commands
 from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.core.errors import Exit
 from unlearn_ray.monitor.manifest import announce
@@ -112,12 +112,7 @@ def cases(finished_sweep: Path) -> Cases:
 
 
 def test_every_command_is_walked() -> None:
-    (commands,) = (
-        action
-        for action in results._parser()._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
-    assert set(commands.choices) == set(RESULTS_COMMANDS)
+    assert set(commands("unlearn_ray.cli.results")) == set(RESULTS_COMMANDS)
     usage = sweep._parser().format_usage()
     assert set(re.findall(r"(?m)sweep (?:\[?(\w+)\]?) [A-Z]", usage)) | {"run"} == set(
         SWEEP_COMMANDS

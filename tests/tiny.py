@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from unlearn_ray.config.sweep_file import load_sweep
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Run, Study, Sweep
+from unlearn_ray.config.sweep_schema import Run, Study, Sweep
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.graph import Graph
 from unlearn_ray.steps.known import Known
@@ -115,7 +115,7 @@ def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
     trials = [Run(seed) for seed in sweep.seeds.tuning]
     for seed, replicate in (*trials, *sweep.seeds.runs):
         run_references(sweep, seed, runtime, replicate)
-        for method in (RETRAIN, ORIGINAL) if seed in sweep.seeds.reporting else ():
+        for method in sweep.reference_models if seed in sweep.seeds.reporting else ():
             name, row = reference_row(sweep, seed, method, graph(runtime), replicate)
             write_grown(name, row, sweep.metrics, runtime.store)
         for study in sweep.studies:

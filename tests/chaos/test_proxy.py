@@ -195,3 +195,9 @@ def test_the_history_knows_what_was_run_again(store: Store, history: History) ->
         "artifacts/pretrain/k/three/model",
         "records/pretrain/k.json",
     ]
+
+
+def test_steps_without_a_lease_may_run_in_two_processes(store: Store, history: History) -> None:
+    assert store.objects.create("records/measure/k.json", b"record")
+    assert not store.objects.create("records/measure/k.json", b"another")
+    assert history.run_again() == []

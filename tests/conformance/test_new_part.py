@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# The README's example of a method is one of the two that are added.
-METHOD = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+# The example of docs/plugins.md is one of the two that are added.
+METHOD = re.findall(r"```python\n(.*?)```", (ROOT / "docs/plugins.md").read_text(), re.DOTALL)[0]
+METHOD = METHOD.replace("my_method", "weighted_neggrad")
 
 # The other edits weights once, in models of any family.
 ONE_SHOT = '''\
@@ -76,6 +77,7 @@ methods:
 USE = """\
 import re
 import sys
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
 import pytest
@@ -88,7 +90,7 @@ from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.sweep import main
 
 assert main(["--list"]) == 0
-for study in load_sweep(sweep).studies:
+for study in load_sweep(Path(sweep)).studies:
     print("study of", study.name, "from", *(field.low for field in study.space.values()))
 new = set(new.split())
 

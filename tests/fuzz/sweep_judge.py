@@ -13,6 +13,7 @@ import torch
 from tests.fuzz.sweeps import SweepInput
 from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.config.sweep_schema import Resources, Sweep
+from unlearn_ray.config.sweep_text import sweep_text
 from unlearn_ray.core.keys import canonical, plain
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.registry import find
@@ -29,6 +30,8 @@ from unlearn_ray.studies.trial import TrialSeed, lost_row
 # Bytes of one part of an object's name, and of the whole: a file system's, and S3's.
 _LONGEST_PART, _LONGEST_NAME = 255, 900
 _LARGEST_INT = 2**63
+# Characters that the reader of sweep files takes, roughly.
+_LARGEST_KEPT = 200_000
 
 
 class SweepJudge:
@@ -63,6 +66,8 @@ class SweepJudge:
             assert line.isprintable(), f"a plan's line that does not print: {line!r}"
         again = load_sweep(path, given.sets, asked)
         self.check_names(sweep)
+        if not given.stores:
+            self.check_written(sweep)
         for study, same in zip(sweep.studies, again.studies, strict=True):
             identity = study_identity(sweep, study)
             assert json.loads(canonical(identity)) == identity
@@ -70,6 +75,14 @@ class SweepJudge:
         self.check_numbers(plain(sweep.setting))
         self.check_running(sweep)
         self.count += 1
+
+    def check_written(self, sweep: Sweep) -> None:
+        """What is kept of it is the same sweep."""
+        text = sweep_text(sweep)
+        if len(text) < _LARGEST_KEPT:
+            kept = self.folder / "kept.yaml"
+            kept.write_text(text)
+            assert load_sweep(kept) == sweep, "another sweep is kept"
 
     def check_names(self, sweep: Sweep) -> None:
         """Rows of the first and the last corner can be written and read."""

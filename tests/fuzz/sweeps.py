@@ -139,7 +139,7 @@ def draw_tree(draw: random.Random) -> dict[str, Any]:
     methods = [
         name
         for name, method in parts(Method).items()
-        if method.unsupported(find(Family, family)(), named) is None
+        if not method.reads_weights and method.unsupported(find(Family, family)(), named) is None
     ]
     chosen: dict[str, Any] = {
         "name": "fuzzed",
@@ -256,7 +256,7 @@ def mutate(draw: random.Random, tree: dict[str, Any]) -> None:
             misspelt = f"{last}x" if draw.randrange(2) else draw.choice(TEXT)
             holder[misspelt] = holder.pop(last)
         case "range":
-            kind = draw.choice(("uniform", "log_uniform", "int", "choice"))
+            kind = draw.choice(("uniform", "log_uniform", "int", "log_int", "choice", "grid"))
             holder[last] = {kind: sorted_or_not(draw, _like(value))}
         case "swap":
             other: Any = tree

@@ -122,6 +122,12 @@ class Augmentation:
             views = views.index_select(0, order.argsort())
         return views.permute(0, 3, 1, 2)
 
+    def plain(
+        self, images: UInt8[Tensor, "batch height width 3"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The test-time view of each image."""
+        return normalise(images, self.mean, self.std)
+
     def __call__(
         self, images: UInt8[Tensor, "batch height width 3"], generator: torch.Generator
     ) -> Float[Tensor, "batch 3 height width"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,11 @@ class ImageData:
     test_labels: Int64[np.ndarray, " test"]
     train_captions: Captions = ()
     test_captions: Captions = ()
+
+
+def digest_of(ids: Iterable[int]) -> str:
+    """SHA-256 of sample ids, one a line; for keys, since there may be a million."""
+    return hashlib.sha256("\n".join(map(str, ids)).encode()).hexdigest()
 
 
 def prompts_of(names: Iterable[str], templates: Sequence[str]) -> Captions:
@@ -188,7 +194,10 @@ class ForgetSet(Part):
         return None
 
     def named_ids(self) -> Int64[np.ndarray, " k"] | None:
-        """The ids that the user named one by one; None if the forget set follows a rule."""
+        """The ids that the user named one by one, sorted; None if the forget set follows a rule.
+
+        No seed draws them for validation, so that all of them are forgotten.
+        """
         return None
 
     def note(self) -> str | None:

@@ -61,6 +61,33 @@ def decoded(
     return _opened(folder)
 
 
+def is_decoded(cache: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether `decoded` needs nothing but the cache."""
+    return _folder(cache, identity).is_dir()
+
+
+def stored_arrays(cache: Path, identity: Mapping[str, Any]) -> ImageData:
+    """What `decoded` returned when it decoded.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return _opened(_folder(cache, identity))
+
+
+def stored_text(cache: Path, identity: Mapping[str, Any], name: str) -> str:
+    """One of the text files next to the decoded arrays.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    folder = _folder(cache, identity)
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, error) from error
+
+
 def decoded_labels(cache: Path, identity: Mapping[str, Any]) -> Int64[np.ndarray, " train"] | None:
     """The training labels, if the dataset was already decoded on this machine; else None."""
     folder = _folder(cache, identity)
@@ -112,11 +139,15 @@ def _opened(folder: Path) -> ImageData:
         train, test = (_captions(folder, name) for name in _CAPTIONS)
         return ImageData(**arrays, train_captions=train, test_captions=test)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"decoded images in {folder}",
-            f"cannot be read: {error}",
-            "delete this folder, and the images are decoded again",
-        ) from error
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> DataError:
+    return DataError(
+        f"decoded images in {folder}",
+        f"cannot be read: {error}",
+        "delete this folder, and the images are decoded again",
+    )
 
 
 def _captions(folder: Path, name: str) -> Captions:

@@ -131,6 +131,36 @@ def decode_image(
         return shown(small, profile)
 
 
+def resized_pixels(
+    image: Image.Image, size: int, resize: Resize
+) -> UInt8[np.ndarray, "size size 3"]:
+    """An image of another library as RGB of size x size; its EXIF data and profile are ignored.
+
+    Args:
+        image: of any mode and size.
+        size: height and width of the result.
+        resize: as of `decode_image`.
+    """
+    width, height = image.size
+    box = _middle(width, height, size) if resize == "crop" else (0.0, 0.0, width, height)
+    small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(small)
+
+
+def sides_of(data: bytes, path: Path) -> tuple[int, int]:
+    """Width and height of an image file, as stored.
+
+    Args:
+        data: the file's bytes.
+        path: for the error.
+
+    Raises:
+        DataError: it is not an image that can be decoded.
+    """
+    with _errors_of(path), _opened(io.BytesIO(data)) as image:
+        return image.size
+
+
 def _middle(width: int, height: int, size: int) -> Box:
     """The part of an image that becomes the centre crop."""
     short = min(width, height)

@@ -112,7 +112,7 @@ class SampleNames:
             return None
         if not word:
             return None
-        return self.find(*dict.fromkeys((line, word, *_unquoted(word))))
+        return self.find(*dict.fromkeys((line, word, *unquoted(word))))
 
     def described(self, sample: int) -> str:
         """A sample in a message: its name and id."""
@@ -125,9 +125,13 @@ class SampleNames:
         """How a file names a sample."""
         if not self._names and not self._ids:
             return str(sample)
-        spellings = [given[sample] for given in (self._names, self._ids) if given]
+        spellings = self.spellings(sample)
         unique = (word for word in spellings if list(self._readings(word)) == [sample])
         return quoted(next(unique, spellings[0]))
+
+    def spellings(self, sample: int) -> list[str]:
+        """Every word that names a sample."""
+        return [given[sample] for given in (self._names, self._ids) if given] or [str(sample)]
 
     def _readings(self, word: str) -> dict[int, str]:
         """The samples that a word may name, each with a description of that reading."""
@@ -150,7 +154,8 @@ def quoted(name: str) -> str:
     return name if bare else json.dumps(name)
 
 
-def _unquoted(word: str) -> tuple[str, ...]:
+def unquoted(word: str) -> tuple[str, ...]:
+    """The name that a word in double quotes holds, as in JSON; none if it is no such word."""
     if len(word) < 2 or word[0] != '"' or word[-1] != '"':
         return ()
     try:

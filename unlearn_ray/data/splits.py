@@ -2,9 +2,14 @@
 
 MUC's official code: RandomState(seed) permutes the training set; the first samples are the
 validation set, the next ones are forgotten, the rest is retained.
+
+Samples that a person names, as in an erasure request, are never drawn for validation: models are
+trained on all of them, and all of them are forgotten.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int64
@@ -37,38 +42,65 @@ def validation_size(validation: int | float, train_size: int) -> int:
     return size
 
 
-def training_ids(train_size: int, validation: int | float, seed: int) -> Ids:
-    """The samples of forget and retain set together, in the seed's permuted order."""
-    return _permuted(train_size, seed)[validation_size(validation, train_size) :]
+def training_ids(
+    train_size: int, validation: int | float, seed: int, named: Ids | None = None
+) -> Ids:
+    """The samples of forget and retain set together, in the seed's permuted order.
 
-
-def validation_ids(train_size: int, validation: int | float, seed: int) -> Ids:
-    """The validation set, in the seed's permuted order; it does not depend on the forget set."""
-    return _permuted(train_size, seed)[: validation_size(validation, train_size)]
-
-
-def never_trained(
-    forget_set: ForgetSet, train_size: int, validation: int | float, seed: int
-) -> int:
-    """How many of the ids that the user named are in the validation set of this seed.
-
-    No model was trained on these, so `split` leaves them out of the forget set.
+    Args:
+        train_size, validation, seed: as of `validation_ids`.
+        named: likewise.
     """
-    named = forget_set.named_ids()
-    if named is None:
-        return 0
-    return int(np.isin(named, validation_ids(train_size, validation, seed)).sum())
+    return _divided(train_size, validation, seed, named)[1]
 
 
-def forget_size(
-    forget_set: ForgetSet, train_size: int, validation: int | float, seed: int
-) -> int | None:
-    """Number of forgotten samples under this seed; None if it depends on the data."""
-    trained_on = train_size - validation_size(validation, train_size)
+def validation_ids(
+    train_size: int, validation: int | float, seed: int, named: Ids | None = None
+) -> Ids:
+    """The validation set, in the seed's permuted order: its first samples that nobody named.
+
+    Args:
+        train_size: number of training samples.
+        validation: a count or a fraction; see `validation_size`.
+        seed: of the permutation.
+        named: samples that a person named to be forgotten, who expects that all of them are; None
+            if the forget set follows a rule. Only these can change the validation set.
+    """
+    return _divided(train_size, validation, seed, named)[0]
+
+
+def kept_in_training(
+    train_size: int, validation: int | float, seed: int, named: Ids | None
+) -> tuple[int, ...]:
+    """The named samples that come before the last one of the validation set, sorted.
+
+    All that the validation set depends on besides size, seed and number of samples: without any, it
+    is the one of other forget sets.
+
+    Args:
+        train_size, validation, seed, named: as of `validation_ids`.
+    """
+    return () if named is None else _kept(train_size, validation, seed, named.tobytes())
+
+
+# Every key of an original asks again.
+@lru_cache(maxsize=256, typed=True)
+def _kept(train_size: int, validation: int | float, seed: int, named: bytes) -> tuple[int, ...]:
+    ids = np.frombuffer(named, np.int64)
+    drawn = validation_ids(train_size, validation, seed, ids)
+    if not len(drawn):
+        return ()
+    order = _permuted(train_size, seed)
+    before = order[: int(np.flatnonzero(order == drawn[-1])[0])]
+    return tuple(np.sort(before[np.isin(before, ids)]).tolist())
+
+
+def forget_size(forget_set: ForgetSet, train_size: int, validation: int | float) -> int | None:
+    """Number of forgotten samples under every seed; None if it depends on the data."""
     named = forget_set.named_ids()
-    if named is None:
-        return forget_set.size(trained_on)
-    return len(named) - never_trained(forget_set, train_size, validation, seed)
+    if named is not None:
+        return len(named)
+    return forget_set.size(train_size - validation_size(validation, train_size))
 
 
 def split(
@@ -88,13 +120,13 @@ def split(
     Raises:
         DataError: the forget set or the retain set is empty.
     """
-    trained_on = training_ids(len(labels), validation, seed)
+    validated, trained_on = _divided(len(labels), validation, seed, forget_set.named_ids())
     forgotten = np.isin(trained_on, forget_set.select(trained_on, labels))
     if not forgotten.any():
         raise DataError(
             f"forget_set {forget_set.name}",
             f"none of its samples is trained on under seed {seed}",
-            "name other samples, or hold out fewer for validation",
+            "forget other samples, or hold out fewer for validation",
         )
     if forgotten.all():
         raise DataError(
@@ -103,7 +135,7 @@ def split(
             "forget fewer samples",
         )
     return Split(
-        validation=validation_ids(len(labels), validation, seed),
+        validation=validated,
         forget=trained_on[forgotten],
         retain=trained_on[~forgotten],
     )
@@ -121,7 +153,8 @@ def training_labels(
         labels: the true ones.
         validation, forget_set, seed: as of `split`.
     """
-    return forget_set.training_labels(training_ids(len(labels), validation, seed), labels)
+    order = training_ids(len(labels), validation, seed, forget_set.named_ids())
+    return forget_set.training_labels(order, labels)
 
 
 @schema
@@ -180,6 +213,18 @@ def masked_split(
         retain=np.concatenate([audited[state == RETAIN], trained_on[masks.samples :]]),
         held_out=audited[state == OUT],
     )
+
+
+def _divided(
+    train_size: int, validation: int | float, seed: int, named: Ids | None
+) -> tuple[Ids, Ids]:
+    """The validation set, and all other samples."""
+    order, size = _permuted(train_size, seed), validation_size(validation, train_size)
+    if named is None:
+        return order[:size], order[size:]
+    free = ~np.isin(order, named)
+    drawn = free & (np.cumsum(free) <= size)
+    return order[drawn], order[~drawn]
 
 
 def _permuted(train_size: int, seed: int) -> Ids:

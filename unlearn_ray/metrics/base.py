@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unlearn_ray.core.gaps import counted_columns as counted_columns
+from unlearn_ray.core.gaps import counted_metrics as counted_metrics
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import DatasetInfo, ForgetSet
@@ -148,22 +150,3 @@ class Metric(Part):
     def measure(self, model: Observed) -> Measurement:
         """Measure one model; one value per column."""
         raise NotImplementedError
-
-
-Kind = TypeVar("Kind", Metric, type[Metric])
-
-
-def counted_metrics(metrics: Collection[Kind]) -> tuple[Kind, ...]:
-    """The metrics that count in the average gap of a sweep that measures `metrics`, in order.
-
-    A metric that is the mean of others that count is excluded: test accuracy, if those on
-    remaining and on forgotten classes count.
-    """
-    may = [metric for metric in metrics if metric.in_average_gap]
-    columns = {column for metric in may for column in metric.columns}
-    return tuple(one for one in may if not one.made_of or not one.made_of <= columns)
-
-
-def counted_columns(metrics: Collection[Kind]) -> list[str]:
-    """The columns of the counted metrics, in the order of the metrics."""
-    return [column for metric in counted_metrics(metrics) for column in metric.columns]

@@ -11,7 +11,7 @@ method does from what the training seed does. Two banks of models serve all scor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -19,40 +19,14 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
+from unlearn_ray.evidence.estimates import ESTIMATE as ESTIMATE
+from unlearn_ray.evidence.estimates import Estimate as Estimate
 from unlearn_ray.quantities.base import Quantity, SetName
 from unlearn_ray.quantities.outputs import Outputs
 
 # Significance level of tests; intervals have the level 1 - LEVEL.
 LEVEL = 0.05
 OUTPUTS = Outputs()
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One number of a population, beside its value where there is nothing to find.
-
-    Attributes:
-        value: NaN if it was refused.
-        low, high: the ends of its 95 % interval.
-        null: its expected value, at the same numbers of models and samples, if the unlearned
-            models are distributed as the models they are compared with.
-        null_low, null_high: the ends of the 95 % range of the null.
-        models: the number of models behind it.
-        refused: why there is no value; "" if there is one.
-    """
-
-    value: float
-    low: float
-    high: float
-    null: float
-    null_low: float
-    null_high: float
-    models: int
-    refused: str = ""
-
-
-# The numbers of an estimate, in their order.
-ESTIMATE = tuple(each.name for each in fields(Estimate))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
-from unlearn_ray.data.augmentation import Augmentation, normalise
+from unlearn_ray.data.augmentation import Augmentation
 from unlearn_ray.data.base import Split
 from unlearn_ray.families.base import Prompts
 from unlearn_ray.methods.base import PartName
@@ -81,9 +81,8 @@ class TaskSamples:
     ) -> Iterator[tuple[Float[Tensor, "block 3 height width"], Int[Tensor, " block"]]]:
         """Test-time images and classes, block by block."""
         for ids in torch.split(self._ids[part][:limit], size):
-            images = self._data.train_images[ids]
-            normalised = normalise(images, self._augmentation.mean, self._augmentation.std)
-            yield normalised, self._data.train_labels[ids]
+            images = self._augmentation.plain(self._data.train_images[ids])
+            yield images, self._data.train_labels[ids]
 
     def generator(self, *words: str | int) -> torch.Generator:
         """A generator seeded from the step's seed and the words."""

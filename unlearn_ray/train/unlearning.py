@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +17,8 @@ from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import Player
 from unlearn_ray.data.base import Dataset, Split
 from unlearn_ray.families.base import Family
-from unlearn_ray.methods.base import Loss, Method, Phase, Source, Task
+from unlearn_ray.layouts.brought import Checkpoint
+from unlearn_ray.methods.base import Loss, Method, Phase, Source, Task, nothing_brought
 from unlearn_ray.train.batches import Batches, CompanionBatches
 from unlearn_ray.train.compute import Compute, Stopwatch
 from unlearn_ray.train.loop import (
@@ -48,6 +49,7 @@ def unlearn(
     compute: Compute,
     make_model: Callable[[int], nn.Module],
     extra_data: Callable[[Dataset], ResidentData] | None = None,
+    brought: Callable[[Checkpoint], Mapping[str, Tensor]] = nothing_brought,
     checkpoints: Checkpoints | None = None,
     on_progress: Callable[[Progress], bool] | None = None,
 ) -> Report:
@@ -66,6 +68,7 @@ def unlearn(
         compute: the device.
         make_model: builds a randomly initialised model from a seed, for methods that need one.
         extra_data: another dataset on the device, for methods that use one.
+        brought: see `Task`.
         checkpoints: where to save and resume.
         on_progress: see `optimise`.
 
@@ -77,7 +80,7 @@ def unlearn(
     )
     compute.place(model, 0)
     stopwatch = Stopwatch(compute)
-    task = Task(family, samples)
+    task = Task(family, samples, brought=brought)
     with stopwatch.running():
         task = replace(task, state=method.prepare(model.eval(), task).to(compute.device))
         apply_masks(_Kept(model, task.state))
