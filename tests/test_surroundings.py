@@ -42,6 +42,10 @@ RESULTS_COMMANDS: dict[str, list[str]] = {
     "diff": ["KEY", "OTHER"],
     "compact": [],
     "clean": ["--dry-run"],
+    "export": ["tiny", "--output", "exported"],
+    "show": ["KEY"],
+    "rerun": ["KEY"],
+    "yaml": ["tiny"],
 }
 Cases = dict[str, tuple[str, list[str]]]
 DONE = {Exit.DONE}
