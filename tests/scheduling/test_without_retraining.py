@@ -14,7 +14,7 @@ import pytest
 from tests.scheduling.sweeps import Driver, attempts, table, write_sweep
 from unlearn_ray.storage.store import open_store
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 AIMS = {"test_accuracy": "original", "forget_accuracy": "test_accuracy"}
 CHANGES: dict[str, Any] = {
@@ -72,7 +72,6 @@ def test_one_seed_and_no_search(tmp_path: Path) -> None:
     assert table(again.stdout) == table(out)
 
 
-@pytest.mark.slow
 def test_a_search_that_is_killed_and_shared(tmp_path: Path) -> None:
     file = write_sweep(tmp_path, **CHANGES)
     store = str(tmp_path / "store")
