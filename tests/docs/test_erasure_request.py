@@ -9,7 +9,6 @@ import os
 import shlex
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,8 @@ import torch
 from PIL import Image
 
 from tests.docs.pages import blocks, commands
-from unlearn_ray.config.fields import schema_fields
+from tests.takeaway.stores import MENDED
 from unlearn_ray.data.datasets.digits import Digits
-from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +27,6 @@ USERS, ASKED = 200, 50
 # The page's own numbers would take two CPUs a quarter of an hour.
 SIZE = 32
 SMALLER = ("--set", f"dataset.image_folder.image_size={SIZE}", "--set", "search.trials=2")
-BRINGS = "original" in schema_fields(Setting)
-TAKES = find_spec("unlearn_ray.takeaway") is not None
-# Lines of the file, and commands, that need what is not there.
-LACKING = (*(() if BRINGS else ("original:",)), *(() if TAKES else ("export", "load.py")))
-INSTEAD = ("--set", "training={epochs: 2, batch_size: 32, learning_rate: 0.05}")
 
 
 def write_images(folder: Path) -> list[str]:
@@ -92,18 +85,10 @@ def argv(command: str) -> list[str]:
     """A command of the page, run by this interpreter from the source tree."""
     program, *arguments = shlex.split(command)
     if program == "python":
-        return [sys.executable, *arguments]
+        return [sys.executable, "-c", MENDED, *arguments]
     assert program == "unlearn-ray"
-    if find_spec("unlearn_ray.cli") is not None:
-        call = "import sys; from unlearn_ray.cli.main import main; sys.exit(main())"
-        found = [sys.executable, "-c", call, *arguments]
-    else:
-        module = "results" if arguments[0] == "results" else "sweep"
-        arguments = arguments[1:] if arguments[0] in ("results", "run") else arguments
-        found = [sys.executable, "-m", f"unlearn_ray.{module}", *arguments]
-    if "request.yaml" not in arguments:
-        return found
-    return [*found, *SMALLER, *(() if BRINGS else INSTEAD)]
+    found = [sys.executable, "-m", "unlearn_ray", *arguments]
+    return [*found, *SMALLER] if "request.yaml" in arguments else found
 
 
 @pytest.mark.slow
@@ -111,8 +96,7 @@ def argv(command: str) -> list[str]:
 def test_the_page(tmp_path: Path) -> None:
     images = write_images(tmp_path)
     erased = write_request(tmp_path, images)
-    if BRINGS:
-        write_model(tmp_path, images)
+    write_model(tmp_path, images)
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -121,12 +105,8 @@ def test_the_page(tmp_path: Path) -> None:
     said: dict[str, str] = {}
     for block in blocks("erasure_request"):
         if block.file is not None:
-            lines = block.text.splitlines(keepends=True)
-            kept = [line for line in lines if not line.startswith(LACKING)]
-            (tmp_path / block.file).write_text("".join(kept))
+            (tmp_path / block.file).write_text(block.text)
         for command in commands(block) if block.kind == "sh" else ():
-            if any(word in command for word in LACKING):
-                continue
             done = subprocess.run(
                 argv(command), cwd=tmp_path, env=environment, capture_output=True, text=True,
                 check=False,
@@ -149,8 +129,8 @@ def test_the_page(tmp_path: Path) -> None:
     reported = [row for row in rows if row["purpose"] == "reporting"]
     assert {row["study"] for row in reported} == {"scrub", "random_label", "finetune"}
     assert all(row["state"] == "complete" for row in reported)
-    if TAKES:
-        assert (tmp_path / "cleaned" / "model.safetensors").is_file()
+    assert (tmp_path / "cleaned" / "model.safetensors").is_file()
+    assert "largest difference" in said["cleaned/load.py"]
 
 
 def test_the_page_has_its_file_and_commands() -> None:

@@ -1,4 +1,4 @@
-"""A finished sweep of classifiers that takes seconds."""
+"""A finished sweep of classifiers that takes seconds, and how scripts of exports are run here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from tests.tiny import finish, runtime, tiny_sweep
 from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.monitor.manifest import announce
 from unlearn_ray.studies.plan import make_plan
+
+# torchvision's wheel may not match that of torch, as on some machines without a GPU.
+MENDED = """\
+import runpy, sys
+import unlearn_ray.core.torchvision_import
+assert not any(name.startswith("unlearn_ray.takeaway") for name in sys.modules)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
 
 CLASSIFIERS = """\
 name: sevens

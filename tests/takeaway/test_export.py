@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tests.layouts.models import INFO, SIZE, ours_of, shaken
 from tests.layouts.test_layouts import CLIP_FAMILY, TINY, TINY_CLIP
 from tests.takeaway.conftest import Finished
-from tests.takeaway.stores import finished
+from tests.takeaway.stores import MENDED, finished
 from tests.tiny import SWEEP
 from unlearn_ray.core.errors import BadInput, Exit
 from unlearn_ray.core.keys import plain
@@ -50,15 +50,6 @@ def exported(finished: Finished, output: Path, *options: str) -> dict[str, Any]:
     assert {path.name for path in output.iterdir()} == FILES
     config: dict[str, Any] = json.loads((output / "config.json").read_text())
     return config
-
-
-# torchvision's wheel may not match that of torch, as on some machines without a GPU.
-_MENDED = """\
-import runpy, sys
-import unlearn_ray.core.torchvision_import
-assert not any(name.startswith("unlearn_ray.takeaway") for name in sys.modules)
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
 
 
 def loaded(folder: Path, *program: str) -> str:
@@ -276,7 +267,7 @@ def test_other_libraries_load_it_alone(library: str, tokens: Finished, tmp_path:
     assert config["library"] == library
     script = (tmp_path / "model" / "load.py").read_text()
     assert "unlearn_ray" not in script
-    loaded(tmp_path / "model", "-c", _MENDED)
+    loaded(tmp_path / "model", "-c", MENDED)
 
 
 @pytest.mark.parametrize(
@@ -307,4 +298,4 @@ def test_outputs_of_every_kind(
     assert bool(theirs.note) == (output == "features")
     for name, data in exporting.files_of(taken, theirs, library, {}).items():
         (tmp_path / name).write_bytes(data)
-    loaded(tmp_path, "-c", _MENDED)
+    loaded(tmp_path, "-c", MENDED)

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests.takeaway.conftest import Finished
-from tests.takeaway.test_export import _MENDED, exported, loaded
+from tests.takeaway.stores import MENDED
+from tests.takeaway.test_export import exported, loaded
 from tests.theirs import SIZE, Theirs, logits, resnet18, saved, timm, train
 from tests.tiny import finish, runtime, tiny_sweep
 from unlearn_ray.monitor.manifest import announce
@@ -64,7 +65,7 @@ def through(theirs: Theirs, model: str, to: str, more: str, folder: Path) -> Non
         finished = Finished(sweep, here.store, folder)
         config = exported(finished, output, "--method", name, "--to", to)
         assert config["origin"]["key"] == rows[name]["key_unlearn"]
-        assert "largest difference" in loaded(output, "-c", _MENDED)
+        assert "largest difference" in loaded(output, "-c", MENDED)
         weights = load_file(output / "model.safetensors")
         theirs.model.load_state_dict(weights, strict=True)
         known = load_file(output / "reference.safetensors")
