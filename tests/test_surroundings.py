@@ -49,6 +49,8 @@ RESULTS_COMMANDS: dict[str, list[str]] = {
 }
 Cases = dict[str, tuple[str, list[str]]]
 DONE = {Exit.DONE}
+# How lines begin that are printed before an error may be met.
+PROGRESS = ("Nothing to train", "running ", "warning: ")
 # Where it is known which.
 EXPECTED = {
     ("stdout full", "plan"): {Exit.MACHINE},
@@ -156,5 +158,5 @@ def walk(surrounding: str, name: str, forks: Forks, cases: Cases) -> None:
     assert len(errors) == (status not in (Exit.DONE, Exit.INTERRUPTED)), where
     for error in errors:
         assert re.fullmatch(r"error: .+: .+; .+", error), where
-        said = [line for line in err.splitlines() if not line.startswith("Nothing to train")]
+        said = [line for line in err.splitlines() if not line.startswith(PROGRESS)]
         assert said == [error], where
