@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from unlearn_ray.core.ranges import Ranges, uniform
 from unlearn_ray.core.registry import Fields, register
 from unlearn_ray.core.schema import UnitInterval, schema
 from unlearn_ray.methods.base import Method, Task
@@ -45,6 +46,7 @@ class Shrinking(Method):
     tiny: ClassVar[Fields] = {}
     idle: ClassVar[Fields | None] = {"strength": 0}
     strength: UnitInterval = 0.1
+    recommended: ClassVar[Ranges] = {"strength": uniform(0.01, 0.5)}
 
     def own_batches(self) -> tuple[Any, ...]:
         """It trains on none."""
