@@ -112,7 +112,7 @@ def test_the_page(tmp_path: Path) -> None:
                 check=False,
             )  # fmt: skip
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-            said[command.split()[1]] = done.stdout
+            said.setdefault(command.split()[1], done.stdout)
 
     assert "all samples of 50 users\n" in said["plan"]
     assert f"{len(erased)} samples, named one by one" in said["plan"]
