@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 
 from unlearn_ray.config.sweep_file import load_sweep
-from unlearn_ray.config.sweep_schema import Run, Study, Sweep
+from unlearn_ray.config.sweep_schema import Study, Sweep
+from unlearn_ray.core.runs import Run
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.graph import Graph
 from unlearn_ray.steps.known import Known

@@ -34,6 +34,7 @@ from unlearn_ray.config.sweep_schema import (
 from unlearn_ray.config.yaml_file import override, read_tree
 from unlearn_ray.config.yaml_tree import ConfigErrors, Value
 from unlearn_ray.core.errors import ConfigError, listed
+from unlearn_ray.core.gaps import counted_columns
 from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.recipe import Recipe
@@ -44,7 +45,7 @@ from unlearn_ray.evidence.populations import replicates_needed
 from unlearn_ray.families.base import Family
 from unlearn_ray.measure.probe import Probe
 from unlearn_ray.methods.base import Method
-from unlearn_ray.metrics.base import Metric, counted_columns
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import open_store
 from unlearn_ray.studies.plan import make_plan

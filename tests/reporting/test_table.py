@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.results.rows import frame, one_row, small_sweep
-from unlearn_ray.config.sweep_schema import Run
+from unlearn_ray.core.runs import Run
 from unlearn_ray.evidence import verdicts as evidence
 from unlearn_ray.evidence.populations import JointTest
 from unlearn_ray.evidence.verdicts import Judgement, Verdict

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import SWEEP, graph, run, runtime, tiny_sweep, trial
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Budget, Sweep
+from unlearn_ray.config.sweep_schema import Budget, Sweep
 from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.storage.store import open_store
 from unlearn_ray.studies.plan import Plan, make_plan, reference_steps

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import SWEEP, finish, runtime, tiny_sweep, trial
-from unlearn_ray.config.sweep_schema import Run, Seeds, Sweep
+from unlearn_ray.config.sweep_schema import Seeds, Sweep
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.runs import Run
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.steps.kinds.measure import measures
 from unlearn_ray.steps.kinds.pretrain import Pretrain

@@ -11,8 +11,9 @@ from tests.results.rows import METRICS, SETTING, SPREAD, one_row
 from tests.tiny import tiny_sweep, trial
 from unlearn_ray.core.columns import COLUMNS, column_of
 from unlearn_ray.core.errors import UnlearnRayError
+from unlearn_ray.core.gaps import counted_columns
 from unlearn_ray.core.registry import find
-from unlearn_ray.metrics.base import Metric, counted_columns
+from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.average_gap import AverageGap
 from unlearn_ray.studies.rows import (
     Hours,

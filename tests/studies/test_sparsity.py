@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tests.steps.test_steps import StopAt, equal, tensors
 from tests.tiny import SWEEP, graph, run, runtime, tiny_sweep, trial
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Sweep
+from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import BadInput, ConfigError, StopRequested
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.kinds.pretrain import Pretrain

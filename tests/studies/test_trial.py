@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.tiny import SWEEP, graph, run, run_references, runtime, tiny_sweep, trial
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Sweep
+from unlearn_ray.config.sweep_schema import Resources, Sweep
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.quantities.outputs import Outputs
 from unlearn_ray.steps.kinds.measure import measures
 from unlearn_ray.steps.kinds.observe import Observe

@@ -12,9 +12,10 @@ import pytest
 from tests.tiny import SWEEP, finish, graph, runtime, score_rows, tiny_sweep
 from unlearn_ray import results
 from unlearn_ray.config.sweep_file import default_metrics
-from unlearn_ray.config.sweep_schema import ORIGINAL, Sweep
+from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.config.yaml_tree import ConfigErrors
 from unlearn_ray.core.errors import ConfigError
+from unlearn_ray.core.runs import ORIGINAL
 from unlearn_ray.reporting.plan_view import plan_view
 from unlearn_ray.storage.store import open_store
 from unlearn_ray.studies.plan import make_plan

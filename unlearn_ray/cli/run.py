@@ -188,7 +188,7 @@ def _print_table(
 ) -> None:
     import pandas as pd
 
-    from unlearn_ray.metrics.base import counted_columns
+    from unlearn_ray.core.gaps import counted_columns
     from unlearn_ray.reporting.render import plain_text, rich_view
     from unlearn_ray.reporting.table import comparison
     from unlearn_ray.studies.plan import sweep_rows

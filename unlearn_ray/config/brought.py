@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from unlearn_ray.config.fields import problem
-from unlearn_ray.config.sweep_schema import Run, Seeds, Study, Sweep
+from unlearn_ray.config.sweep_schema import Seeds, Study, Sweep
 from unlearn_ray.config.yaml_tree import Problems, Value
 from unlearn_ray.core.errors import BadInput, ConfigError
+from unlearn_ray.core.runs import Run
 from unlearn_ray.layouts.brought import Checkpoint, Original
 from unlearn_ray.layouts.counterpart import Ours
 from unlearn_ray.layouts.misfit import WeightsMisfit

@@ -13,9 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from unlearn_ray.core.errors import listed
 from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.registry import parts
-from unlearn_ray.core.runs import ORIGINAL as ORIGINAL
-from unlearn_ray.core.runs import RETRAIN as RETRAIN
-from unlearn_ray.core.runs import Run as Run
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
 from unlearn_ray.core.schema import PositiveFloat, Seed, schema
 from unlearn_ray.core.words import counted
 from unlearn_ray.loggers.base import Logger

@@ -9,8 +9,6 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unlearn_ray.core.gaps import counted_columns as counted_columns
-from unlearn_ray.core.gaps import counted_metrics as counted_metrics
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
 from unlearn_ray.data.base import DatasetInfo, ForgetSet

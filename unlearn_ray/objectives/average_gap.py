@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import ClassVar
 
+from unlearn_ray.core.gaps import counted_metrics
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.base import counted_metrics
 from unlearn_ray.objectives.base import Direction, Kind, Objective
 
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 
 from unlearn_ray.core.errors import ConfigError, did_you_mean
+from unlearn_ray.core.gaps import counted_metrics
 from unlearn_ray.core.schema import schema
-from unlearn_ray.metrics.base import Metric, counted_metrics
+from unlearn_ray.metrics.base import Metric
 
 Sense = Literal["<=", ">="]
 # Columns of costs, which every row of a trial that did not fail holds.

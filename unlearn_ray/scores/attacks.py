@@ -12,11 +12,12 @@ from jaxtyping import Float64
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.schema import schema
+from unlearn_ray.evidence.estimates import Estimate
 from unlearn_ray.evidence.held_out import Values
 from unlearn_ray.evidence.masks import OUT, SIZE, States, among, permuted, require_blocks
 from unlearn_ray.evidence.roc import Ranking, negatives_needed
 from unlearn_ray.evidence.roc_intervals import half_widths, prediction_range
-from unlearn_ray.scores.base import LEVEL, Estimate, MaskedBank, MaskedScore, Scores
+from unlearn_ray.scores.base import LEVEL, MaskedBank, MaskedScore, Scores
 
 # Reruns of an attack with permuted states, for its null.
 PERMUTATIONS = 20

@@ -19,8 +19,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
-from unlearn_ray.evidence.estimates import ESTIMATE as ESTIMATE
-from unlearn_ray.evidence.estimates import Estimate as Estimate
+from unlearn_ray.evidence.estimates import Estimate
 from unlearn_ray.quantities.base import Quantity, SetName
 from unlearn_ray.quantities.outputs import Outputs
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from jaxtyping import Float64
 
-from unlearn_ray.scores.base import LEVEL, Estimate
+from unlearn_ray.evidence.estimates import Estimate
+from unlearn_ray.scores.base import LEVEL
 
 
 def by_replicate(

@@ -10,10 +10,11 @@ from jaxtyping import Float64
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
+from unlearn_ray.evidence.estimates import Estimate
 from unlearn_ray.evidence.klom import klom
 from unlearn_ray.evidence.resampling import Rows, evenly
 from unlearn_ray.quantities.base import SetName
-from unlearn_ray.scores.base import Estimate, ReplicateBank, ReplicateScore, Scores
+from unlearn_ray.scores.base import ReplicateBank, ReplicateScore, Scores
 from unlearn_ray.scores.resampled import refused, resampled
 
 _SETS: tuple[SetName, ...] = ("forget", "retain", "test")

@@ -8,8 +8,8 @@ from math import inf, nan
 import numpy as np
 from jaxtyping import Float64
 
+from unlearn_ray.evidence.estimates import Estimate
 from unlearn_ray.evidence.resampling import Rows, ends, halved_rows, null_of, permuted_rows
-from unlearn_ray.scores.base import Estimate
 
 
 def refused(columns: Iterable[str], models: int, reason: str) -> dict[str, Estimate]:

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
+from unlearn_ray.evidence.estimates import Estimate
 from unlearn_ray.evidence.three_samples import nearness
-from unlearn_ray.scores.base import LEVEL, Estimate, ReplicateBank, ReplicateScore, Scores
+from unlearn_ray.scores.base import LEVEL, ReplicateBank, ReplicateScore, Scores
 from unlearn_ray.scores.resampled import refused
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Study, Sweep
+from unlearn_ray.config.sweep_schema import Study, Sweep
 from unlearn_ray.core.errors import CorruptObject
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.data.splits import Masks
-from unlearn_ray.scores.base import ESTIMATE, OUTPUTS, MaskedScore, Score
+from unlearn_ray.evidence.estimates import ESTIMATE
+from unlearn_ray.scores.base import OUTPUTS, MaskedScore, Score
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.pretrain import Pretrain

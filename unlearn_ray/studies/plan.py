@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unlearn_ray.config.forgotten import Forgotten, forgotten
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Study, Sweep
+from unlearn_ray.config.sweep_schema import Resources, Study, Sweep
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.layouts.brought import Role
 from unlearn_ray.steps.base import Request, Step, of_references, with_inputs
 from unlearn_ray.steps.kinds.measure import measures

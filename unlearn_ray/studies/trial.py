@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Resources, Run, Study, Sweep
+from unlearn_ray.config.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.core.errors import TrialError
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
 from unlearn_ray.evidence.floors import noise_floor
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN
 from unlearn_ray.core.printable import printable
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.core.words import counted
 from unlearn_ray.reporting.declared import headers_of, metrics_of
 from unlearn_ray.reporting.grid import markdown_grid

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unlearn_ray.config.sweep_schema import ORIGINAL, RETRAIN, Run
 from unlearn_ray.core.errors import BadInput, did_you_mean, listed, shown
+from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
 from unlearn_ray.storage.lookup import find_record
 from unlearn_ray.storage.store import Record, Store
 

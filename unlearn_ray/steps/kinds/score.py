@@ -13,11 +13,11 @@ from torch import Tensor
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import schema
 from unlearn_ray.evidence.confidence import confidence, correct
+from unlearn_ray.evidence.estimates import Estimate
 from unlearn_ray.evidence.masks import FORGET, OUT, RETAIN, states
 from unlearn_ray.quantities.base import Quantity, SetName
 from unlearn_ray.scores.base import (
     OUTPUTS,
-    Estimate,
     MaskedBank,
     MaskedScore,
     Population,
