@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode
 
-from unlearn_ray.core.errors import CorruptObject, MachineError
+from unlearn_ray.core.errors import MachineError
 from unlearn_ray.storage.azure_errors import FOREIGN, exists, failure, is_missing, status
-from unlearn_ray.storage.failures import Patience, Request
+from unlearn_ray.storage.failures import Request
 from unlearn_ray.storage.local import finished_file
-from unlearn_ray.storage.objects import Entry, check_name, is_name
-from unlearn_ray.storage.outages import Outages
+from unlearn_ray.storage.objects import Entry, is_name, key_of, subject_of, too_large
+from unlearn_ray.storage.outages import AWAY, Outages
 
 # Blocks of a large object; each is a request.
 _PART = 8 << 20
@@ -37,7 +37,6 @@ _RETRIES = {
         "base": 2,
     },
 }
-_AWAY = (Patience.IF_KNOWN, Patience.IF_MET)
 
 Answer = TypeVar("Answer")
 
@@ -100,11 +99,7 @@ class AzureContainer:
             answer = self._obstore.get(store, key)
             size = answer.meta["size"]
             if most is not None and size > most:
-                raise CorruptObject(
-                    f"object {name} of {self.url}",
-                    f"{size} bytes exceed the limit for such an object",
-                    "delete it there, or move it away",
-                )
+                raise too_large(subject_of(name, self.url), size)
             return bytes(answer.bytes())
 
         return self._ask(name, get)
@@ -202,9 +197,7 @@ class AzureContainer:
         self._ask(name, get)
 
     def _key(self, name: str) -> str:
-        if name:
-            check_name(name)
-        return f"{self.prefix}/{name}" if self.prefix else name
+        return key_of(name, self.prefix)
 
     def _put(self, name: str, content: bytes | BinaryIO, *, in_parts: bool) -> None:
         key = self._key(name)
@@ -239,22 +232,17 @@ class AzureContainer:
                 answer = ask(self._store())
             except FOREIGN as error:
                 tries += 1
-                subject = f"object {name} of {self.url}" if name else f"store {self.url}"
-                request = Request(subject, self.container, self._endpoint)
+                request = Request(subject_of(name, self.url), self.container, self._endpoint)
                 found = failure(error, request)
-                if status(error) and found.patience not in _AWAY:
+                if status(error) and found.patience not in AWAY:
                     self._outages.answered()
-                if self._goes_on(found.patience, begun, tries, found.problem.reason):
+                reason = found.problem.reason
+                if self._outages.waits_out(found.patience, begun, tries, reason):
                     continue
                 # Its text holds the server's, which may contain what was signed.
                 raise found.problem from None
             self._outages.answered()
             return answer
-
-    def _goes_on(self, patience: Patience, begun: float, tries: int, reason: str) -> bool:
-        known = patience is Patience.IF_KNOWN and self._outages.known
-        met = patience is Patience.IF_MET and self._outages.met
-        return (known or met) and self._outages.wait(begun, tries, reason)
 
     @property
     def _endpoint(self) -> str:

@@ -111,3 +111,28 @@ def check_name(name: str) -> None:
             "not a valid object name: it has an empty part, or one with a leading dot",
             "something in the store is damaged: delete what names it",
         )
+
+
+def key_of(name: str, prefix: str) -> str:
+    """The key in a bucket or container of an object under a prefix; "" is the prefix itself.
+
+    Raises:
+        CorruptObject: see `check_name`.
+    """
+    if name:
+        check_name(name)
+    return f"{prefix}/{name}" if prefix else name
+
+
+def subject_of(name: str, url: str) -> str:
+    """An object of the store at `url`, or for "" the store, in words."""
+    return f"object {name} of {url}" if name else f"store {url}"
+
+
+def too_large(subject: str, size: int) -> CorruptObject:
+    """The error that an object has more bytes than its kind may have."""
+    return CorruptObject(
+        subject,
+        f"{size} bytes exceed the limit for such an object",
+        "delete it there, or move it away",
+    )

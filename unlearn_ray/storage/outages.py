@@ -7,6 +7,10 @@ import random
 import threading
 import time
 
+from unlearn_ray.storage.failures import Patience
+
+# Of an outage, of whatever kind.
+AWAY = (Patience.IF_KNOWN, Patience.IF_MET)
 # Longer than a restart or failover, yet a permanent loss is reported within minutes.
 PATIENCE_SECONDS = 120.0
 _FIRST_PAUSE = 0.5
@@ -41,6 +45,17 @@ class Outages:
             since, self._since = self._since, None
         if since is not None:
             _log.warning("%s: answers again after %.0f s", self._subject, time.monotonic() - since)
+
+    def waits_out(self, patience: Patience, begun: float, tries: int, reason: str) -> bool:
+        """Wait before retrying a request that failed as in an outage; False if it was no outage.
+
+        Args:
+            patience: of the failure.
+            begun, tries, reason: as of `wait`.
+        """
+        known = patience is Patience.IF_KNOWN and self.known
+        met = patience is Patience.IF_MET and self.met
+        return (known or met) and self.wait(begun, tries, reason)
 
     def wait(self, begun: float, tries: int, reason: str) -> bool:
         """Wait before retrying a request; False if it is time to give up.

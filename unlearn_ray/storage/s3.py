@@ -24,11 +24,10 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.storage.failures import Failure, Patience, Request
 from unlearn_ray.storage.local import finished_file
-from unlearn_ray.storage.objects import Entry, check_name, is_name
-from unlearn_ray.storage.outages import Outages
+from unlearn_ray.storage.objects import Entry, is_name, key_of, subject_of, too_large
+from unlearn_ray.storage.outages import AWAY, Outages
 from unlearn_ray.storage.s3_errors import FOREIGN, failure, genuine, is_missing, status
 from unlearn_ray.storage.s3_keys import Connection, Keys, Opened
 
@@ -36,7 +35,6 @@ _READS = 4
 _CONFLICT_ATTEMPTS = 8
 _IN_PARTS = 64 << 20
 _BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
-_AWAY = (Patience.IF_KNOWN, Patience.IF_MET)
 # New credentials may arrive only just after the old ones have expired.
 _ROTATION_SECONDS = 10.0
 _ROTATION_PAUSE = 0.5
@@ -228,9 +226,7 @@ class S3Bucket:
         self._ask(name, get)
 
     def _key(self, name: str) -> str:
-        if name:
-            check_name(name)
-        return f"{self.prefix}/{name}" if self.prefix else name
+        return key_of(name, self.prefix)
 
     def _read(self, client: Any, key: str, name: str, most: int | None) -> bytes:
         for attempt in range(1, _READS + 1):
@@ -239,11 +235,7 @@ class S3Bucket:
                 size = answer["ContentLength"]
                 if most is not None and size > most:
                     answer["Body"].close()
-                    raise CorruptObject(
-                        f"object {name} of {self.url}",
-                        f"{size} bytes exceed the limit for such an object",
-                        "delete it there, or move it away",
-                    )
+                    raise too_large(subject_of(name, self.url), size)
                 data: bytes = answer["Body"].read()
                 return data
             except _BROKEN_BODY:
@@ -279,7 +271,7 @@ class S3Bucket:
             except FOREIGN as error:
                 tries += 1
                 found = failure(error, self._request(name, opened))
-                if isinstance(error, ClientError) and found.patience not in _AWAY:
+                if isinstance(error, ClientError) and found.patience not in AWAY:
                     self._outages.answered()
                 if self._goes_on(found, used, begun, tries):
                     continue
@@ -291,18 +283,14 @@ class S3Bucket:
 
     def _goes_on(self, found: Failure, used: Keys | None, begun: float, tries: int) -> bool:
         """Whether to retry, after waiting where that may help."""
-        patience, outages = found.patience, self._outages
+        patience = found.patience
         if patience in (Patience.NEW_KEYS, Patience.OTHER_KEYS):
             # A source that returns new credentials each time must not be asked forever.
             if used is not None and tries <= 2 and self._connection.renew(used):
                 return True
             waits = self._accepted and not self._connection.is_fixed
             return patience is Patience.NEW_KEYS and waits and self._await_keys(used, begun)
-        if patience is Patience.IF_KNOWN:
-            return outages.known and outages.wait(begun, tries, found.problem.reason)
-        if patience is Patience.IF_MET:
-            return outages.met and outages.wait(begun, tries, found.problem.reason)
-        return False
+        return self._outages.waits_out(patience, begun, tries, found.problem.reason)
 
     def _await_keys(self, used: Keys | None, begun: float) -> bool:
         """Wait for credentials other than `used`; False if none come in time."""
@@ -314,7 +302,7 @@ class S3Bucket:
         return False
 
     def _request(self, name: str, opened: Opened | None) -> Request:
-        subject = f"object {name} of {self.url}" if name else f"store {self.url}"
+        subject = subject_of(name, self.url)
         if opened is None:
             return Request(subject, self.bucket, self.endpoint or "", self.region or "")
         return Request(subject, self.bucket, opened.endpoint, opened.region)
