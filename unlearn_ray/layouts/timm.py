@@ -61,6 +61,12 @@ def counterpart(ours: Ours) -> Counterpart:
         "num_heads": model.heads,
         "num_classes": ours.classes if head else 0,
     }
+    return _created(ours, arguments, body, head)
+
+
+def _created(
+    ours: Ours, arguments: dict[str, Any], body: dict[str, str], head: dict[str, str]
+) -> Counterpart:
     return Counterpart(
         library="timm",
         constructor="create_model",
@@ -82,14 +88,7 @@ def _as_it_is(ours: Ours, model: Timm) -> Counterpart:
         arguments["num_classes"] = ours.classes
         classifier = _classifier(ours, arguments, body)
         head = {f"{classifier}{name}": own for name, own in head.items()}
-    return Counterpart(
-        library="timm",
-        constructor="create_model",
-        arguments=arguments,
-        body=body,
-        head=head,
-        left_out=ours.others(body, head),
-    )
+    return _created(ours, arguments, body, head)
 
 
 def _classifier(ours: Ours, arguments: dict[str, Any], body: dict[str, str]) -> str:
