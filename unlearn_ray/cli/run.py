@@ -88,15 +88,12 @@ def run(options: argparse.Namespace) -> int:
 
     from unlearn_ray.config.bundled import sweep_path
     from unlearn_ray.config.yaml_file import file_text
+    from unlearn_ray.studies.plan import retried
 
     out, err = Console(), Console(stderr=True)
     plan, store = planned(options)
-    if options.retry_failed and plan.failed_references:
-        from unlearn_ray.studies.plan import make_plan
-
-        failed_steps = [planned.step for planned in plan.failed_references]
-        store.failures.forget((step.name, step.key) for step in failed_steps)
-        plan = make_plan(plan.sweep, store)
+    if options.retry_failed:
+        plan = retried(plan, store)
     failed = sum(study.failed for study in plan.studies)
     ended = sum(min(study.ended, study.wanted) for study in plan.studies)
     if plan.failed_references:

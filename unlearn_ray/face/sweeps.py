@@ -17,7 +17,7 @@ from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.core.errors import BadInput, StepFailed
 from unlearn_ray.face.trees import tree_of
 from unlearn_ray.storage.store import Store, open_store
-from unlearn_ray.studies.plan import RETRY, Plan, make_plan
+from unlearn_ray.studies.plan import RETRY, Plan, make_plan, retried
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,10 +96,8 @@ class Sweep:
         """
         planned = self.plan(store)
         plan, opened = planned.plan, planned.store
-        if retry_failed and plan.failed_references:
-            steps = [failed.step for failed in plan.failed_references]
-            opened.failures.forget((step.name, step.key) for step in steps)
-            plan = make_plan(plan.sweep, opened)
+        if retry_failed:
+            plan = retried(plan, opened)
         for failed in plan.failed_references:
             raise StepFailed(f"{failed.step}", f"failed earlier: {failed.failure}", RETRY)
         if not plan.complete:

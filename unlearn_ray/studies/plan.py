@@ -144,6 +144,15 @@ class Plan:
         )
 
 
+def retried(plan: Plan, store: Store) -> Plan:
+    """The plan once the failures of its reference steps are forgotten; itself if none failed."""
+    if not plan.failed_references:
+        return plan
+    steps = [planned.step for planned in plan.failed_references]
+    store.failures.forget((step.name, step.key) for step in steps)
+    return make_plan(plan.sweep, store)
+
+
 def reference_steps(sweep: Sweep, seed: int, replicate: int = 0) -> list[Step]:
     """The steps of both reference models of one run, in topological order."""
     reporting = seed in sweep.seeds.reporting
