@@ -51,7 +51,9 @@ _BROKEN_DEVICE = (
 EXTRAS = {
     **dict.fromkeys(("filelock", "optuna", "packaging", "PIL"), "run"),
     **dict.fromkeys(("ray", "sklearn", "torch", "torchvision"), "run"),
-    "open_clip": "clip",
+    **dict.fromkeys(("open_clip", "timm"), "clip"),
+    "obstore": "azure",
+    "cmaes": "cma",
     "boto3": "s3",
     "botocore": "s3",
     "shtab": "completion",
