@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from tests.seeds import shift_seeds
+from unlearn_ray.core import plugins
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -145,3 +146,12 @@ def finished_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     finish(tiny_sweep(folder), runtime(folder / "store"))
     return folder
+
+
+@pytest.fixture
+def no_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process that has loaded none, and loads none for the next test."""
+    monkeypatch.setattr(plugins, "_state", plugins._State())
+    yield
+    plugins.give([])
+    plugins.use(())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,7 @@ from unlearn_ray.core.errors import Exit
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def no_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that has loaded none, and loads none for the next test."""
-    monkeypatch.setattr(plugins, "_state", plugins._State())
-    yield
-    plugins.give([])
-    plugins.use(())
+pytestmark = pytest.mark.usefixtures("no_plugins")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,30 @@ from tests.own_project import write_parts, write_sweep
 from tests.tiny import SWEEP
 from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.config.sweep_schema import Sweep
-from unlearn_ray.core import plugins
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.storage.store import open_store
 from unlearn_ray.studies.plan import make_plan
 
-
-@pytest.fixture(autouse=True)
-def no_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that has loaded none, and loads none for the next test."""
-    monkeypatch.setattr(plugins, "_state", plugins._State())
-    yield
-    plugins.give([])
-    plugins.use(())
+pytestmark = pytest.mark.usefixtures("no_plugins")
 
 
 def keys(sweep: Sweep, folder: Path) -> set[str]:
     plan = make_plan(sweep, open_store(str(folder / "store")))
     return {one.step.key for one in plan.references} | {study.key for study in plan.studies}
+
+
+def test_short_forms_name_methods_of_plugins(tmp_path: Path) -> None:
+    """Also where --set names the plug-ins, and where it reaches into such a study."""
+    files = write_parts(tmp_path)
+    with files["own_method"].open("a") as own:
+        own.write("\nfrom unlearn_ray.core.ranges import uniform\n")
+        own.write("\nOwnMethod.recommended = {'learning_rate': uniform(0.01, 0.1)}\n")
+    file = write_sweep(tmp_path, *(f"./{path.name}" for path in files.values()))
+    named = f"plugins=[{', '.join(map(str, files.values()))}]"
+    for overrides in (["methods=[scrub, own_method]"], ["methods=[own_method]", named]):
+        assert load_sweep(file, overrides).studies[-1].method.name == "own_method"
+    sweep = load_sweep(file, ["methods.own_method=recommended", "methods.own_method.epochs=2"])
+    assert sweep.studies[-1].fixed["epochs"] == 2
 
 
 def test_parts_are_known_and_places_are_in_no_key(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,13 +24,7 @@ MANIFEST = Manifest(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def no_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that has loaded none, and loads none for the next test."""
-    monkeypatch.setattr(plugins, "_state", plugins._State())
-    yield
-    plugins.give([])
-    plugins.use(())
+pytestmark = pytest.mark.usefixtures("no_plugins")
 
 
 @pytest.fixture

@@ -229,6 +229,13 @@ def test_an_objective_must_be_named(tmp_path: Path) -> None:
     assert "may be of retain_accuracy, test_accuracy), or set retrained to train" in said
 
 
+@pytest.mark.parametrize("bound", ["test_accuracy_gap <= 1", "average_gap <= 5"])
+def test_a_bound_on_a_gap(tmp_path: Path, bound: str) -> None:
+    said = refused(tmp_path, f"{NONE}constraints: [{bound}]\n")
+    assert f"{bound.split()[0]} is a distance from retrained models" in said
+    assert tiny_sweep(tmp_path, f"{NONE}constraints: [test_accuracy >= 20]\n").studies
+
+
 @pytest.mark.parametrize(
     "objective", ["average_gap", "average_excess", "{weighted_gap: {weights: {test_accuracy: 1}}}"]
 )

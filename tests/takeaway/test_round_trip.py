@@ -16,6 +16,7 @@ from tests.theirs import SIZE, Theirs, logits, resnet18, saved, timm, train
 from tests.tiny import finish, runtime, tiny_sweep
 from unlearn_ray.monitor.manifest import announce
 from unlearn_ray.studies.plan import make_plan, sweep_rows
+from unlearn_ray.takeaway.choice import choose
 
 METHODS = ("finetune", "gradient_ascent", "random_label")
 SWEEP = """\
@@ -59,6 +60,9 @@ def through(theirs: Theirs, model: str, to: str, more: str, folder: Path) -> Non
     rows = {row["study"]: row for row in sweep_rows(sweep, here.store)}
     assert ("retrain" in rows) == (not more)
     assert all((rows[name].get("average_gap") is None) == bool(more) for name in METHODS)
+    best = choose(here.store, sweep.name)
+    wanted = "score" if more else "average_gap"
+    assert best.study == min(METHODS, key=lambda name: rows[name][wanted])
     before = {name: value.clone() for name, value in theirs.model.state_dict().items()}
     for name in METHODS:
         output = folder / name
