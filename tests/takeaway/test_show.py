@@ -106,7 +106,7 @@ def test_a_trial(sevens: Finished, capsys: pytest.CaptureFixture[str]) -> None:
         ("sevens/", "has none of this name"),
         ("/", "is not in this store"),
         ("abcdef0", "no key starts with it"),
-        ("", "no key starts with it"),
+        ("", "several keys start with it"),
     ],
 )
 def test_what_is_not_there(
