@@ -13,7 +13,7 @@ from tests.results.rows import MACHINE
 from tests.tiny import SWEEP, tiny_sweep
 from unlearn_ray import results
 from unlearn_ray.config.sweep_schema import Sweep
-from unlearn_ray.monitor.manifest import announce, tuning_seeds
+from unlearn_ray.monitor.manifest import announce, manifests, tuning_seeds
 from unlearn_ray.monitor.running import Observer
 from unlearn_ray.monitor.status import sweep_statuses
 from unlearn_ray.scheduling.shared_study import SharedStudy
@@ -129,9 +129,9 @@ def test_where_no_sweep_says_how_many_seeds_there_are_the_longest_trial_does(
     for number, seeds in enumerate((1, 3, 2)):
         for seed in range(seeds):
             put(sweep, store, number, seed, 1.0)
-    assert tuning_seeds(store) == {}
+    assert tuning_seeds(manifests(store)) == {}
     assert most_seeds(rows_by_trial(store.read_rows().to_pylist()).values()) == (0, 1, 2)
     found = said(store, capsys, "query", "SELECT state FROM trials ORDER BY trial")
     assert [line["state"] for line in found] == ["unfinished", "complete", "unfinished"]
     announce(make_plan(sweep, store), store)
-    assert tuning_seeds(store) == {study_key(sweep, sweep.studies[0]): (0, 1, 2)}
+    assert tuning_seeds(manifests(store)) == {study_key(sweep, sweep.studies[0]): (0, 1, 2)}

@@ -63,20 +63,21 @@ def _study(sweep: str, name: str, store: Store) -> tuple[str, pd.DataFrame, tupl
     from unlearn_ray.studies.stored_rows import read_rows
 
     rows: pd.DataFrame = read_rows(store).to_pandas()
-    known = {each.name: each.key for each in getattr(manifests(store).get(sweep), "studies", ())}
+    told = manifests(store)
+    known = {each.name: each.key for each in getattr(told.get(sweep), "studies", ())}
     if len(rows):  # of a sweep whose manifest is gone, the newest study of this name
         of_sweep = rows[(rows["sweep"] == sweep) & (rows["study_key"] != "")]
         newest = of_sweep.sort_values("created").groupby("study")["study_key"].last()
         known = {**newest.to_dict(), **known}
     if not known:
-        sweeps = {*manifests(store), *(rows["sweep"] if len(rows) else ())}
+        sweeps = {*told, *(rows["sweep"] if len(rows) else ())}
         raise BadInput(f"sweep {shown(sweep)}", "is not in this store", did_you_mean(sweep, sweeps))
     if name not in known:
         subject = f"study {shown(name)}"
         raise BadInput(subject, f"sweep {sweep} has none of this name", did_you_mean(name, known))
     key = known[name]
     own = rows[rows["study_key"] == key] if len(rows) else rows
-    return key, own, tuning_seeds(store).get(key, ())
+    return key, own, tuning_seeds(told).get(key, ())
 
 
 def _trials(

@@ -7,6 +7,7 @@ file. A restarted sweep replaces it; planning writes none.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -126,18 +127,13 @@ def manifests(store: Store) -> dict[str, Manifest]:
     return dict(sorted(found.items(), key=lambda item: item[1].started, reverse=True))
 
 
-def orders(store: Store) -> dict[str, tuple[str, ...]]:
+def orders(told: Mapping[str, Manifest]) -> dict[str, tuple[str, ...]]:
     """The names of each sweep's studies, in file order."""
     return {
-        name: tuple(study.name for study in manifest.studies)
-        for name, manifest in manifests(store).items()
+        name: tuple(study.name for study in manifest.studies) for name, manifest in told.items()
     }
 
 
-def tuning_seeds(store: Store) -> dict[str, tuple[int, ...]]:
+def tuning_seeds(told: Mapping[str, Manifest]) -> dict[str, tuple[int, ...]]:
     """The tuning seeds of each study in a manifest, by the study's key."""
-    return {
-        study.key: manifest.tuning
-        for manifest in manifests(store).values()
-        for study in manifest.studies
-    }
+    return {study.key: manifest.tuning for manifest in told.values() for study in manifest.studies}

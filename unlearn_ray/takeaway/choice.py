@@ -58,10 +58,10 @@ def choose(
         BadInput: there is no such sweep, study or run.
         StoreError: the store cannot be read.
     """
-    from unlearn_ray.monitor.manifest import tuning_seeds
+    from unlearn_ray.monitor.manifest import manifests, tuning_seeds
     from unlearn_ray.reporting.table import comparison, models_of
 
-    rows, tuning = rows_of(store, sweep), tuning_seeds(store)
+    rows, tuning = rows_of(store, sweep), tuning_seeds(manifests(store))
     models = models_of(rows, tuning)
     lines = comparison(rows, tuning=tuning).frame()
     name = _nearest(lines, models) if study is None else _named(study, models)

@@ -18,14 +18,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print them."""
-    from unlearn_ray.monitor.manifest import tuning_seeds
+    from unlearn_ray.monitor.manifest import manifests, tuning_seeds
     from unlearn_ray.reporting.ranking import best_trials
 
     store = readable(options.store)
     rows = rows_of(store, options)
     if rows is None:
         return Exit.DONE
-    best = best_trials(rows.to_pandas(), tuning_seeds(store))
+    best = best_trials(rows.to_pandas(), tuning_seeds(manifests(store)))
     if len(best):
         Output.of(options).frame(best)
     else:

@@ -25,8 +25,8 @@ def run(options: argparse.Namespace) -> int:
     rows = rows_of(store, options)
     if rows is not None:
         frame = rows.to_pandas()
-        Output.of(options).comparisons(frame, orders(store), tuning_seeds(store))
         told = manifests(store)
+        Output.of(options).comparisons(frame, orders(told), tuning_seeds(told))
         for sweep, part in frame.groupby("sweep"):
             plugins = told[str(sweep)].plugins if str(sweep) in told else ()
             if plugins and unknown_columns(part):

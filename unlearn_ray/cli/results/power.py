@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each metric and model."""
-    from unlearn_ray.monitor.manifest import tuning_seeds
+    from unlearn_ray.monitor.manifest import manifests, tuning_seeds
     from unlearn_ray.reporting.power import Asked, power
 
     store = readable(options.store)
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if rows is None:
         return Exit.DONE
     asked = Asked(options.half_width, options.unit)
-    found = power(rows.to_pandas(), asked, tuning_seeds(store))
+    found = power(rows.to_pandas(), asked, tuning_seeds(manifests(store)))
     if len(found):
         Output.of(options).frame(found)
     else:

@@ -19,14 +19,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the answer."""
-    from unlearn_ray.monitor.manifest import tuning_seeds
+    from unlearn_ray.monitor.manifest import manifests, tuning_seeds
     from unlearn_ray.reporting.query import query
 
     output, store = Output.of(options), readable(options.store)
     rows = rows_of(store, options)
     if rows is None:
         return Exit.DONE
-    answer = query(rows, options.sql, tuning_seeds(store))
+    answer = query(rows, options.sql, tuning_seeds(manifests(store)))
     try:
         output.frame(answer.to_pandas())
     except (ValueError, OverflowError, TypeError) as error:
