@@ -17,10 +17,11 @@ from unlearn_ray.config.describe import CONTRACTS
 from unlearn_ray.config.fields import field_type, schema_fields
 from unlearn_ray.config.model_size import check_images, check_size
 from unlearn_ray.config.sweep_file import load_sweep
-from unlearn_ray.config.sweep_schema import LONGEST_NAME, Sweep
+from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.keys import plain
 from unlearn_ray.core.registry import find, parts
+from unlearn_ray.core.runs import LONGEST_NAME
 from unlearn_ray.core.schema import LARGEST_COUNT
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.families.base import Family

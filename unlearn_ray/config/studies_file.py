@@ -27,12 +27,12 @@ from unlearn_ray.config.fields import (
 )
 from unlearn_ray.config.named_ranges import written_out
 from unlearn_ray.config.ranges import read_range, settled
-from unlearn_ray.config.sweep_schema import LONGEST_NAME, Study
+from unlearn_ray.config.sweep_schema import Study
 from unlearn_ray.config.yaml_tree import Problems, Value
 from unlearn_ray.core.errors import closest, did_you_mean, listed
 from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.registry import missing, parts
-from unlearn_ray.core.runs import ORIGINAL, RETRAIN
+from unlearn_ray.core.runs import LONGEST_NAME, ORIGINAL, RETRAIN
 from unlearn_ray.methods.base import Method
 
 # Trial folders are named after the sweep.

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from unlearn_ray.core.errors import listed
 from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.registry import parts
-from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
+from unlearn_ray.core.runs import LONGEST_NAME, ORIGINAL, RETRAIN, Run
 from unlearn_ray.core.schema import PositiveFloat, Seed, schema
 from unlearn_ray.core.words import counted
 from unlearn_ray.loggers.base import Logger
@@ -339,8 +339,6 @@ class Budget:
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# File names have at most 255 bytes, and S3 keys 1,024 including all folders.
-LONGEST_NAME = 100
 
 
 def _fit_for_a_name(name: str) -> str:

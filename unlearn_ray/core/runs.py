@@ -1,9 +1,11 @@
-"""The names of reference models, and of the models of a row."""
+"""The names of sweeps, of reference models, and of the models of a row."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+# Of a sweep or study. File names have at most 255 bytes, and S3 keys 1,024 including all folders.
+LONGEST_NAME = 100
 # The names of the reference models in rows and tables; no study may have them.
 RETRAIN = "retrain"
 ORIGINAL = "original"

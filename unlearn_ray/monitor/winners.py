@@ -17,13 +17,14 @@ from unlearn_ray.config.named_ranges import METHODS
 from unlearn_ray.config.yaml_nodes import parse
 from unlearn_ray.config.yaml_text import Comments, in_flow, yaml_text
 from unlearn_ray.core.errors import BadInput, CorruptObject, listed
+from unlearn_ray.core.runs import LONGEST_NAME
 from unlearn_ray.core.words import counted
 from unlearn_ray.monitor.kept_sweeps import KeptSweep
 from unlearn_ray.storage.store import Store
-from unlearn_ray.storage.stored import json_value
 from unlearn_ray.studies.history import (
     Row,
     TrialRecord,
+    hyperparameters_of,
     rows_by_trial,
     trial_record,
     winners,
@@ -32,8 +33,7 @@ from unlearn_ray.studies.rows import MADE_ON_SEPARATOR, State
 from unlearn_ray.studies.stored_rows import read_rows
 
 _SUFFIX = "_winners"
-# Sweeps' names are no longer; see `config.sweep_schema.LONGEST_NAME`.
-_LONGEST = 100 - len(_SUFFIX)
+_LONGEST = LONGEST_NAME - len(_SUFFIX)
 _VERSION = "version_"
 
 
@@ -163,15 +163,15 @@ def _reported(kept: KeptSweep, rows: Sequence[Row], of: Row) -> list[Row]:
 
 
 def _hyperparameters(name: str, row: Row, searched: Sequence[str]) -> Mapping[str, Any]:
-    try:
-        values = json_value(row["hyperparameters"])
-        return {field: values[field] for field in searched}
-    except (TypeError, ValueError, KeyError) as error:
+    values = hyperparameters_of(row)
+    missing = [field for field in searched if field not in values]
+    if missing:
         raise CorruptObject(
             f"row of trial {row['trial']} of {name}",
-            f"its hyperparameters cannot be read ({error!r})",
+            f"its hyperparameters lack {listed(missing)}",
             "delete the row and run the sweep again",
-        ) from error
+        )
+    return {field: values[field] for field in searched}
 
 
 def _revision(row: Row, store: Store) -> int | None:

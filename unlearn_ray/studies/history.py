@@ -93,6 +93,26 @@ class TrialRecord:
 UNTUNED = TrialRecord(0, {}, (), State.COMPLETE)
 
 
+def hyperparameters_of(row: Row) -> Mapping[str, Any]:
+    """All fields of the method of a trial's row.
+
+    Raises:
+        CorruptObject: they cannot be read.
+    """
+    try:
+        values = json_value(row["hyperparameters"])
+        if isinstance(values, dict):
+            return values
+        reason = "they are no mapping"
+    except (TypeError, ValueError) as error:
+        reason = f"{error!r}"
+    raise CorruptObject(
+        f"row of trial {row['trial']} of {row['study']}",
+        f"its hyperparameters cannot be read ({reason})",
+        "delete the row and run that sweep again",
+    )
+
+
 def first_mean(scores: Sequence[Score]) -> float:
     """Mean score by the first objective; NaN without seeds."""
     return means(scores)[0] if scores else math.nan

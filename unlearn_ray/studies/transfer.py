@@ -19,12 +19,17 @@ from unlearn_ray.config.named_ranges import METHODS, expanded
 from unlearn_ray.config.studies_file import read_studies
 from unlearn_ray.config.sweep_schema import Point, Start, Study, Sweep
 from unlearn_ray.config.yaml_file import read_tree
-from unlearn_ray.core.errors import ConfigError, CorruptObject, did_you_mean, without_secrets
+from unlearn_ray.core.errors import ConfigError, did_you_mean, without_secrets
 from unlearn_ray.core.keys import canonical, plain
 from unlearn_ray.core.schema import field_values
 from unlearn_ray.storage.store import open_store
-from unlearn_ray.storage.stored import json_value
-from unlearn_ray.studies.history import most_seeds, rows_by_trial, trial_record, winners
+from unlearn_ray.studies.history import (
+    hyperparameters_of,
+    most_seeds,
+    rows_by_trial,
+    trial_record,
+    winners,
+)
 from unlearn_ray.studies.rows import EXCESSES, FURTHER_SCORES
 from unlearn_ray.studies.stored_rows import read_rows
 
@@ -121,24 +126,9 @@ def _of_a_store(source: str) -> list[Configuration]:
         best = winners(trial_record(number, rows, seeds) for number, rows in trials.items())
         rows_of = [next(iter(trials[one.number].values())) for one in best]
         if best:
-            each = [(row["method"], _values(row)) for row in rows_of]
+            each = [(row["method"], hyperparameters_of(row)) for row in rows_of]
             found.append((best[0].score, rows_of[0]["study"], each))
     return [one for *_, each in sorted(found, key=lambda of: of[:2]) for one in each]
-
-
-def _values(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        values = json_value(row["hyperparameters"])
-        if isinstance(values, dict):
-            return values
-        reason = "they are no mapping"
-    except (TypeError, ValueError) as error:
-        reason = f"{error!r}"
-    raise CorruptObject(
-        f"row of trial {row['trial']} of {row['study']}",
-        f"its hyperparameters cannot be read ({reason})",
-        "delete the row and run that sweep again",
-    )
 
 
 def _subject(source: str) -> str:
