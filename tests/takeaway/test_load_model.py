@@ -196,7 +196,9 @@ def test_steps_without_a_model(sevens: Finished) -> None:
         load_model(sevens.store, samples.key)
 
 
-@pytest.mark.parametrize(("key", "reason"), [("", "no key starts"), ("xyz", "no key starts")])
+@pytest.mark.parametrize(
+    ("key", "reason"), [("", "several keys start with it"), ("xyz", "no key starts with it")]
+)
 def test_keys_that_name_nothing(key: str, reason: str, sevens: Finished) -> None:
     with pytest.raises(BadInput, match=reason):
         load_model(sevens.store, key)
