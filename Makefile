@@ -8,12 +8,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test setup s3 azure lint types fast slow kernels benchmarks docs digests
+.PHONY: quickstart test setup s3 azure browser lint types fast slow kernels benchmarks docs digests
 
 quickstart: .venv/installed
 	$(BIN)/python -m unlearn_ray.sweep sweeps/quickstart.yaml
 
-test: setup s3 azure lint types fast
+test: setup s3 azure browser lint types fast
 
 setup: .venv/developing
 
@@ -48,6 +48,12 @@ azure: .venv-azurite/installed
 		--prefix .venv-azurite azurite@3.35.0
 	touch $@
 
+# A real browser for the tests: the distribution's Chromium.
+browser:
+	command -v chromium > /dev/null || (apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes chromium > /dev/null) || \
+		(echo 'install Chromium, which the tests of reports drive' >&2; exit 1)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,10 +62,10 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-fast: setup s3 azure
+fast: setup s3 azure browser
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
 
-slow: setup s3 azure
+slow: setup s3 azure browser
 	$(BIN)/python -m pytest -m 'slow and not gpu'
 
 # An outcome of training that holds by luck holds on one processor. As on one with AVX2, and on one

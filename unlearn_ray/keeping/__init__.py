@@ -1,0 +1,1 @@
+"""Keeping a store: what it holds, what may go, what other stores bring."""
