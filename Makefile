@@ -72,7 +72,7 @@ slow: setup s3 azure browser
 # with SSE 4.1 alone, in torch, oneDNN and MKL; each with one thread and with two.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 SSE41 := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE
-COMPUTING := $(addprefix tests/,core data models families methods metrics train measure steps studies config monitor conformance)
+COMPUTING := $(addprefix tests/,core data models layouts families methods metrics train measure steps studies config monitor takeaway face conformance)
 
 kernels: setup s3
 	for threads in 1 2; do for kernels in '$(AVX2)' '$(SSE41)'; do \

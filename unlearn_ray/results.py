@@ -19,7 +19,7 @@ def load(store: str) -> pd.DataFrame:
     """Every row of a store: one per trial and seed, and one per reference model and seed.
 
     Args:
-        store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
+        store: a folder, s3://bucket/prefix[?endpoint=URL&region=NAME] or az://container/prefix.
 
     Raises:
         StoreError: the store cannot be reached or read.

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -85,17 +84,15 @@ def test_results_are_read_without_torch_and_ray(
     assert run(light, tmp_path, "--version").stdout.startswith("unlearn_ray ")
 
 
-def test_a_bundled_sweep_is_run_by_its_name(
+def test_the_full_installation_runs_a_bundled_sweep(
     wheel: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """With the packages of this environment, and nothing of this folder."""
-    folder = tmp_path_factory.mktemp("whole")
+    """By its name, in an environment with what pip installs for it and nothing of this folder."""
+    folder = tmp_path_factory.mktemp("full")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, str(wheel)], check=True)
-    (own,) = folder.glob("lib/python*/site-packages")
-    # Plain paths: the editable installation of this folder is not on them.
-    (own / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    subprocess.run([*pip, *constraints, f"{wheel}[run,clip,s3]"], check=True, timeout=1200)
     planned = run(folder / "bin", folder, "plan", "quickstart")
     assert (planned.returncode, planned.stderr) == (0, "")
     assert "quickstart" in planned.stdout

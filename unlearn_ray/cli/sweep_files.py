@@ -32,7 +32,7 @@ def sweep_arguments(parser: argparse.ArgumentParser, *, file_needed: bool = True
     )
     plugin_argument(parser)
     parser.add_argument(
-        "--store", metavar="URL", help="a folder or s3://bucket/prefix, instead of the file's"
+        "--store", metavar="URL", help="a folder, s3:// or az:// URL, instead of the file's"
     )
     parser.add_argument(
         "--address",

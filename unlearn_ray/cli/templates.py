@@ -10,9 +10,12 @@ _METHOD = '''\
 Who, "In Which Paper", where and when.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.ranges import Ranges, log_uniform, uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import UnitInterval, schema
 from unlearn_ray.methods.base import Task, TrainingMethod
@@ -28,6 +31,11 @@ class $cls(TrainingMethod):
     """
 
     forget_weight: UnitInterval = 0.05
+
+    recommended: ClassVar[Ranges] = {
+        "learning_rate": log_uniform(0.001, 0.03),
+        "forget_weight": uniform(0.01, 0.2),
+    }
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Tensor:
         """Of one mixed batch, which may lack samples of either set."""
@@ -177,8 +185,8 @@ _OWN_METHOD = """\
   $name:
     epochs: 3
     batch_size: 64
-    learning_rate: {log_uniform: [0.001, 0.03]}
-    forget_weight: {uniform: [0.01, 0.2]}
+    learning_rate: recommended    # a range of the class; or {log_uniform: [0.001, 0.03]}
+    forget_weight: recommended
 search:"""
 _OWN_METRIC = """\
 metrics: [retain_accuracy, test_accuracy, forget_accuracy, $name]

@@ -111,7 +111,9 @@ def load_sweep(
         # A URL may hold a password.
         given = Value(store, "--store URL", "store", override=True)
         if (fault := text_fault(store)) is not None:
-            raise given.error(f"the text {fault}", "name a folder, or s3://bucket/prefix")
+            raise given.error(
+                f"the text {fault}", "name a folder, s3://bucket/prefix or az://container/prefix"
+            )
         tree = Value({**field_nodes(tree), "store": given}, tree.where, tree.path)
     nodes = field_nodes(tree)
     problems = Problems()

@@ -372,7 +372,7 @@ class Sweep:
         objective: what the searches minimise.
         scores: scores of many models: of the replicates, or of the bank.
         bank: the models that scores of masks read; null for none.
-        store: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
+        store: a folder, s3://bucket/prefix[?endpoint=URL&region=NAME] or az://container/prefix.
         checkpoint_minutes: the interval between checkpoints of a training.
         keep: names of large quantities that are stored for every trial; for reference models
             and winners all are.

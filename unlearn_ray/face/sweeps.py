@@ -69,7 +69,7 @@ class Sweep:
         """What running it would train; printing it shows that.
 
         Args:
-            store: a folder or s3://bucket/prefix, instead of the sweep's own.
+            store: a folder, s3:// or az:// URL, instead of the sweep's own.
 
         Raises:
             StoreError: the store cannot be read.
@@ -86,7 +86,7 @@ class Sweep:
         It may be interrupted (Ctrl-C, or a notebook's stop button), and run again.
 
         Args:
-            store: a folder or s3://bucket/prefix, instead of the sweep's own.
+            store: a folder, s3:// or az:// URL, instead of the sweep's own.
             address: of a running Ray cluster; None: that of RAY_ADDRESS, or else a local one.
             retry_failed: whether to run failed reference steps again.
 

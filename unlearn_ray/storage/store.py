@@ -74,7 +74,7 @@ _COMPACTION = "compaction"
 
 
 def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS, known: bool = False) -> Store:
-    """The store at a folder's path or s3://bucket/prefix[?endpoint=URL&region=NAME].
+    """The store at a folder's path or an s3:// or az:// URL (`urls.objects_at`).
 
     It is not accessed yet: `Store.check_writable` does that.
 
@@ -196,7 +196,7 @@ class Store:
             raise StoreUnreachable(
                 f"store {self.url}",
                 f"on {socket.gethostname()} this is not the driver's store",
-                "use s3://bucket/prefix, or a folder that all nodes share",
+                "use s3:// or az://, or a folder that all nodes share",
             )
 
     # records

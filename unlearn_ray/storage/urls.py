@@ -23,7 +23,7 @@ _VARIABLES = {
     _S3: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     _AZURE: "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
-_OR_FOLDER = f"{_REMEDY}; for a folder of this name, write ./ before it"
+_OR_FOLDER = f"{_REMEDY}, or az://container/prefix; for a folder of this name, write ./ before it"
 # Two letters or more: C:\ is a folder on Windows.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]")
 # Without a slash only these count as a scheme: run:2 is a folder.

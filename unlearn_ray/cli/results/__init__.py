@@ -15,7 +15,7 @@ from unlearn_ray.core.errors import EXIT_STATUSES
 SUMMARY = "read what a store holds: compare, best, power, query, diff ..."
 
 EXAMPLES = """\
-STORE is a folder or s3://bucket/prefix[?endpoint=URL&region=NAME].
+STORE is a folder, s3://bucket/prefix[?endpoint=URL&region=NAME] or az://container/prefix.
 
 examples:
   the paper's table, for every sweep in the store, or for one
