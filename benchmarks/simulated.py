@@ -188,7 +188,7 @@ def simulated_sweep(
 
 def run_references(sweep: Sweep, store: Store) -> None:
     """The reference models, in this process: what they cost is not measured."""
-    runtime = Runtime(store, Compute.detect(), checkpoint_seconds=600)
+    runtime = Runtime(store, Compute.cpu(), checkpoint_seconds=600)
     account = Account(sweep.name, accelerators=1.0)
     graph = Graph(runtime.known, partial(run_here, runtime=runtime), account)
     for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):

@@ -54,7 +54,7 @@ def tiny_sweep(folder: Path, text: str = SWEEP) -> Sweep:
 
 def runtime(store: Path | str, checkpoint_seconds: float = 600) -> Runtime:
     """A process that has run nothing yet."""
-    return Runtime(open_store(str(store)), Compute.detect(), checkpoint_seconds)
+    return Runtime(open_store(str(store)), Compute.cpu(), checkpoint_seconds)
 
 
 def run(step: Step, runtime: Runtime) -> Done:

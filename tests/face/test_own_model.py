@@ -184,7 +184,7 @@ def test_it_is_what_a_sweeps_engine_does() -> None:
     expected = copy.deepcopy(model)
     unlearning.unlearn(
         expected, family, method, data, split, seed=stable_seed("unlearn", 4),
-        compute=Compute.detect(torch.get_num_threads()), make_model=lambda seed: model,
+        compute=Compute.cpu(torch.get_num_threads()), make_model=lambda seed: model,
     )  # fmt: skip
     images = normalise(pixels, family.augmentation.mean, family.augmentation.std)
     given: dict[str, Any] = {

@@ -43,7 +43,7 @@ def rank_after_training(family: Family, model: nn.Module, epochs: int = 8) -> fl
     """Effective rank of projections of test images."""
     recipe = Recipe(epochs=epochs, batch_size=64, learning_rate=0.2, schedule="constant")
     train_from_scratch(
-        model, family, recipe, digits(), np.arange(COUNT), seed=1, compute=Compute.detect()
+        model, family, recipe, digits(), np.arange(COUNT), seed=1, compute=Compute.cpu()
     )
     images = normalise(digits().test_images, family.augmentation.mean, family.augmentation.std)
     with torch.no_grad():

@@ -163,7 +163,7 @@ def test_both_reference_models_start_from_it(
 
     monkeypatch.setattr(pretrain, "train_from_scratch", train)
     monkeypatch.setattr(Runtime, "data", lambda *_: None)
-    runtime = Runtime(open_store(str(tmp_path / "store")), Compute.detect(), 600)
+    runtime = Runtime(open_store(str(tmp_path / "store")), Compute.cpu(), 600)
     for step in (Pretrain(setting=setting, seed=0), Retrain(setting=setting, seed=1)):
         step.train(runtime, [])
     for state in started:

@@ -26,7 +26,7 @@ from unlearn_ray.train.training import train_from_scratch
 from unlearn_ray.train.unlearning import unlearn
 
 COUNT, TRAINED_ON, SEED, FORGOTTEN = 260, 200, 1, 3
-COMPUTE = Compute.detect()
+COMPUTE = Compute.cpu()
 FAMILY = CLIP(
     embedding_size=32, context_length=24, text_width=32, text_heads=2, text_layers=1,
     augmentation=Augmentation(mean=MEAN, std=STD),

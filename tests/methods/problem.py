@@ -27,7 +27,7 @@ from unlearn_ray.train.unlearning import unlearn
 
 CLASSES, COUNT, SEED = 4, 240, 5
 FAMILY = Supervised(embedding_size=8)
-COMPUTE = Compute.detect()
+COMPUTE = Compute.cpu()
 LABELS = np.arange(COUNT) % CLASSES
 VALIDATION = np.arange(160, COUNT)
 

@@ -72,7 +72,7 @@ def shown_by(method: type[Method], family: Family, **fields: object) -> list[tup
     model = family.build(TwoLayerBackbone(), 10)
     report = unlearn(
         model, family, Counting(epochs=1, **fields), data(), SPLIT, seed=3,
-        compute=Compute.detect(), make_model=lambda _: family.build(TwoLayerBackbone(), 10),
+        compute=Compute.cpu(), make_model=lambda _: family.build(TwoLayerBackbone(), 10),
     )  # fmt: skip
     assert report.iterations == len(seen)
     return seen
@@ -118,7 +118,7 @@ def test_one_request_of_a_classifier() -> None:
     before = model.classifier.weight.detach().clone()
     report = unlearn(
         model, Supervised(), GradientAscent(epochs=2), data(), split, seed=3,
-        compute=Compute.detect(), make_model=lambda _: model,
+        compute=Compute.cpu(), make_model=lambda _: model,
     )  # fmt: skip
     assert report.iterations == 2
     assert model.classifier.weight.isfinite().all()
@@ -131,7 +131,7 @@ def test_pretraining_does_as_the_family(family: Family) -> None:
         recipe = Recipe(epochs=2, batch_size=64, last_batch=last_batch)
         report = train_from_scratch(
             family.build(TwoLayerBackbone(), 10), family, recipe, data(), np.arange(600),
-            seed=1, compute=Compute.detect(),
+            seed=1, compute=Compute.cpu(),
         )  # fmt: skip
         assert report.iterations == 2 * batches
 

@@ -17,6 +17,7 @@ from tests.scheduling.sweeps import Driver, attempts, objects, rows, table, weig
 from tests.scheduling.test_kill import checkpoints, no_step_ran_twice
 from tests.tiny import run, runtime
 from unlearn_ray.config.sweep_file import load_sweep
+from unlearn_ray.core.errors import Exit
 from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.store import Record, Store, open_store, unpack_tensors
@@ -186,14 +187,32 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 def test_a_quarter_of_a_gpu_packs_four_trials(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
+    """On a node that only claims to have one: its workers compute on the CPU."""
     store = uninterrupted.trained_references(tmp_path / "store")
-    packed = ("--set", "resources.trial={cpu: 0.5, gpu: 0.25}", "--set", "search.concurrent=null")
+    pretends = tmp_path / "pretends.py"
+    pretends.write_text(
+        "from unlearn_ray.train.compute import Compute\nCompute.gpu = Compute.cpu\n"
+    )
+    changes = ("resources.trial={cpu: 0.5, gpu: 0.25}", "search.concurrent=null")
+    packed = ("--plugin", str(pretends), *(f"--set={change}" for change in changes))
     with Nodes([0]) as nodes:
         node = nodes.add(8, "--num-gpus=1")
         with started(nodes, uninterrupted.file, store, *packed) as driver:
             driver.until(lambda: len(node.processes(*TRIAL)) == 4, "four actors of trials at once")
             driver.ends(0)
     assert {row["study"] for row in rows(store)} >= {"finetune", "neggrad"}
+
+
+def test_a_gpu_that_pytorch_does_not_find(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
+    store = uninterrupted.trained_references(tmp_path / "store")
+    with Nodes([0]) as nodes:
+        nodes.add(2, "--num-gpus=1")
+        options = ("--set", "resources.trial.gpu=0.5")
+        with started(nodes, uninterrupted.file, store, *options) as driver:
+            driver.ends(Exit.MACHINE)
+            assert "it finds no GPU, and one was requested" in driver.err
+            assert "or request no GPU" in driver.err
+    assert rows(store) == [] or {row["purpose"] for row in rows(store)} == {"reference"}
 
 
 def test_what_can_never_be_placed_is_refused(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def train(tmp_path: Path) -> Train:
         sweep = load_sweep(path)
         opened = open_store(str(tmp_path / store))
         worker_config = WorkerConfig(
-            opened.url, checkpoint_seconds=1e9, threads=1, identity=opened.identify()
+            opened.url, checkpoint_seconds=1e9, threads=1, gpu=0, identity=opened.identify()
         )
         told = Board.remote() if board is None else board
         return ensure(

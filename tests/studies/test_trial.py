@@ -64,7 +64,7 @@ def test_a_trial_under_one_seed_costs_18_requests(sweep: Sweep, store: str) -> N
             return ask
 
     beneath = open_store(store).objects
-    here = Runtime(Store(Counting(), 30.0), Compute.detect(), 600)  # type: ignore[arg-type]
+    here = Runtime(Store(Counting(), 30.0), Compute.cpu(), 600)  # type: ignore[arg-type]
     for number in (10, 11):  # the first reads records that the others know
         asked.clear()
         score(at(sweep, 0.001 * number, number), here)

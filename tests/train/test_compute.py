@@ -11,13 +11,14 @@ import time
 import pytest
 import torch
 
+from unlearn_ray.core.errors import MachineError
 from unlearn_ray.train.compute import Compute, Machine, Stopwatch
 
 CPU = Compute(torch.device("cpu"))
 PROGRAM = """
 import json, sys
 from unlearn_ray.train.compute import Compute
-print(json.dumps(Compute.detect(int(sys.argv[1])).machine.facts()))
+print(json.dumps(Compute.cpu(int(sys.argv[1])).machine.facts()))
 """
 
 
@@ -60,9 +61,19 @@ def test_waiting_is_not_computing() -> None:
     assert watch.total() == pytest.approx(0.3, abs=0.25)
 
 
+def test_the_device_is_the_requested_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray may leave GPUs visible to a worker that requested none: they belong to others."""
+    with pytest.raises(MachineError, match="finds no GPU, and one was requested"):
+        Compute.gpu()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert Compute.cpu().device == torch.device("cpu")
+    assert Compute.gpu().device == torch.device("cuda", 0)
+
+
 @pytest.mark.gpu
 def test_a_gpu_is_named_and_timed_by_its_own_clock() -> None:
-    compute = Compute.detect()
+    compute = Compute.gpu()
     assert compute.machine.device == f"cuda: {torch.cuda.get_device_name()}"
     assert compute.machine.kernels.startswith("sm_")
     watch = Stopwatch(compute)

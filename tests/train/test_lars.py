@@ -62,7 +62,7 @@ def test_equals_loops(coefficient: float, clip: bool) -> None:
                 w[i] -= rates[iteration.epoch] * v[i]
         return value
 
-    optimise(Training((Player(model, recipe, loss),), count=8, seed=0), Compute.detect())
+    optimise(Training((Player(model, recipe, loss),), count=8, seed=0), Compute.cpu())
     for found, expected in zip(numbers(parameters), weights, strict=True):
         assert found == pytest.approx(expected, rel=1e-9)
 

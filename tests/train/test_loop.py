@@ -20,7 +20,7 @@ from unlearn_ray.core.recipe import Player, Recipe
 from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.loop import Iteration, Report, Training, optimise, seeded
 
-COMPUTE = Compute.detect()
+COMPUTE = Compute.cpu()
 COUNT = 37
 
 

@@ -39,7 +39,7 @@ from unlearn_ray.train.sparsity import (
 from unlearn_ray.train.training import train_from_scratch
 from unlearn_ray.train.unlearning import unlearn
 
-COMPUTE = Compute.detect()
+COMPUTE = Compute.cpu()
 
 
 def sparse_model(fraction: float = 0.6, family: Family | None = None) -> nn.Module:

@@ -39,7 +39,7 @@ from unlearn_ray.train.texts import Texts
 from unlearn_ray.train.training import train_from_scratch
 from unlearn_ray.train.unlearning import unlearn
 
-CPU, COMPUTE = torch.device("cpu"), Compute.detect()
+CPU, COMPUTE = torch.device("cpu"), Compute.cpu()
 COUNT, BATCH = 44, 8
 # One to five captions of each image, some of them shared.
 CAPTIONS: Captions = tuple(

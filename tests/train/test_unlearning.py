@@ -26,7 +26,7 @@ from unlearn_ray.train.loop import Progress, Report
 from unlearn_ray.train.resident import ResidentData
 from unlearn_ray.train.unlearning import unlearn
 
-COMPUTE = Compute.detect()
+COMPUTE = Compute.cpu()
 FAMILY = Supervised()
 COUNT = 40
 SPLIT = Split(validation=np.arange(32, 40), forget=np.arange(0, 10), retain=np.arange(10, 32))

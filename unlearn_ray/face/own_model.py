@@ -85,7 +85,7 @@ def unlearn(
     new_model: Callable[[], nn.Module] | None = None,
     seed: int = 0,
 ) -> Unlearned:
-    """Unlearn the forget set from a copy of a classifier, on the GPU if there is one.
+    """Unlearn the forget set from a copy of a classifier, on the device that it is on.
 
         unlearned, report = unlearn(model, methods.Scrub(epochs=3), retain=kept, forget=removed)
 
@@ -120,7 +120,7 @@ def unlearn(
     _check_shapes(sets)
     _check_pixels(sets, pixels)
     _check_method(method, sets)
-    with _own_settings() as compute:
+    with _own_settings(model) as compute:
         copied = copy.deepcopy(model)
         before = {name: _accuracy(copied, one, compute) for name, one in sets.items()}
         classes = _check_outputs(copied, sets, compute)
@@ -271,13 +271,15 @@ def _as_was(copied: nn.Module, model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _own_settings() -> Iterator[Compute]:
-    """The device; what the engine changes in PyTorch is as it was after the block."""
+def _own_settings(model: nn.Module) -> Iterator[Compute]:
+    """The model's device; what the engine changes in PyTorch is as it was after the block."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     tf32, tuned = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
     try:
-        yield Compute.detect(torch.get_num_threads())
+        on_gpu = any(own.is_cuda for own in model.parameters())
+        threads = torch.get_num_threads()
+        yield Compute.gpu(threads) if on_gpu else Compute.cpu(threads)
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = tf32, tuned

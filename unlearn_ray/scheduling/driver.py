@@ -181,6 +181,7 @@ class _Driver:
             store=store.url,
             checkpoint_seconds=60 * plan.sweep.checkpoint_minutes,
             threads=resources.trial.threads,
+            gpu=resources.trial.gpu,
             identity=store.identify(),
             code=code_of(self.sweep),
         )
@@ -314,12 +315,11 @@ class _Driver:
         return jobs
 
     def _train(self, step: Step) -> None:
+        training = self.sweep.resources.training
         execute = partial(
             run_under_ray_train,
-            worker_config=replace(
-                self.worker_config, threads=self.sweep.resources.training.threads
-            ),
-            resources=self.sweep.resources.training,
+            worker_config=replace(self.worker_config, threads=training.threads, gpu=training.gpu),
+            resources=training,
             board=self.board,
         )
         account = Account(self.sweep.name, self.sweep.resources.training.accelerators)

@@ -30,6 +30,8 @@ class WorkerConfig:
         store: URL; credentials are each machine's own.
         checkpoint_seconds: the interval between checkpoints.
         threads: OpenMP threads per worker.
+        gpu: GPUs per worker. One that requested none computes on the CPU, even where Ray leaves
+            GPUs visible that belong to others.
         identity: the store's permanent name.
         code: the sweep's parts from outside the package, with digests of their code.
     """
@@ -37,6 +39,7 @@ class WorkerConfig:
     store: str
     checkpoint_seconds: float
     threads: int
+    gpu: float
     identity: str
     code: tuple[tuple[type[Part], str], ...] = ()
 
@@ -57,7 +60,7 @@ class WorkerConfig:
             store.check_identity(self.identity)
             _RUNTIMES[self] = Runtime(
                 store=store,
-                compute=Compute.detect(self.threads),
+                compute=Compute.gpu(self.threads) if self.gpu else Compute.cpu(self.threads),
                 checkpoint_seconds=self.checkpoint_seconds,
                 must_end=notice.given,
             )

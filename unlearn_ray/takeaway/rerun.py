@@ -113,9 +113,11 @@ def surroundings(record: Record) -> list[str]:
 
 
 def _compute(record: Record) -> Compute:
-    """The device of this process, with the threads of the recorded run."""
+    """The kind of device and the threads of the recorded run, as far as this machine has them."""
     threads = record.result.get("threads")
-    return Compute.detect(threads if isinstance(threads, int) and threads > 0 else 1)
+    threads = threads if isinstance(threads, int) and threads > 0 else 1
+    on_gpu = str(record.result.get("device", "")).startswith("cuda")
+    return Compute.gpu(threads) if on_gpu and torch.cuda.is_available() else Compute.cpu(threads)
 
 
 def _files(

@@ -122,6 +122,6 @@ def _run(
     report = unlearn(
         unlearned, family, method, data,
         split(data.train_labels.numpy(), VALIDATION, forget_set, seed=0),
-        seed=0, compute=Compute.detect(), make_model=make,
+        seed=0, compute=Compute.cpu(), make_model=make,
     )  # fmt: skip
     return report, make(1).state_dict(), unlearned

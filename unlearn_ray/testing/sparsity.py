@@ -53,7 +53,7 @@ def keeps_zeros(method: Method, family: Family, forget: str) -> bool:
     unlearning.unlearn(
         model, family, method, data,
         split(data.train_labels.numpy(), VALIDATION, FORGET_SETS[forget], seed=0),
-        seed=0, compute=Compute.detect(),
+        seed=0, compute=Compute.cpu(),
         make_model=lambda seed: new_model(MODELS["resnet"], family, INFO, seed, sparse=True),
     )  # fmt: skip
     before, after = original.state_dict(), model.state_dict()

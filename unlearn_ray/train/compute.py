@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from unlearn_ray.core.collective import world_size
+from unlearn_ray.core.errors import MachineError
 
 # Compiling takes about a minute; below this many iterations it does not pay off.
 COMPILE_FROM_ITERATIONS = 5_000
@@ -56,19 +57,33 @@ class Compute:
     device: torch.device
 
     @classmethod
-    def detect(cls, threads: int = 1) -> Compute:
-        """The GPU that this process may use, else the CPU; configures PyTorch for it.
+    def cpu(cls, threads: int = 1) -> Compute:
+        """The CPU, whatever else this process sees; configures PyTorch for it.
 
-        On a CPU, results are deterministic, bit for bit, for the same number of threads.
+        Results are deterministic, bit for bit, for the same number of threads.
         """
         torch.set_num_threads(threads)
-        if torch.cuda.is_available():
-            # Convolutions may use TF32; similarities and log-sum-exps stay in float32.
-            torch.backends.cudnn.allow_tf32 = True
-            torch.backends.cudnn.benchmark = True
-            return cls(torch.device("cuda", torch.cuda.current_device()))
         torch.use_deterministic_algorithms(True)
         return cls(torch.device("cpu"))
+
+    @classmethod
+    def gpu(cls, threads: int = 1) -> Compute:
+        """The first GPU that this process may use; configures PyTorch for it.
+
+        Raises:
+            MachineError: PyTorch finds none.
+        """
+        if not torch.cuda.is_available():
+            raise MachineError(
+                f"PyTorch {torch.__version__} on {platform.node()}",
+                "it finds no GPU, and one was requested",
+                "install PyTorch's build for CUDA and the GPU's driver there, or request no GPU",
+            )
+        torch.set_num_threads(threads)
+        # Convolutions may use TF32; similarities and log-sum-exps stay in float32.
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+        return cls(torch.device("cuda", torch.cuda.current_device()))
 
     @property
     def on_gpu(self) -> bool:
