@@ -2,13 +2,15 @@
 # make test         set up, then lint, types and tests
 # make kernels      the tests that compute again, rounding as processors without AVX-512 do
 # make benchmarks   set up with the peers, then print speed ratios
-# make docs         write docs/methods.md, docs/columns.md and reporting/columns.json anew
+# make docs         write the generated pages of docs/ and reporting/columns.json anew
+# make site         build the documentation site into site/
 # make digests      accept the built-in parts' code as it is, for the revisions that they have
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test setup s3 azure browser lint types fast slow kernels benchmarks docs digests
+.PHONY: quickstart test setup s3 azure browser slurm lint types fast slow kernels benchmarks docs \
+	site digests
 
 quickstart: .venv/installed
 	$(BIN)/python -m unlearn_ray.sweep sweeps/quickstart.yaml
@@ -54,6 +56,12 @@ browser:
 		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes chromium > /dev/null) || \
 		(echo 'install Chromium, which the tests of reports drive' >&2; exit 1)
 
+# A real SLURM for the slow tests, as root.
+slurm:
+	command -v slurmctld > /dev/null || (apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
+		apt-get install --quiet=2 --yes --no-install-recommends slurmctld slurmd slurm-client munge \
+		> /dev/null) || (echo 'install SLURM and MUNGE, which the tests of jobs start' >&2; exit 1)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,7 +73,7 @@ types: setup
 fast: setup s3 azure browser
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
 
-slow: setup s3 azure browser
+slow: setup s3 azure browser slurm
 	$(BIN)/python -m pytest -m 'slow and not gpu'
 
 # An outcome of training that holds by luck holds on one processor. As on one with AVX2, and on one
@@ -79,14 +87,17 @@ kernels: setup s3
 		env $$kernels OMP_NUM_THREADS=$$threads OMP_WAIT_POLICY=PASSIVE \
 			$(BIN)/python -m pytest -m 'not slow and not gpu' $(COMPUTING) || exit 1; done; done
 
-# What methods and columns say of themselves; a test holds the pages to them.
+# What parts, fields, errors and sweeps say of themselves; a test holds the pages to them.
 docs: .venv/installed
 	mkdir -p docs
-	for page in methods columns; do \
+	for page in methods metrics scores columns errors sweep papers; do \
 		$(BIN)/python -m unlearn_ray.reporting.$${page}_page > docs/page.new && \
 		mv docs/page.new docs/$$page.md || exit 1; done
 	$(BIN)/python -m unlearn_ray.reporting.declared > docs/page.new
 	mv docs/page.new unlearn_ray/reporting/columns.json
+
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 digests: .venv/installed
 	$(BIN)/python -m tests.conformance.digests

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from unlearn_ray.studies.plan import Plan
 
 
-def sweep_arguments(parser: argparse.ArgumentParser, *, file_needed: bool = True) -> None:
-    """FILE, and what overrides its fields."""
+def sweep_arguments(
+    parser: argparse.ArgumentParser, *, file_needed: bool = True, address: bool = True
+) -> None:
+    """FILE, what overrides its fields and, with `address`, the cluster."""
     parser.add_argument(
         "file",
         nargs=None if file_needed else "?",
@@ -34,12 +36,13 @@ def sweep_arguments(parser: argparse.ArgumentParser, *, file_needed: bool = True
     parser.add_argument(
         "--store", metavar="URL", help="a folder, s3:// or az:// URL, instead of the file's"
     )
-    parser.add_argument(
-        "--address",
-        metavar="ADDRESS",
-        help="a running Ray cluster (auto, host:port); default: the one that RAY_ADDRESS "
-        "names, or else a local one that ends with the sweep",
-    )
+    if address:
+        parser.add_argument(
+            "--address",
+            metavar="ADDRESS",
+            help="a running Ray cluster (auto, host:port); default: the one that RAY_ADDRESS "
+            "names, or else a local one that ends with the sweep",
+        )
 
 
 def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
