@@ -21,6 +21,7 @@ HERE = {
     "evidence": ("--models 24 --samples 200", "klom "),
     "evaluation": ("--images 300 --rounds 1", "x the reference protocol"),
     "gradient_penalty": ("2 --rounds 1 --families supervised --penalties penalty", "penalty"),
+    "looking": ("--rows 60 --records 3 --sweeps 1 --studies 2 --runs 2", "search_runs"),
     "pareto": ("--budget 12 --repetitions 1", "two objectives, nsga2"),
     "training_step": ("8 --steps 2 --rounds 1", "batch 8: ours"),
     "window": ("--trials 3 --seeds 1", "regret"),
@@ -31,7 +32,7 @@ SLOW = {
     "drivers": ("--drivers 2 --trials 2 --seconds 0", "2 drivers:"),
     "scale": ("--trials 4 --nodes 1 --studies 1 --seconds 0 --told 10", "Tune, defaults"),
 }
-PARTS = {"simulated"}
+PARTS = {"large_store", "simulated"}
 
 
 def test_every_benchmark_is_tried() -> None:

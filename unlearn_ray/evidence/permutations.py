@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -85,15 +86,19 @@ def distances_of(
 
 def arrangements(strata: list[Stratum]) -> list[tuple[Stratum, Bool[np.ndarray, "ways models"]]]:
     """Each split with the labels "unlearned" under all arrangements; the first is the observed."""
-    sizes = [(each.unlearned, each.unlearned + each.retrained) for each in strata]
-    if math.prod(each.ways for each in strata) <= EXACT:
+    sizes = tuple((each.unlearned, each.unlearned + each.retrained) for each in strata)
+    return [*zip(strata, _labels(sizes), strict=True)]
+
+
+@lru_cache(8)  # a table has the same sizes for every method and metric
+def _labels(sizes: tuple[tuple[int, int], ...]) -> list[Bool[np.ndarray, "ways models"]]:
+    """For each split, by how many of how many models are unlearned, all arrangements."""
+    if math.prod(math.comb(models, chosen) for chosen, models in sizes) <= EXACT:
         choices = [_all_labels(*each) for each in sizes]
         ways = np.indices([len(each) for each in choices]).reshape(len(choices), -1)
-        labels = [each[way] for each, way in zip(choices, ways, strict=True)]
-    else:
-        generator = np.random.default_rng(stable_seed("permutations", *np.ravel(sizes).tolist()))
-        labels = [_drawn_labels(*each, generator) for each in sizes]
-    return [*zip(strata, labels, strict=True)]
+        return [each[way] for each, way in zip(choices, ways, strict=True)]
+    generator = np.random.default_rng(stable_seed("permutations", *np.ravel(sizes).tolist()))
+    return [_drawn_labels(*each, generator) for each in sizes]
 
 
 def _all_labels(chosen: int, models: int) -> Bool[np.ndarray, "ways models"]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -157,26 +158,40 @@ def _unbiased(stratum: Stratum) -> float:
 
 def _interval(strata: list[Stratum], value: float, unbiased: float) -> tuple[float, float]:
     """95 % bootstrap interval; resampling adds value - unbiased to the unbiased form."""
-    from scipy import stats
+    from scipy import special  # `stats`, whose quantiles these are, takes half a second to import
 
     sizes = [size for each in strata for size in (each.unlearned, each.retrained)]
-    generator = np.random.default_rng(stable_seed("bootstrap", *sizes))
-    resampled = np.mean([_resampled(each, generator) for each in strata], axis=0)
+    drawn = _samples(*sizes)
+    resampled = np.mean(
+        [_resampled(each, *two) for each, two in zip(strata, drawn, strict=True)], axis=0
+    )
     spread = math.sqrt(np.mean([size / (size - 1) for size in sizes]))
     freedom = sum(sizes) - len(sizes)
-    widening = spread * stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975)
+    widening = spread * special.stdtrit(freedom, 0.975) / special.ndtri(0.975)
     ends = unbiased + widening * (np.quantile(resampled, [0.025, 0.975]) - value)
     low, high = np.maximum(ends, 0).tolist()
     return low, high
 
 
+@lru_cache(8)  # a table has the same sizes for every method and metric
+def _samples(*sizes: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each split, the share of each unlearned and retrained model in samples with replacement.
+
+    Args:
+        sizes: the number of unlearned models of each split, and of retrained ones.
+    """
+    generator = np.random.default_rng(stable_seed("bootstrap", *sizes))
+    shares = [generator.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in sizes]
+    return [*zip(shares[::2], shares[1::2], strict=True)]
+
+
 def _resampled(
-    stratum: Stratum, generator: np.random.Generator
+    stratum: Stratum,
+    u: Float64[np.ndarray, "resamples unlearned"],
+    r: Float64[np.ndarray, "resamples retrained"],
 ) -> Float64[np.ndarray, " resamples"]:
-    """The unbiased form of samples drawn with replacement."""
+    """The unbiased form of samples, given by the shares of the models."""
     n, m, apart = stratum.unlearned, stratum.retrained, stratum.distances[..., 0]
-    u = generator.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-    r = generator.multinomial(m, np.full(m, 1 / m), RESAMPLES) / m
     between = ((u @ apart[:n, n:]) * r).sum(axis=1)
     own = ((u @ apart[:n, :n]) * u).sum(axis=1) * n / (n - 1)
     others = ((r @ apart[n:, n:]) * r).sum(axis=1) * m / (m - 1)

@@ -86,9 +86,18 @@ def compare(
     is too narrow at few replicates. The noise floor is taken as known: it is a unit. Splits with
     fewer than two shared replicates or retrained models do not count.
     """
-    from scipy import stats
+    return _compared(first, second, retrained, level, floors(retrained, least))
 
-    unit = floors(retrained, least)
+
+def _compared(
+    first: Models,
+    second: Models,
+    retrained: Models,
+    level: float,
+    unit: Float64[np.ndarray, " metrics"],
+) -> Comparison:
+    from scipy import special  # `stats`, whose t these are, takes half a second to import
+
     splits = sorted(first.keys() & second.keys() & retrained.keys())
     parts = [_differences(first[s], second[s], retrained[s], unit) for s in splits]
     parts = [each for each in parts if min(each.shape) > 1]
@@ -102,8 +111,8 @@ def compare(
         equal = abs(difference) < _ROUNDING
         return Comparison(difference, difference, difference, float(equal), level)
     freedom = error**4 / sum(v**2 / (len(m) - 1) for v, m in zip(variances, means, strict=True))
-    half = float(stats.t.ppf(1 - level / 2, freedom)) * error
-    p_value = 2 * float(stats.t.sf(abs(difference) / error, freedom))
+    half = float(special.stdtrit(freedom, 1 - level / 2)) * error
+    p_value = 2 * float(special.stdtr(freedom, -abs(difference) / error))
     return Comparison(difference, difference - half, difference + half, p_value, level)
 
 
@@ -126,7 +135,10 @@ def ranks(
     """1 + the number of methods that are nearer to retraining, by Holm over all pairs."""
     names = [*methods]
     pairs = [(a, b) for number, a in enumerate(names) for b in names[number + 1 :]]
-    compared = [compare(methods[a], methods[b], retrained, level, least) for a, b in pairs]
+    if not pairs:
+        return dict.fromkeys(names, 1)
+    unit = floors(retrained, least)
+    compared = [_compared(methods[a], methods[b], retrained, level, unit) for a, b in pairs]
     better = dict.fromkeys(names, 0)
     adjusted = holm([each.p_value for each in compared])
     for (a, b), each, p in zip(pairs, compared, adjusted, strict=True):
@@ -154,8 +166,11 @@ def judge(
 
     The comparisons of gaps are adjusted over the methods by Holm.
     """
+    if not methods:
+        return {}
+    unit = floors(retrained, least)
     nothing = {
-        name: compare(each, original, retrained, level, least) for name, each in methods.items()
+        name: _compared(each, original, retrained, level, unit) for name, each in methods.items()
     }
     adjusted = holm([each.p_value for each in nothing.values()])
     placed = ranks(methods, retrained, level, least)

@@ -11,26 +11,17 @@ from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from unlearn_ray.core.errors import BadInput, did_you_mean
 from unlearn_ray.monitor.manifest import Manifest, Wanted, manifests
 from unlearn_ray.monitor.running import Activity, Observer, Running, activity
+from unlearn_ray.monitor.sweep_rows import COLUMNS, SweepRows
 from unlearn_ray.monitor.time_left import Span
 from unlearn_ray.storage.store import Record, Store
-from unlearn_ray.studies.history import (
-    UNTUNED,
-    StudyProgress,
-    rows_by_trial,
-    trial_record,
-    winners,
-)
-from unlearn_ray.studies.rows import EXCESSES, FURTHER_SCORES, HOURS, State
+from unlearn_ray.studies.history import StudyProgress
 from unlearn_ray.studies.stored_rows import read_rows
 
-_COLUMNS = (
-    *("sweep", "study_key", "purpose", "study", "trial", "point", "seed", "state", "failure"),
-    *("score", *FURTHER_SCORES, *EXCESSES, "created"),
-    *HOURS,
-)
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
 _HOUR = timedelta(hours=1)
@@ -144,10 +135,8 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
     active = activity(store, observer)
     records = store.read_records((s.kind, s.key) for one in wanted for s in one.references)
     prefixes = [f"{study.key}/{one.name}/" for one in wanted for study in one.studies]
-    by_sweep: defaultdict[str, list[_Row]] = defaultdict(list)
-    for row in read_rows(store, *prefixes, columns=_COLUMNS).to_pylist():
-        by_sweep[row["sweep"]].append(row)
-    found = [_status(one, records, by_sweep[one.name], active) for one in wanted]
+    rows = SweepRows.of(read_rows(store, *prefixes, columns=COLUMNS))
+    found = [_status(one, records, rows.of_sweep(one.name), active) for one in wanted]
     missing = [[s for s in one.references if s.key not in records] for one in wanted]
     return [
         _with_failed_steps(status, steps, store)
@@ -165,7 +154,7 @@ def _with_failed_steps(status: SweepStatus, missing: Iterable[Wanted], store: St
 def _status(
     manifest: Manifest,
     records: Mapping[str, Record],
-    rows: list[_Row],
+    rows: SweepRows,
     active: Activity,
 ) -> SweepStatus:
     running = active.steps.get(manifest.name, [])
@@ -175,7 +164,10 @@ def _status(
         done, total = references.get(step.kind, (0, 0))
         references[step.kind] = (done + (step.key in records), total + 1)
     own = [records[step.key] for step in manifest.references if step.key in records]
-    studies = tuple(_study(study, rows, manifest) for study in manifest.studies)
+    studies = tuple(
+        rows.progress(study.name, study.key, study.trials, manifest.tuning, manifest.runs)
+        for study in manifest.studies
+    )
     hours = _hours(manifest.name, own, rows)
     own_records = {record.key: record for record in own}
     alive = sum(one.heartbeat == "alive" for one in running)
@@ -192,11 +184,11 @@ def _status(
         references=references,
         studies=studies,
         scores=(
-            sum(row["purpose"] == "score" for row in rows),
+            rows.count("score"),
             manifest.reference_scores
             + manifest.study_scores * sum(one.complete > 0 for one in studies),
         ),
-        failures=_failures(rows),
+        failures=_failures(rows.failed()),
         running=tuple(sorted(running, key=lambda one: -one.held_seconds)),
         throughput=_throughput(rows),
         seconds_left=left if left is None or left.high else None,
@@ -205,25 +197,10 @@ def _status(
     )
 
 
-def _study(study: Wanted, rows: list[_Row], manifest: Manifest) -> StudyProgress:
-    own = [row for row in rows if row["study_key"] == study.key and row["trial"] < study.trials]
-    trials = [
-        trial_record(number, by_seed, manifest.tuning)
-        for number, by_seed in rows_by_trial(own).items()
-    ]
-    if not manifest.tuning:
-        trials = [UNTUNED]
-    told = StudyProgress.of(study.name, study.trials, trials, to_report=manifest.runs)
-    chosen = {best.number for best in winners(trials)}
-    told.reported = sum(row["purpose"] == "reporting" and row["trial"] in chosen for row in own)
-    return told
-
-
 def _failures(rows: Iterable[_Row]) -> tuple[Failure, ...]:
     alike: defaultdict[tuple[str, str], list[_Row]] = defaultdict(list)
     for row in rows:
-        if row["state"] == State.FAILED:
-            alike[row["study"], _NUMBER.sub("#", row["failure"])].append(row)
+        alike[row["study"], _NUMBER.sub("#", row["failure"])].append(row)
     found = []
     for (name, _), several in alike.items():
         newest = max(several, key=lambda row: str(row["created"]))
@@ -231,19 +208,19 @@ def _failures(rows: Iterable[_Row]) -> tuple[Failure, ...]:
     return tuple(sorted(found, key=lambda failure: failure.newest, reverse=True))
 
 
-def _hours(sweep: str, references: Iterable[Record], rows: Iterable[_Row]) -> dict[str, float]:
+def _hours(sweep: str, references: Iterable[Record], rows: SweepRows) -> dict[str, float]:
     hours: defaultdict[str, float] = defaultdict(float)
     for record in references:
         if record.sweep == sweep:
             hours[record.kind] += record.accelerator_hours
-    for row in rows:
-        for kind, column in zip(("unlearn", "measure"), HOURS, strict=True):
-            hours[kind] += row.get(column) or 0.0
+    if len(rows):
+        for kind, each in zip(("unlearn", "measure"), rows.hours, strict=True):
+            hours[kind] = float(np.cumsum(np.concatenate([[hours[kind]], each]))[-1])
     return dict(hours)
 
 
-def _throughput(rows: Iterable[_Row]) -> Throughput:
-    ended = sorted(_time(row["created"]) for row in rows if _cost(row))
+def _throughput(rows: SweepRows) -> Throughput:
+    ended = rows.ended()
     if len(ended) < _FEWEST_FOR_A_RATE:
         return Throughput(None, None)
     # Timestamps are whole seconds.
@@ -258,7 +235,7 @@ def _throughput(rows: Iterable[_Row]) -> Throughput:
 def _time_left(
     manifest: Manifest,
     studies: Iterable[StudyProgress],
-    rows: list[_Row],
+    rows: SweepRows,
     records: Mapping[str, Record],
     spent: float,
     running: int,
@@ -272,7 +249,7 @@ def _time_left(
         return None
     references = sum(count * fmean(known[kind]) for kind, count in wanted.items())
     trials = _seeds_left(manifest, studies, rows, spent)
-    rate = _rate(sorted(_time(row["created"]) for row in rows if _cost(row)))
+    rate = _rate(rows.ended())
     if trials and rate is None:
         return None
     seconds = references / max(1, running) + (3600 * trials / rate if rate else 0.0)
@@ -281,14 +258,13 @@ def _time_left(
     return Span(seconds / spread, seconds * spread)
 
 
-def _since(records: Mapping[str, Record], rows: Iterable[_Row]) -> float:
+def _since(records: Mapping[str, Record], rows: SweepRows) -> float:
     """Seconds since the last record or row, by the clocks of both machines."""
-    created = [record.created for record in records.values()]
-    created += [row["created"] for row in rows]
+    created = [datetime.fromisoformat(record.created) for record in records.values()]
+    created += rows.newest()
     if not created:
         return 0.0
-    newest = max(map(_time, created))
-    return max(0.0, (datetime.now(UTC) - newest).total_seconds())
+    return max(0.0, (datetime.now(UTC) - max(created)).total_seconds())
 
 
 def _rate(ended: list[datetime]) -> float | None:
@@ -301,24 +277,15 @@ def _rate(ended: list[datetime]) -> float | None:
 
 
 def _seeds_left(
-    manifest: Manifest, studies: Iterable[StudyProgress], rows: list[_Row], spent: float
+    manifest: Manifest, studies: Iterable[StudyProgress], rows: SweepRows, spent: float
 ) -> float:
     """Trials times seeds still to be run within the budget, including reports."""
     trials = sum(max(0, study.wanted - study.ended) for study in studies)
     ended = sum(study.ended for study in studies)
-    tuned = sum(row["purpose"] == "tuning" for row in rows)
+    tuned = rows.count("tuning")
     # A trial that is stopped early runs on fewer seeds.
     left = trials * (tuned / ended if ended else float(len(manifest.tuning)))
-    costs = [cost for row in rows if (cost := _cost(row))]
+    costs = rows.costs[rows.costs != 0].tolist()
     if manifest.budget_hours is not None and costs:
         left = min(left, max(0.0, manifest.budget_hours - spent) * len(costs) / sum(costs))
     return left + sum(study.to_report - study.reported for study in studies)
-
-
-def _cost(row: _Row) -> float:
-    """Accelerator hours; 0 if all steps of the row were already in the store."""
-    return sum(row.get(column) or 0.0 for column in HOURS)
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -65,12 +65,15 @@ def evidence(
         return None
     of_studies = {name: models(rows, counted) for name, rows in studies.items() if len(rows)}
     of_original = models(original, counted)
-    by_column = {name: _values(retrained, name) for name in columns}
+    by_column = _by_column(retrained, columns)
     return Evidence(
         replicates=max(map(_several, of_retrained.values())),
         floors={name: noise_floor(values) for name, values in by_column.items()},
         excess={
-            study: {name: excess_gap(_values(rows, name), by_column[name]) for name in columns}
+            study: {
+                name: excess_gap(values, by_column[name])
+                for name, values in _by_column(rows, columns).items()
+            }
             for study, rows in studies.items()
             if len(rows)
         },
@@ -81,16 +84,26 @@ def evidence(
 
 def models(rows: pd.DataFrame, columns: Sequence[str]) -> Models:
     """By split seed, the metrics of each replicate; a row of NaN for one that is missing."""
+    # In NumPy: selecting rows of a frame takes a millisecond for each study and seed.
+    seeds, replicates = rows["seed"].to_numpy(), rows["replicate"].to_numpy()
+    values = rows[list(columns)].astype(float).to_numpy()
     by_split = {}
-    for seed in sorted(set(rows["seed"])):
-        part = rows[rows["seed"] == seed].set_index("replicate")
-        every = range(int(part.index.max()) + 1)
-        by_split[int(seed)] = part[list(columns)].astype(float).reindex(every).to_numpy()
+    for seed in np.unique(seeds):
+        own = seeds == seed
+        # A metric's values lie together: means over metrics depend on it in their last bits.
+        every = np.full((int(replicates[own].max()) + 1, len(columns)), np.nan, order="F")
+        every[replicates[own]] = values[own]
+        by_split[int(seed)] = every
     return by_split
 
 
-def _values(rows: pd.DataFrame, column: str) -> dict[int, np.ndarray]:
-    return {seed: values[:, 0] for seed, values in models(rows, [column]).items()}
+def _by_column(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[int, np.ndarray]]:
+    """Of each metric, by split seed, the value of each replicate."""
+    by_split = models(rows, columns)
+    return {
+        name: {seed: values[:, number] for seed, values in by_split.items()}
+        for number, name in enumerate(columns)
+    }
 
 
 def _several(values: np.ndarray) -> int:

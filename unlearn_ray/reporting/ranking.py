@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isnan, nan
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Int64
 
-from unlearn_ray.studies.history import (
-    TrialRecord,
-    most_seeds,
-    rows_by_trial,
-    trial_record,
-    winners,
-)
+from unlearn_ray.studies.history import TrialRecord, winners
 from unlearn_ray.studies.rows import EXCESSES, FURTHER_SCORES, State
+from unlearn_ray.studies.standing import READ, Standing, TuningRows, standing
 
 STUDY = ["sweep", "study", "study_key"]
 TRIAL = [*STUDY, "trial"]
@@ -25,17 +23,23 @@ TRIAL = [*STUDY, "trial"]
 Tuning = Mapping[str, Sequence[int]]
 UNKNOWN: Tuning = MappingProxyType({})
 
-_READ = ["purpose", "trial", "point", "seed", "state", "failure", "score", "created"]
-# In addition, of sweeps with several objectives or constraints.
+# In addition to what is read of every row, of sweeps with several objectives or constraints.
 _OF_GOALS = (*FURTHER_SCORES, *EXCESSES)
 VIOLATION, KNEE = "violation", "knee"
 _NUMBERS = ("average_gap_percentage", "unlearning_compute_seconds")
+_TEXTS = ("method", "hyperparameters", "failure")
+_RANKED_BY = frozenset({*TRIAL, *READ, *_OF_GOALS, "average_gap", *_NUMBERS, *_TEXTS})
+
+
+def is_ranked_by(column: str) -> bool:
+    """Whether the functions here look at a column of rows."""
+    return column in _RANKED_BY
 
 
 def scored_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
     """One row per trial of the tuning rows.
 
-    States and scores come from `unlearn_ray.studies.history`, as in planning. If a study's seeds
+    States and scores are those of `unlearn_ray.studies.history`, as in planning. If a study's seeds
     are unknown, they are taken to be those of its trial with the most.
 
     Returns:
@@ -45,70 +49,103 @@ def scored_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:
         method, hyperparameters, failure. With several objectives also the scores by the others,
         score_2 and so on; with constraints violation, 0 where all are kept.
     """
-    own = rows[rows["purpose"] == "tuning"].sort_values("seed")
+    own = rows[rows["purpose"] == "tuning"]
+    stands, trial_of = _as_they_stand(own, tuning)
+    by_seed = own["seed"].argsort()
+    by_seed = by_seed[trial_of[by_seed] >= 0]
+    own, trial_of = own.iloc[by_seed], trial_of[by_seed]
     # A column without any value has no type.
-    own = own.astype(dict.fromkeys(("average_gap", *_NUMBERS), float)).copy()
-    without = own["average_gap"].notna() & own["average_gap_percentage"].isna()
-    own = own.assign(without_percentage=without).drop(columns=["state", "score"])
-    stands = _as_they_stand(rows, tuning)
-    more = [name for name in (*FURTHER_SCORES, VIOLATION) if name in stands]
-    own = own.drop(columns=[name for name in more if name in own])
-    trials = (
-        own.merge(stands, on=[*TRIAL, "point"])
-        .groupby(TRIAL, as_index=False, dropna=False)
-        .agg(
-            point=("point", "first"),
-            state=("state", "first"),
-            seeds=("seed", "nunique"),
-            score=("score", "first"),
-            **{name: (name, "first") for name in more},
-            mean_average_gap=("average_gap", "mean"),
-            mean_average_gap_seed_std=("average_gap", "std"),
-            mean_average_gap_percentage=("average_gap_percentage", "mean"),
-            unlearning_compute_seconds=("unlearning_compute_seconds", "mean"),
-            method=("method", "first"),
-            hyperparameters=("hyperparameters", "first"),
-            failure=("failure", "first"),
-            without_percentage=("without_percentage", "any"),
-        )
+    numbers = own[["average_gap", *_NUMBERS]].astype(float)
+    gaps = numbers["average_gap"].groupby(trial_of)
+    without = numbers["average_gap"].notna() & numbers["average_gap_percentage"].isna()
+    found = stands[[*TRIAL, "point", "state"]].assign(
+        seeds=own["seed"].groupby(trial_of).nunique(),
+        score=stands["score"],
+        **{name: stands[name] for name in (*FURTHER_SCORES, VIOLATION) if name in stands},
+        mean_average_gap=gaps.mean(),
+        mean_average_gap_seed_std=gaps.std(),
+        mean_average_gap_percentage=numbers["average_gap_percentage"].groupby(trial_of).mean(),
+        unlearning_compute_seconds=numbers["unlearning_compute_seconds"].groupby(trial_of).mean(),
+        **{name: own[name].groupby(trial_of).first() for name in _TEXTS},
     )
-    trials.loc[trials.pop("without_percentage").astype(bool), "mean_average_gap_percentage"] = nan
-    return trials
+    found.loc[without.groupby(trial_of).any(), "mean_average_gap_percentage"] = nan
+    return found
 
 
-# A study's sweep, name and key; each of its trials with its point's hash.
-Recorded = tuple[tuple[str, ...], list[tuple[str, TrialRecord]]]
+def _as_they_stand(
+    own: pd.DataFrame, tuning: Tuning
+) -> tuple[pd.DataFrame, Int64[np.ndarray, " rows"]]:
+    """The state and scores of each study's trials, and of each row its trial's position there."""
+    trial_of = np.full(len(own), -1, dtype=np.int64)
+    parts: list[pd.DataFrame] = []
+    points, before = own["point"].to_numpy(), 0
+    for study in _studies(own, tuning):
+        trials = study.trials
+        part = {
+            **dict(zip(STUDY, study.names, strict=True)),
+            "trial": trials.numbers,
+            "point": points[study.rows[trials.first]],
+            "state": trials.states,
+            "score": trials.scores,
+        }
+        parts.append(pd.DataFrame(part).join(_of_goals(trials.records or ())))
+        counted = trials.trial_of >= 0
+        trial_of[study.rows[counted]] = before + trials.trial_of[counted]
+        before += len(trials.numbers)
+    empty = pd.DataFrame(columns=[*TRIAL, "point", "state", "score"])
+    frame = pd.concat(parts, ignore_index=True) if parts else empty
+    texts: list[Hashable] = [*STUDY, "point", "state"]
+    frame = frame.astype(dict.fromkeys(texts, "str")).astype({"trial": "int64", "score": float})
+    return frame, trial_of
 
 
-def _recorded(rows: pd.DataFrame, tuning: Tuning) -> Iterator[Recorded]:
-    """The trials of each study, in the order of their numbers."""
-    columns = [*_READ, *(name for name in _OF_GOALS if name in rows)]
-    for names, part in rows[rows["purpose"] == "tuning"].groupby(STUDY):
-        read = part[columns].itertuples(index=False)
-        trials = rows_by_trial(dict(zip(columns, row, strict=True)) for row in read)
-        seeds = tuning.get(str(names[-1])) or most_seeds(trials.values())
-        yield (
-            tuple(map(str, names)),
-            [
-                (str(next(iter(by_seed.values()))["point"]), trial_record(number, by_seed, seeds))
-                for number, by_seed in trials.items()
-            ],
-        )
-
-
-def _as_they_stand(rows: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
-    """The state and scores of each study's trials."""
-    lines: list[dict[str, Any]] = []
-    for names, trials in _recorded(rows, tuning):
-        for point, told in trials:
-            of_trial = dict(zip(TRIAL, (*names, told.number), strict=True))
-            of_trial |= {"point": point, "state": str(told.state), "score": told.score}
-            of_trial |= dict(zip(FURTHER_SCORES, told.mark[2:], strict=False))
-            lines.append(of_trial | ({VIOLATION: told.violation} if told.excesses else {}))
-    frame = pd.DataFrame(lines, columns=None if lines else [*TRIAL, "point", "state", "score"])
-    return frame.astype(
-        {**dict.fromkeys([*STUDY, "point", "state"], "str"), "trial": "int64", "score": float}
+def _of_goals(records: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Scores by further objectives, and violations of constraints, of trials that have them."""
+    return pd.DataFrame(
+        [
+            dict(zip(FURTHER_SCORES, told.mark[2:], strict=False))
+            | ({VIOLATION: told.violation} if told.excesses else {})
+            for told in records
+        ]
     )
+
+
+@dataclass(frozen=True)
+class _Study:
+    """A study's sweep, name and key; the positions of its tuning rows; and how its trials stand."""
+
+    names: tuple[str, ...]
+    rows: Int64[np.ndarray, " rows"]
+    trials: Standing
+
+
+def _studies(own: pd.DataFrame, tuning: Tuning) -> Iterator[_Study]:
+    """The studies of tuning rows, by name."""
+    goals = [name for name in _OF_GOALS if name in own]
+    columns = [*READ, *goals]
+    unusual = own[goals].notna().any(axis=1).to_numpy()
+    points, states = pd.factorize(own["point"])[0], own["state"]
+    arrays = {name: own[name].to_numpy() for name in ("trial", "seed")}
+    failed, stopped = ((states == state).to_numpy() for state in (State.FAILED, State.STOPPED))
+    scores = own["score"].to_numpy(dtype=float, na_value=nan)
+
+    def rows_of(rows: Int64[np.ndarray, " rows"]) -> Sequence[Mapping[Any, Any]]:
+        return own[columns].iloc[rows].to_dict("records")
+
+    for names, found in own.groupby(STUDY).indices.items():
+        rows = np.asarray(found)
+        told = TuningRows(
+            trial=arrays["trial"][rows],
+            seed=arrays["seed"][rows],
+            point=points[rows],
+            failed=failed[rows],
+            stopped=stopped[rows],
+            score=scores[rows],
+            usual=not unusual[rows].any(),
+            rows=partial(rows_of, rows),
+        )
+        study = tuple(map(str, names)) if isinstance(names, tuple) else (str(names),)
+        yield _Study(study, rows, standing(told, tuning.get(study[-1], ())))
 
 
 @dataclass(frozen=True)
@@ -135,15 +172,24 @@ def winners_of(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> dict[tuple[str, 
 
     A study is its sweep, its name and its key; it has no trials if none is complete.
     """
-    found = {}
-    for names, trials in _recorded(rows, tuning):
-        chosen = winners(told for _, told in trials if not isnan(told.score))
-        several = any(len(told.mark) > 2 for told in chosen)
-        found[names] = [
-            Winner(told.number, several and not place, several, told.score, told.violation)
-            for place, told in enumerate(chosen)
-        ]
-    return found
+    own = rows[rows["purpose"] == "tuning"]
+    return {study.names: _winners(study.trials) for study in _studies(own, tuning)}
+
+
+def _winners(trials: Standing) -> list[Winner]:
+    if trials.records is None:
+        scores = np.array(trials.scores)
+        complete = np.flatnonzero((trials.states == State.COMPLETE) & ~np.isnan(scores))
+        if not len(complete):
+            return []
+        best = complete[np.argmin(scores[complete])]  # the first of those
+        return [Winner(int(trials.numbers[best]), False, False, float(scores[best]), 0.0)]
+    chosen = winners(told for told in trials.records if not isnan(told.score))
+    several = any(len(told.mark) > 2 for told in chosen)
+    return [
+        Winner(told.number, several and not place, several, told.score, told.violation)
+        for place, told in enumerate(chosen)
+    ]
 
 
 def best_trials(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> pd.DataFrame:

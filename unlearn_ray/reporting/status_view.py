@@ -67,14 +67,15 @@ def _head(status: SweepStatus, store: str) -> str:
     scored, to_score = status.scores
     return "\n".join(
         [
-            f"{status.name} on {store}: {_state(status)}",
+            f"{status.name} on {store}: {state(status)}",
             f"reference steps {done}/{total} ({each})",
             *([f"rows of scores {scored}/{to_score}"] if to_score else []),
         ]
     )
 
 
-def _state(status: SweepStatus) -> str:
+def state(status: SweepStatus) -> str:
+    """Whether a sweep is finished, running or stopped, and where, in words."""
     driver = f"process {status.process} on {status.host}"
     if status.finished:
         unlaunched = any(study.ended < study.wanted for study in status.studies)

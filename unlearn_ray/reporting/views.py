@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN
-from unlearn_ray.reporting.ranking import Tuning, scored_trials
-from unlearn_ray.reporting.table import comparisons
+from unlearn_ray.reporting.ranking import Tuning, is_ranked_by, scored_trials
+from unlearn_ray.reporting.table import comparisons, is_compared
 from unlearn_ray.studies.rows import State
 
 
@@ -34,4 +34,11 @@ VIEWS: Mapping[str, Callable[[pd.DataFrame, Tuning], pd.DataFrame]] = {
     "winners": winners,
     "trials": scored_trials,
     "references": references,
+}
+
+# Whether a view looks at a column of rows.
+READ: Mapping[str, Callable[[str], bool]] = {
+    "winners": is_compared,
+    "trials": is_ranked_by,
+    "references": lambda _: True,
 }

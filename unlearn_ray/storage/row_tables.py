@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,10 @@ _TYPES: dict[Type, frozenset[pa.DataType]] = {
     "number": frozenset({pa.float64(), pa.int64()}),
     "any": ANY,
 }
+# Tables of at least so many rows are encoded for fast reading; in small ones that takes room.
+_MANY = 1000
+# Which columns to read: names, or what says so of a name; all if there are none.
+Columns = Sequence[str] | Callable[[str], bool]
 _HIDDEN: dict[str, Type] = {NAME: "text", VERSION: "integer"}
 
 
@@ -43,33 +47,36 @@ def types_of(column: str, columns: Container[str]) -> frozenset[pa.DataType]:
 def to_bytes(table: pa.Table) -> bytes:
     """A table as a Parquet file."""
     sink = io.BytesIO()
+    # Texts that every row has, such as the dataset's name, take no room in a dictionary.
+    texts = [column.name for column in table.schema if column.type == pa.string()]
+    dictionaries = texts if table.num_rows >= _MANY else False
     pq.write_table(
-        table, sink, write_page_checksum=True, use_dictionary=False, write_statistics=False
+        table, sink, write_page_checksum=True, use_dictionary=dictionaries, write_statistics=False
     )
     return sink.getvalue()
 
 
-def from_bytes(data: bytes, subject: str, columns: Sequence[str] | None = None) -> pa.Table:
+def from_bytes(data: bytes, subject: str, columns: Columns = ()) -> pa.Table:
     """The table of a Parquet file of rows.
 
     Args:
         data: of the file.
         subject: its name in errors.
-        columns: only those of these that exist, and the hidden ones; all if None.
+        columns: only those of these that exist, and the hidden ones.
 
     Raises:
         CorruptObject: it is not a Parquet file of rows, or was altered.
     """
-    wanted = None if columns is None else list(dict.fromkeys([NAME, VERSION, *columns]))
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        table = file.read(wanted, use_threads=False)
+        names = file.schema_arrow.names
+        table = file.read(_wanted(columns, names), use_threads=file.metadata.num_rows >= _MANY)
         table.validate(full=True)
-        present = set(file.schema_arrow.names)
-        for column in table.schema:
+        present = set(names)
+        for column in file.schema_arrow:
             if column.type not in types_of(column.name, present) | {pa.null()}:
                 raise ValueError(f"column {column.name} is {column.type}")
-        if len(set(table.column_names)) < len(table.column_names):
+        if len(present) < len(names):
             raise ValueError("two columns of one name")
         for column in {NAME, VERSION} & set(table.column_names):
             if table[column].null_count:
@@ -86,6 +93,13 @@ def from_bytes(data: bytes, subject: str, columns: Sequence[str] | None = None) 
     return table
 
 
+def _wanted(columns: Columns, names: Sequence[str]) -> list[str] | None:
+    """The columns to read of a file; None is all."""
+    if callable(columns):
+        return [name for name in names if name in _HIDDEN or columns(name)]
+    return list(dict.fromkeys([NAME, VERSION, *columns])) if columns else None
+
+
 def concatenated(tables: Iterable[pa.Table]) -> pa.Table:
     """The rows of all, with the union of their columns.
 
@@ -96,14 +110,19 @@ def concatenated(tables: Iterable[pa.Table]) -> pa.Table:
     alike: dict[pa.Schema, list[pa.Table]] = {}
     for table in tables:
         alike.setdefault(table.schema.remove_metadata(), []).append(table)
-    types: dict[str, set[pa.DataType]] = {NAME: {pa.string()}, VERSION: {pa.int64()}}
-    for schema in alike:
-        for column in schema:
-            types.setdefault(column.name, set()).add(column.type)
-    common = pa.schema([(name, _common(several)) for name, several in types.items()])
+    common = common_schema(alike)
     parts = [_cast(pa.concat_tables(each), common) for each in alike.values()]
     # Not `empty_table`, which imports pandas and would slow planning down.
     return pa.concat_tables([pa.Table.from_batches([], common), *parts])
+
+
+def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """The union of the columns of several tables, with types that hold all their values."""
+    types: dict[str, set[pa.DataType]] = {NAME: {pa.string()}, VERSION: {pa.int64()}}
+    for schema in schemas:
+        for column in schema:
+            types.setdefault(column.name, set()).add(column.type)
+    return pa.schema([(name, _common(several)) for name, several in types.items()])
 
 
 def _common(types: set[pa.DataType]) -> pa.DataType:

@@ -16,13 +16,13 @@ holds every older one. Of the files of a row
 from __future__ import annotations
 
 import re
-from array import array
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
-from itertools import repeat
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -86,10 +86,13 @@ class Pile:
             alike.setdefault(table.schema.remove_metadata(), []).append((number, table))
             self._files.append(name)
         for several in alike.values():
-            joined = pa.concat_tables([table for _, table in several]).combine_chunks()
+            joined = several[0][1]
+            if len(several) > 1:
+                joined = pa.concat_tables([table for _, table in several]).combine_chunks()
             if VERSION not in joined.column_names:
-                joined = joined.append_column(VERSION, _numbers(repeat(1, joined.num_rows)))
-            sources = [number for number, table in several for _ in range(table.num_rows)]
+                joined = joined.append_column(VERSION, _numbers(np.ones(joined.num_rows)))
+            each = [(number, table.num_rows) for number, table in several]
+            sources = np.repeat(*np.array(each, dtype=np.int64).T)
             sourced = joined.append_column(SOURCE, _numbers(sources))
             self._tables.append(self._kept(sourced))
 
@@ -114,13 +117,22 @@ class Pile:
         # The order of columns is that of the files, whichever rows had to be resolved.
         order = dict.fromkeys([NAME, VERSION, *(c for t in tables for c in t.column_names)])
         kept = [column for column in order if column in set(table.column_names)]
-        return table.select(kept).sort_by(NAME), waiting
+        table = table.select(kept)
+        return (table if _ascend(table[NAME]) else table.sort_by(NAME)), waiting
 
     def _kept(self, table: pa.Table) -> pa.Table:
         if "" in self._prefixes:
             return table
-        each = [pc.starts_with(table[NAME], prefix) for prefix in self._prefixes]
-        return table.filter(reduce(pc.or_, each))
+        if not _ascend(table[NAME]):
+            each = [pc.starts_with(table[NAME], prefix) for prefix in self._prefixes]
+            return table.filter(reduce(pc.or_, each))
+        # A merged file is sorted: no comparison of every row with every study.
+        names, end, parts = _Texts(table[NAME]), 0, []
+        for prefix in sorted(self._prefixes):
+            begin = max(end, bisect_left(names, prefix))
+            end = bisect_left(names, True, begin, key=partial(_is_of_another, prefix))
+            parts.append(table.slice(begin, end - begin))
+        return pa.concat_tables(parts)
 
     def _split(self) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Of each table, the rows that have a single file, and the others."""
@@ -130,12 +142,14 @@ class Pile:
 
         names = whole(NAME, pa.string())
         # An addition is never a whole row; a merged row is, whatever its version.
-        most = _numbers(1 if name.startswith(SMALL) else _ANY_VERSION for name in self._files)
+        most = _numbers([1 if name.startswith(SMALL) else _ANY_VERSION for name in self._files])
         doubtful = pc.greater(whole(VERSION, pa.int64()), pc.take(most, whole(SOURCE, pa.int64())))
-        counts = pc.value_counts(names)
-        if len(counts) < len(names):
-            several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-            doubtful = pc.or_(doubtful, pc.is_in(names, several))
+        if not (len(self._tables) == 1 and _ascend(names, strictly=True)):
+            counts = pc.value_counts(names)
+            if len(counts) < len(names):
+                ones = _numbers(np.ones(len(counts)))
+                several = counts.field("values").filter(pc.greater(counts.field("counts"), ones))
+                doubtful = pc.or_(doubtful, pc.is_in(names, several))
         start = 0
         for table in self._tables:
             its = doubtful.slice(start, table.num_rows)
@@ -172,9 +186,29 @@ class Pile:
         return self._files[row[SOURCE]]
 
 
-def _numbers(values: Iterable[int]) -> pa.Array:
+class _Texts(Sequence[str]):
+    """A column of text that is looked up by position."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._column[position].as_py()
+
+
+def _ascend(names: pa.ChunkedArray, *, strictly: bool = False) -> bool:
+    """Whether each is at least, or more than, the one before."""
+    less = pc.less if strictly else pc.less_equal
+    pairs = less(names.slice(0, max(0, len(names) - 1)), names.slice(1))
+    return pc.all(pairs, min_count=0).as_py() is True
+
+
+def _numbers(values: Any) -> pa.Array:
     # Not `pa.array`, which like `pa.scalar` imports pandas and would slow planning down.
-    data = array("q", values)
+    data = np.ascontiguousarray(values, dtype=np.int64)
     return pa.Array.from_buffers(pa.int64(), len(data), [None, pa.py_buffer(data)])
 
 
@@ -184,3 +218,7 @@ def _tables(rows: Sequence[_Row]) -> list[pa.Table]:
     for row in rows:
         alike.setdefault(tuple((c, type(value)) for c, value in row.items()), []).append(row)
     return [pa.Table.from_pylist(each) for each in alike.values()]
+
+
+def _is_of_another(prefix: str, name: str) -> bool:
+    return not name.startswith(prefix)

@@ -5,7 +5,7 @@ Planning reads the store and nothing else: it starts no Ray and touches no devic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from unlearn_ray.config.forgotten import Forgotten, forgotten
@@ -16,6 +16,7 @@ from unlearn_ray.steps.base import Request, Step, of_references, with_inputs
 from unlearn_ray.steps.kinds.measure import measures
 from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.steps.references import reference
+from unlearn_ray.storage.row_tables import Columns
 from unlearn_ray.storage.store import Store
 from unlearn_ray.studies.bank import (
     ScoreRow,
@@ -25,15 +26,19 @@ from unlearn_ray.studies.bank import (
     study_score_rows,
 )
 from unlearn_ray.studies.history import Row, TrialRecord, recorded_trials, winners
-from unlearn_ray.studies.rows import State
+from unlearn_ray.studies.rows import EXCESSES, FURTHER_SCORES, HOURS, State
 from unlearn_ray.studies.similar import Change, changes
 from unlearn_ray.studies.spending import Spending, spent_by
+from unlearn_ray.studies.standing import READ
 from unlearn_ray.studies.stored_rows import read_rows
 from unlearn_ray.studies.study import reference_row_name, references_folder, row_name, study_key
 from unlearn_ray.studies.transfer import with_starts
 from unlearn_ray.studies.trial import measured_keys
 
 _ROLES: tuple[tuple[str, Role], ...] = ((RETRAIN, "retrained"), (ORIGINAL, "original"))
+_PLANNED_BY = frozenset({*READ, "sweep", "study_key", "study", "hyperparameters",
+                         *FURTHER_SCORES, *EXCESSES, *HOURS})  # fmt: skip
+_KEYS = ("key_measure_", "key_score_")
 # The remedy for a failed reference step.
 RETRY = "fix the cause, then run the sweep with --retry-failed"
 
@@ -163,23 +168,41 @@ def reference_steps(sweep: Sweep, seed: int, replicate: int = 0) -> list[Step]:
     return of_references(request)
 
 
-def report_steps(sweep: Sweep, study: Study, best: TrialRecord) -> list[Step]:
-    """A winner's own steps of every reporting run."""
+def report_steps(
+    sweep: Sweep, study: Study, best: TrialRecord, references: Container[str]
+) -> list[Step]:
+    """A winner's own steps of every reporting run.
+
+    Args:
+        sweep, study: that it is of.
+        best: the winner.
+        references: keys of the steps of the reference models.
+    """
     steps: list[Step] = []
     for seed, replicate in sweep.seeds.runs:
         unlearn = Unlearn(
             setting=sweep.setting, seed=seed, replicate=replicate, method=study.at(best.point)
         )
         steps += [unlearn, *measures(unlearn, sweep.metrics, sweep.seeds.other(seed))]
-    references = {step.key for run in sweep.seeds.runs for step in reference_steps(sweep, *run)}
     return list(with_inputs(steps, lambda step: step.key in references).values())
 
 
-def sweep_rows(sweep: Sweep, store: Store) -> list[Row]:
-    """The rows of a sweep's studies and of its reference models."""
+def sweep_rows(sweep: Sweep, store: Store, columns: Columns = ()) -> list[Row]:
+    """The rows of a sweep's studies and of its reference models.
+
+    Args:
+        sweep: the sweep.
+        store: of the rows.
+        columns: those to read; all if not given.
+    """
     prefixes = [f"{study_key(sweep, study)}/" for study in sweep.studies]
     prefixes.append(references_folder(sweep))
-    return list(read_rows(store, *prefixes).to_pylist())
+    return list(read_rows(store, *prefixes, columns=columns).to_pylist())
+
+
+def _is_planned_by(column: str) -> bool:
+    """Whether planning looks at a column of rows."""
+    return column in _PLANNED_BY or column.startswith(_KEYS)
 
 
 def make_plan(sweep: Sweep, store: Store) -> Plan:
@@ -192,7 +215,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     """
     sweep = with_starts(sweep)
     taken = forgotten(sweep.setting, (*sweep.seeds.tuning, *sweep.seeds.reporting))
-    rows = sweep_rows(sweep, store)
+    rows = sweep_rows(sweep, store, _is_planned_by)
     by_name = {row["row"]: row for row in rows}
     failures = {row["row"] for row in rows if row["state"] == State.FAILED}
 
@@ -213,8 +236,9 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         return [PlannedStep(step, step.key in stored[step.name]) for step in steps]
 
     runs = (*sweep.seeds.tuning_runs, *sweep.seeds.runs)
-    wanted = [step for run in runs for step in reference_steps(sweep, *run)]
-    wanted += bank_references(sweep)
+    by_run = {run: reference_steps(sweep, *run) for run in runs}
+    of_runs = {step.key for run in sweep.seeds.runs for step in by_run[run]}
+    wanted = [step for run in runs for step in by_run[run]] + bank_references(sweep)
     # The replicates of a split have the same samples.
     unique = {step.key: step for step in wanted}
     references = _with_failures(planned([*unique.values()]), store)
@@ -233,7 +257,9 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         chosen = winners(past)
         best = next(iter(chosen), None)
         ended = not made.left and not blocked
-        reports = planned([s for one in chosen for s in report_steps(sweep, study, one) if ended])
+        reports = planned(
+            [s for one in chosen if ended for s in report_steps(sweep, study, one, of_runs)]
+        )
         wanted_rows = {
             row_name(key, sweep.name, "reporting", one.number, one.point, *run): Unlearn(
                 setting=sweep.setting,
