@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.chaos.cluster import TRIALS, WORKERS, LocalCluster, Node
+from tests.chaos.collector import Collector
 from tests.chaos.proxy import FaultyProxy
 from tests.s3_server import S3Server
 from tests.scheduling.sweeps import Driver
 
-KINDS = ("worker", "trial", "node", "driver", "server", "network")
+KINDS = ("worker", "trial", "node", "driver", "server", "network", "gc")
 # Beyond one of each kind.
 MORE_BLOWS = 3
+# How many times longer than other things last a process that collects may run.
+COLLECTING = 4
 # How often each driver may be started again, after it was killed or gave up.
 RESTARTS = 10
 # How many times longer than an undisturbed run it may take.
@@ -72,6 +75,7 @@ class Disturbed:
         server: its store.
         proxy: between them.
         seconds: what an undisturbed run takes.
+        collect: starts a process that removes what nothing needs, and is killed after a while.
 
     Attributes:
         exits: the drivers' exit statuses so far.
@@ -87,6 +91,7 @@ class Disturbed:
         server: S3Server,
         proxy: FaultyProxy,
         seconds: float,
+        collect: Callable[[], Collector],
     ) -> None:
         self.exits: list[int] = []
         self.fallen: list[str] = []
@@ -96,6 +101,7 @@ class Disturbed:
         self._server = server
         self._proxy = proxy
         self._seconds = seconds
+        self._collect = collect
         self._begun = time.monotonic()
         # When what a blow took away comes back, and how, by the kind of the blow.
         self._returns: dict[str, tuple[float, Callable[[], None]]] = {}
@@ -107,6 +113,8 @@ class Disturbed:
     def __exit__(self, *exception: object) -> None:
         for driver in self._drivers:
             driver.__exit__()
+        if "gc" in self._returns:
+            self._returns["gc"][1]()
 
     def run(self) -> list[str]:
         """Run to the end, whatever happens; returns what each of the last drivers printed.
@@ -167,6 +175,7 @@ class Disturbed:
             "driver": self._kill_driver,
             "server": self._kill_server,
             "network": self._cut_network,
+            "gc": self._start_collector,
         }[blow.kind](blow)
         if what:
             self._say(f"{blow.kind} lost: {what}")
@@ -217,6 +226,13 @@ class Disturbed:
         self._proxy.refuse()
         self._returns_after(blow, self._proxy.listen)
         return f"for {blow.lasts:.1f} s"
+
+    def _start_collector(self, blow: Blow) -> str:
+        # It imports for seconds before it begins.
+        collector = self._collect()
+        when = time.monotonic() + COLLECTING * blow.lasts
+        self._returns[blow.kind] = (when, lambda: self._say(f"gc said {collector.kill()!r}"))
+        return f"killed after {COLLECTING * blow.lasts:.1f} s"
 
     def _say(self, what: str) -> None:
         print(f"  {time.monotonic() - self._begun:6.1f} s  {what}", flush=True)

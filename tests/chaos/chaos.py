@@ -2,6 +2,9 @@
 
 python -m tests.chaos.chaos --seeds 0-19     one run per seed, which draws what dies when
 
+One of the blows is a `gc` that is killed after a while. In the end it is run again, killed at
+random moments and then to its end: what the table needs is there, and the trials' models are not.
+
 All requests to the store go through a proxy that loses, delays and refuses some of them all the
 time. Several drivers run the sweep at once; each is started again with the same command whenever
 it was killed or gave up. In the end rows, weights and every driver's table are those of one driver
@@ -126,6 +129,7 @@ def run_seed(seed: int, folder: Path, expected: Result, seconds: float) -> Verdi
     """
     from tests.chaos.blows import KINDS, Disturbed, Failed, schedule
     from tests.chaos.cluster import LocalCluster
+    from tests.chaos.collector import Collector, collected
 
     folder.mkdir(parents=True)
     file, verdict = write_sweep(folder, **CHANGES), Verdict()
@@ -141,8 +145,13 @@ def run_seed(seed: int, folder: Path, expected: Result, seconds: float) -> Verdi
         def start() -> Driver:
             return Driver(file, url, "--address", cluster.address, environment=ENVIRONMENT)
 
+        def collect() -> Collector:
+            return Collector(url, ENVIRONMENT)
+
         blows = schedule(seed)
-        with Disturbed(start, DRIVERS, blows, cluster, server, proxy, seconds) as disturbed:
+        with Disturbed(
+            start, DRIVERS, blows, cluster, server, proxy, seconds, collect
+        ) as disturbed:
             try:
                 outs = disturbed.run()
             except Failed as failed:
@@ -155,6 +164,9 @@ def run_seed(seed: int, folder: Path, expected: Result, seconds: float) -> Verdi
                 verdict.wrong += Result.of(direct, out).differences(expected)
             left = open_store(direct).objects.names("checkpoints/")
             verdict.wrong += [f"left: {name}" for name in left]
+            verdict.wrong += collected(url, open_store(direct), ENVIRONMENT, seed)
+            for out in outs:
+                verdict.wrong += Result.of(direct, out).differences(expected)
         history = History(urlsplit(direct).netloc, f"{PREFIX}/", proxy.exchanges)
         verdict.wrong += [f"lost: {each}" for each in history.lost(server.client)]
         verdict.wrong += [f"run again: {each}" for each in history.run_again()]

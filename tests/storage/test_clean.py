@@ -105,10 +105,10 @@ def test_unfinished_files_and_uploads_go(store: Store) -> None:
         assert left() == [key]  # it may go on
         time.sleep(4.0)  # the server counts in seconds
         client.upload_part(**named, UploadId=upload, PartNumber=1, Body=b"x")
-        objects.remove_unfinished(2.5)
+        objects.remove_unfinished(2.5, store.now())
         assert left() == [key]  # it has begun long ago, and goes on
         time.sleep(1.1)
-        objects.remove_unfinished(0.0)
+        objects.remove_unfinished(0.0, store.now())
         assert left() == []
     elif isinstance(objects, AzureContainer):
         # Azure removes a block by itself, a week after it was sent.

@@ -67,7 +67,8 @@ def in_words(hint: Any) -> str:
     if origin is Mapping:
         return "mapping"
     if isinstance(hint, type) and issubclass(hint, Part):
-        return f"a {hint.kind.replace('_', ' ')}"
+        kind = hint.kind.replace("_", " ")
+        return f"an {kind}" if kind.startswith(tuple("aeiou")) else f"a {kind}"
     words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
     words |= {Path: "path", NoneType: "null"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))

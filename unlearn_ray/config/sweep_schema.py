@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -14,7 +14,7 @@ from unlearn_ray.core.errors import listed
 from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.registry import parts
 from unlearn_ray.core.runs import LONGEST_NAME, ORIGINAL, RETRAIN, Run
-from unlearn_ray.core.schema import PositiveFloat, Seed, schema
+from unlearn_ray.core.schema import PositiveFloat, PositiveInt, Seed, schema
 from unlearn_ray.core.words import counted
 from unlearn_ray.loggers.base import Logger
 from unlearn_ray.methods.base import Method, Source
@@ -359,6 +359,22 @@ def _large_quantity(name: str) -> str:
     return name
 
 
+@schema
+class Keep:
+    """What the store keeps of a sweep's trials; no number depends on it.
+
+    Attributes:
+        observations: names of large quantities that are stored for every trial; for reference
+            models and winners all are.
+        models: whose models of tuning runs stay once the sweep has ended: all; best, those of
+            winners; a number, those of so many best trials of each study; or reporting, none
+            but the models of the table.
+    """
+
+    observations: tuple[Annotated[str, AfterValidator(_large_quantity)], ...] = ()
+    models: Literal["all", "best", "reporting"] | PositiveInt = "all"
+
+
 SweepName = Annotated[str, AfterValidator(_fit_for_a_name)]
 
 
@@ -372,10 +388,11 @@ class Sweep:
         objective: what the searches minimise.
         scores: scores of many models: of the replicates, or of the bank.
         bank: the models that scores of masks read; null for none.
+        search, seeds, resources, budget: how hyperparameters are searched, under which seeds, on
+            what, and at which cost at most.
         store: a folder, s3://bucket/prefix[?endpoint=URL&region=NAME] or az://container/prefix.
         checkpoint_minutes: the interval between checkpoints of a training.
-        keep: names of large quantities that are stored for every trial; for reference models
-            and winners all are.
+        keep: what the store keeps of trials.
         log: where else trials are logged, in addition to the sweep's table.
         plugins: modules and files that register parts of your own; no number depends on where
             they are found.
@@ -394,7 +411,7 @@ class Sweep:
     budget: Budget = Budget()
     store: Annotated[str, Field(min_length=1)] = "./store"
     checkpoint_minutes: Annotated[float, Field(gt=0, le=1_000_000)] = 10.0
-    keep: tuple[Annotated[str, AfterValidator(_large_quantity)], ...] = ()
+    keep: Keep = Keep()
     log: tuple[Logger, ...] = ()
     plugins: tuple[str, ...] = ()
 

@@ -108,6 +108,23 @@ class MissingObject(StoreError):
     """An object that a record or a checkpoint names is not in the store."""
 
 
+class RemovedArtifact(MissingObject):
+    """The artifact of a completed step was removed on purpose.
+
+    Args:
+        kind, key: the step.
+        why: what removed it and when, in words.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, kind: str, key: str, why: str, remedy: str) -> None:
+        super().__init__(f"artifact of {kind} {key}", why, remedy)
+        self.kind, self.key = kind, key
+
+    def __reduce__(self) -> tuple[type[RemovedArtifact], tuple[str, str, str, str]]:
+        return RemovedArtifact, (self.kind, self.key, self.reason, self.remedy)
+
+
 class CorruptObject(StoreError):
     """An object's bytes are not what was written: truncated, altered or unreadable."""
 
@@ -253,7 +270,12 @@ _STATUSES: tuple[tuple[type[UnlearnRayError], Exit], ...] = (
 
 def exit_status(error: UnlearnRayError) -> Exit:
     """The exit status of a command that ends with this error."""
-    kinds = (status for kind, status in _STATUSES if isinstance(error, kind))
+    return exit_status_of(type(error))
+
+
+def exit_status_of(error: type[UnlearnRayError]) -> Exit:
+    """The exit status of a command that ends with an error of this type."""
+    kinds = (status for kind, status in _STATUSES if issubclass(error, kind))
     return next(kinds, Exit.SOME_FAILED)
 
 

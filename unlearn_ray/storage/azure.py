@@ -175,7 +175,7 @@ class AzureContainer:
         )
         return sorted(kept, key=lambda entry: entry.name)
 
-    def remove_unfinished(self, age: float) -> int:
+    def remove_unfinished(self, age: float, now: float) -> int:
         """Nothing: Azure removes blocks that were never put together, after a week."""
         return 0
 

@@ -61,6 +61,15 @@ class Leftovers:
         return sum(entry.size for entry in (*self.artifacts, *self.checkpoints, *self.probes))
 
 
+def clock(objects: ObjectStore) -> float:
+    """The store's time, Unix seconds: the timestamp of an object written now."""
+    name = f"{PROBES}{uuid.uuid4().hex}"
+    objects.write(name, b"what time is it?")
+    (probe,) = objects.entries(name)
+    objects.delete(name)
+    return probe.written
+
+
 class Cleaner:
     """Finds and removes leftovers.
 
@@ -79,7 +88,7 @@ class Cleaner:
 
     def clean(self, *, remove: bool) -> Leftovers:
         """Find what is left, and remove it if `remove`."""
-        now = self._now()
+        now = clock(self._objects)
         found = Leftovers(
             checkpoints=self._old(now, self._of_complete_steps()),
             probes=self._old(
@@ -92,7 +101,7 @@ class Cleaner:
             self._delete([*found.checkpoints, *found.probes])
             # These credentials often lack the permission to list it; the rest continues.
             with suppress(StoreDenied):
-                self._objects.remove_unfinished(self._careful)
+                self._objects.remove_unfinished(self._careful, now)
         uploads = self._old_uploads(now)
         named, unreadable = self._named(uploads)
         unfinished: list[tuple[_Step, list[Entry]]] = []
@@ -113,14 +122,6 @@ class Cleaner:
                 found.artifacts += files if done else []
                 found.held += not done
         return found
-
-    def _now(self) -> float:
-        """The store's time: the timestamp of an object written now."""
-        name = f"{PROBES}{uuid.uuid4().hex}"
-        self._objects.write(name, b"what time is it?")
-        (probe,) = self._objects.entries(name)
-        self._objects.delete(name)
-        return probe.written
 
     def _old(self, now: float, entries: Iterable[Entry], age: float | None = None) -> list[Entry]:
         age = self._age if age is None else age

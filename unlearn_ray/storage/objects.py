@@ -76,8 +76,12 @@ class ObjectStore(Protocol):
     def entries(self, prefix: str) -> list[Entry]:
         """Like `names`, with sizes and times."""
 
-    def remove_unfinished(self, age: float) -> int:
+    def remove_unfinished(self, age: float, now: float) -> int:
         """Remove unfinished writes of killed processes that are older than `age` seconds.
+
+        Args:
+            age: in seconds.
+            now: the time by the store's own clock, as in `Entry.written`.
 
         Returns:
             How many bytes; 0 if the store does not report it.

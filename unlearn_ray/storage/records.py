@@ -14,7 +14,7 @@ from unlearn_ray.storage.stored import Count, Schema, Seconds, Time, Word, store
 
 _FOLDER = "records"
 Value = TypeVar("Value")
-_KEY = re.compile(r"[0-9a-f]{16}")
+_NAME = re.compile(rf"{_FOLDER}/([^/]+)/([0-9a-f]{{16}})\.json")
 
 
 @stored
@@ -101,9 +101,14 @@ def key_in(name: str) -> str | None:
     '0123456789abcdef'
     >>> key_in("records/pretrain/0123456789abcdef (1).json")
     """
-    kind, _, file = name.removeprefix(f"{_FOLDER}/").partition("/")
-    key = file.removesuffix(".json")
-    return key if _KEY.fullmatch(key) and name == record_name(kind, key) else None
+    step = step_in(name)
+    return None if step is None else step[1]
+
+
+def step_in(name: str) -> tuple[str, str] | None:
+    """Kind and key of the record with this object name; None for other names."""
+    match = _NAME.fullmatch(name)
+    return None if match is None else (match[1], match[2])
 
 
 def artifact_folder(kind: str, key: str) -> str:

@@ -177,7 +177,7 @@ class S3Bucket:
         found = (entry for entry in self._ask("", listed) if is_name(entry.name))
         return sorted(found, key=lambda entry: entry.name)
 
-    def remove_unfinished(self, age: float) -> int:
+    def remove_unfinished(self, age: float, now: float) -> int:
         """See `ObjectStore.remove_unfinished`: multipart uploads that were never completed."""
         top = self._key("")
 
@@ -186,7 +186,7 @@ class S3Bucket:
             parts = client.get_paginator("list_parts").paginate(**named)
             # Uploading a large object takes hours on a slow connection.
             signs = [part["LastModified"] for page in parts for part in page.get("Parts", ())]
-            if time.time() - max([upload["Initiated"], *signs]).timestamp() > age:
+            if now - max([upload["Initiated"], *signs]).timestamp() > age:
                 client.abort_multipart_upload(**named)
 
         def abort(client: Any) -> None:
@@ -195,7 +195,7 @@ class S3Bucket:
             )
             for page in pages:
                 for each in page.get("Uploads", ()):
-                    if time.time() - each["Initiated"].timestamp() > age:
+                    if now - each["Initiated"].timestamp() > age:
                         try:
                             abort_if_left(client, each)
                         except ClientError as error:
