@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
 
-FORMATS = ("table", "markdown", "csv", "json", "parquet")
+    from unlearn_ray.reporting.two_sweeps import TwoSweeps
+
+FORMATS = ("table", "markdown", "latex", "csv", "json", "parquet")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Output:
 
     def frame(self, frame: pd.DataFrame, *, append: bool = False) -> None:
         """Print a frame; `append` prints it below what was printed before."""
-        from unlearn_ray.reporting import grid, render
+        from unlearn_ray.reporting import grid, latex, render
 
         if self.format == "table":
             cells = render.frame_grid(frame)
@@ -44,6 +46,8 @@ class Output:
         elif self.format == "markdown":
             text = grid.markdown_grid(render.frame_grid(frame)) + "\n"
             self.text(f"\n{text}" if append else text, append=append)
+        elif self.format == "latex":
+            self.text(latex.latex_frame(frame), append=append)
         else:
             self._machine(frame)
 
@@ -56,7 +60,7 @@ class Output:
         """Print the paper's table of every sweep, its studies in the order of its file."""
         import pandas as pd
 
-        from unlearn_ray.reporting import render, table
+        from unlearn_ray.reporting import latex, render, table
 
         found = table.comparisons(rows, orders, tuning)
         if self.format == "table":
@@ -65,8 +69,23 @@ class Output:
                 self._view(view, render.plain_text(comparison), append=number > 0)
         elif self.format == "markdown":
             self.text("\n\n".join(map(render.markdown, found)) + "\n")
+        elif self.format == "latex":
+            self.text("\n".join(map(latex.latex, found)))
         else:
             self._machine(pd.concat([part.frame() for part in found], ignore_index=True))
+
+    def two_sweeps(self, compared: TwoSweeps) -> None:
+        """Print the comparison of two sweeps."""
+        from unlearn_ray.reporting.latex import latex_of_two
+
+        if self.format == "table":
+            self.text(compared.plain_text() + "\n")
+        elif self.format == "markdown":
+            self.text(compared.markdown() + "\n")
+        elif self.format == "latex":
+            self.text(latex_of_two(compared))
+        else:
+            self._machine(compared.frame())
 
     def _view(
         self, view: Callable[[int], RenderableType], text: str, *, append: bool = False

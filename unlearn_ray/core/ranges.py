@@ -101,6 +101,23 @@ class Range:
             **{name: value for name, value in used.items() if value not in (None, {}, ())},
         }
 
+    @classmethod
+    def of_identity(cls, said: Mapping[str, Any]) -> Range:
+        """The range of an `identity` that was stored as JSON.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        return cls(
+            said["kind"],
+            said["low"],
+            said["high"],
+            tuple(said["choices"]),
+            said.get(STEP),
+            {name: tuple(allowed) for name, allowed in said.get(WHEN, {}).items()},
+            tuple(said.get(OTHERWISE, ())),
+        )
+
     def as_mapping(self) -> dict[str, Any]:
         """As a sweep file writes it."""
         written: dict[str, Any] = {self.kind: [_short(end) for end in self.ends]}

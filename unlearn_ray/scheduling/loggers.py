@@ -1,13 +1,15 @@
 """Loggers: Tune's callbacks, which log each trial as a run with one step per tuning seed.
 
 They log the study's name, the trial's number and hyperparameters; after each seed the mean score so
-far, and each metric's value and gap under that seed.
+far, and each metric's value and gap under that seed. TensorBoard and MLflow also show the loss
+curve of each seed's unlearning, by iteration; W&B, whose steps only increase, counts seeds alone.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,10 @@ from unlearn_ray.loggers.base import Logger
 from unlearn_ray.loggers.mlflow import MLflow
 from unlearn_ray.loggers.tensorboard import TensorBoard
 from unlearn_ray.loggers.wandb import WeightsAndBiases
-from unlearn_ray.scheduling.search import METRIC, SEEDS_RUN, SHOWN
+from unlearn_ray.scheduling.search import CURVE, METRIC, SEEDS_RUN, SHOWN
+
+# Of MLflow's batches.
+_MOST_POINTS = 1000
 
 
 def check_loggers(sweep: Sweep) -> None:
@@ -105,6 +110,10 @@ class _NamedLogger(LoggerCallback):  # type: ignore[misc]
         }
         with self._named():
             super().log_trial_result(iteration, trial, shown)
+            self.log_points(trial, result.get(CURVE, ()))
+
+    def log_points(self, trial: Any, points: Sequence[tuple[str, float, int]]) -> None:
+        """Log the seed's loss curves: names, values and iterations."""
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
         """Close the trial's run."""
@@ -135,9 +144,25 @@ class _EventFiles(_NamedLogger, TBXLoggerCallback):  # type: ignore[misc]
             self._trial_writer[trial] = self._summary_writer_cls(folder, flush_secs=30)
             self._trial_result[trial] = {}
 
+    def log_points(self, trial: Any, points: Sequence[tuple[str, float, int]]) -> None:
+        """A scalar for each point."""
+        for name, value, iteration in points:
+            self._trial_writer[trial].add_scalar(f"ray/tune/{name}", value, global_step=iteration)
+        self._trial_writer[trial].flush()
+
 
 class _MLflowRuns(_NamedLogger, MLflowLoggerCallback):  # type: ignore[misc]
     name = "mlflow"
+
+    def log_points(self, trial: Any, points: Sequence[tuple[str, float, int]]) -> None:
+        """A metric for each curve, with its iterations as steps."""
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric
+
+        now, client = int(time.time() * 1000), MlflowClient(self.tracking_uri)
+        metrics = [Metric(name, value, now, iteration) for name, value, iteration in points]
+        for start in range(0, len(metrics), _MOST_POINTS):
+            client.log_batch(self._trial_runs[trial], metrics[start : start + _MOST_POINTS])
 
 
 class _WandbRuns(_NamedLogger, WandbLoggerCallback):  # type: ignore[misc]

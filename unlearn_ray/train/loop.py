@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.collective import average, gather_objects, on_first, world_size
+from unlearn_ray.core.curves import MOST_POINTS, Curve
 from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import LastBatch, Layout, Player, Recipe
 from unlearn_ray.train.checkpoint_clock import CheckpointClock
 from unlearn_ray.train.compute import Compute, Stopwatch
+from unlearn_ray.train.curves import SUMS, LossSums
 from unlearn_ray.train.lars import LARS
 
 PROGRESS_SECONDS = 1.0
@@ -79,11 +81,13 @@ class Report:
         seconds: of optimisation on this worker (device time on a GPU, CPU time on a CPU),
             without checkpoints and set-up; includes its share of the time before a resumption.
         loss: of the last update; NaN if there was none.
+        curves: the loss of each player over the run.
     """
 
     iterations: int
     seconds: float
     loss: float
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class Training:
         iterations: total number of updates, instead of the recipe's epochs.
         after_update: called after every update, after the optimizers' steps.
         until: early stopping: called after every epoch except the last; true ends the run.
+        points: of the loss curves, at most.
         kept: module whose state a checkpoint holds besides the optimizers' states; it contains
             the modules of all players. By default, the last player's module.
     """
@@ -113,6 +118,7 @@ class Training:
     iterations: int | None = None
     after_update: Callable[[], None] | None = None
     until: Callable[[], bool] | None = None
+    points: int = MOST_POINTS
     kept: nn.Module | None = None
 
     @property
@@ -182,7 +188,7 @@ def optimise(
     run.check_weights()
     if checkpoints is not None and checkpoints.at_end and run.unsaved:
         run.save(checkpoints)
-    return Report(run.done, run.stopwatch.total(), run.last_loss())
+    return Report(run.done, run.stopwatch.total(), run.last_loss(), run.curves())
 
 
 def _descend(
@@ -243,6 +249,7 @@ class _Run:
             self.total = iterations
         self.done = 0
         self.unsaved = 0
+        self.losses = LossSums(len(self.players), self.total, training.points, compute.device)
         self.loss = torch.full((), math.nan, device=compute.device)
         self.finite = torch.ones((), dtype=torch.bool, device=compute.device)
         self.parameters = [
@@ -258,7 +265,14 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = player.recipe.learning_rate_at(epoch)
 
+    def curves(self) -> tuple[Curve, ...]:
+        def rate(recipe: Recipe) -> Callable[[int], float]:
+            return lambda iteration: recipe.learning_rate_at(iteration // self.per_epoch)
+
+        return self.losses.curves(self.done, [rate(player.recipe) for player in self.players])
+
     def update(self, iteration: Iteration) -> None:
+        losses = []
         with self.stopwatch.running(), self._compiled_or_not(iteration):
             for player, parameters, optimizer in zip(
                 self.players, self.parameters, self.optimizers, strict=True
@@ -272,8 +286,11 @@ class _Run:
                     self._average_gradients(parameters)
                 optimizer.step()
                 self.finite &= self.loss.isfinite()
+                losses.append(self.loss)
             if self.training.after_update is not None:
                 self.training.after_update()
+        for number, loss in enumerate(losses):
+            self.losses.add(number, self.done, loss)
         self.done += 1
         self.unsaved += 1
         # Reading the loss would synchronise with a GPU; it is checked once per epoch.
@@ -345,6 +362,7 @@ class _Run:
             for name, value in state.get(parameter, {}).items():
                 if value is not None:
                     tensors[f"optimizer/{index}/{name}"] = value
+        tensors[SUMS] = self.losses.kept()
         metadata = {
             "iteration": str(self.done),
             "seconds": repr(seconds),
@@ -376,6 +394,7 @@ class _Run:
             raise CorruptObject(
                 "checkpoint", f"does not fit this model: {error}", "delete it and run again"
             ) from error
+        self.losses.restore(tensors.get(SUMS), done)
         self.done = done
 
     def _restore_optimizers(self, tensors: dict[str, Tensor]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from unlearn_ray.core.collective import on_first, sharing
+from unlearn_ray.core.curves import MOST_POINTS, Curve
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import Player
 from unlearn_ray.data.base import Dataset, Split
@@ -21,6 +22,7 @@ from unlearn_ray.layouts.brought import Checkpoint
 from unlearn_ray.methods.base import Loss, Method, Phase, Source, Task, nothing_brought
 from unlearn_ray.train.batches import Batches, CompanionBatches
 from unlearn_ray.train.compute import Compute, Stopwatch
+from unlearn_ray.train.curves import of_phase, packed, unpacked
 from unlearn_ray.train.loop import (
     Checkpoints,
     Iteration,
@@ -91,7 +93,7 @@ def unlearn(
         apply_masks(model)
     remedy = "lower the learning rate, or the strength of the method's edit"
     check_weights(model, "weights after unlearning", remedy)
-    return Report(run.done, stopwatch.total(), loss)
+    return Report(run.done, stopwatch.total(), loss, tuple(run.curves))
 
 
 @dataclass
@@ -102,6 +104,7 @@ class _OfPhase:
     phase: int
     done: int
     stored: Stored | None
+    curves: Sequence[Curve] = ()
 
     @property
     def seconds_between(self) -> float:
@@ -120,7 +123,8 @@ class _OfPhase:
     def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         """Store a checkpoint, newer than those of earlier phases."""
         of_phase = {"phase": str(self.phase), "done": str(self.done)}
-        self.checkpoints.save(self.done + iteration, tensors, metadata | of_phase)
+        kept = tensors | packed(self.curves)
+        self.checkpoints.save(self.done + iteration, kept, metadata | of_phase)
 
 
 @dataclass
@@ -135,6 +139,8 @@ class _Unlearning:
     stopwatch: Stopwatch
     extra_data: Callable[[Dataset], ResidentData] | None
     done: int = 0
+    points: int = MOST_POINTS
+    curves: list[Curve] = field(default_factory=list)
 
     def train(
         self,
@@ -146,16 +152,19 @@ class _Unlearning:
         stored = None if checkpoints is None else on_first(checkpoints.load)
         first = 0 if stored is None else int(stored[1]["phase"])
         self.done = 0 if stored is None else int(stored[1]["done"])
+        self.curves = [] if stored is None else unpacked(stored[0])
+        self.points = max(1, MOST_POINTS // max(1, len(phases)))
         loss = math.nan
         for number, phase in phases[first:]:
             saved = None
             if checkpoints is not None:
-                saved = _OfPhase(checkpoints, number, self.done, stored)
+                saved = _OfPhase(checkpoints, number, self.done, stored, [*self.curves])
             report = self._run(phase, number, saved, on_progress)
             if phase.after is not None:
                 with self.stopwatch.running():
                     phase.after()
                     apply_masks(_Kept(self.model, self.task.state))
+            self.curves += of_phase(report.curves, number, self.done)
             self.done += report.iterations
             loss, stored = report.loss, None
         return loss
@@ -201,6 +210,7 @@ class _Unlearning:
             iterations=phase.iterations,
             after_update=_masked(phase.after_update, keeper(kept)),
             until=phase.until,
+            points=self.points,
             kept=kept,
         )
         report = optimise(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from unlearn_ray.cli.output import Output, say
 from unlearn_ray.cli.stores import readable
 from unlearn_ray.core.errors import Exit
+from unlearn_ray.core.flat import differing
 
 if TYPE_CHECKING:
     from unlearn_ray.storage.store import Record
@@ -41,20 +41,4 @@ def run(options: argparse.Namespace) -> int:
 
 def differences(first: Record, second: Record) -> Iterator[tuple[str, str | None, str | None]]:
     """The fields that differ between two records' configs, dotted, with both values as JSON."""
-    left, right = (dict(flat({"kind": r.kind, **r.config}, "")) for r in (first, second))
-    for name in [*left, *(name for name in right if name not in left)]:
-        if left.get(name) != right.get(name):
-            yield name, left.get(name), right.get(name)
-
-
-def flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """The innermost values of a config as JSON, by dotted name below `path`."""
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from flat(inner, f"{path}.{name}".lstrip("."))
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        for number, item in enumerate(value):
-            name = item.get("name", number) if isinstance(item, Mapping) else number
-            yield from flat(item, f"{path}[{name}]")
-    else:
-        yield path, json.dumps(value)
+    return differing(*({"kind": record.kind, **record.config} for record in (first, second)))
