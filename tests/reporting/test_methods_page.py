@@ -1,4 +1,4 @@
-"""docs/methods.md and docs/columns.md are what methods and columns say of themselves now."""
+"""The generated pages of docs/ are what methods, columns and others say of themselves now."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ import pytest
 
 from unlearn_ray.core.registry import find, parts
 from unlearn_ray.methods.base import Method
-from unlearn_ray.reporting.methods_page import attributes, methods_page
+from unlearn_ray.reporting.methods_page import methods_page
+from unlearn_ray.reporting.part_words import attributes
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["methods", "columns"])
+PAGES = ["methods", "metrics", "scores", "columns", "errors", "sweep", "papers"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_page_is_up_to_date(page: str) -> None:
     # As the Makefile writes it: in this process tests may have registered methods.
     done = subprocess.run(

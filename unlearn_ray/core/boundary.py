@@ -57,6 +57,8 @@ EXTRAS = {
     "boto3": "s3",
     "botocore": "s3",
     "shtab": "completion",
+    **dict.fromkeys(("altair", "jinja2", "vl_convert"), "report"),
+    "cryptography": "audit",
     "mlflow": "mlflow",
     "wandb": "wandb",
     "pytest": "testing",

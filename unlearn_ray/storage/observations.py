@@ -11,17 +11,21 @@ import io
 import json
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 
 from unlearn_ray.core.errors import CorruptObject
-from unlearn_ray.quantities.base import SetName
 
+if TYPE_CHECKING:  # it needs PyTorch, which reading observations as arrays does not
+    from torch import Tensor
+
+    from unlearn_ray.quantities.base import SetName
+
+# The file of an artifact that holds them.
+OBSERVED = "samples.parquet"
 _ABOUT = b"unlearn_ray"
 
 
@@ -31,6 +35,8 @@ def pack(columns: Mapping[SetName, Mapping[str, Tensor]]) -> bytes:
     Args:
         columns: of each set, by name; the first dimension is the sample.
     """
+    import torch
+
     names = list(next(iter(columns.values())))
     sizes = {part: len(next(iter(of_set.values()))) for part, of_set in columns.items()}
     table = {"set": pa.array(np.repeat(list(sizes), list(sizes.values())), pa.string())}
@@ -53,7 +59,7 @@ def pack(columns: Mapping[SetName, Mapping[str, Tensor]]) -> bytes:
 
 
 def unpack(data: bytes, subject: str) -> dict[SetName, dict[str, Tensor]]:
-    """The packed columns, by set.
+    """The packed columns, by set, as tensors.
 
     Args:
         data: the file's content.
@@ -62,24 +68,38 @@ def unpack(data: bytes, subject: str) -> dict[SetName, dict[str, Tensor]]:
     Raises:
         CorruptObject: it was not made by `pack`.
     """
+    import torch
+
+    return {
+        part: {name: torch.from_numpy(values) for name, values in of_set.items()}
+        for part, of_set in unpack_arrays(data, subject).items()
+    }
+
+
+def unpack_arrays(data: bytes, subject: str) -> dict[SetName, dict[str, np.ndarray]]:
+    """The same as arrays, without PyTorch.
+
+    Raises:
+        CorruptObject: it was not made by `pack`.
+    """
     try:
         table = pq.read_table(pa.BufferReader(data)).combine_chunks()
         about = json.loads(table.schema.metadata[_ABOUT])
-        whole = {name: _tensor(table[name], shape) for name, shape in about["shapes"].items()}
-        unpacked: dict[SetName, dict[str, Tensor]] = {}
+        whole = {name: _array(table[name], shape) for name, shape in about["shapes"].items()}
+        unpacked: dict[SetName, dict[str, np.ndarray]] = {}
         start = 0
         for part, size in about["sizes"].items():
             rows = slice(start, start + size)
             unpacked[part] = {name: values[rows] for name, values in whole.items()}
             start += size
-    except (pa.ArrowException, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         remedy = "delete the record of its step and run the sweep again"
         raise CorruptObject(subject, f"is not a table of samples ({error})", remedy) from error
     return unpacked
 
 
-def _tensor(column: Any, shape: list[int]) -> Tensor:
+def _array(column: Any, shape: list[int]) -> np.ndarray:
     values = column.combine_chunks()
     flat = values.flatten() if shape else values
     # Arrow's memory is read-only.
-    return torch.from_numpy(np.array(flat)).reshape(len(values), *shape)
+    return np.array(flat).reshape(len(values), *shape)

@@ -12,8 +12,12 @@ from unlearn_ray.core.errors import CorruptObject
 from unlearn_ray.storage.stored import json_value
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
+# Files of artifacts: a model's weights; what a metric, score or quantity has beside its numbers.
+MODEL = "model.safetensors"
+ARRAYS = "arrays.safetensors"
 _METADATA = "metadata"
 
 
@@ -50,8 +54,27 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
             raise ValueError("its metadata is not a mapping")
         return tensors, metadata
     except (SafetensorError, ValueError, KeyError) as error:
-        raise CorruptObject(
-            f"tensors in {len(data)} bytes",
-            f"not complete safetensors ({str(error)[:200]})",
-            "delete the object and run again",
-        ) from error
+        raise _corrupt(data, error) from error
+
+
+def unpack_arrays(data: bytes) -> dict[str, np.ndarray]:
+    """The tensors of `pack_tensors` as arrays, without PyTorch.
+
+    Raises:
+        CorruptObject: the bytes are truncated or not safetensors, or hold a type that numpy lacks.
+    """
+    import safetensors.numpy
+
+    try:
+        arrays: dict[str, np.ndarray] = safetensors.numpy.load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(data, error) from error
+    return arrays
+
+
+def _corrupt(data: bytes, error: Exception) -> CorruptObject:
+    return CorruptObject(
+        f"tensors in {len(data)} bytes",
+        f"not complete safetensors ({str(error)[:200]})",
+        "delete the object and run again",
+    )

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unlearn_ray.steps.kinds.samples import Samples
-from unlearn_ray.steps.runtime import OBSERVED
-from unlearn_ray.storage.observations import unpack
+from unlearn_ray.storage.observations import OBSERVED, unpack
 from unlearn_ray.storage.store import Record, Store
 
 _KEY = "key_measure_"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.config.sweep_schema import Study, Sweep
 from unlearn_ray.core.errors import BadInput
-from unlearn_ray.monitor.kept_sweeps import KeptSweep, kept_sweeps
+from unlearn_ray.monitor.kept_sweeps import kept_sweeps, sweep_of
 from unlearn_ray.monitor.manifest import manifests
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.storage.store import Record, Store
@@ -59,17 +56,10 @@ def kept_step(record: Record, store: Store) -> Step:
             continue
         for kept in versions:
             try:
-                return planned_step(record, _sweep_of(kept, store), store)
+                return planned_step(record, sweep_of(kept, store.url), store)
             except BadInput as error:
                 told.append(error)
     raise told[0]
-
-
-def _sweep_of(kept: KeptSweep, store: Store) -> Sweep:
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / f"{kept.name}.yaml"
-        file.write_text(kept.yaml, encoding="utf-8")
-        return load_sweep(file, (), store.url)
 
 
 def _groups(sweep: Sweep, store: Store) -> Iterator[list[Step]]:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.words import counted
 from unlearn_ray.steps.base import Step
-from unlearn_ray.steps.once import versions
-from unlearn_ray.steps.runtime import (
-    ARRAYS,
-    MODEL,
-    OBSERVED,
-    Produced,
-    Runtime,
-    StoredCheckpoints,
-)
-from unlearn_ray.storage.observations import unpack
+from unlearn_ray.steps.graph import Graph
+from unlearn_ray.steps.once import Account, run_here, versions
+from unlearn_ray.steps.runtime import Produced, Runtime, StoredCheckpoints
+from unlearn_ray.storage.curves import CURVES, unpack_curves
+from unlearn_ray.storage.observations import OBSERVED, unpack
 from unlearn_ray.storage.store import Record, Store, unpack_tensors
+from unlearn_ray.storage.tensors import ARRAYS, MODEL
 from unlearn_ray.takeaway.description import description_of
 from unlearn_ray.takeaway.image_model import built
 from unlearn_ray.train.compute import Compute
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CHECKPOINT_SECONDS = 1e9
 # Of the test set, whose outputs are compared.
@@ -93,6 +94,30 @@ def rerun(step: Step, record: Record, store: Store) -> list[Compared]:
     ]
 
 
+def restored(step: Step, record: Record, store: Store) -> bool:
+    """Run a step again, alone, whose artifact was removed, and store it; whether it is the same.
+
+    Args:
+        step: the step.
+        record: what it left.
+        store: where it is stored again; what was removed of its inputs is, too.
+
+    Raises:
+        BadInput: nothing was removed of it.
+        UnlearnRayError: the step fails.
+    """
+    if store.removed(record) is None:
+        raise BadInput(f"{step}", "its artifact was not removed", "leave out --restore")
+    runtime = Runtime(store, _compute(record), _CHECKPOINT_SECONDS)
+    account = Account(record.sweep, record.accelerators, record.row)
+    graph = Graph(runtime.known, partial(run_here, runtime=runtime), account)
+    again = graph.restore(step)
+    before, now = (
+        {name: entry.sha256 for name, entry in one.files.items()} for one in (record, again)
+    )
+    return before == now
+
+
 def surroundings(record: Record) -> list[str]:
     """What is other in this process than when a step was run, in words."""
     here = _compute(record).machine.facts()
@@ -127,7 +152,9 @@ def _files(
     produced: Produced,
     runtime: Runtime,
 ) -> Iterator[Compared]:
-    for name in sorted(before.keys() | produced.files.keys()):
+    # Versions that kept no curves have left none to compare.
+    names = produced.files.keys() - ({CURVES} - before.keys())
+    for name in sorted(before.keys() | names):
         if name not in before or name not in produced.files:
             was, now = ("there" if name in of else "-" for of in (before, produced.files))
             yield Compared(name, was, now, None, False)
@@ -142,9 +169,19 @@ def _files(
                 yield _outputs(step, record, *tensors, runtime=runtime)
             else:
                 yield from _tensors(*tensors)
+        elif name == CURVES:
+            yield _losses(*(unpack_curves(data, f"{step}") for data in (stored, again)))
         else:
             was, now = (f"{len(data):,} bytes" for data in (stored, again))
             yield Compared(name, was, now, None, stored == again)
+
+
+def _losses(stored: pd.DataFrame, again: pd.DataFrame) -> Compared:
+    """The points of the loss curves."""
+    was, now = (counted(len(each), "point") for each in (stored, again))
+    both = [torch.from_numpy(each["loss"].to_numpy(copy=True)) for each in (stored, again)]
+    difference, equal = _apart(*both)
+    return Compared("loss curve", was, now, difference, equal and stored.equals(again))
 
 
 def _columns(stored: bytes, again: bytes, subject: str) -> Iterator[Compared]:

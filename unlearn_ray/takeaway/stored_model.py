@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from unlearn_ray.core.errors import BadInput, listed
-from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.lookup import find_record
 from unlearn_ray.storage.store import Record, Store, open_store, unpack_tensors
+from unlearn_ray.storage.tensors import MODEL
 from unlearn_ray.takeaway.description import description_of
 from unlearn_ray.takeaway.image_model import ImageModel, built
 
@@ -22,7 +22,8 @@ def load_model(store: Store | str, key: str) -> ImageModel:
         model.network         # the network alone, which takes normalised images
         model.description     # its size of images, normalisation, classes and architecture
 
-    Every trial's weights are stored, not only those of winners.
+    Every trial's weights are stored, not only those of winners, until `gc` or the sweep's
+    `keep.models` removes them.
 
     Args:
         store: a store, or its URL: a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME].
@@ -31,6 +32,7 @@ def load_model(store: Store | str, key: str) -> ImageModel:
     Raises:
         BadInput: no step or several steps have this key, or the step leaves no model.
         ConfigError: the model or its family is from a plug-in that is not loaded.
+        RemovedArtifact: the weights were removed on purpose; `rerun KEY --restore` has them again.
         MissingObject: the weights are gone from the store.
         CorruptObject: they were altered, or do not fit the model.
         StoreError: the store cannot be read.
