@@ -74,6 +74,22 @@ def test_images_labels_and_classes_are_those_of_the_files(tmp_path: Path) -> Non
     assert dataset.prompts()[1] == ("a photo of a Trouser.",)
 
 
+def test_a_class_that_hands_arguments_on(tmp_path: Path) -> None:
+    """EMNIST's `split` is no part of its data: `train` is, which its base takes."""
+    raw = tmp_path / "EMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, rows in (("train", slice(40)), ("test", slice(40, 60))):
+        write_idx(raw / f"emnist-letters-{name}-images-idx3-ubyte", IMAGES[rows])
+        write_idx(raw / f"emnist-letters-{name}-labels-idx1-ubyte", LABELS[rows] + 1)
+    options = {"split": "letters"}
+    dataset = Torchvision(dataset="EMNIST", folder=str(tmp_path), options=options)
+    info = dataset.info()
+    assert (info.train_size, info.test_size) == (40, 20)
+    assert info.class_names[1:3] == ("a", "b")
+    with pytest.raises(DataError, match="EMNIST, training set: cannot be downloaded"):
+        Torchvision(dataset="EMNIST", options={"split": "digits"}).info()
+
+
 def test_the_key_is_that_of_the_content(tmp_path: Path) -> None:
     root = fashion(tmp_path / "one")
     first = Torchvision(dataset="FashionMNIST", folder=str(root))

@@ -5,6 +5,7 @@ The images are scikit-learn's digits, as files of a folder per class.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -86,6 +87,8 @@ def argv(command: str) -> list[str]:
     program, *arguments = shlex.split(command)
     if program == "python":
         return [sys.executable, "-c", MENDED, *arguments]
+    if program == "openssl":
+        return [program, *arguments]
     assert program == "unlearn-ray"
     found = [sys.executable, "-m", "unlearn_ray", *arguments]
     return [*found, *SMALLER] if "request.yaml" in arguments else found
@@ -131,6 +134,14 @@ def test_the_page(tmp_path: Path) -> None:
     assert all(row["state"] == "complete" for row in reported)
     assert (tmp_path / "cleaned" / "model.safetensors").is_file()
     assert "largest difference" in said["cleaned/load.py"]
+    assert "Signature Verified Successfully" in said["pkeyutl"]
+    audit = json.loads((tmp_path / "request.audit.json").read_text())
+    assert (audit["holds"], audit["request"]["users"]) == (True, ASKED)
+    for model in audit["models"]:
+        assert {sample["sample"] for sample in model["samples"]} == erased
+        assert model["request_is_the_forget_set"]
+    assert "u1000" not in json.dumps(audit)
+    assert "Audit of a request" in (tmp_path / "request.html").read_text()
 
 
 def test_the_page_has_its_file_and_commands() -> None:
@@ -143,4 +154,7 @@ def test_the_page_has_its_file_and_commands() -> None:
         ["unlearn-ray", "results"],
         ["unlearn-ray", "results"],
         ["python", "cleaned/load.py"],
+        ["openssl", "genpkey"],
+        ["unlearn-ray", "results"],
+        ["openssl", "pkeyutl"],
     ]

@@ -25,7 +25,7 @@ from unlearn_ray.loggers.base import Logger
 from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.base import Objective
-from unlearn_ray.reporting.methods_page import attributes
+from unlearn_ray.reporting.part_words import attributes
 from unlearn_ray.scores.base import Score
 from unlearn_ray.steps.setting import Setting
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,7 +93,7 @@ class Torchvision(AdaptedDataset):
 
     def _set(self, cls: Any, folder: Path, which: str) -> Any:
         """The training or test set, undecoded."""
-        known = signature(cls).parameters
+        known = _arguments(cls)
         fixed: dict[str, Any] = {"root": str(folder)} if "root" in known else {}
         if "download" in known:
             fixed["download"] = True
@@ -117,7 +117,7 @@ class Torchvision(AdaptedDataset):
                 raise self._missing(which, folder, reason_of(error)) from error
         raise AssertionError("there is a choice")
 
-    def _choices(self, known: Mapping[str, Any], which: str) -> list[Mapping[str, Any]]:
+    def _choices(self, known: Collection[str], which: str) -> list[Mapping[str, Any]]:
         """Arguments to try, one after the other."""
         given = self.train if which == "train" else self.test
         if given is not None:
@@ -224,6 +224,20 @@ class _Pairs:
                 self.which, f"image {number:,} is unlabelled", "choose a labelled part of it"
             )
         return image, int(scalar)
+
+
+def _arguments(cls: type) -> list[str]:
+    """The arguments of a class, with those that it hands on to its bases as **kwargs."""
+    found: dict[str, None] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        own = [*signature(base.__init__).parameters.values()][1:]  # type: ignore[misc]
+        handed_on = any(one.kind is Parameter.VAR_KEYWORD for one in own)
+        found |= dict.fromkeys(one.name for one in own if one.kind is not Parameter.VAR_KEYWORD)
+        if not handed_on:
+            break
+    return [*found]
 
 
 def _shape(item: Any) -> str:
