@@ -45,7 +45,7 @@ def test_a_finished_sweep(finished_sweep: Path, capsys: pytest.CaptureFixture[st
     assert f"{table}\n" == capsys.readouterr().out
     assert list(table.frame()["study"])[:1] == ["retrain"]
     page = table._repr_html_()
-    assert page.startswith("<pre>")
+    assert "<pre>" in page
     assert "retrain" in page
 
 

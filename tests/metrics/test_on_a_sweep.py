@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.tiny import finish, runtime, tiny_sweep
-from unlearn_ray.steps.runtime import ARRAYS
 from unlearn_ray.storage.store import Store, open_store, unpack_tensors
+from unlearn_ray.storage.tensors import ARRAYS
 
 METRICS = {
     "cka": {"samples": 200},

@@ -19,8 +19,8 @@ from tests.tiny import run, runtime
 from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.core.errors import Exit
 from unlearn_ray.steps.kinds.pretrain import Pretrain
-from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.store import Record, Store, open_store, unpack_tensors
+from unlearn_ray.storage.tensors import MODEL
 from unlearn_ray.train.training import new_model
 
 Found = TypeVar("Found")

@@ -23,8 +23,8 @@ from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import WorkerConfig
 from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.once import Account, Done
-from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.store import open_store, unpack_tensors
+from unlearn_ray.storage.tensors import MODEL
 from unlearn_ray.train.training import new_model
 
 pytestmark = pytest.mark.slow

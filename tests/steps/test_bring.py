@@ -13,8 +13,8 @@ from tests.tiny import run, runtime
 from unlearn_ray.core.errors import DataError, TrialError
 from unlearn_ray.steps.kinds.expect import Expect
 from unlearn_ray.steps.references import reference
-from unlearn_ray.steps.runtime import MODEL
 from unlearn_ray.storage.store import unpack_tensors
+from unlearn_ray.storage.tensors import MODEL
 
 
 def test_the_artifact_is_the_model_in_our_layout(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pyarrow import BufferReader
 from torch import Tensor
 
 from tests.tiny import SWEEP, finish, runtime, tiny_sweep
+from unlearn_ray.config.sweep_schema import Keep
 from unlearn_ray.core.errors import CorruptObject, ProgramError
 from unlearn_ray.core.registry import find
 from unlearn_ray.core.schema import schema
@@ -176,7 +177,7 @@ def test_what_is_large_is_kept_for_references_and_winners_and_where_it_is_named(
     sweep = replace(tiny_sweep(tmp_path), metrics=(Sharpness(),))
     plain, keeping = tmp_path / "plain", tmp_path / "keeping"
     finish(sweep, runtime(plain))
-    finish(replace(sweep, keep=("view_features",)), runtime(keeping))
+    finish(replace(sweep, keep=Keep(observations=("view_features",))), runtime(keeping))
     references = {"view_features for -", "view_features for reporting"}
     assert observed(open_store(str(plain))) == references
     assert observed(open_store(str(keeping))) == {*references, "view_features for tuning"}
@@ -189,10 +190,12 @@ def test_what_is_large_is_kept_for_references_and_winners_and_where_it_is_named(
 
 
 def test_what_is_kept_is_large_and_known(tmp_path: Path) -> None:
-    assert tiny_sweep(tmp_path, SWEEP + "keep: [view_features]\n").keep == ("view_features",)
+    assert tiny_sweep(tmp_path, SWEEP + "keep: {observations: [view_features]}\n").keep == Keep(
+        observations=("view_features",)
+    )
     for wrong in ("outputs", "view_featurs"):
         with pytest.raises(Exception, match="pair_embeddings, view_features"):
-            tiny_sweep(tmp_path, SWEEP + f"keep: [{wrong}]\n")
+            tiny_sweep(tmp_path, SWEEP + f"keep: {{observations: [{wrong}]}}\n")
 
 
 # Models of other seeds

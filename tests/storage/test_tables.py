@@ -260,3 +260,34 @@ def _parquet(columns: dict[str, list[Any]]) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
     return bytes(sink.getvalue())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abcd"), SCALARS), max_size=8),
+    st.lists(st.sampled_from("xyz"), max_size=3),
+    st.integers(0, 8),
+    st.sets(st.sampled_from("abcd")),
+)
+def test_a_part_of_a_table_is_that_of_the_whole(
+    rows: list[dict[str, Any]], prefixes: list[str], compacted: int, columns: set[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(folder)
+        for number, row in enumerate(rows):
+            store.write_row(f"{'xyz'[number % 3]}{number}", row)
+            if number == compacted:
+                store.extend_row("x0", {"added": number})
+                store.compact()
+        whole = store.read_rows(columns=lambda name: name in columns).to_pylist()
+        everything = store.read_rows()
+        kept = [name for name in everything.column_names if name in columns | {"row"}]
+        assert f"{whole}" == f"{everything.select(kept).to_pylist()}"
+        parts = store.row_parts()
+        assert parts.schema.equals(everything.schema)
+        assert f"{parts.read(lambda name: name in columns).to_pylist()}" == f"{whole}"
+        part = store.read_rows(*prefixes).to_pylist()
+        wanted = {row["row"] for row in part}
+        own = tuple(prefixes) or ""
+        assert wanted == {name for name in everything["row"].to_pylist() if name.startswith(own)}
+        assert [row["row"] for row in part] == sorted(wanted)

@@ -24,8 +24,8 @@ from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.reporting.render import plain_text
 from unlearn_ray.reporting.table import comparison
-from unlearn_ray.steps.runtime import ARRAYS
 from unlearn_ray.storage.store import open_store, unpack_tensors
+from unlearn_ray.storage.tensors import ARRAYS
 
 
 @pytest.fixture(autouse=True)

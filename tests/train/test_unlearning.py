@@ -137,6 +137,11 @@ def test_phases_follow_each_other() -> None:
     assert report.iterations == 6 + 12 + 6 + 5
     assert not same(weights, new_model(1).state_dict())
     assert report.seconds > 0
+    # Two players in each iteration of the second and of the last phase.
+    ends = {(curve.phase, curve.player): curve.iterations[-1] for curve in report.curves}
+    assert [ends[phase, 0] for phase in range(4)] == [6, 18, 24, 29]
+    assert all(len(curve.iterations) <= 50 for curve in report.curves)
+    assert report.curves[-1].losses[-1] == report.loss
 
 
 @pytest.mark.parametrize("stopped_at", range(1, 30))
@@ -152,6 +157,7 @@ def test_a_restart_at_any_iteration_changes_nothing(
     assert same(found, weights)
     assert resumed.iterations == expected.iterations
     assert resumed.loss == expected.loss
+    assert resumed.curves == expected.curves
     assert kept.iterations == sorted(kept.iterations)
 
 

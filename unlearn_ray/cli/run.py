@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from unlearn_ray.cli.sweep_files import planned, sweep_arguments
 from unlearn_ray.core.boundary import one_line
-from unlearn_ray.core.errors import EXIT_STATUSES, Exit, TrialError
+from unlearn_ray.core.errors import EXIT_STATUSES, Exit, StoreError, TrialError
 from unlearn_ray.core.printable import printable
 from unlearn_ray.core.words import counted
 
@@ -113,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
             return Exit.INTERRUPTED
         failed += tally.trials_failed
         ended = tally.trials_ended
+    keep_models(plan, store)
     _print_table(plan, store, out, ended)
     out.file.flush()  # what cannot be written is an error, not a result
     url = shlex.quote(store.url)
@@ -178,6 +179,28 @@ def train(
     if not stop.is_set():
         _say(ending(progress))
     return tally
+
+
+def keep_models(plan: Plan, store: Store) -> None:
+    """Remove the models of a sweep that has ended which its `keep.models` does not name.
+
+    What other sweeps refer to stays, and all while another driver runs this one.
+    """
+    models = plan.sweep.keep.models
+    if models == "all":
+        return
+    from unlearn_ray.keeping.collection import collect
+
+    _say_meanwhile(f"removing models of trials but {models}")
+    try:
+        found = collect(store, models, sweep=plan.sweep.name, why=f"keep.models {models}")
+    except StoreError as error:
+        # The results are there; the next run, or gc, removes them.
+        _say(f"warning: no models were removed: {one_line(str(error))}")
+        return
+    if found.artifacts:
+        count = counted(len(found.artifacts), "artifact")
+        _say(f"removed {count} of trials ({found.size / 1e6:,.1f} MB): keep.models is {models}")
 
 
 def _print_table(

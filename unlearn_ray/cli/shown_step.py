@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from unlearn_ray.cli.results.diff import flat
 from unlearn_ray.cli.shown import Shown
+from unlearn_ray.core.flat import flat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _KEY = "key_"
 _SHOWN_ROWS = 20
+# Of a loss curve, besides its first.
+_SHOWN_POINTS = 10
 # In the record's result, and said in words.
 _MACHINE = ("device", "kernels", "threads")
 
@@ -42,9 +44,11 @@ def shown_step(found: Record | Failure, store: Store) -> Shown:
         for role, key in found.inputs.items()
     }
     config = {f"config.{name}": value for name, value in flat(_own_config(found), "")}
+    removal = store.removed(found)
+    removed = {} if removal is None else {"removed": f"{removal.created}, by {removal.why}"}
     return Shown(
-        {**_made(found), **inputs, **config, **_files(found), **_result(found)},
-        {"use": _used_by(found.key, store)},
+        {**_made(found), **removed, **inputs, **config, **_files(found), **_result(found)},
+        {"use": _used_by(found.key, store), "losses": _losses(found, store)},
     )
 
 
@@ -102,6 +106,31 @@ def _files(record: Record) -> dict[str, str]:
 def _result(record: Record) -> dict[str, str]:
     rest = {name: of for name, of in record.result.items() if name not in _MACHINE}
     return {f"result.{name}": value for name, value in flat(rest, "")} if rest else {}
+
+
+def _losses(record: Record, store: Store) -> pd.DataFrame:
+    """A few points of each loss curve; none where its file was removed."""
+    import pandas as pd
+
+    from unlearn_ray.core.errors import MissingObject
+    from unlearn_ray.storage.curves import CURVES, curves_of
+
+    try:
+        curves = curves_of(store, record) if CURVES in record.files else pd.DataFrame()
+    except MissingObject:
+        return pd.DataFrame()
+    if not len(curves):
+        return curves
+    shown = [
+        part.iloc[
+            sorted(
+                {(len(part) - 1) * number // _SHOWN_POINTS for number in range(_SHOWN_POINTS + 1)}
+            )
+        ]
+        for _, part in curves.groupby(["phase", "player"])
+    ]
+    several = [name for name in ("phase", "player") if curves[name].nunique() > 1]
+    return pd.concat(shown)[[*several, "iteration", "loss", "learning_rate"]]
 
 
 def _versions(versions: Mapping[str, str]) -> str:

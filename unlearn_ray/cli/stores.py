@@ -11,6 +11,7 @@ from unlearn_ray.core.errors import BadInput, did_you_mean
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from unlearn_ray.storage.row_tables import Columns
     from unlearn_ray.storage.store import Store
 
 
@@ -27,15 +28,21 @@ def readable(url: str) -> Store:
     return store
 
 
-def rows_of(store: Store, options: argparse.Namespace) -> pa.Table | None:
-    """The rows, of one sweep if the options name one; prints a hint if there are none."""
+def rows_of(store: Store, options: argparse.Namespace, columns: Columns = ()) -> pa.Table | None:
+    """The rows, of one sweep if the options name one; prints a hint if there are none.
+
+    Args:
+        store: of the rows.
+        options: of the command.
+        columns: those that it needs.
+    """
     import pyarrow.compute as pc
 
     from unlearn_ray.studies.stored_rows import read_rows
 
-    rows = read_rows(store)
+    rows = read_rows(store, columns=columns)
     if rows.num_rows == 0:
-        say(f"{options.store} holds no rows yet; run python -m unlearn_ray.sweep FILE first")
+        say_empty(options)
         return None
     sweep = getattr(options, "sweep", None)
     if sweep is None:
@@ -44,3 +51,8 @@ def rows_of(store: Store, options: argparse.Namespace) -> pa.Table | None:
     if sweep not in known:
         raise BadInput(f"--sweep {sweep}", "no rows of this sweep", did_you_mean(sweep, known))
     return rows.filter(pc.equal(rows["sweep"], sweep))
+
+
+def say_empty(options: argparse.Namespace) -> None:
+    """Print a hint that the store has no rows."""
+    say(f"{options.store} holds no rows yet; run python -m unlearn_ray.sweep FILE first")

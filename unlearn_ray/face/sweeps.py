@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn_ray.cli.run import check_before_spending, interruptible, train
+from unlearn_ray.cli.run import check_before_spending, interruptible, keep_models, train
 from unlearn_ray.config import sweep_schema
 from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.core.errors import BadInput, StepFailed
@@ -108,6 +107,7 @@ class Sweep:
                 train(plan, opened, address, Console(stderr=True), stop)
             if stop.is_set():
                 raise KeyboardInterrupt
+        keep_models(plan, opened)
         return Run(plan, opened)
 
     def _stored_in(self, store: str | None) -> sweep_schema.Sweep:
@@ -156,7 +156,9 @@ class Table:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        from unlearn_ray.reporting.notebook import notebook_html
+
+        return notebook_html(self.comparison)
 
 
 @dataclass(frozen=True)

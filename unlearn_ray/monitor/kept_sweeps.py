@@ -10,6 +10,8 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from unlearn_ray.core.errors import BadInput, did_you_mean, without_secrets
@@ -18,6 +20,7 @@ from unlearn_ray.storage.store import Store
 from unlearn_ray.storage.stored import Schema, Time, Word, stored
 
 if TYPE_CHECKING:
+    from unlearn_ray.config.sweep_schema import Sweep
     from unlearn_ray.studies.plan import Plan
 
 
@@ -95,6 +98,25 @@ def keep(plan: Plan, store: Store, file: str = "") -> None:
         version=_version(),
     )
     store.write_sweep_file(sweep.name, kept.key, json.dumps(asdict(kept), indent=1).encode())
+
+
+def sweep_of(kept: KeptSweep, store: str | None = None) -> Sweep:
+    """The sweep of a kept file; its data must be on this machine.
+
+    Args:
+        kept: the file.
+        store: replaces the file's store.
+
+    Raises:
+        BadInput: the file cannot be used here.
+    """
+    # It needs PyTorch, which reading kept files does not.
+    from unlearn_ray.config.sweep_file import load_sweep
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{kept.name}.yaml"
+        file.write_text(kept.yaml, encoding="utf-8")
+        return load_sweep(file, (), store)
 
 
 def kept_sweeps(store: Store, name: str) -> list[KeptSweep]:

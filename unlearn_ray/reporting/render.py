@@ -48,20 +48,20 @@ def plain_text(comparison: Comparison, width: int = WIDTH) -> str:
         return "\n\n".join(map(aligned, blocks(grid, width)))
 
     parts = [_wrapped(title(comparison), width), text(main_grid(comparison))]
-    parts[-1] += "".join(f"\n{_wrapped(line, width)}" for line in _footnotes(comparison))
-    for heading, grid, lines in _further(comparison):
+    parts[-1] += "".join(f"\n{_wrapped(line, width)}" for line in footnotes(comparison))
+    for heading, grid, lines in further_tables(comparison):
         shown = "".join(f"\n{_wrapped(line, width)}" for line in lines)
         parts.append(f"{heading}\n{text(grid)}{shown}")
-    return "\n\n".join([*parts, *(_wrapped(part, width) for part in _paragraphs(comparison))])
+    return "\n\n".join([*parts, *(_wrapped(part, width) for part in paragraphs(comparison))])
 
 
 def markdown(comparison: Comparison) -> str:
     """GitHub tables; the starred rows are bold."""
     parts = [title(comparison), markdown_grid(main_grid(comparison, bold="**"))]
-    parts += [line for line in _footnotes(comparison) if not line.startswith("*")]
-    for heading, grid, lines in _further(comparison):
+    parts += [line for line in footnotes(comparison) if not line.startswith("*")]
+    for heading, grid, lines in further_tables(comparison):
         parts += [f"{heading}:", markdown_grid(grid), *lines]
-    return "\n\n".join([*parts, *(part.replace("\n", "\n- ") for part in _paragraphs(comparison))])
+    return "\n\n".join([*parts, *(part.replace("\n", "\n- ") for part in paragraphs(comparison))])
 
 
 def rich_view(comparison: Comparison, width: int = WIDTH) -> RenderableType:
@@ -69,11 +69,11 @@ def rich_view(comparison: Comparison, width: int = WIDTH) -> RenderableType:
     parts: list[RenderableType] = [Text(title(comparison), style="bold")]
     grid = main_grid(comparison, wrap="\n")
     parts.append(rich_grid(grid, bold=comparison.starred, width=width))
-    parts += [Text(line, style="dim") for line in _footnotes(comparison)]
-    for heading, grid, lines in _further(comparison, wrap="\n"):
+    parts += [Text(line, style="dim") for line in footnotes(comparison)]
+    for heading, grid, lines in further_tables(comparison, wrap="\n"):
         parts += [Text(f"\n{heading}"), rich_grid(grid, width=width)]
         parts += [Text(line, style="dim") for line in lines]
-    parts += [Text(f"\n{part}") for part in _paragraphs(comparison)]
+    parts += [Text(f"\n{part}") for part in paragraphs(comparison)]
     return Group(*parts)
 
 
@@ -115,14 +115,15 @@ def main_grid(comparison: Comparison, wrap: str = " ", bold: str = "") -> Grid:
     return grid
 
 
-def _footnotes(comparison: Comparison) -> list[str]:
+def footnotes(comparison: Comparison) -> list[str]:
+    """How to read the main table."""
     lines = ["* no other method is nearer to retraining"] if comparison.starred else []
     if comparison.runs > 1 and comparison.compares:
         lines.append(_STATISTICS)
     return lines
 
 
-def _further(comparison: Comparison, wrap: str = " ") -> list[tuple[str, Grid, list[str]]]:
+def further_tables(comparison: Comparison, wrap: str = " ") -> list[tuple[str, Grid, list[str]]]:
     """The tables below the main one, each with its heading and footnotes; none is empty."""
     tables = [
         ("Evidence", evidence_grid(comparison), [_EVIDENCE, *_unjudged(comparison)]),
@@ -250,7 +251,8 @@ def frame_grid(frame: pd.DataFrame) -> Grid:
     return [list(map(str, frame.columns)), *rows]
 
 
-def _paragraphs(comparison: Comparison) -> list[str]:
+def paragraphs(comparison: Comparison) -> list[str]:
+    """Each with a heading and its lines: the winners' hyperparameters, and notes."""
     winners = [
         f"{line.study} ({_winner(line)}): {hyperparameters(line.hyperparameters)}"
         for line in comparison.lines

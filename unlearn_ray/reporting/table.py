@@ -21,8 +21,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
+from unlearn_ray.core.columns import column_of
 from unlearn_ray.core.gaps import average_gap_percentage, counted_columns, gaps
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
 from unlearn_ray.core.words import counted as counted_words
@@ -38,6 +41,14 @@ _MINUTES_FROM = 120.0
 _OF_TRIALS = ("tuning", "reporting")
 # What tells the models of a winner apart.
 _RUN = ["seed", "replicate"]
+# Half of a row's columns, by their names in `core.columns`.
+_NOT_LOOKED_AT = frozenset(
+    {
+        *("hp_<field>", "version_<library>", "key_unlearn", "key_measure_<metric>"),
+        *("key_score_<score>", "device", "threads", "kernels", "host", "evaluation_seconds"),
+        *("accelerator_hours_unlearn", "accelerator_hours_measure", "average_excess"),
+    }
+)
 _NOT_KNOWN = "of metrics that are not known here (their plug-ins are not loaded), in no average"
 _NOT_COMPARED = (
     "nothing was compared with retraining, so there are no gaps and no verdicts: these values say"
@@ -234,6 +245,11 @@ class Comparison:
         }
 
 
+def is_compared(column: str) -> bool:
+    """Whether the functions here may look at a column of rows."""
+    return column_of(column).name not in _NOT_LOOKED_AT
+
+
 def _counted_of(rows: pd.DataFrame) -> set[str]:
     """The columns that count in the average gap of rows: of the known metrics they hold."""
     held = set(_metric_columns(rows, ()))
@@ -299,7 +315,7 @@ def comparison(
         counted = _counted_of(rows)
     columns = [c for c in _metric_columns(rows, counted) if measured is None or c in measured]
     trials = rows[rows["purpose"].isin(_OF_TRIALS)]
-    current, older = _newest_studies(trials)
+    current, older = newest_studies(trials)
     notes += older
     unknown = [name for name in columns if name not in headers]
     if unknown:
@@ -364,7 +380,7 @@ def models_of(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> dict[str, pd.Data
         rows: of one sweep.
         tuning: tuning seeds of the studies, where known.
     """
-    winners = _winning_rows(_newest_studies(rows[rows["purpose"].isin(_OF_TRIALS)])[0], tuning)
+    winners = _winning_rows(newest_studies(rows[rows["purpose"].isin(_OF_TRIALS)])[0], tuning)
     references = {
         RETRAIN: _of_models(rows, RETRAIN, winners, "key_retrained"),
         ORIGINAL: _of_models(rows, ORIGINAL, winners, "key_original"),
@@ -425,7 +441,8 @@ def _measured_partly(winners: pd.DataFrame, columns: Sequence[str]) -> list[str]
     return [name for name in columns if name in partly]
 
 
-def _newest_studies(trials: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def newest_studies(trials: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Rows of the newest study of each name, and notes of how many older ones are left out."""
     kept, notes = [], []
     for study, part in trials.groupby("study"):
         newest = part.groupby("study_key")["created"].max().sort_values().index[-1]
@@ -437,18 +454,19 @@ def _newest_studies(trials: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]
 
 
 def _timed_on(rows: pd.DataFrame) -> str:
-    kinds = {machine.partition(":")[0] for machine in _machines(rows)}
+    kinds = {machine.partition(":")[0] for machine in machines_of(rows)}
     return {"cpu": "CPU", "cuda": "GPU"}.get(kinds.pop(), "") if len(kinds) == 1 else ""
 
 
-def _machines(rows: pd.DataFrame) -> list[str]:
+def machines_of(rows: pd.DataFrame) -> list[str]:
+    """The machines of every step behind rows, sorted."""
     told = rows["made_on"].dropna().unique()
     return sorted({machine for each in told for machine in each.split(MADE_ON_SEPARATOR)})
 
 
 def _mixed_machines(rows: pd.DataFrame) -> tuple[str, ...]:
     """A warning if compared numbers come from several kinds of machine."""
-    machines = _machines(rows)
+    machines = machines_of(rows)
     if len(machines) < 2:
         return ()
     shown = "; ".join(machines[:MACHINES_SHOWN])
@@ -643,16 +661,17 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _gap_cell(rows: pd.DataFrame, name: str) -> Cell | None:
     """A metric over seeds, and its gaps to the retrained models of the same seeds."""
     cell = _cell(rows[name])
-    pairs = rows[[name, f"{name}_retrained"]].dropna().astype(float)
-    if cell is None or not len(pairs):
+    unlearned, retrained = _floats(rows[name]), _floats(rows[f"{name}_retrained"])
+    both = ~(np.isnan(unlearned) | np.isnan(retrained))
+    if cell is None or not both.any():
         return cell
-    unlearned, retrained = pairs[name], pairs[f"{name}_retrained"]
+    unlearned, retrained = unlearned[both], retrained[both]
     reference = {name: float(retrained.mean())}
     gap_of_means = gaps({name: float(unlearned.mean())}, reference)
     return replace(
         cell,
         gap_of_means=gap_of_means[name],
-        mean_gap=float((unlearned - retrained).abs().mean()),
+        mean_gap=float(np.abs(unlearned - retrained).mean()),
         gap_percentage=average_gap_percentage(gap_of_means, reference, (name,)),
     )
 
@@ -663,11 +682,17 @@ def _cell_of_all(values: pd.Series[float]) -> Cell | None:
 
 
 def _cell(values: pd.Series[float]) -> Cell | None:
-    numbers = values.dropna().astype(float)
+    numbers = _floats(values)
+    numbers = numbers[~np.isnan(numbers)]
     if not len(numbers):
         return None
     std = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
     return Cell(mean=float(numbers.mean()), std=std)
+
+
+def _floats(values: pd.Series[Any]) -> Float64[np.ndarray, " rows"]:
+    # In NumPy: pandas takes a millisecond for each cell of a table.
+    return values.to_numpy(dtype=float, na_value=math.nan)
 
 
 def _numbers(name: str, cell: Cell | None) -> dict[str, float | None]:

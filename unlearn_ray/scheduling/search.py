@@ -26,6 +26,8 @@ SEEDS_RUN = "seeds_run"
 LAST = "last_seed"
 # What loggers show in addition to the mean score.
 SHOWN = ("value/", "gap/")
+# The loss curves of the seed, for loggers: each point with its name, value and iteration.
+CURVE = "curve"
 HOURS = "accelerator_hours"
 
 

@@ -17,7 +17,13 @@ from ray import tune
 
 from unlearn_ray.config.sweep_schema import Resources, Study, Sweep
 from unlearn_ray.core.boundary import reason_of
-from unlearn_ray.core.errors import StopRequested, UnlearnRayError, WorkerLeaving, WorkersLost
+from unlearn_ray.core.errors import (
+    StopRequested,
+    StoreError,
+    UnlearnRayError,
+    WorkerLeaving,
+    WorkersLost,
+)
 from unlearn_ray.core.words import counted
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
@@ -27,6 +33,7 @@ from unlearn_ray.scheduling.ray_private import keep_credentials
 from unlearn_ray.scheduling.rounds import Rounds
 from unlearn_ray.scheduling.search import (
     AGAIN,
+    CURVE,
     EXCESSES,
     FAILURE,
     HOURS,
@@ -44,8 +51,10 @@ from unlearn_ray.scheduling.training import run_under_ray_train
 from unlearn_ray.scheduling.worker import WorkerConfig
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.once import Uploaded
+from unlearn_ray.storage.curves import loss_curve
+from unlearn_ray.storage.store import Store
 from unlearn_ray.studies.fronts import Score, Vector
-from unlearn_ray.studies.history import first_mean
+from unlearn_ray.studies.history import Row, first_mean
 from unlearn_ray.studies.trial import Scored, TrialSeed, score
 
 _log = logging.getLogger(__name__)
@@ -162,6 +171,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return {
             **{value + column: scored.row[column] for column in columns},
             **{gap + column: scored.row[f"{column}_gap"] for column in compared},
+            CURVE: curve_points(scored.row, self.worker_config.runtime(self.board).store),
         }
 
     def score(self, study: Study, seed: int) -> Scored:
@@ -186,6 +196,29 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             self.worker_config.runtime(self.board),
             executor(self.worker_config, self.sweep.resources.trial, self.board),
         )
+
+
+Point = tuple[str, float, int]
+
+
+def curve_points(row: Row, store: Store) -> list[Point]:
+    """The loss curves of a row's unlearning: names, values and iterations, for loggers.
+
+    There are none if the store lacks them: no sweep fails for what is only shown.
+    """
+    try:
+        curves = loss_curve(store, str(row["key_unlearn"]))
+    except StoreError as error:
+        _log.warning("loss curve of %s: %s", row["key_unlearn"], error)
+        return []
+    parts = [name for name in ("phase", "player") if curves[name].nunique() > 1]
+    points = []
+    for point in curves.dropna().to_dict("records"):
+        of_part = "".join(f"/{name}_{point[name]}" for name in parts)
+        for name in ("loss", "learning_rate"):
+            series = f"{name}/seed_{row['seed']}{of_part}"
+            points.append((series, float(point[name]), int(point["iteration"])))
+    return points
 
 
 def _callbacks(sweep: Sweep) -> list[Any]:

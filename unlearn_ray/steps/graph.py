@@ -2,15 +2,20 @@
 
 The driver, trials and tests run steps through it. An observation that is not kept is no step of its
 own: the step that needs it computes it from the model, uses it and drops it.
+
+A model that was removed from the store (`Store.removals`) has a record all the same, so that
+nothing is trained again for numbers that are there. Only where a step needs the model itself is it
+trained again, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from unlearn_ray.core.errors import RemovedArtifact
 from unlearn_ray.steps.base import Step, with_inputs
 from unlearn_ray.steps.known import Known
-from unlearn_ray.steps.once import Account, Done, Uploaded, run_once
+from unlearn_ray.steps.once import Account, Done, Uploaded, restore, run_once
 from unlearn_ray.storage.store import Record
 
 
@@ -35,8 +40,7 @@ class Graph:
         give_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self._known = known
-        self._execute = execute
-        self._account = account
+        self._how = execute, account
         self._keep = None if keep is None else frozenset(keep)
         self._give_up = give_up
         self._done: dict[str, Done] = {}
@@ -69,11 +73,38 @@ class Graph:
             kept = self._keep is None or wanted.kept(self._keep)
             for needed in (wanted,) if kept else wanted.inputs().values():
                 self._ensured(needed)
-        done = run_once(
-            step, self._known.store, self._execute, self._account, give_up=self._give_up
+        done = self._with_inputs_restored(
+            step, lambda: run_once(step, self._known.store, *self._how, give_up=self._give_up)
         )
         self._known.keep(done.record)
         return done
+
+    def _with_inputs_restored(self, step: Step, run: Callable[[], Done]) -> Done:
+        """What `run` returns, once all removed artifacts that it needs are there again."""
+        restored: set[str] = set()
+        while True:
+            try:
+                return run()
+            except RemovedArtifact as removed:
+                wanted = with_inputs([step]).get(removed.key)
+                if wanted is None or wanted is step or removed.key in restored:
+                    raise
+                restored.add(removed.key)
+                self._known.keep(self.restore(wanted))
+
+    def restore(self, step: Step) -> Record:
+        """The new record of a step that is run again because its artifact was removed.
+
+        Raises:
+            TrialError: it, or an input that was removed as well, failed.
+            HeldElsewhere: `give_up` returned True.
+        """
+
+        def run() -> Done:
+            store = self._known.store
+            return Done(restore(step, store, *self._how, give_up=self._give_up), ran=True)
+
+        return self._with_inputs_restored(step, run).record
 
 
 def batches(steps: Iterable[Step]) -> dict[str, list[Step]]:

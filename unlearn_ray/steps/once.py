@@ -3,6 +3,9 @@
 Ask the store; if there is no record, take the lease, run, upload the artifact, write the record,
 and remove checkpoints and lease. A process that dies meanwhile leaves a lease that expires and a
 checkpoint to resume from.
+
+A step whose artifact was removed on purpose is run again only where the artifact is needed, in the
+same way, and its new record replaces the old one.
 """
 
 from __future__ import annotations
@@ -193,6 +196,47 @@ def run_once(
             return Done(record, ran=False)
 
 
+def restore(
+    step: Step,
+    store: Store,
+    execute: Callable[[Step], Uploaded],
+    account: Account,
+    *,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Record:
+    """Run a complete step again whose artifact was removed, unless another process did meanwhile.
+
+    Args:
+        step: its inputs are in the store.
+        store: where records and leases are.
+        execute: runs the step and uploads its artifact.
+        account: what the time is charged to, if it is run.
+        give_up: polled while another process holds the lease.
+
+    Returns:
+        Its record, which names the new artifact.
+
+    Raises:
+        HeldElsewhere: `give_up` returned True.
+        LeaseLost: this process was silent for too long.
+    """
+    while (lease := store.lease(step.key, work_of(step, account))) is None:
+        if give_up():
+            raise HeldElsewhere(f"{step}", "another process runs it", "run the sweep again")
+        time.sleep(POLL_SECONDS)
+    with lease:
+        record = store.record(step.name, step.key)
+        if record is None or store.removed(record) is not None:
+            _log.warning("%s: its artifact was removed and is needed; it is run again", step)
+            uploaded = execute(step)
+            lease.check()
+            record = _record(step, uploaded, account, lease)
+            store.replace(record)
+            store.clear_checkpoints(step.key)
+        lease.finish()
+        return record
+
+
 def may_run(step: Step, store: Store, account: Account) -> bool:
     """Whether no other process is known to run a step now."""
     return not step.exclusive or store.free(step.key, work_of(step, account))
@@ -273,7 +317,21 @@ def _run(
         except LeaseLost:
             _remove(uploaded, store)
             raise
-    record = Record(
+    record = _record(step, uploaded, account, lease)
+    ran = store.complete(record)
+    if uploaded.checkpointed or (lease and lease.generation > 1):
+        store.clear_checkpoints(step.key)
+    if ran:
+        return Done(record, ran=True)
+    written = store.record(step.name, step.key)
+    assert written is not None, "a record that could not be created exists"
+    if written.files != uploaded.files:
+        _remove(uploaded, store)
+    return Done(written, ran=False)
+
+
+def _record(step: Step, uploaded: Uploaded, account: Account, lease: Lease | None) -> Record:
+    return Record(
         kind=step.name,
         key=step.key,
         config=step.config,
@@ -290,16 +348,6 @@ def _run(
         accelerators=account.accelerators,
         earlier_seconds=lease.earlier_seconds() if lease else 0.0,
     )
-    ran = store.complete(record)
-    if uploaded.checkpointed or (lease and lease.generation > 1):
-        store.clear_checkpoints(step.key)
-    if ran:
-        return Done(record, ran=True)
-    written = store.record(step.name, step.key)
-    assert written is not None, "a record that could not be created exists"
-    if written.files != uploaded.files:
-        _remove(uploaded, store)
-    return Done(written, ran=False)
 
 
 def _remove(uploaded: Uploaded, store: Store) -> None:

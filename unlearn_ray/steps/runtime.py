@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_ray.core.collective import on_every, on_first, rank
-from unlearn_ray.core.errors import CorruptObject
+from unlearn_ray.core.errors import CorruptObject, RemovedArtifact
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset, Split
@@ -27,8 +27,9 @@ from unlearn_ray.measure.inference import Inference
 from unlearn_ray.quantities.base import Observation, SetName
 from unlearn_ray.steps.known import Known
 from unlearn_ray.steps.setting import Setting
-from unlearn_ray.storage.observations import unpack
+from unlearn_ray.storage.observations import OBSERVED, unpack
 from unlearn_ray.storage.store import Store, pack_tensors, unpack_tensors
+from unlearn_ray.storage.tensors import ARRAYS, MODEL
 from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.loop import Progress
 from unlearn_ray.train.resident import ResidentData
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from unlearn_ray.steps.base import Step
     from unlearn_ray.steps.kinds.observe import Observe
     from unlearn_ray.steps.kinds.samples import Samples
-
-MODEL = "model.safetensors"
-ARRAYS = "arrays.safetensors"
-OBSERVED = "samples.parquet"
 
 # Of cached observations: those of originals and retrained models, which every trial reads.
 _OBSERVED_BYTES = 2**28
@@ -260,7 +257,7 @@ class Runtime:
         return self._samples.get(step.key, read)
 
     def observation(self, step: Observe) -> Observation:
-        """The step's observation, stored or, if it is not kept, computed now."""
+        """The step's observation, stored or, if it is not kept or was removed, computed now."""
 
         def get() -> Observation:
             self.known.look([step])
@@ -269,11 +266,14 @@ class Runtime:
                 return step.observe(self)
             samples: BySet = {}
             arrays: dict[str, Tensor] = {}
-            if OBSERVED in record.files:
-                columns = unpack(self.store.read_artifact(record, OBSERVED), f"{step}")
-                samples = {part: of_set["value"] for part, of_set in columns.items()}
-            if ARRAYS in record.files:
-                arrays = unpack_tensors(self.store.read_artifact(record, ARRAYS))[0]
+            try:
+                if OBSERVED in record.files:
+                    columns = unpack(self.store.read_artifact(record, OBSERVED), f"{step}")
+                    samples = {part: of_set["value"] for part, of_set in columns.items()}
+                if ARRAYS in record.files:
+                    arrays = unpack_tensors(self.store.read_artifact(record, ARRAYS))[0]
+            except RemovedArtifact:
+                return step.observe(self)
             return Observation(samples, arrays)
 
         return self._observations.get(step.key, get)

@@ -29,11 +29,14 @@ class Setting:
     """The problem of a sweep: data, model, how both are trained, and the probe that measures them.
 
     Attributes:
+        dataset, forget_set, model, family: parts: the data, what of it is forgotten, the network,
+            and its criterion.
         validation: how many training images are held out of all training: a count, or a
             fraction of the training set.
         training: the recipe of pretraining and retraining.
         sparsity: null for dense models; else both reference models are sparse, and pruned
             weights stay zero under every method.
+        probe: the linear classifier that measures an encoder's features.
         original: a trained model in place of pretraining; null trains it.
         retrained: the retrained models: train, {checkpoint: ...}, or none: nothing is compared
             with retraining, and rows hold values alone.

@@ -1,13 +1,18 @@
-"""The results that training steps record."""
+"""What training steps leave: their results, and the files of their artifacts."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+from torch import nn
+
 from unlearn_ray.core.collective import gather_objects
 from unlearn_ray.data.base import Dataset
 from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.storage.curves import CURVES, pack_curves
+from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.storage.tensors import MODEL
 from unlearn_ray.train.loop import Report
 
 
@@ -19,6 +24,12 @@ def training_result(report: Report, runtime: Runtime) -> dict[str, Any]:
         "loss": None if report.iterations == 0 else report.loss,
         **runtime.compute.machine.facts(),
     }
+
+
+def training_files(model: nn.Module, report: Report) -> dict[str, bytes]:
+    """The trained model, and its loss curves if anything was trained."""
+    weights = {MODEL: pack_tensors(dict(model.state_dict()))}
+    return weights | ({CURVES: pack_curves(report.curves)} if report.curves else {})
 
 
 def images_result(dataset: Dataset) -> dict[str, Any]:

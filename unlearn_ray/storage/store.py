@@ -6,7 +6,7 @@ import hashlib
 import re
 import socket
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unlearn_ray.core.errors import (
     CorruptObject,
     MissingObject,
+    RemovedArtifact,
     StoreError,
     StoreUnreachable,
     listed,
@@ -23,7 +24,7 @@ from unlearn_ray.core.keys import content_key
 from unlearn_ray.storage import checkpoints
 from unlearn_ray.storage.claims import Claim, Claims
 from unlearn_ray.storage.leases import Holder, Lease, Leases, Work
-from unlearn_ray.storage.leftovers import PROBES, Cleaner, Leftovers
+from unlearn_ray.storage.leftovers import PROBES, Cleaner, Leftovers, clock
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.records import (
@@ -31,10 +32,11 @@ from unlearn_ray.storage.records import (
     Record,
     artifact_folder,
     from_bytes,
-    key_in,
     record_name,
+    step_in,
     to_bytes,
 )
+from unlearn_ray.storage.removals import Removal, Removals
 from unlearn_ray.storage.step_failures import Failure, Failures
 from unlearn_ray.storage.stored import MOST_BYTES, Parsed, Reader, json_value
 from unlearn_ray.storage.tensors import pack_tensors, unpack_tensors
@@ -43,6 +45,8 @@ from unlearn_ray.storage.urls import objects_at
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from unlearn_ray.storage.row_parts import RowParts
+    from unlearn_ray.storage.row_tables import Columns
     from unlearn_ray.storage.tables import Rows, Scalar
 
 __all__ = [
@@ -71,6 +75,7 @@ _SWEEP = re.compile(r"sweeps/([A-Za-z0-9][A-Za-z0-9._-]*)\.json")
 _SWEEP_FILE = re.compile(r"sweep_files/([A-Za-z0-9][A-Za-z0-9._-]*)/([0-9a-f]{16})\.json")
 _STUDY = re.compile(r"studies/[0-9a-f]{16}/([0-9a-f]{16})\.json")
 _COMPACTION = "compaction"
+_KEEPING = "keeping"
 
 
 def open_store(url: str, *, lease_seconds: float = LEASE_SECONDS, known: bool = False) -> Store:
@@ -97,6 +102,7 @@ class Store:
         objects: the underlying object store.
         lease_seconds: how long the holder of a lease may be silent.
         failures: those of steps whose own code raised an error.
+        removals: those of artifacts that were removed on purpose.
     """
 
     def __init__(self, objects: ObjectStore, lease_seconds: float) -> None:
@@ -106,6 +112,7 @@ class Store:
         self._leases = Leases(objects, lease_seconds, self._reader)
         self._checkpointed: set[str] = set()
         self.failures = Failures(objects, self._reader)
+        self.removals = Removals(objects)
 
     def __reduce__(self) -> tuple[type[Store], tuple[ObjectStore, float]]:
         return Store, (self.objects, self.lease_seconds)
@@ -155,7 +162,21 @@ class Store:
             if holder.work.kind == DRIVER and (holder.process.is_dead() or holder.is_old(_DAY)):
                 self._leases.remove(key)
         if isinstance(self.objects, LocalFolder):
-            self.objects.remove_unfinished(_DAY.total_seconds())
+            self.objects.remove_unfinished(_DAY.total_seconds(), self.now())
+
+    def now(self) -> float:
+        """The time in Unix seconds by the store's own clock: that of an object written now."""
+        return clock(self.objects)
+
+    def keeper(self, what: str) -> Lease | None:
+        """The right to remove or merge what the store keeps; None while another process has it.
+
+        Waits for the end of a holder that is silent.
+
+        Args:
+            what: it is taken for, in words.
+        """
+        return self._leases.await_end(_KEEPING, Work(_KEEPING, what))
 
     def clean(self, age: timedelta = _DAY, *, remove: bool) -> Leftovers:
         """Remove what killed processes left and nobody needs; safe while sweeps run.
@@ -217,6 +238,11 @@ class Store:
         """Write a record, create-if-absent; False if there is one already."""
         return self.objects.create(record_name(record.kind, record.key), to_bytes(record))
 
+    def replace(self, record: Record) -> None:
+        """Replace the record of a step that was run again because its artifact was removed."""
+        self.objects.write(record_name(record.kind, record.key), to_bytes(record))
+        self.removals.withdraw([(record.kind, record.key)])
+
     def read_records(self, steps: Iterable[tuple[str, str]]) -> dict[str, Record]:
         """The records of those steps (kind, key) that are complete, by key; read concurrently.
 
@@ -233,8 +259,7 @@ class Store:
     def kinds(self, kind: str = "") -> dict[str, str]:
         """The kind of each completed step, by key; of all kinds, or of one."""
         names = self.objects.names(f"records/{kind}/" if kind else "records/")
-        keys = ((key_in(name), name.split("/")[1]) for name in names)
-        return {key: of for key, of in keys if key is not None}
+        return {key: of for of, key in filter(None, map(step_in, names))}
 
     # artifacts
 
@@ -265,6 +290,7 @@ class Store:
         """One file of a completed step's artifact, verified.
 
         Raises:
+            RemovedArtifact: it was removed on purpose.
             MissingObject: the record names no such file, or the file is gone.
             CorruptObject: it was altered since the upload.
         """
@@ -279,6 +305,10 @@ class Store:
         try:
             data = self.objects.read(entry.name)
         except MissingObject as error:
+            self._check_not_removed(record)
+            newer = self.record(record.kind, record.key)
+            if newer is not None and newer.files != record.files:
+                return self.read_artifact(newer, file)  # the step was run again meanwhile
             raise MissingObject(subject, f"no object {entry.name}", remedy) from error
         if len(data) != entry.size:
             reason = f"{entry.name} has {len(data)} bytes, {entry.size} were written"
@@ -286,6 +316,26 @@ class Store:
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise CorruptObject(subject, f"{entry.name} was altered (SHA-256 differs)", remedy)
         return data
+
+    def removed(self, record: Record) -> Removal | None:
+        """What removed files of a completed step on purpose; None if all of them are there."""
+        removal = self.removals.of(record.kind, record.key)
+        if removal is None:
+            return None
+        there = set(self.objects.names(artifact_folder(record.kind, record.key)))
+        return removal if any(each.name not in there for each in record.files.values()) else None
+
+    def _check_not_removed(self, record: Record) -> None:
+        removal = self.removals.of(record.kind, record.key)
+        if removal is None:
+            return
+        raise RemovedArtifact(
+            record.kind,
+            record.key,
+            f"{removal.why} removed it on {removal.created[:10]}; its record and all numbers are"
+            " still there",
+            f"to have it again: unlearn-ray results {self.url} rerun {record.key} --restore",
+        )
 
     # leases
 
@@ -354,6 +404,10 @@ class Store:
         """Remove all checkpoints of a step."""
         checkpoints.clear(self.objects, key)
 
+    def forget_lease(self, key: str) -> None:
+        """Remove what is left of a lease that nobody holds."""
+        self._leases.remove(key)
+
     # sweeps
 
     def write_sweep(self, name: str, data: bytes) -> None:
@@ -406,12 +460,24 @@ class Store:
         """The identities of the studies of a likeness, by key."""
         return self._listed(f"studies/{likeness}/", _STUDY, _identity_of_a_study)
 
+    def study_identities(self, keys: Collection[str]) -> dict[str, Any]:
+        """The identities of these studies, by key; those that the store holds."""
+        return self._listed("studies/", _STUDY, _identity_of_a_study, keys)
+
     def _listed(
-        self, prefix: str, pattern: re.Pattern[str], parse: Callable[[str, bytes], Parsed]
+        self,
+        prefix: str,
+        pattern: re.Pattern[str],
+        parse: Callable[[str, bytes], Parsed],
+        wanted: Collection[str] | None = None,
     ) -> dict[str, Parsed]:
-        """The parsed objects whose names match, by the pattern's group."""
+        """The parsed objects whose names match, by the pattern's group; of `wanted` groups."""
         matches = map(pattern.fullmatch, self.objects.names(prefix))
-        names = {match[0]: match[1] for match in matches if match is not None}
+        names = {
+            match[0]: match[1]
+            for match in matches
+            if match is not None and (wanted is None or match[1] in wanted)
+        }
         found = self._reader.parsed(names, parse)
         return {names[name]: parsed for name, parsed in found.items()}
 
@@ -451,14 +517,18 @@ class Store:
         """
         self._rows.extend(name, columns, anew)
 
-    def read_rows(self, *prefixes: str, columns: Sequence[str] = ()) -> pa.Table:
+    def read_rows(self, *prefixes: str, columns: Columns = ()) -> pa.Table:
         """All rows, with their names in the column `row`.
 
         Args:
             prefixes: only rows whose name starts with one of these.
-            columns: only those of these that exist, which is faster.
+            columns: only those of these that exist, or of whose name it says so: that is faster.
         """
         return self._rows.read(prefixes or ("",), columns)
+
+    def row_parts(self) -> RowParts:
+        """All rows as they are now, whose columns are read when they are asked for."""
+        return self._rows.parts()
 
     def row(self, name: str) -> dict[str, Scalar] | None:
         """One row by name, without the column `row`; None if there is none."""
@@ -485,6 +555,25 @@ class Store:
             return None
         try:
             return self._rows.compact(names)
+        finally:
+            lease.finish()
+
+    def take_rows(self, other: Store, names: Collection[str]) -> None:
+        """Copy rows of another store that this one lacks, by name."""
+        self._rows.take(other._rows, names)
+
+    def remove_rows(self, names: Collection[str]) -> None:
+        """Remove rows for good, which nobody may write or extend meanwhile.
+
+        Raises:
+            StoreError: another process merges rows.
+        """
+        lease = self._leases.await_end(_COMPACTION, Work(_COMPACTION))
+        if lease is None:
+            reason = "another process is merging its rows"
+            raise StoreError(f"store {self.url}", reason, "run the command again")
+        try:
+            self._rows.remove(names)
         finally:
             lease.finish()
 

@@ -47,7 +47,8 @@ import pyarrow.compute as pc
 
 from unlearn_ray.core.errors import CorruptObject, MissingObject, StoreError
 from unlearn_ray.storage.objects import THREADS, ObjectStore
-from unlearn_ray.storage.row_tables import NAME, SOURCE, VERSION, from_bytes, to_bytes
+from unlearn_ray.storage.row_parts import RowParts
+from unlearn_ray.storage.row_tables import NAME, SOURCE, VERSION, Columns, from_bytes, to_bytes
 from unlearn_ray.storage.row_versions import (
     COMPACTED,
     SMALL,
@@ -161,7 +162,7 @@ class Rows:
         rows = {row[NAME]: row for row in pile.merged()[0].drop([VERSION]).to_pylist()}
         return {name: rows[name] for name in names if name in rows}
 
-    def read(self, prefixes: tuple[str, ...] = _ALL, columns: Sequence[str] = ()) -> pa.Table:
+    def read(self, prefixes: tuple[str, ...] = _ALL, columns: Columns = ()) -> pa.Table:
         """All rows whose name starts with one of `prefixes`: the union of their columns, by name.
 
         A column of ints and floats becomes float; one that mixes other types becomes text; rows
@@ -169,14 +170,34 @@ class Rows:
 
         Args:
             prefixes: any strings.
-            columns: only those of these that exist, and `row`; all if none is named.
+            columns: only those of these that exist, and `row`; all if none is named. Or what says
+                of a name whether that column is read.
         """
         pile = Pile(prefixes)
         names = {name for prefix in prefixes for name in self._names_of(SMALL + prefix)}
         for block in _blocks(sorted(names), _READ_AT_A_TIME):
-            self._add_small(pile, self._reader.present(block), columns or None)
-        pile.add(_sound(self._compacted(lambda names: self._tables(names, columns or None))))
+            self._add_small(pile, self._reader.present(block), columns)
+        pile.add(_sound(self._compacted(lambda names: self._tables(names, columns))))
         return pile.merged()[0].drop([VERSION])
+
+    def parts(self) -> RowParts:
+        """All rows as they are now; columns are read later, without further requests."""
+        small: dict[str, pa.Table] = {}
+        for block in _blocks(sorted(self._names_of(SMALL)), _READ_AT_A_TIME):
+            small |= self._parsed(self._reader.present(block))
+        merged: dict[str, bytes] = {}
+
+        def kept(name: str, data: bytes) -> pa.Table:
+            table = self._table(name, data, lambda _: False)
+            merged[name] = data
+            return table
+
+        def read(names: Sequence[str]) -> _Found:
+            sound, damaged = self._reader.sorted_out(names, kept, most=None)
+            return {**sound, **dict.fromkeys(damaged)}
+
+        found = self._compacted(read)
+        return RowParts(small, {name: merged[name] for name in _sound(found)}, self._table)
 
     def compact(self, names: Iterable[str] | None = None) -> int:
         """Merge small files into one and remove them; returns how many.
@@ -194,6 +215,44 @@ class Rows:
         blocks = list(_blocks(small, _READ_AT_A_TIME)) or [[]]
         return sum(self._compact(block) for block in blocks)
 
+    def take(self, other: Rows, names: Collection[str]) -> None:
+        """Copy rows of another store, with all their additions, as one compacted file.
+
+        Args:
+            other: the other store's rows.
+            names: of rows that this store lacks.
+        """
+        pile = Pile()
+        for block in _blocks(sorted(other._names_of(SMALL)), _READ_AT_A_TIME):
+            other._add_small(pile, other._reader.present(block))
+        pile.add(_sound(other._compacted(other._tables)))
+        table = _among(pile.merged()[0], names)
+        if table.num_rows:
+            self._write_compacted(table)
+
+    def remove(self, names: Collection[str]) -> None:
+        """Remove rows for good; nobody may write or extend these, or compact any, meanwhile.
+
+        Killed half-way, it leaves some of them.
+        """
+        compacted = _sound(self._compacted(self._tables))
+        if any(_among(table, names).num_rows for table in compacted.values()):
+            pile = Pile()
+            pile.add(compacted)
+            kept = _among(pile.merged()[0], names, absent=True)
+            if kept.num_rows:
+                self._write_compacted(kept)
+            self._delete(compacted)
+        wanted = set(names)
+        self._delete(name for name in self._names_of(SMALL) if row_of(name) in wanted)
+
+    def _write_compacted(self, table: pa.Table) -> None:
+        self._objects.write(f"{COMPACTED}{uuid.uuid4().hex}{SUFFIX}", to_bytes(table))
+
+    def _delete(self, names: Iterable[str]) -> None:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self._objects.delete, names))
+
     def _compact(self, names: Sequence[str]) -> int:
         small = self._reader.present(names)
         if not small and len(self._names_of(COMPACTED)) < 2:
@@ -206,9 +265,8 @@ class Rows:
         done = [name for name in read if name not in waiting]
         if not done and len(compacted) < 2:
             return 0
-        self._objects.write(f"{COMPACTED}{uuid.uuid4().hex}{SUFFIX}", to_bytes(table))
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._objects.delete, [*compacted, *done]))
+        self._write_compacted(table)
+        self._delete([*compacted, *done])
         return len(done)
 
     def _find(self, name: str) -> tuple[dict[str, Any] | None, set[str]]:
@@ -238,7 +296,7 @@ class Rows:
                 return found
         raise StoreError("rows", "they are being compacted continually", "try again later")
 
-    def _tables(self, names: Sequence[str], columns: Sequence[str] | None = None) -> _Found:
+    def _tables(self, names: Sequence[str], columns: Columns = ()) -> _Found:
         """The tables of the existing files, by object name."""
         sound, damaged = self._reader.sorted_out(
             names, lambda name, data: self._table(name, data, columns), most=None
@@ -261,24 +319,29 @@ class Rows:
         return without | tables
 
     def _add_small(
-        self, pile: Pile, files: Mapping[str, bytes], columns: Sequence[str] | None = None
+        self, pile: Pile, files: Mapping[str, bytes], columns: Columns = ()
     ) -> list[str]:
         """Add those that can be read; returns their names."""
         added: list[str] = []
-        damaged: list[CorruptObject] = []
         for names in _blocks(list(files), _PARSED_AT_A_TIME):
-            tables = {}
-            for name in names:
-                try:
-                    tables[name] = self._table(name, files[name], columns)
-                except CorruptObject as error:
-                    damaged.append(error)
+            tables = self._parsed({name: files[name] for name in names}, columns)
             pile.add(tables)
             added += tables
-        self._reader.note(damaged)
         return added
 
-    def _table(self, name: str, data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    def _parsed(self, files: Mapping[str, bytes], columns: Columns = ()) -> dict[str, pa.Table]:
+        """Those that can be read."""
+        tables: dict[str, pa.Table] = {}
+        damaged: list[CorruptObject] = []
+        for name, data in files.items():
+            try:
+                tables[name] = self._table(name, data, columns)
+            except CorruptObject as error:
+                damaged.append(error)
+        self._reader.note(damaged)
+        return tables
+
+    def _table(self, name: str, data: bytes, columns: Columns = ()) -> pa.Table:
         return from_bytes(data, f"object {name} of {self._objects.url}", columns)
 
 
@@ -286,6 +349,12 @@ def _check(columns: Mapping[str, Scalar]) -> None:
     for column in (NAME, VERSION, SOURCE):
         if column in columns:
             raise ValueError(f"the column name {column!r} is reserved")
+
+
+def _among(table: pa.Table, names: Collection[str], *, absent: bool = False) -> pa.Table:
+    """The rows of these names, or all others."""
+    among = pc.is_in(table[NAME], pa.array(list(names), pa.string()))
+    return table.filter(pc.invert(among) if absent else among)
 
 
 def _sound(found: _Found) -> dict[str, pa.Table]:

@@ -18,8 +18,7 @@ from unlearn_ray.metrics.base import OUTPUTS
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.samples import Samples
-from unlearn_ray.steps.runtime import OBSERVED
-from unlearn_ray.storage.observations import unpack
+from unlearn_ray.storage.observations import OBSERVED, unpack
 from unlearn_ray.storage.store import Record, Store
 from unlearn_ray.studies.bank import bank_models
 

@@ -117,7 +117,7 @@ class TrialSeed:
             setting=sweep.setting,
             metrics=sweep.scored_by if purpose == "tuning" else sweep.metrics,
             objective=sweep.objective,
-            keep=sweep.keep if purpose == "tuning" else None,
+            keep=sweep.keep.observations if purpose == "tuning" else None,
             other_seeds=() if purpose == "tuning" else sweep.seeds.other(seed),
             method=study.at(dict(point)),
             seed=seed,

@@ -21,6 +21,11 @@ examples:
   the paper's table, for every sweep in the store, or for one
     %(prog)s ./store compare
     %(prog)s ./store compare --sweep quickstart --format csv
+    %(prog)s ./store compare --sweep quickstart --format latex --output table.tex
+  what differs between two sweeps, with intervals
+    %(prog)s ./store compare --sweep before --sweep after
+  one page that shows a sweep, for any browser
+    %(prog)s ./store report quickstart --output report.html
   the best trial of each study on the tuning seeds, with its hyperparameters
     %(prog)s ./store best
   how much of each metric comes from splits and from training seeds, the smallest excess gap that
@@ -46,8 +51,17 @@ examples:
     %(prog)s ./store export quickstart --method scrub --to torchvision --output scrub
   how much the models of a sweep's bank memorise each audited sample, for forget_set memorised
     %(prog)s ./store memorisation bank.yaml --output estimates.csv
+  the searches for Optuna's own tools (docs/optuna.md)
+    %(prog)s ./store optuna --output studies.log
   merge many small row files into one
     %(prog)s ./store compact
+  which sweeps there are, what fills the store, and what of it may go (docs/keeping.md)
+    %(prog)s ./store list
+    %(prog)s ./store du
+    %(prog)s ./store gc --keep best --older-than 30d --dry-run
+  a sweep that nobody needs any more; and another store, copied into this one
+    %(prog)s ./store rm pilot
+    %(prog)s ./store merge s3://bucket/other
   what killed processes left behind: show how much, then remove it
     %(prog)s ./store clean --dry-run
     %(prog)s ./store clean

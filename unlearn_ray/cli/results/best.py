@@ -19,13 +19,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print them."""
     from unlearn_ray.monitor.manifest import manifests, tuning_seeds
-    from unlearn_ray.reporting.ranking import best_trials
+    from unlearn_ray.reporting.ranking import best_trials, is_ranked_by
 
     store = readable(options.store)
-    rows = rows_of(store, options)
+    rows = rows_of(store, options, is_ranked_by)
     if rows is None:
         return Exit.DONE
-    best = best_trials(rows.to_pandas(), tuning_seeds(manifests(store)))
+    best = best_trials(rows.to_pandas(split_blocks=True), tuning_seeds(manifests(store)))
     if len(best):
         Output.of(options).frame(best)
     else:

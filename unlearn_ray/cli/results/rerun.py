@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 from dataclasses import astuple
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unlearn_ray.cli.output import Output, say
 from unlearn_ray.cli.stores import readable
 from unlearn_ray.core.errors import BadInput, Exit
 
+if TYPE_CHECKING:
+    from unlearn_ray.steps.base import Step
+    from unlearn_ray.storage.store import Record, Store
+
 SUMMARY = "run one step again in this process, and compare its numbers with those stored"
 EPILOG = """\
-Nothing in the store changes. Numbers may differ on another kind of machine, and with other versions
-of libraries: a warning says what differs. Exit status 1: some number differs.
+Nothing in the store changes, unless --restore stores again what gc has removed. Numbers may differ
+on another kind of machine, and with other versions of libraries: a warning says what differs. Exit
+status 1: some number differs.
 """
 
 
@@ -29,6 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="override a field of that file, as when the sweep was run",
     )  # fmt: skip
+    parser.add_argument(
+        "--restore", action="store_true", help="store again what gc has removed of the step"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     say(f"running {step} again, which took {duration(record.seconds)}")
     for difference in surroundings(record):
         say(f"warning: other than then: {difference}")
+    if options.restore:
+        return _restore(step, record, store)
     lines = rerun(step, record, store)
     columns = ["what", "stored", "again", "largest difference", "equal"]
     Output.of(options).frame(pd.DataFrame(map(astuple, lines), columns=columns))
@@ -62,3 +73,13 @@ def run(options: argparse.Namespace) -> int:
         return Exit.SOME_FAILED
     say("all are equal, digit by digit")
     return Exit.DONE
+
+
+def _restore(step: Step, record: Record, store: Store) -> int:
+    from unlearn_ray.takeaway.rerun import restored
+
+    if restored(step, record, store):
+        say("stored again: equal to what was removed, bit for bit")
+        return Exit.DONE
+    say("stored again; it differs from what was removed, which the rows' numbers are of")
+    return Exit.SOME_FAILED

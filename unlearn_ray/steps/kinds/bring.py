@@ -10,10 +10,11 @@ from unlearn_ray.core.schema import schema
 from unlearn_ray.layouts.brought import Checkpoint, Role
 from unlearn_ray.layouts.counterpart import Ours
 from unlearn_ray.steps.base import Request, Step
-from unlearn_ray.steps.runtime import MODEL, Produced, Runtime
+from unlearn_ray.steps.runtime import Produced, Runtime
 from unlearn_ray.steps.training import images_result
 from unlearn_ray.storage.outside import read_outside
 from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.storage.tensors import MODEL
 
 
 @register("bring")

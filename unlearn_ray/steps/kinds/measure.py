@@ -16,8 +16,9 @@ from unlearn_ray.steps.base import Request, Step
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.references import reference
-from unlearn_ray.steps.runtime import ARRAYS, Produced, Runtime
+from unlearn_ray.steps.runtime import Produced, Runtime
 from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.storage.tensors import ARRAYS
 from unlearn_ray.train.loop import Progress
 
 

@@ -10,9 +10,10 @@ from unlearn_ray.core.schema import schema
 from unlearn_ray.families.base import ClassifierFamily
 from unlearn_ray.quantities.base import Observation, Quantity
 from unlearn_ray.steps.base import Step
-from unlearn_ray.steps.runtime import ARRAYS, OBSERVED, Produced, Runtime
-from unlearn_ray.storage.observations import pack
+from unlearn_ray.steps.runtime import Produced, Runtime
+from unlearn_ray.storage.observations import OBSERVED, pack
 from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.storage.tensors import ARRAYS
 
 
 @register("observe")

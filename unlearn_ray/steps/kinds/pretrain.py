@@ -18,9 +18,8 @@ from unlearn_ray.data.base import digest_of
 from unlearn_ray.data.splits import training_ids
 from unlearn_ray.layouts.brought import Role
 from unlearn_ray.steps.base import Request, Step
-from unlearn_ray.steps.runtime import MODEL, Produced, Runtime
-from unlearn_ray.steps.training import images_result, training_result
-from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.steps.runtime import Produced, Runtime
+from unlearn_ray.steps.training import images_result, training_files, training_result
 from unlearn_ray.train.sparsity import Sparsity, magnitude_masks, masks_of, synflow_masks
 from unlearn_ray.train.training import train_from_scratch
 
@@ -131,7 +130,7 @@ class Pretrain(Step):
         )
         runtime.remember(self.key, model)
         result = {**training_result(report, runtime), **images_result(setting.dataset)}
-        return Produced({MODEL: pack_tensors(dict(model.state_dict()))}, result)
+        return Produced(training_files(model, report), result)
 
     def _prune(self, model: nn.Module, sparsity: Sparsity, runtime: Runtime) -> None:
         if self.ranked is None:

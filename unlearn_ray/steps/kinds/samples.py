@@ -11,8 +11,8 @@ from unlearn_ray.core.schema import schema
 from unlearn_ray.quantities.base import SetName
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.kinds.pretrain import Pretrain
-from unlearn_ray.steps.runtime import OBSERVED, Produced, Runtime
-from unlearn_ray.storage.observations import pack
+from unlearn_ray.steps.runtime import Produced, Runtime
+from unlearn_ray.storage.observations import OBSERVED, pack
 
 
 @register("samples")

@@ -30,8 +30,9 @@ from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.references import reference
-from unlearn_ray.steps.runtime import ARRAYS, Produced, Runtime
+from unlearn_ray.steps.runtime import Produced, Runtime
 from unlearn_ray.storage.store import pack_tensors
+from unlearn_ray.storage.tensors import ARRAYS
 
 _COMPARED: tuple[SetName, ...] = ("forget", "retain", "test")
 
