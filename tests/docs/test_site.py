@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from playwright.sync_api import Browser
 
 from tests.docs.pages import DOCS, ROOT
 
@@ -149,27 +150,24 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_in_a_browser_it_asks_this_host_alone_and_can_be_searched(site: Path, address: str) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_in_a_browser_it_asks_this_host_alone_and_can_be_searched(
+    site: Path, address: str, browser: Browser
+) -> None:
     asked: list[str] = []
     problems: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: problems.append(f"{error}"))
-        page.on(
-            "console",
-            lambda message: problems.append(message.text) if message.type == "error" else None,
-        )
-        for path in sorted(site.glob("*.html")):
-            page.goto(f"{address}/{path.name}")
-        page.goto(f"{address}/index.html")
-        page.keyboard.press("/")
-        page.keyboard.type("noise floor")
-        page.wait_for_selector(".md-search-result__item a[href*='evidence.html']")
-        browser.close()
+    page = browser.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: problems.append(f"{error}"))
+    page.on(
+        "console",
+        lambda message: problems.append(message.text) if message.type == "error" else None,
+    )
+    for path in sorted(site.glob("*.html")):
+        page.goto(f"{address}/{path.name}")
+    page.goto(f"{address}/index.html")
+    page.keyboard.press("/")
+    page.keyboard.type("noise floor")
+    page.wait_for_selector(".md-search-result__item a[href*='evidence.html']")
     assert problems == []
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {
         urlsplit(address).netloc

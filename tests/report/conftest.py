@@ -1,15 +1,14 @@
-"""A real browser, and stores whose reports it opens."""
+"""Pages in a real browser, and stores whose reports it opens."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.takeaway.stores import finished
 from unlearn_ray.storage.store import Store, open_store
@@ -39,18 +38,7 @@ class Seen:
 Opened = Callable[..., AbstractContextManager[Seen]]
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium of the distribution."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "these tests open pages in Chromium: install the package chromium"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def opened(browser: Browser) -> Opened:
     """Opens a file or an address, and waits until its figures are drawn."""
 

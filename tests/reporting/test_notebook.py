@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.results.rows import frame, replicated_sweep
 from unlearn_ray.reporting.notebook import notebook_html, numbers
@@ -18,32 +17,27 @@ AWAY = {"original": 10.0, "finetune": 4.0, "neggrad": 0.0}
 HOSTILE = "<script>document.title = 'taken'</script>"
 
 
-def test_the_table_sorts_without_a_network(tmp_path: Path) -> None:
+def test_the_table_sorts_without_a_network(tmp_path: Path, browser: Browser) -> None:
     table = comparison(frame(replicated_sweep(5, AWAY)).assign(dataset=HOSTILE))
     page_file = tmp_path / "cell.html"
     page_file.write_text(f"<!doctype html><title>cell</title>{notebook_html(table)}")
     errors: list[str] = []
     asked: list[str] = []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        page = chromium.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(page_file.as_uri())
-        rows = page.locator("table.dataTable tbody tr td:first-child")
-        rows.first.wait_for()
-        assert rows.all_inner_texts() == ["retrain", "original", "finetune", "neggrad"]
-        page.locator("th", has_text="Avg. Gap (pp)").locator(".dt-column-order").click()
-        # The retrained model has no gap.
-        expect(rows).to_have_text(["retrain", "neggrad", "finetune", "original"])
-        assert page.title() == "cell"
-        assert HOSTILE in page.inner_text("body")
-        page.get_by_text("As text, with its footnotes").click()
-        assert "Verdicts and ranks at the level" in page.inner_text("pre")
-        chromium.close()
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(30_000)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(page_file.as_uri())
+    rows = page.locator("table.dataTable tbody tr td:first-child")
+    rows.first.wait_for()
+    assert rows.all_inner_texts() == ["retrain", "original", "finetune", "neggrad"]
+    page.locator("th", has_text="Avg. Gap (pp)").locator(".dt-column-order").click()
+    # The retrained model has no gap.
+    expect(rows).to_have_text(["retrain", "neggrad", "finetune", "original"])
+    assert page.title() == "cell"
+    assert HOSTILE in page.inner_text("body")
+    page.get_by_text("As text, with its footnotes").click()
+    assert "Verdicts and ranks at the level" in page.inner_text("pre")
     assert errors == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
