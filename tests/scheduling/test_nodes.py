@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 from torch import Tensor
 
+from tests.own_project import write_part
 from tests.scheduling.conftest import Uninterrupted
 from tests.scheduling.nodes import OPEN, Nodes, terminate, titled
 from tests.scheduling.sweeps import Driver, attempts, objects, rows, table, weights, write_sweep
@@ -189,10 +190,9 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 def test_a_quarter_of_a_gpu_packs_four_trials(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
     """On a node that only claims to have one: its workers compute on the CPU."""
     store = uninterrupted.trained_references(tmp_path / "store")
-    pretends = tmp_path / "pretends.py"
-    pretends.write_text(
-        "from unlearn_ray.train.compute import Compute\nCompute.gpu = Compute.cpu\n"
-    )
+    pretends = write_part("metric", "pretends", tmp_path)
+    with pretends.open("a") as plug_in:
+        plug_in.write("from unlearn_ray.train.compute import Compute\nCompute.gpu = Compute.cpu\n")
     changes = ("resources.trial={cpu: 0.5, gpu: 0.25}", "search.concurrent=null")
     packed = ("--plugin", str(pretends), *(f"--set={change}" for change in changes))
     with Nodes([0]) as nodes:

@@ -116,8 +116,7 @@ def removed_unless_started(
     started = watch.news() - running
     if started:
         # Only these: what an earlier, killed process has deleted must stay announced.
-        whole = [one for one in several if len(one.files) == len(one.record.files)]
-        store.removals.withdraw(one.record.step for one in whole)
+        store.removals.withdraw(one.record.step for one in several if one.whole)
         return started
     lease.check()
     names = [entry.name for one in several for entry in one.files]

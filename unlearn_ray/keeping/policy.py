@@ -8,7 +8,7 @@ tuning runs
     N           those of the best N trials of each study, its front first
 
 Whatever is kept, its inputs and observations are, too. Small observations and the arrays of metrics
-always stay: new metrics and attacks are computed from them, without any model.
+always stay: new metrics and attacks are computed from them, without any model. So do loss curves.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Literal
 
 from unlearn_ray.keeping.holdings import Holdings, Kept, keys_in
 from unlearn_ray.monitor.manifest import tuning_seeds
+from unlearn_ray.storage.curves import CURVES
 from unlearn_ray.storage.objects import Entry
 from unlearn_ray.studies.history import (
     Row,
@@ -43,11 +44,13 @@ class Needless:
 
     Attributes:
         record: of its step.
-        files: those that are in the store.
+        files: those that may go and are in the store.
+        whole: whether these are all that may go.
     """
 
     record: Kept
     files: tuple[Entry, ...]
+    whole: bool
 
     @property
     def size(self) -> int:
@@ -85,10 +88,12 @@ def needless(
     found = []
     for key in sorted(_among(holdings, sweep) - needed):
         record = holdings.records[key]
-        removable = _MODEL in record.names or record.quantity in large
-        files = tuple(holdings.present(record))
-        if removable and files:
-            found.append(Needless(record, files))
+        if _MODEL not in record.names and record.quantity not in large:
+            continue
+        going = [name for name in record.files if not name.endswith(f"/{CURVES}")]
+        files = tuple(entry for entry in holdings.present(record) if entry.name in going)
+        if files:
+            found.append(Needless(record, files, len(files) == len(going)))
     return found
 
 
