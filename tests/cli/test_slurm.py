@@ -59,7 +59,7 @@ def test_what_slurm_is_asked(
 ) -> None:
     options = options_of(written(capsys, SWEEP, *given))
     assert set(asked) <= set(options)
-    assert {"--requeue", "--signal=B:TERM@300", "--open-mode=append"} <= set(options)
+    assert {"--requeue", "--signal=B:USR1@300", "--open-mode=append"} <= set(options)
     assert ("--no-kill" in options) == ("--nodes=4" in options)
     assert ("--exclusive" in options) == ("--cpus" not in given)
     assert any(one.startswith("--array") for one in options) == ("--jobs" in given)
@@ -105,7 +105,7 @@ def test_the_script_is_sound(
         (("--nodes", "0"), "--nodes 0: less than one"),
         (("--jobs", "-1"), "--jobs -1: less than one"),
         (("--time", "soon"), "--time soon: sbatch does not take it"),
-        (("--time", "5"), "--time 5: the sweep is asked to save its work 5 minutes before"),
+        (("--time", "10"), "--time 10: the sweep is asked to save its work 5 minutes before"),
         (("--partition", "a b"), "--partition a b: sbatch does not take it"),
         (("--before", "a\nb"), "it is not one printable line"),
         (("--set", "search.trails=1"), "did you mean trials"),

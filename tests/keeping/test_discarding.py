@@ -11,7 +11,7 @@ from tests.keeping.searched import SEARCHED, search
 from tests.tiny import runtime, tiny_sweep
 from unlearn_ray import results
 from unlearn_ray.config.sweep_schema import Sweep
-from unlearn_ray.core.errors import BadInput, Exit, StoreError
+from unlearn_ray.core.errors import BadInput, CorruptObject, Exit, StoreError
 from unlearn_ray.keeping.collection import collect
 from unlearn_ray.keeping.discarding import discard
 from unlearn_ray.keeping.holdings import Holdings
@@ -143,3 +143,66 @@ def test_a_sweep_that_starts_meanwhile_loses_nothing(local: Store) -> None:
         discard(local, "searched", lambda _: True)
     assert contents(local) == before
     assert local.removals.steps() == removed
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_sweep_that_starts_while_it_is_asked_stays(
+    restarted: bool, local: Store, tmp_path: Path
+) -> None:
+    """Nothing is removed step by step: the other one refers to all of them. It may run already,
+    and be started again with another file."""
+    driver = local.start_driver("other") if restarted else None
+    manifest = local.objects.read("sweeps/searched.json").replace(b'"searched"', b'"other"')
+    local.objects.write("sweeps/other.json", manifest)
+    before = contents(local)
+
+    def meanwhile(_: object) -> bool:
+        changed = manifest.replace(b"2026", b"2027")
+        assert changed != manifest
+        local.objects.write("sweeps/other.json", changed)
+        return True
+
+    with pytest.raises((StoreError, BadInput), match="other"):
+        discard(local, "searched", meanwhile)
+    assert {name for name in before if name != "sweeps/other.json"} <= contents(local).keys()
+    assert len(rows(local, "searched")) == 10
+    if driver is not None:
+        driver.release()
+
+
+def test_trials_that_another_sweep_counts_stay(local: Store) -> None:
+    """A study of the same key takes the trials of whoever ran them, and has no rows of its own."""
+    manifest = local.objects.read("sweeps/searched.json").replace(b'"searched"', b'"other"')
+    local.objects.write("sweeps/other.json", manifest)
+    with pytest.raises(BadInput, match="its trials are also those of other"):
+        discard(local, "searched", lambda _: True)
+    references = Holdings.of(local).references
+    assert {record.key for record in Holdings.of(local).records.values() if record.row} & (
+        references["other"]
+    )
+
+
+def test_an_addition_goes_before_its_row(local: Store) -> None:
+    """Else, killed between the two, the next row of that name would begin with it."""
+    row = str(rows(local, "searched")[0]["row"])
+    local.extend_row(row, {"some_metric": 1.0})
+    delete = local.objects.delete
+    order: list[str] = []
+
+    def noted(name: str) -> None:
+        order.append(name)
+        delete(name)
+
+    local.objects.delete = noted  # type: ignore[method-assign]
+    local.remove_rows([row])
+    own = [one for one in order if one.startswith(f"rows/{row}")]
+    assert [one.endswith(".parquet") for one in own] == [False, True]
+    assert row not in {one["row"] for one in local.read_rows().to_pylist()}
+
+
+def test_damaged_rows_tell_nothing(local: Store) -> None:
+    local.compact()
+    (file,) = local.objects.names("rows-compacted/")
+    local.objects.write(file, local.objects.read(file)[:-9])
+    with pytest.raises(CorruptObject, match="cannot be read, so what they need is unknown"):
+        collect(local, "best")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import BadInput, CorruptObject, Exit
 from unlearn_ray.keeping.collection import collect
 from unlearn_ray.keeping.merging import merge
+from unlearn_ray.storage.curves import CURVES
 from unlearn_ray.storage.records import record_name, to_bytes
 from unlearn_ray.storage.store import Store, open_store
 from unlearn_ray.studies.plan import make_plan
@@ -64,6 +66,20 @@ def test_numbers_that_differ_are_refused_before_anything_is_copied(
     with pytest.raises(BadInput, match=f"measure {key}, and their numbers differ"):
         merge(local, other)
     assert local.row("s/more/tuning-0") is None
+
+
+def test_a_step_without_loss_curves_is_the_same_step(
+    local: Store, filled: Filled, tmp_path: Path
+) -> None:
+    """Stores from before curves were kept have the same weights."""
+    other = filled(str(tmp_path / "other"))
+    for key in other.records("unlearn"):
+        record = other.record("unlearn", key)
+        assert record is not None
+        files = {name: entry for name, entry in record.files.items() if name != CURVES}
+        assert len(files) == len(record.files) - 1
+        other.objects.write(record_name("unlearn", key), to_bytes(replace(record, files=files)))
+    assert merge(local, other).steps == 0
 
 
 def test_a_row_with_other_numbers_is_refused(local: Store, filled: Filled, tmp_path: Path) -> None:

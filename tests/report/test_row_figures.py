@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from tests.report.stores import searched, write
 from unlearn_ray.report.evidence import SweepEvidence, sweep_evidence
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.figures.costs import costs
-from unlearn_ray.report.figures.fronts import fronts
+from unlearn_ray.report.figures.fronts import fronts, of_objectives
+from unlearn_ray.report.figures.hyperparameters import searches
 from unlearn_ray.report.figures.per_seed import per_seed
 from unlearn_ray.report.verdict import verdict_in_words
 from unlearn_ray.storage.store import open_store
@@ -82,6 +85,32 @@ def test_a_front_has_what_nothing_beats(evidence: SweepEvidence) -> None:
         assert {(one["study"], one["trial"]) for one in marked} == front
         assert len(data(figure)) == len(points)
         assert all(f"{study} #{trial}" in figure.caption for study, trial in front)
+
+
+def test_a_trial_beyond_a_constraint_is_on_no_front() -> None:
+    """Nor is it the best: what the table reports is."""
+    trials = pd.DataFrame(
+        {
+            "study": ["a"] * 3,
+            "trial": [0, 1, 2],
+            "state": ["complete"] * 3,
+            "score": [1.0, 2.0, 3.0],
+            "score_2": [1.0, 2.0, 1.5],
+            "violation": [0.5, 0.0, 0.0],
+            "hyperparameters": [f'{{"learning_rate": {rate}}}' for rate in (0.1, 0.2, 0.3)],
+        }
+    )
+    rows = pd.DataFrame({"objective": ["x, y"], "purpose": ["tuning"]})
+    told: Any = SimpleNamespace(rows=rows, trials=trials, studies=("a",))
+    (figure,) = of_objectives(trials, ("a",), told)
+    fronts = {one["trial"]: one["front"] for one in data(figure)}
+    assert fronts == {
+        0: "another beats it",
+        1: "no other beats it",
+        2: "no other beats it",
+    }
+    (search,) = searches(told)
+    assert search.numbers[0] == 1
 
 
 def test_costs_are_those_of_the_rows(evidence: SweepEvidence) -> None:

@@ -18,6 +18,8 @@ from playwright.sync_api import expect
 from tests.report.conftest import Opened
 from tests.report.stores import announced, searched, write
 from unlearn_ray.core.errors import BadInput
+from unlearn_ray.report import serve
+from unlearn_ray.report.evidence import SweepEvidence
 from unlearn_ray.report.serve import is_own, server
 from unlearn_ray.storage.store import Store, open_store
 
@@ -144,6 +146,26 @@ def test_a_rebound_name_is_refused(serving: ThreadingHTTPServer, host: str) -> N
 @pytest.mark.parametrize("path", ["/sweeps/", "/sweeps/other", "/sweeps/../identity", "/identity"])
 def test_nothing_else_is_served(serving: ThreadingHTTPServer, path: str) -> None:
     assert answered(serving, path=path)[0] == 404
+
+
+def test_a_page_is_made_once_however_its_path_is_spelled(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def page(evidence: SweepEvidence, _: object) -> str:
+        made.append(evidence.sweep)
+        return "a page"
+
+    monkeypatch.setattr(serve, "page", page)
+    write(store, searched(["finetune"], 3, 1))
+    with serve.server(store, "127.0.0.1", 0) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        for path in ("/sweeps/small", "/sweeps/%73mall", "/sweeps/s%6Dall", "/sweeps/small?x=1"):
+            assert answered(listening, path=path)[0] == 200
+        assert answered(listening, path="//[")[0] == 400
+        listening.shutdown()
+    assert made == ["small"]
 
 
 def test_a_store_that_is_gone_is_told(

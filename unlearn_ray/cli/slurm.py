@@ -122,7 +122,8 @@ def _check(options: argparse.Namespace, sweep: Sweep) -> None:
             "--gpus", f"missing, while resources of {options.file} request {max(asked):g} of them",
             "give --gpus, or --set resources.training.gpu=0 and resources.trial.gpu=0",
         )  # fmt: skip
-    if options.time and 0 < minutes(options.time) <= SECONDS_TO_SAVE / 60:
+    # Ray takes some minutes to start, and SLURM's signal may come one early.
+    if options.time and 0 < minutes(options.time) <= SECONDS_TO_SAVE / 60 + 5:
         reason = f"the sweep is asked to save its work {SECONDS_TO_SAVE / 60:.0f} minutes before"
         raise BadInput(f"--time {options.time}", reason, "give the job more time")
 

@@ -50,7 +50,7 @@ start_ray() {
     while kill -0 "$$ray" 2>/dev/null; do wait "$$ray" && status=0 || status=$$?; done
     rm -rf "$$RAY_TMPDIR"
     # With the first node this script is lost, and SLURM lets the other nodes wait for nothing.
-    if [[ ! $$told && $$SLURM_PROCID != 0 ]] &&
+    if [[ ! $$told && $$SLURM_PROCID != 0 && $${SLURM_RESTART_COUNT:-0} -lt 20 ]] &&
         ! ray health-check --address "$$cluster" >/dev/null 2>&1; then
         scontrol requeue "$$SLURM_JOB_ID"
     fi
@@ -63,15 +63,17 @@ srun --ntasks-per-node=1 $${SLURM_CPUS_PER_TASK:+--cpus-per-task="$$SLURM_CPUS_P
 nodes=$$!
 
 sweep='' told=''
-trap 'told=yes; if [[ $$sweep ]]; then kill -TERM "$$sweep"; fi' TERM
+# SLURM's, some time before the limit. scancel sends TERM, after which nothing is queued again.
+trap 'told=yes; if [[ $$sweep ]]; then kill -TERM "$$sweep"; fi' USR1
+trap 'if [[ $$sweep ]]; then kill -TERM "$$sweep"; else exit 143; fi' TERM
 # shellcheck disable=SC2329 # it is the trap's
 end_ray() {
-    scancel --signal=TERM "$$SLURM_JOB_ID.0" # not srun, which would kill them
+    scancel --signal=TERM "$$SLURM_JOB_ID.0" || true # not srun, which would kill them
     for ((second = 0; second < 30; second++)); do
         kill -0 "$$nodes" 2>/dev/null || return 0
         sleep 1
     done
-    kill "$$nodes"
+    kill "$$nodes" || true
 }
 trap end_ray EXIT
 
@@ -165,5 +167,5 @@ class SlurmJob:
             options.append(f"--array=1-{self.jobs}")
         if self.nodes > 1:
             options.append("--no-kill")
-        options += ["--requeue", f"--signal=B:TERM@{SECONDS_TO_SAVE}"]
+        options += ["--requeue", f"--signal=B:USR1@{SECONDS_TO_SAVE}"]
         return [*options, f"--output={log}", "--open-mode=append", *self.further]

@@ -113,12 +113,13 @@ def removed_unless_started(
     """Remove artifacts, unless sweeps have started since `running` was told; returns those."""
     steps = [one.record.step for one in several]
     store.removals.announce(steps, why)
-    started = watch.news() - running
+    started = watch.news(running)
+    # Before anything is withdrawn: whoever took over may have deleted these files.
+    lease.check()
     if started:
         # Only these: what an earlier, killed process has deleted must stay announced.
         store.removals.withdraw(one.record.step for one in several if one.whole)
         return started
-    lease.check()
     names = [entry.name for one in several for entry in one.files]
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(store.objects.delete, names))

@@ -20,6 +20,7 @@ from unlearn_ray.storage import checkpoints
 from unlearn_ray.storage.objects import THREADS
 from unlearn_ray.storage.records import record_name
 from unlearn_ray.storage.store import Lease, Store
+from unlearn_ray.studies.history import Row
 
 _AT_A_TIME = 200
 
@@ -74,8 +75,11 @@ def discard(store: Store, sweep: str, agreed: Callable[[Discard], bool]) -> Disc
         for start in range(0, len(found.steps), _AT_A_TIME):
             several = found.steps[start : start + _AT_A_TIME]
             _remove_steps(store, several, found, watch, running, lease)
-        _remove_unfinished(store, found)
+        started = watch.news(running)
         lease.check()
+        if started:
+            raise _interfering(found, started)
+        _remove_unfinished(store, found)
         if found.rows:
             store.remove_rows(found.rows)
         _delete(store, _of_studies(store, found.studies))
@@ -93,6 +97,7 @@ def _found(store: Store, sweep: str, running: frozenset[str]) -> Discard:
     # A damaged manifest of its own tells nothing that its rows do not.
     others_unread = holdings.unread - {f"{MANIFESTS}{sweep}.json"}
     replace(holdings, unread=others_unread).check_whole(store, running)
+    _check_searches(holdings, sweep)
     files = (*store.objects.names(f"sweep_files/{sweep}/"), f"{MANIFESTS}{sweep}.json")
     own = set(holdings.references.get(sweep, ()))
     own |= {key for key, record in holdings.records.items() if record.sweep == sweep}
@@ -107,6 +112,30 @@ def _found(store: Store, sweep: str, running: frozenset[str]) -> Discard:
         bytes=sum(entry.size for step in steps for entry in holdings.present(step)),
         shared=len(own & others),
     )
+
+
+def _check_searches(holdings: Holdings, sweep: str) -> None:
+    """Refuse to remove trials that another sweep counts as its own, having the same study."""
+    run = {
+        name: {_trial_run(row) for row in rows if row["purpose"] == "tuning"}
+        for name, rows in holdings.rows_of.items()
+    }
+    elsewhere = {trial for name, trials in run.items() if name != sweep for trial in trials}
+    alone = run.get(sweep, set()) - elsewhere
+    users = [
+        name
+        for name, manifest in holdings.manifests.items()
+        if name != sweep
+        and any(key == study.key and n < study.trials for study in manifest.studies
+                for key, n, *_ in alone)
+    ]  # fmt: skip
+    if users:
+        reason = f"its trials are also those of {listed(users)}, which would have to search again"
+        raise BadInput(f"sweep {sweep}", reason, "remove these sweeps first, or keep it")
+
+
+def _trial_run(row: Row) -> tuple[str, int, str, int]:
+    return row["study_key"], row["trial"], row["point"], row["seed"]
 
 
 def _named(store: Store) -> set[str]:
@@ -150,17 +179,22 @@ def _remove_steps(
     earlier = store.removals.steps()
     # One that has just read a record learns that its artifact was removed.
     store.removals.announce(steps, f"rm {found.sweep}")
-    started = watch.news() - running
+    started = watch.news(running)
+    # Before anything is withdrawn: whoever took over may have deleted these files.
+    lease.check()
     if started:
         store.removals.withdraw(step for step in steps if step not in earlier)
-        raise StoreError(
-            f"sweep {found.sweep}",
-            f"not removed, or not all of it: {listed(sorted(started))} started meanwhile",
-            "run the command again",
-        )
-    lease.check()
+        raise _interfering(found, started)
     _delete(store, [name for one in several for name in one.files])
     _delete(store, [record_name(*step) for step in steps])
+
+
+def _interfering(found: Discard, started: Iterable[str]) -> StoreError:
+    return StoreError(
+        f"sweep {found.sweep}",
+        f"not removed, or not all of it: {listed(sorted(started))} started meanwhile",
+        "run the command again",
+    )
 
 
 def _remove_unfinished(store: Store, found: Discard) -> None:

@@ -1,7 +1,8 @@
 """`Holdings`: what a store holds, and who refers to it.
 
 A sweep refers to the steps of its reference models (its manifest names them), to the steps that its
-rows name, to those of its trials that are under way, and to the inputs of all of these.
+rows name and those of the trials of its studies, whichever sweep ran them, to those of its trials
+that are under way, and to the inputs of all of these.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ class Holdings:
         # A sync tool's conflict copies do not match.
         named = filter(_MANIFEST.fullmatch, store.objects.names(MANIFESTS))
         unread |= set(named) - {f"{MANIFESTS}{name}.json" for name in told}
-        return cls(told, _rows(store), records, entries, frozenset(unread))
+        rows = _rows(store)
+        unread |= store.damaged_rows()
+        return cls(told, rows, records, entries, frozenset(unread))
 
     def check_whole(self, store: Store, running: Collection[str]) -> None:
         """Refuse to go on where it is unknown what something needs.
@@ -182,10 +185,23 @@ class Holdings:
         """The files of a record that are in the store."""
         return [self.entries[name] for name in record.files if name in self.entries]
 
+    @cached_property
+    def _tuning_rows(self) -> Mapping[str, list[Row]]:
+        """The rows of each study's trials, whichever sweep ran them."""
+        found: defaultdict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            if row["purpose"] == "tuning":
+                found[row["study_key"]].append(row)
+        return found
+
     def _roots(self, sweep: str) -> Iterator[str]:
         manifest = self.manifests.get(sweep)
         if manifest is not None:
             yield from (wanted.key for wanted in manifest.references)
+            for study in manifest.studies:
+                for row in self._tuning_rows.get(study.key, ()):
+                    if row["trial"] < study.trials:
+                        yield from keys_in(row)
         for row in self.rows_of.get(sweep, ()):
             yield from keys_in(row)
         yield from (record.key for record in self.under_way() if record.sweep == sweep)

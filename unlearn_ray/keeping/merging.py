@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from unlearn_ray.core.errors import BadInput, RemovedArtifact, listed
+from unlearn_ray.core.errors import BadInput, RemovedArtifact, StoreError, listed
 from unlearn_ray.keeping.collection import kept_alone
 from unlearn_ray.monitor.manifest import manifests
+from unlearn_ray.storage.curves import CURVES
 from unlearn_ray.storage.objects import THREADS
 from unlearn_ray.storage.records import record_name
 from unlearn_ray.storage.step_failures import failure_name
@@ -116,6 +117,10 @@ def _copy(record: Record, store: Store, other: Store) -> int:
         removal = other.removals.of(*step)
         store.removals.announce([step], removal.why if removal else "gc")
     name = record_name(*step)
+    if other.record(*step) != record:
+        store.remove_artifact(record.files)
+        reason = f"{record.kind} {record.key} was run again there meanwhile"
+        raise StoreError(f"store {other.url}", reason, "run the command again")
     if not store.objects.create(name, other.objects.read(name)):
         # A sweep that runs on the store was quicker.
         written = store.record(*step)
@@ -226,7 +231,9 @@ def _unequal_steps(store: Store, other: Store, both: Sequence[Step]) -> Iterator
 
 
 def _said(record: Record) -> tuple[Any, ...]:
-    """What a record says that others depend on."""
-    files = {file: (entry.size, entry.sha256) for file, entry in record.files.items()}
+    """What a record says that others depend on: not its loss curves, which older ones lack."""
+    files = {
+        file: (entry.size, entry.sha256) for file, entry in record.files.items() if file != CURVES
+    }
     result = {name: value for name, value in record.result.items() if name not in _OF_A_STEP}
     return files, repr(sorted(result.items()))

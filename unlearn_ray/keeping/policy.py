@@ -148,7 +148,7 @@ def _kept_trials(holdings: Holdings, models: Models) -> Iterator[_Trial]:
         trials = [trial_record(number, each, of_study) for number, each in by_number.items()]
         kept = {one.number for one in trials if _goes_on(one, wanted[key])}
         # Sweeps may want different numbers of trials of one study, and have different winners.
-        for most in wanted[key] or {len(trials)}:
+        for most in wanted[key] or {max(by_number) + 1}:
             kept |= _best([one for one in trials if one.number < most], models)
         yield from (_trial(next(iter(by_number[number].values()))) for number in kept)
 

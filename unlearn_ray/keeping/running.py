@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from unlearn_ray.keeping.holdings import MANIFESTS
 from unlearn_ray.storage.objects import Entry
@@ -50,10 +50,14 @@ class Watch:
             time.sleep(self._store.lease_seconds / _LOOKS_PER_LEASE)
             holders = self._held()
 
-    def news(self) -> frozenset[str]:
-        """The sweeps that run or were announced since `sweeps` was last asked; never waits.
+    def news(self, known: Collection[str]) -> frozenset[str]:
+        """The sweeps that have started since `sweeps` was last asked; never waits.
 
-        One that has ended meanwhile has written its manifest.
+        One that has ended meanwhile has written its manifest, as has one that was started again,
+        and may now need other steps than before.
+
+        Args:
+            known: what `sweeps` said.
         """
         holders = self._held()
         running = {
@@ -62,7 +66,7 @@ class Watch:
             if key not in self._alive and self._silent.get(key) != _sign(holder)
         }
         announced = self._manifests().items() - self._announced.items()
-        return frozenset(running | {_sweep_of(name) for name, _ in announced})
+        return frozenset((running - {*known}) | {_sweep_of(name) for name, _ in announced})
 
     def _manifests(self) -> dict[str, Entry]:
         return {entry.name: entry for entry in self._store.objects.entries(MANIFESTS)}

@@ -2,7 +2,8 @@
 
 The chain goes from the weights of the original to those of the unlearned model. Each link is a
 step: its key is the hash of its config, which names the keys of its inputs, and its record holds
-the SHA-256 of its files. All of it is computed again here.
+the SHA-256 of its files. All of it is computed again here. It shows that the store agrees with
+itself, not that nobody who may write there has rewritten all of it: keep the signed file elsewhere.
 """
 
 from __future__ import annotations
@@ -135,18 +136,22 @@ class Audit:
 
     Attributes:
         request: what was asked.
-        models: one for each study.
+        models: one for each study that has been reported, of the 20 nearest to retraining.
+        not_audited: the other studies.
     """
 
     request: Request
     models: tuple[ModelAudit, ...]
+    not_audited: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
-        """Whether all named samples were forgotten by each model, none of them validated, and all
-        chains are intact."""
+        """Whether every study was audited, all named samples were forgotten by each model, none of
+        them validated, and all chains are intact."""
         whole = len(self.request.samples)
-        return all(one.intact and one.counts()["forget"] == whole for one in self.models)
+        return not self.not_audited and all(
+            one.intact and one.counts()["forget"] == whole for one in self.models
+        )
 
 
 def audit(evidence: SweepEvidence, request: Request) -> Audit:
@@ -172,7 +177,7 @@ def audit(evidence: SweepEvidence, request: Request) -> Audit:
             "no metric reads the models' outputs, so that nothing says what was in which set",
             "add a metric such as forget_accuracy, and run the sweep again",
         )
-    return Audit(request, models)
+    return Audit(request, models, tuple(n for n in evidence.studies if n not in studies))
 
 
 def _model(study: str, evidence: SweepEvidence, request: Request) -> ModelAudit:
@@ -329,6 +334,7 @@ def plain(found: Audit, **about: Any) -> dict[str, Any]:
         **about,
         "request": found.request.plain(),
         "holds": found.holds,
+        "not_audited": list(found.not_audited),
         "models": [_plain_model(one, found.request) for one in found.models],
     }
 

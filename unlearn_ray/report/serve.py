@@ -109,6 +109,11 @@ class Reports:
         )  # fmt: skip
 
 
+def _canonical(path: str) -> str:
+    """One spelling of each path, so that a page is made and kept once."""
+    return f"{_SWEEPS}{quote(_sweep_of(path), safe='')}" if path.startswith(_SWEEPS) else path
+
+
 def _sweep_of(path: str) -> str:
     return unquote(path.removeprefix(_SWEEPS)) if path.startswith(_SWEEPS) else ""
 
@@ -118,6 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server_version = "unlearn_ray"
     sys_version = ""
+    timeout = 30  # of a silent connection, in seconds
 
     def __init__(self, reports: Reports, own_name: str, *args: object) -> None:
         self._reports, self._own_name = reports, own_name
@@ -141,7 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
         if not is_own(self.headers.get("Host", ""), self._own_name):
             self._say(HTTPStatus.FORBIDDEN, "this server is not known by that name")
             return
-        path = urlsplit(self.path).path
+        try:
+            path = _canonical(urlsplit(self.path).path)
+        except ValueError:
+            self._say(HTTPStatus.BAD_REQUEST, "that is no path")
+            return
         try:
             if not self._reports.has(path):
                 self._say(HTTPStatus.NOT_FOUND, "there is no such page; see /")

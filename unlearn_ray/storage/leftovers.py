@@ -28,6 +28,7 @@ from unlearn_ray.storage import checkpoints
 from unlearn_ray.storage.leases import Leases, Work
 from unlearn_ray.storage.objects import THREADS, Entry, ObjectStore
 from unlearn_ray.storage.records import from_bytes, key_in, record_name
+from unlearn_ray.storage.removals import Removals
 from unlearn_ray.storage.stored import Reader
 
 PROBES = "probes/"
@@ -129,6 +130,8 @@ class Cleaner:
 
     def _of_complete_steps(self) -> list[Entry]:
         complete = {key_in(name) for name in self._objects.names("records/")} - {None}
+        # Those may be running once more.
+        complete -= {key for _, key in Removals(self._objects).steps()}
         return [
             entry
             for entry in self._objects.entries(checkpoints.FOLDER)

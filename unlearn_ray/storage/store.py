@@ -155,7 +155,9 @@ class Store:
         And leases of drivers that have ended; one on another machine once it was silent for a day.
         """
         holders = self.holders()
-        for key in self.read_records((one.work.kind, key) for key, one in holders.items()):
+        again = {key for _, key in self.removals.steps()}  # some may be running once more
+        complete = ((one.work.kind, key) for key, one in holders.items() if key not in again)
+        for key in self.read_records(complete):
             self.clear_checkpoints(key)
             self._leases.remove(key)
         for key, holder in holders.items():
@@ -561,6 +563,10 @@ class Store:
     def take_rows(self, other: Store, names: Collection[str]) -> None:
         """Copy rows of another store that this one lacks, by name."""
         self._rows.take(other._rows, names)
+
+    def damaged_rows(self) -> set[str]:
+        """The names of the files of rows that cannot be read."""
+        return self._rows.damaged()
 
     def remove_rows(self, names: Collection[str]) -> None:
         """Remove rows for good, which nobody may write or extend meanwhile.

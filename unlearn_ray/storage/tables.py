@@ -235,6 +235,10 @@ class Rows:
 
         Killed half-way, it leaves some of them.
         """
+        wanted = set(names)
+        small = [name for name in self._names_of(SMALL) if row_of(name) in wanted]
+        # First: an addition that outlives its row would become part of the next of that name.
+        self._delete(name for name in small if not name.endswith(SUFFIX))
         compacted = _sound(self._compacted(self._tables))
         if any(_among(table, names).num_rows for table in compacted.values()):
             pile = Pile()
@@ -243,8 +247,12 @@ class Rows:
             if kept.num_rows:
                 self._write_compacted(kept)
             self._delete(compacted)
-        wanted = set(names)
-        self._delete(name for name in self._names_of(SMALL) if row_of(name) in wanted)
+        self._delete(name for name in small if name.endswith(SUFFIX))
+
+    def damaged(self) -> set[str]:
+        """The names of files that are there and cannot be read."""
+        names = [*self._names_of(SMALL), *self._names_of(COMPACTED)]
+        return self._reader.sorted_out(names, self._table, most=None)[1]
 
     def _write_compacted(self, table: pa.Table) -> None:
         self._objects.write(f"{COMPACTED}{uuid.uuid4().hex}{SUFFIX}", to_bytes(table))

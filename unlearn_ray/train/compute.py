@@ -80,6 +80,7 @@ class Compute:
                 "install PyTorch's build for CUDA and the GPU's driver there, or request no GPU",
             )
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)  # a CPU of this process may have set it
         # Convolutions may use TF32; similarities and log-sum-exps stay in float32.
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True

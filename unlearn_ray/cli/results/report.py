@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unlearn_ray.cli.output import say
 from unlearn_ray.cli.stores import readable
-from unlearn_ray.core.errors import BadInput, Exit
+from unlearn_ray.core.errors import BadInput, Exit, listed
 
 if TYPE_CHECKING:
     from unlearn_ray.report.evidence import SweepEvidence
@@ -113,4 +113,6 @@ def _audited(options: argparse.Namespace, evidence: SweepEvidence) -> tuple[Exit
     say(f"audit written to {', '.join(map(str, written))}")
     if not found.holds:
         say("the audit does not hold: a sample was not forgotten, or a link is not as written")
+        if found.not_audited:
+            say(f"these studies were not audited: {listed(found.not_audited)}")
     return (Exit.DONE if found.holds else Exit.SOME_FAILED), audit_tables(found)

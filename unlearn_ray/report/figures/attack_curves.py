@@ -119,7 +119,8 @@ def _band_in_words(retrained: Curve | None, other: Curve) -> str:
     if retrained is not None and len(retrained.tpr) > 1:
         return f"The band is the range of {len(retrained.tpr)} retrained models."
     return (
-        f"The band holds 95 % of curves by chance, for {other.positives:,} forgotten and "
+        "At each rate alone the band holds 95 % of curves by chance (so about a third of them "
+        f"leave it somewhere), for {other.positives:,} forgotten and "
         f"{other.negatives:,} other samples: it takes several replicates to see how retrained "
         "models vary."
     )

@@ -28,9 +28,9 @@ _BLOCK = 4
 # Of an attack's rates in percent, by false-positive rate.
 _COLUMNS = {0.01: "tpr_at_1", 0.001: "tpr_at_0_1"}
 _CAPTION = (
-    "All audited samples under all models of the bank make one curve. The band holds 95 % of "
-    "curves by chance, if samples were independent; nulls are those of the same attack where "
-    "states of samples were permuted."
+    "All audited samples under all models of the bank make one curve. At each rate alone the band "
+    "holds 95 % of curves by chance (so about a third of them leave it somewhere), if samples were "
+    "independent; nulls are those of the same attack where states of samples were permuted."
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unlearn_ray.core.errors import listed
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.theme import INK, legend_below, scale_of, study_colour, study_shape
-from unlearn_ray.reporting.ranking import STUDY
+from unlearn_ray.reporting.ranking import STUDY, VIOLATION
 from unlearn_ray.studies.fronts import front
 from unlearn_ray.studies.rows import FURTHER_SCORES, State
 
@@ -51,7 +51,7 @@ def fronts(evidence: SweepEvidence) -> list[Figure]:
                     chart=_scatter(trials, studies, (column, axes[column]), (gap, words)),
                 )
             )
-    return found + _of_objectives(trials, studies, evidence)
+    return found + of_objectives(trials, studies, evidence)
 
 
 def _complete(evidence: SweepEvidence) -> pd.DataFrame | None:
@@ -91,7 +91,7 @@ def _non_dominated(trials: pd.DataFrame, columns: list[str], larger: str | None)
     )
 
 
-def _of_objectives(
+def of_objectives(
     trials: pd.DataFrame, studies: tuple[str, ...], evidence: SweepEvidence
 ) -> list[Figure]:
     """The Pareto front of each study by its first two objectives, if it has several."""
@@ -99,12 +99,13 @@ def _of_objectives(
     if second not in trials or not trials[second].notna().any():
         return []
     trials = trials[trials[second].notna()].copy()
+    trials["beyond"] = trials[VIOLATION].fillna(0.0) if VIOLATION in trials else 0.0
     objective = f"{evidence.rows['objective'].iloc[-1]}"
-    numbers = ["score", *(name for name in FURTHER_SCORES if name in trials)]
+    numbers = ["beyond", "score", *(name for name in FURTHER_SCORES if name in trials)]
     members: set[Any] = set()
     for _, part in trials.groupby("study"):
         marks = [
-            (0.0, *(value for value in each if not isnan(value)))
+            tuple(value for value in each if not isnan(value))
             for each in part[numbers].astype(float).itertuples(index=False)
         ]
         members.update(part.index[position] for position in front(marks))

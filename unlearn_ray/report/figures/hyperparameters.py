@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unlearn_ray.core.keys import canonical
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.theme import BLUE, INK, VERMILION
+from unlearn_ray.reporting.ranking import VIOLATION
 from unlearn_ray.studies.history import hyperparameters_of
 from unlearn_ray.studies.rows import State
 
@@ -60,7 +61,7 @@ def parallel_coordinates(evidence: SweepEvidence) -> list[Figure]:
             caption=f"{len(search.scores)} complete trials; the best is {_named(search)}.",
             chart=_coordinates(search),
         )
-        for number, search in enumerate(_searches(evidence), 1)
+        for number, search in enumerate(searches(evidence), 1)
     ]
 
 
@@ -68,7 +69,7 @@ def importances(evidence: SweepEvidence) -> list[Figure]:
     """How closely each searched field goes with the score, by rank."""
     cells = [
         {"study": search.study, "field": field, **ranked}
-        for search in _searches(evidence)
+        for search in searches(evidence)
         for field, values in search.fields.items()
         if (ranked := _rank(values, search.scores))
     ]
@@ -90,14 +91,17 @@ def importances(evidence: SweepEvidence) -> list[Figure]:
     ]
 
 
-def _searches(evidence: SweepEvidence) -> list[_Search]:
+def searches(evidence: SweepEvidence) -> list[_Search]:
+    """The searches of a sweep that varied a field in several complete trials."""
     if not (evidence.rows["purpose"] == "tuning").any():
         return []
     trials = evidence.trials
     trials = trials[(trials["state"] == State.COMPLETE) & trials["score"].notna()]
+    beyond = trials[VIOLATION].fillna(0.0) if VIOLATION in trials else 0.0
+    trials = trials.assign(beyond=beyond)
     found = []
     for study in evidence.studies:
-        own = trials[trials["study"] == study].sort_values(["score", "trial"])
+        own = trials[trials["study"] == study].sort_values(["beyond", "score", "trial"])
         rows = [{str(name): value for name, value in row.items()} for row in own.to_dict("records")]
         points = [hyperparameters_of(row) for row in rows]
         names = sorted({name for point in points for name in point})

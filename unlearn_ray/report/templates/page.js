@@ -5,7 +5,7 @@
   // Tables: a header's button sorts by its column; numbers by value, what has none comes last.
   const value = (cell) => {
     const shown = cell.textContent.trim();
-    const number = Number.parseFloat(shown.replace(/,/g, ""));
+    const number = /^\d{4}-\d\d-\d\d/.test(shown) ? NaN : Number.parseFloat(shown.replace(/,/g, ""));
     return { shown, number, empty: shown === "-" || shown === "" };
   };
   const order = (a, b, sign, numeric) => {
