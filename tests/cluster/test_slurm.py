@@ -97,6 +97,17 @@ def test_a_time_limit(slurm: Slurm, tmp_path: Path, uninterrupted: Uninterrupted
     assert set(attempts(job.store).values()) == {1}
 
 
+def test_a_cancelled_job_does_not_come_back(slurm: Slurm, tmp_path: Path) -> None:
+    job = Job(slurm, tmp_path)
+    job.until(job.says("begun: "))
+    slurm.cancel(job.number)
+    job.until(lambda: slurm.processes() == [])
+    (ended,) = slurm.jobs(job.number)
+    assert ended["JobState"] == "CANCELLED"
+    assert ended["Restarts"] == "0"
+    assert "queued again" not in job.log
+
+
 def test_a_lost_node(slurm: Slurm, tmp_path: Path, uninterrupted: Uninterrupted) -> None:
     job = Job(slurm, tmp_path, "--nodes", "3")
     job.until(job.says("begun: retrain"))
