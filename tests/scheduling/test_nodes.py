@@ -14,7 +14,16 @@ from torch import Tensor
 from tests.own_project import write_part
 from tests.scheduling.conftest import Uninterrupted
 from tests.scheduling.nodes import OPEN, Nodes, terminate, titled
-from tests.scheduling.sweeps import Driver, attempts, objects, rows, table, weights, write_sweep
+from tests.scheduling.sweeps import (
+    SWEEP,
+    Driver,
+    attempts,
+    objects,
+    rows,
+    table,
+    weights,
+    write_sweep,
+)
 from tests.scheduling.test_kill import checkpoints, no_step_ran_twice
 from tests.tiny import run, runtime
 from unlearn_ray.config.sweep_file import load_sweep
@@ -193,7 +202,10 @@ def test_a_quarter_of_a_gpu_packs_four_trials(tmp_path: Path, uninterrupted: Uni
     pretends = write_part("metric", "pretends", tmp_path)
     with pretends.open("a") as plug_in:
         plug_in.write("from unlearn_ray.train.compute import Compute\nCompute.gpu = Compute.cpu\n")
-    changes = ("resources.trial={cpu: 0.5, gpu: 0.25}", "search.concurrent=null")
+    # Workers import the plug-in for its part.
+    metrics = ", ".join([*SWEEP["metrics"], "pretends"])
+    trials = "resources.trial={cpu: 0.5, gpu: 0.25}"
+    changes = (trials, "search.concurrent=null", f"metrics=[{metrics}]")
     packed = ("--plugin", str(pretends), *(f"--set={change}" for change in changes))
     with Nodes([0]) as nodes:
         node = nodes.add(8, "--num-gpus=1")
