@@ -42,7 +42,7 @@ def run(kept: Kept | None = None, stop: int = 0, **of: object) -> tuple[Report, 
     player = Player(model, RECIPE, recorded(squared_error(model, inputs, targets), losses))
     training = Training((player,), COUNT, 1, **of)
     tell = stop_at_iteration(stop) if stop else None
-    return optimise(training, Compute.detect(), checkpoints=kept, on_progress=tell), losses
+    return optimise(training, Compute.cpu(), checkpoints=kept, on_progress=tell), losses
 
 
 @given(st.integers(1, 500), st.integers(1, 50), st.data())
@@ -126,7 +126,7 @@ def test_nothing_trained_has_no_curve() -> None:
     model, inputs, targets = problem()
     none = Recipe(epochs=0, batch_size=8, learning_rate=0.05)
     player = Player(model, none, squared_error(model, inputs, targets))
-    assert optimise(Training((player,), COUNT, 1), Compute.detect()).curves == ()
+    assert optimise(Training((player,), COUNT, 1), Compute.cpu()).curves == ()
 
 
 def test_every_player_has_its_own() -> None:
@@ -136,7 +136,7 @@ def test_every_player_has_its_own() -> None:
         model, inputs, targets = problem()
         loss = recorded(squared_error(model, inputs, targets), into)
         players.append(Player(model, RECIPE, loss))
-    first, second = optimise(Training(players, COUNT, 1), Compute.detect()).curves
+    first, second = optimise(Training(players, COUNT, 1), Compute.cpu()).curves
     assert (first.player, second.player) == (0, 1)
     assert (first.losses, second.losses) == tuple(map(tuple, losses))
 
