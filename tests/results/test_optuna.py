@@ -95,14 +95,15 @@ def dashboard(store: str, tmp_path: Path) -> Iterator[str]:
 
 
 def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 90
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    end = time.monotonic() + 200
     while time.monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=20):
+            with direct.open(url, timeout=20):
                 return
         except OSError:
             time.sleep(0.2)
-    raise AssertionError("optuna-dashboard does not answer")
+    raise AssertionError(f"optuna-dashboard does not answer (status {process.poll()})")
 
 
 @pytest.fixture
