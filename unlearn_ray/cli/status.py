@@ -10,6 +10,7 @@ import time
 from contextlib import nullcontext
 
 from unlearn_ray.cli.plugin_option import load_plugins, plugin_argument
+from unlearn_ray.cli.stores import readable, store_argument
 from unlearn_ray.core.errors import EXIT_STATUSES, Exit
 
 SUMMARY = "show the progress of sweeps on a store, from any machine"
@@ -37,9 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG + EXIT_STATUSES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "store", metavar="STORE", help="a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME]"
-    )
+    store_argument(parser)
     parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="only this sweep")
     parser.add_argument(
         "--watch",
@@ -67,10 +66,8 @@ def run(options: argparse.Namespace) -> int:
     from unlearn_ray.monitor.running import Observer
     from unlearn_ray.monitor.status import sweep_statuses
     from unlearn_ray.reporting.status_view import json_status, plain_status, rich_status
-    from unlearn_ray.storage.store import open_store
 
-    store = open_store(options.store)
-    store.check_readable()
+    store = readable(options.store)
     out, observer = Console(), Observer()
     # FORCE_COLOR does not turn a file into a terminal.
     terminal = sys.stdout.isatty() and not options.json

@@ -1,4 +1,4 @@
-"""What commands that read a store share: opening it, and its rows."""
+"""What commands that read a store share: naming it, opening it, and its rows."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ import argparse
 from typing import TYPE_CHECKING
 
 from unlearn_ray.cli.output import say
-from unlearn_ray.core.errors import BadInput, did_you_mean
+from unlearn_ray.core.errors import BadInput, did_you_mean, without_secrets
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from unlearn_ray.storage.row_tables import Columns
     from unlearn_ray.storage.store import Store
+
+
+def store_argument(parser: argparse.ArgumentParser) -> None:
+    """STORE."""
+    parser.add_argument(
+        "store",
+        metavar="STORE",
+        help="a folder, s3://bucket/prefix[?endpoint=URL&region=NAME] or az://container/prefix",
+    )
 
 
 def readable(url: str) -> Store:
@@ -28,12 +37,12 @@ def readable(url: str) -> Store:
     return store
 
 
-def rows_of(store: Store, options: argparse.Namespace, columns: Columns = ()) -> pa.Table | None:
-    """The rows, of one sweep if the options name one; prints a hint if there are none.
+def rows_of(store: Store, sweep: str | None, columns: Columns = ()) -> pa.Table | None:
+    """The rows, of one sweep if it is named; prints a hint if there are none.
 
     Args:
         store: of the rows.
-        options: of the command.
+        sweep: its name, as --sweep gives it.
         columns: those that it needs.
     """
     import pyarrow.compute as pc
@@ -42,9 +51,8 @@ def rows_of(store: Store, options: argparse.Namespace, columns: Columns = ()) ->
 
     rows = read_rows(store, columns=columns)
     if rows.num_rows == 0:
-        say_empty(options)
+        say_empty(store)
         return None
-    sweep = getattr(options, "sweep", None)
     if sweep is None:
         return rows
     known = rows["sweep"].unique().to_pylist()
@@ -53,6 +61,7 @@ def rows_of(store: Store, options: argparse.Namespace, columns: Columns = ()) ->
     return rows.filter(pc.equal(rows["sweep"], sweep))
 
 
-def say_empty(options: argparse.Namespace) -> None:
+def say_empty(store: Store) -> None:
     """Print a hint that the store has no rows."""
-    say(f"{options.store} holds no rows yet; run python -m unlearn_ray.sweep FILE first")
+    where = without_secrets(store.url)
+    say(f"{where} holds no rows yet; run python -m unlearn_ray.sweep FILE first")

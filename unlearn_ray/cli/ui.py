@@ -6,6 +6,7 @@ import argparse
 
 from unlearn_ray.cli.output import say
 from unlearn_ray.cli.plugin_option import load_plugins, plugin_argument
+from unlearn_ray.cli.stores import readable, store_argument
 from unlearn_ray.core.errors import EXIT_STATUSES, Exit
 
 SUMMARY = "show reports in a browser while sweeps run"
@@ -32,9 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG + EXIT_STATUSES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "store", metavar="STORE", help="a folder, or s3://bucket/prefix[?endpoint=URL&region=NAME]"
-    )
+    store_argument(parser)
     parser.add_argument(
         "--port", type=_port, default=_PORT, metavar="N",
         help=f"0 is any that is free (default: {_PORT})",
@@ -48,7 +47,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     load_plugins(options)
-    from unlearn_ray.cli.stores import readable
     from unlearn_ray.report.serve import server
 
     listening = server(readable(options.store), options.host, options.port)

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from unlearn_ray.reporting.ranking import best_trials, is_ranked_by
 
     store = readable(options.store)
-    rows = rows_of(store, options, is_ranked_by)
+    rows = rows_of(store, options.sweep, is_ranked_by)
     if rows is None:
         return Exit.DONE
     best = best_trials(rows.to_pandas(split_blocks=True), tuning_seeds(manifests(store)))

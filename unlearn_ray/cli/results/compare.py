@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     store = readable(options.store)
     frames = []
     for name in names or [None]:
-        rows = rows_of(store, argparse.Namespace(**{**vars(options), "sweep": name}), is_compared)
+        rows = rows_of(store, name, is_compared)
         if rows is None:
             return Exit.DONE
         # A copy of every column would double the memory.

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
     _check(options.output, overwrite=options.overwrite)
     store = readable(options.store)
-    rows = rows_of(store, options)
+    rows = rows_of(store, options.sweep)
     if rows is None:
         return Exit.DONE
     frame = rows.to_pandas()

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     from unlearn_ray.reporting.power import Asked, power
 
     store = readable(options.store)
-    rows = rows_of(store, options)
+    rows = rows_of(store, options.sweep)
     if rows is None:
         return Exit.DONE
     asked = Asked(options.half_width, options.unit)

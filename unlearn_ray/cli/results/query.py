@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     output, store = Output.of(options), readable(options.store)
     rows = LazyRows(store)
     if rows.num_rows == 0:
-        say_empty(options)
+        say_empty(store)
         return Exit.DONE
     tuning = tuning_seeds(manifests(store))
     try:
