@@ -113,7 +113,7 @@ def removed_unless_started(
     """Remove artifacts, unless sweeps have started since `running` was told; returns those."""
     steps = [one.record.step for one in several]
     store.removals.announce(steps, why)
-    started = watch.news(running)
+    started = watch.news()
     # Before anything is withdrawn: whoever took over may have deleted these files.
     lease.check()
     if started:

@@ -75,7 +75,7 @@ def discard(store: Store, sweep: str, agreed: Callable[[Discard], bool]) -> Disc
         for start in range(0, len(found.steps), _AT_A_TIME):
             several = found.steps[start : start + _AT_A_TIME]
             _remove_steps(store, several, found, watch, running, lease)
-        started = watch.news(running)
+        started = watch.news()
         lease.check()
         if started:
             raise _interfering(found, started)
@@ -179,7 +179,7 @@ def _remove_steps(
     earlier = store.removals.steps()
     # One that has just read a record learns that its artifact was removed.
     store.removals.announce(steps, f"rm {found.sweep}")
-    started = watch.news(running)
+    started = watch.news()
     # Before anything is withdrawn: whoever took over may have deleted these files.
     lease.check()
     if started:

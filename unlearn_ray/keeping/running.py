@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from unlearn_ray.keeping.holdings import MANIFESTS
 from unlearn_ray.storage.objects import Entry
@@ -24,6 +24,7 @@ class Watch:
         # The last sign of each holder that was silent for as long as its lease lasts.
         self._silent: dict[str, tuple[str, int]] = {}
         self._alive: set[str] = set()
+        self._running: frozenset[str] = frozenset()
         self._announced: Mapping[str, Entry] = {}
 
     def sweeps(self) -> frozenset[str]:
@@ -46,18 +47,16 @@ class Watch:
                     self._silent[key] = _sign(holder)
             if all(self._is_decided(key, holder) for key, holder in holders.items()):
                 alive = (holder for key, holder in holders.items() if key in self._alive)
-                return frozenset(holder.work.sweep for holder in alive)
+                self._running = frozenset(holder.work.sweep for holder in alive)
+                return self._running
             time.sleep(self._store.lease_seconds / _LOOKS_PER_LEASE)
             holders = self._held()
 
-    def news(self, known: Collection[str]) -> frozenset[str]:
+    def news(self) -> frozenset[str]:
         """The sweeps that have started since `sweeps` was last asked; never waits.
 
         One that has ended meanwhile has written its manifest, as has one that was started again,
         and may now need other steps than before.
-
-        Args:
-            known: what `sweeps` said.
         """
         holders = self._held()
         running = {
@@ -66,7 +65,7 @@ class Watch:
             if key not in self._alive and self._silent.get(key) != _sign(holder)
         }
         announced = self._manifests().items() - self._announced.items()
-        return frozenset((running - {*known}) | {_sweep_of(name) for name, _ in announced})
+        return frozenset((running - self._running) | {_sweep_of(name) for name, _ in announced})
 
     def _manifests(self) -> dict[str, Entry]:
         return {entry.name: entry for entry in self._store.objects.entries(MANIFESTS)}

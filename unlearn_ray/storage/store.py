@@ -155,7 +155,8 @@ class Store:
         And leases of drivers that have ended; one on another machine once it was silent for a day.
         """
         holders = self.holders()
-        again = {key for _, key in self.removals.steps()}  # some may be running once more
+        # Some may be running once more.
+        again = {key for _, key in self.removals.steps()} if holders else set()
         complete = ((one.work.kind, key) for key, one in holders.items() if key not in again)
         for key in self.read_records(complete):
             self.clear_checkpoints(key)
