@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from unlearn_ray.report.theme import BLUE, GREEN, VERMILION
@@ -66,6 +66,17 @@ def line_scales(letters: Sequence[str]) -> dict[str, Any]:
         "strokeDash": alt.StrokeDash(
             "m:N", scale=alt.Scale(domain=domain, range=dashed), legend=legend
         ),
+    }
+
+
+def by_study(names: Iterable[str]) -> dict[str, Any]:
+    """The facets of a chart with a panel for each study, its field `s`, in this order."""
+    import altair as alt
+
+    return {
+        "facet": alt.Facet("s:N", sort=list(names), header=panel_header()),
+        "columns": min(MOST_PANELS_IN_A_ROW, 5),
+        "spacing": 12,
     }
 
 

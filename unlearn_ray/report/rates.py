@@ -10,9 +10,8 @@ from jaxtyping import Float64
 
 from unlearn_ray.evidence.roc import FALSE_POSITIVES, negatives_needed
 from unlearn_ray.report.drawing import (
-    MOST_PANELS_IN_A_ROW,
+    by_study,
     line_scales,
-    panel_header,
     percent,
     short,
 )
@@ -131,9 +130,5 @@ def panels(
     return (
         alt.layer(area, lines, data=alt.InlineData(values=rows))
         .properties(width=140, height=140)
-        .facet(
-            facet=alt.Facet("s:N", sort=list(names), header=panel_header()),
-            columns=min(MOST_PANELS_IN_A_ROW, 5),
-            spacing=12,
-        )
+        .facet(**by_study(names))
     )

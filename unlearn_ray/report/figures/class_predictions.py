@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN
-from unlearn_ray.report.drawing import MOST_PANELS_IN_A_ROW, SEQUENCE, panel_header, short
+from unlearn_ray.report.drawing import SEQUENCE, by_study, short
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.observed import Outputs, left_out
 
@@ -178,11 +178,7 @@ def _chart(found: Mapping[str, np.ndarray], classes: Classes) -> Any:
         )
         .properties(width=size, height=size, view=alt.ViewBackground(fill=SEQUENCE[0]))
     )
-    return cells.facet(
-        facet=alt.Facet("s:N", sort=list(found), header=panel_header()),
-        columns=min(MOST_PANELS_IN_A_ROW, 5),
-        spacing=12,
-    )
+    return cells.facet(**by_study(found))
 
 
 def _literal(names: Sequence[str]) -> str:

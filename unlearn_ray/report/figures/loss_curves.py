@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN
-from unlearn_ray.report.drawing import MOST_PANELS_IN_A_ROW, panel_header, short
+from unlearn_ray.report.drawing import by_study, short
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.observed import left_out
 from unlearn_ray.report.theme import DASHES, PALETTE, cycled
@@ -90,10 +90,6 @@ def _chart(curves: Mapping[str, pd.DataFrame]) -> Any:
     )
     return (
         chart.properties(width=140, height=90)
-        .facet(
-            facet=alt.Facet("s:N", sort=list(curves), header=panel_header()),
-            columns=min(MOST_PANELS_IN_A_ROW, 5),
-            spacing=12,
-        )
+        .facet(**by_study(curves))
         .resolve_scale(x="independent", y="independent")
     )

@@ -12,8 +12,7 @@ from jaxtyping import Float64
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.report.drawing import (
     MODELS,
-    MOST_PANELS_IN_A_ROW,
-    panel_header,
+    by_study,
     percent,
     short,
 )
@@ -153,9 +152,5 @@ def _chart(models: Mapping[str, Distances], across: Distances, titles: tuple[str
     return (
         alt.layer(line, points, data=alt.InlineData(values=rows))
         .properties(width=140, height=140)
-        .facet(
-            facet=alt.Facet("s:N", sort=list(models), header=panel_header()),
-            columns=min(MOST_PANELS_IN_A_ROW, 5),
-            spacing=12,
-        )
+        .facet(**by_study(models))
     )
