@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import unlearn_ray.report.evidence
 from tests.report.finished import copy_of
 from tests.takeaway.stores import CLASSIFIERS, finished
 from unlearn_ray.cli.main import main
@@ -111,6 +112,17 @@ def check(samples: list[dict[str, Any]], when: str, columns: Any, logits: Any) -
         alike = [other for other, of in unseen if of == label]
         share = sum(other <= own + 1e-9 for other in alike) / len(alike)
         assert sample[when]["test_samples_as_confident"] == pytest.approx(share)
+
+
+def test_every_study_is_audited_however_many_figures_show(
+    asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unlearn_ray.report.evidence, "MOST_STUDIES", 1)
+    store = open_store(str(asked / "store"))
+    assert len(sweep_evidence(store).observations.studies) == 1
+    told = audited(store, asked / "ids.txt")
+    assert [one["study"] for one in told["models"]] == ["finetune", "away"]
+    assert (told["holds"], told["not_audited"]) == (True, [])
 
 
 def test_samples_that_were_not_forgotten_are_told(asked: Path, tmp_path: Path) -> None:

@@ -136,8 +136,8 @@ class Audit:
 
     Attributes:
         request: what was asked.
-        models: one for each study that has been reported, of the 20 nearest to retraining.
-        not_audited: the other studies.
+        models: one for each study that has been reported.
+        not_audited: studies that have not been.
     """
 
     request: Request
@@ -165,7 +165,7 @@ def audit(evidence: SweepEvidence, request: Request) -> Audit:
         BadInput: no study has been reported, or no metric of the sweep reads outputs.
         StoreError: the store cannot be read.
     """
-    observed = evidence.observations
+    observed = evidence.all_observations
     studies = [name for name in observed.studies if observed.runs(name)]
     if not studies:
         remedy = "run the sweep to its end"
@@ -181,7 +181,7 @@ def audit(evidence: SweepEvidence, request: Request) -> Audit:
 
 
 def _model(study: str, evidence: SweepEvidence, request: Request) -> ModelAudit:
-    observed = evidence.observations
+    observed = evidence.all_observations
     row = observed.runs(study)[0]
     run = Run(int(row["seed"]), int(row["replicate"]))
     outputs: dict[str, Outputs] = {}
@@ -212,7 +212,7 @@ def _model(study: str, evidence: SweepEvidence, request: Request) -> ModelAudit:
 
 def _source(evidence: SweepEvidence, model: str, run: Run) -> Source | None:
     """Where the outputs of a model's run were observed."""
-    found = evidence.observations.sources(model, "outputs")
+    found = evidence.all_observations.sources(model, "outputs")
     return next((source for source in found.values if source.run == run), None)
 
 
@@ -241,7 +241,7 @@ def _scores(model: Outputs, part: SetName, place: int) -> Scores:
 
 def _chain(study: str, run: Run, evidence: SweepEvidence) -> Iterator[Link]:
     """The links of a model: training, unlearning, retraining, sets, and what was observed."""
-    observed, store = evidence.observations, evidence.store
+    observed, store = evidence.all_observations, evidence.store
     row = observed.runs(study)[0]
     sources = {
         when: _source(evidence, name, run)

@@ -12,7 +12,7 @@ from unlearn_ray.monitor.kept_sweeps import KeptSweep, kept_sweeps
 from unlearn_ray.monitor.manifest import Manifest, manifests, orders, tuning_seeds
 from unlearn_ray.monitor.running import Observer
 from unlearn_ray.monitor.status import SweepStatus, sweep_statuses
-from unlearn_ray.report.observed import Observations, observations_of
+from unlearn_ray.report.observed import MOST_STUDIES, Observations, observations_of
 from unlearn_ray.reporting.ranking import Tuning, scored_trials
 from unlearn_ray.reporting.table import Comparison, comparisons, newest_studies
 from unlearn_ray.studies.rows import HOURS
@@ -78,8 +78,19 @@ class SweepEvidence:
 
     @cached_property
     def observations(self) -> Observations:
-        """What the models of its table say of each sample; read when figures ask for it."""
-        return observations_of(self.store, self.comparison, self.rows, self.tuning)
+        """What the models of its table say of each sample; read when figures ask for it.
+
+        Of as many studies as figures can show.
+        """
+        return self._observations(MOST_STUDIES)
+
+    @cached_property
+    def all_observations(self) -> Observations:
+        """The same of every study."""
+        return self._observations(None)
+
+    def _observations(self, most: int | None) -> Observations:
+        return observations_of(self.store, self.comparison, self.rows, self.tuning, most)
 
 
 def sweep_evidence(store: Store, sweep: str | None = None) -> SweepEvidence:

@@ -279,23 +279,27 @@ class Observations:
 
 
 def observations_of(
-    store: Store, comparison: Comparison | None, rows: pd.DataFrame, tuning: Tuning
+    store: Store,
+    comparison: Comparison | None,
+    rows: pd.DataFrame,
+    tuning: Tuning,
+    most: int | None,
 ) -> Observations:
-    """The observations of a table's models: of a Pareto front its knee, of many studies those
-    nearest to retraining.
+    """The observations of a table's models: of a Pareto front its knee.
 
     Args:
         store: that holds them.
         comparison: the table; None if there are no rows.
         rows: that it was made from.
         tuning: tuning seeds of the studies, where known.
+        most: how many studies, those nearest to retraining; None is all.
     """
     if comparison is None:
         return Observations(store, {})
     models = models_of(rows, tuning)
     lines = [line for line in comparison.lines if line.knee is not False and line.study in models]
     studies = [line for line in lines if line.study not in (ORIGINAL, RETRAIN)]
-    nearest = {line.study for line in sorted(studies, key=_gap)[:MOST_STUDIES]}
+    nearest = {line.study for line in sorted(studies, key=_gap)[:most]}
     chosen = [RETRAIN, ORIGINAL, *(line.study for line in studies if line.study in nearest)]
     return Observations(store, {name: models[name] for name in chosen}, len(studies) - len(nearest))
 
