@@ -95,9 +95,7 @@ class Holdings:
         # A sync tool's conflict copies do not match.
         named = filter(_MANIFEST.fullmatch, store.objects.names(MANIFESTS))
         unread |= set(named) - {f"{MANIFESTS}{name}.json" for name in told}
-        rows = _rows(store)
-        unread |= store.damaged_rows()
-        return cls(told, rows, records, entries, frozenset(unread))
+        return cls(told, _rows(store), records, entries, frozenset(unread))
 
     def check_whole(self, store: Store, running: Collection[str]) -> None:
         """Refuse to go on where it is unknown what something needs.
@@ -107,13 +105,14 @@ class Holdings:
             running: the sweeps that run on it.
 
         Raises:
-            CorruptObject: a manifest or a record cannot be read.
+            CorruptObject: a manifest, a record or a file of rows cannot be read.
             StoreError: a sweep runs that has no manifest.
         """
-        if self.unread:
+        unread = self.unread | store.damaged_rows()
+        if unread:
             raise CorruptObject(
                 f"store {store.url}",
-                f"{listed(sorted(self.unread))} cannot be read, so what they need is unknown",
+                f"{listed(sorted(unread))} cannot be read, so what they need is unknown",
                 "delete these objects, or mend them",
             )
         untold = {*running} - self.manifests.keys()
