@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -98,14 +98,14 @@ def score_rows(sweep: Sweep) -> list[ScoreRow]:
     return [*reference_score_rows(sweep), *chain.from_iterable(of_studies)]
 
 
-def finish_scores(sweep: Sweep, runtime: Runtime) -> None:
-    """The bank, and the scores of all models."""
-    for wanted in score_rows(sweep):
-        for step in wanted.steps:
+def finish_scores(wanted: Iterable[ScoreRow], sweep: Sweep, runtime: Runtime) -> None:
+    """The bank, as far as they need it, and these scores."""
+    for one in wanted:
+        for step in one.steps:
             run(step, runtime)
-        steps = with_inputs(wanted.steps).values()
+        steps = with_inputs(one.steps).values()
         records = runtime.store.read_records((step.name, step.key) for step in steps)
-        write_scores(wanted, sweep, records, runtime.store)
+        write_scores(one, sweep, records, runtime.store)
 
 
 def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
@@ -123,6 +123,6 @@ def finish(sweep: Sweep, runtime: Runtime) -> list[Scored]:
             failed = any(one.failure for one in scored if one.row["study"] == study.name)
             if not failed:
                 scored.append(score(trial(sweep, study, seed, replicate), runtime))
-    finish_scores(sweep, runtime)
+    finish_scores(score_rows(sweep), sweep, runtime)
     assert make_plan(sweep, runtime.store).complete
     return scored

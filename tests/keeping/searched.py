@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from tests.tiny import graph, run_references
-from unlearn_ray.config.sweep_schema import Sweep
+from tests.tiny import finish_scores, graph, run_references
+from unlearn_ray.config.sweep_schema import Study, Sweep
 from unlearn_ray.monitor.manifest import announce
 from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.studies.bank import reference_score_rows, study_score_rows
 from unlearn_ray.studies.history import recorded_trials, winners
 from unlearn_ray.studies.plan import make_plan, sweep_rows
 from unlearn_ray.studies.trial import TrialSeed, reference_row, score, write_grown
@@ -31,18 +33,34 @@ seeds:
 """
 
 
-def points(trials: int) -> list[dict[str, Any]]:
+Points = list[dict[str, Any]]
+
+
+def points(trials: int) -> Points:
     """The points of a study's trials."""
     return [{"learning_rate": 0.02 / (number + 1)} for number in range(trials)]
 
 
-def search(sweep: Sweep, runtime: Runtime, most: int | None = None) -> None:
-    """Run a sweep, unless the store has it; `most` trials of each study, without reports."""
+def search(
+    sweep: Sweep,
+    runtime: Runtime,
+    most: int | None = None,
+    chosen: Callable[[Study], Points] | None = None,
+) -> None:
+    """Run a sweep, unless the store has it.
+
+    Args:
+        sweep: of searches with one objective.
+        runtime: where it runs.
+        most: only so many trials of each study, and no reports.
+        chosen: the points of a study's trials; `points` by default.
+    """
     announce(make_plan(sweep, runtime.store), runtime.store)
-    for seed in (*sweep.seeds.tuning, *sweep.seeds.reporting):
-        run_references(sweep, seed, runtime)
+    for run in (*sweep.seeds.tuning_runs, *sweep.seeds.runs):
+        run_references(sweep, run.seed, runtime, run.replicate)
     for study in sweep.studies:
-        for number, point in enumerate(points(sweep.trials(study))[:most]):
+        tried = points(sweep.trials(study)) if chosen is None else chosen(study)
+        for number, point in enumerate(tried[:most]):
             for seed in sweep.seeds.tuning:
                 score(TrialSeed.of(sweep, study, number, point, seed, "tuning"), runtime)
     if most is None:
@@ -52,11 +70,18 @@ def search(sweep: Sweep, runtime: Runtime, most: int | None = None) -> None:
 
 def _report(sweep: Sweep, runtime: Runtime) -> None:
     rows = sweep_rows(sweep, runtime.store)
-    for seed in sweep.seeds.reporting:
+    for run in sweep.seeds.runs:
         for method in sweep.reference_models:
-            name, row = reference_row(sweep, seed, method, graph(runtime))
+            name, row = reference_row(sweep, run.seed, method, graph(runtime), run.replicate)
             write_grown(name, row, sweep.metrics, runtime.store)
-        for study in sweep.studies:
-            for best in winners(recorded_trials(rows, sweep, study)):
-                trial = TrialSeed.of(sweep, study, best.number, best.point, seed, "reporting")
+    finish_scores(reference_score_rows(sweep), sweep, runtime)
+    for study in sweep.studies:
+        for best in winners(recorded_trials(rows, sweep, study)):
+            for run in sweep.seeds.runs:
+                trial = TrialSeed.of(
+                    sweep, study, best.number, best.point, run.seed, "reporting",
+                    replicate=run.replicate,
+                )  # fmt: skip
                 score(trial, runtime)
+            scored = study_score_rows(sweep, study, best.number, best.point)
+            finish_scores(scored, sweep, runtime)

@@ -50,7 +50,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 def trained(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     """A store with the bank and its scores, and nothing else."""
     here = runtime(tmp_path_factory.mktemp("store"))
-    finish_scores(sweep, here)
+    finish_scores(score_rows(sweep), sweep, here)
     return here
 
 
@@ -245,7 +245,7 @@ def test_a_larger_bank_trains_only_what_it_lacks_and_its_rows_grow(
     assert len(planned(larger, trained.store).scores) == 2
     text = plan_view(planned(larger, trained.store), "store")
     assert "16 pretrain  12 in the store, 4 to run" in text
-    finish_scores(larger, trained)
+    finish_scores(score_rows(larger), larger, trained)
     after = rows(trained.store)
     assert after.keys() == before.keys()
     for name, row in after.items():
@@ -255,7 +255,7 @@ def test_a_larger_bank_trains_only_what_it_lacks_and_its_rows_grow(
 
     scores = replace(larger, scores=(*larger.scores, Lira()))
     assert missing(scores, trained.store) == {"score": 1}  # it is about the originals alone
-    finish_scores(scores, trained)
+    finish_scores(score_rows(scores), scores, trained)
     for name, row in rows(trained.store).items():
         assert row["lira_auc_models"] == (16 if row["study"] == "original" else None)
         assert row["u_lira_forget_auc"] == after[name]["u_lira_forget_auc"]
