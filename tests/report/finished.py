@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ seeds: {tuning: [0], reporting: [1], replicates: 2}
 def observed_store() -> Path:
     """The store of `OBSERVED`, run once per process; copy it to change it."""
     folder = Path(mkdtemp(prefix="observed-"))
+    atexit.register(shutil.rmtree, folder)
     finished(folder, OBSERVED)
     return folder / "store"
 
