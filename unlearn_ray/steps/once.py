@@ -228,8 +228,7 @@ def restore(
         record = store.record(step.name, step.key)
         if record is None or store.removed(record) is not None:
             _log.warning("%s: its artifact was removed and is needed; it is run again", step)
-            uploaded = execute(step)
-            lease.check()
+            uploaded = _uploaded(step, store, execute, lease)
             record = _record(step, uploaded, account, lease)
             store.replace(record)
             store.clear_checkpoints(step.key)
@@ -310,13 +309,7 @@ def _run(
     account: Account,
     lease: Lease | None,
 ) -> Done:
-    uploaded = execute(step)
-    if lease is not None:
-        try:
-            lease.check()
-        except LeaseLost:
-            _remove(uploaded, store)
-            raise
+    uploaded = _uploaded(step, store, execute, lease)
     record = _record(step, uploaded, account, lease)
     ran = store.complete(record)
     if uploaded.checkpointed or (lease and lease.generation > 1):
@@ -328,6 +321,20 @@ def _run(
     if written.files != uploaded.files:
         _remove(uploaded, store)
     return Done(written, ran=False)
+
+
+def _uploaded(
+    step: Step, store: Store, execute: Callable[[Step], Uploaded], lease: Lease | None
+) -> Uploaded:
+    """What `execute` uploaded; nothing is left of it if the lease was lost meanwhile."""
+    uploaded = execute(step)
+    if lease is not None:
+        try:
+            lease.check()
+        except LeaseLost:
+            _remove(uploaded, store)
+            raise
+    return uploaded
 
 
 def _record(step: Step, uploaded: Uploaded, account: Account, lease: Lease | None) -> Record:
