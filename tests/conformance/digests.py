@@ -53,6 +53,7 @@ UNCOVERED = {
     "unlearn_ray.core.open_clip_import": "imports another package, and computes nothing",
     "unlearn_ray.core.printable": "messages",
     "unlearn_ray.core.ranges": "says what a search may choose; what it chose is in keys",
+    "unlearn_ray.core.release": "names the release, which is in rows and in no key",
     "unlearn_ray.core.restore": "makes parts from records, for readers",
     "unlearn_ray.core.runs": "names",
     "unlearn_ray.core.text_files": "decodes files whose content, as decoded, is in keys",

@@ -11,8 +11,9 @@ import argparse
 import importlib
 import pkgutil
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol, cast
+
+from unlearn_ray.core.release import release
 
 
 class Command(Protocol):
@@ -41,14 +42,7 @@ def commands(package: str) -> dict[str, Command]:
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the option --version."""
-    parser.add_argument("--version", action="version", version=f"unlearn_ray {_version()}")
-
-
-def _version() -> str:
-    try:
-        return version("unlearn_ray")
-    except PackageNotFoundError:
-        return "(not installed)"  # run from its source
+    parser.add_argument("--version", action="version", version=f"unlearn_ray {release()}")
 
 
 def add_commands(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from unlearn_ray.core.errors import BadInput, did_you_mean, without_secrets
 from unlearn_ray.core.keys import content_key
+from unlearn_ray.core.release import release
 from unlearn_ray.storage.store import Store
 from unlearn_ray.storage.stored import Schema, Time, Word, stored
 
@@ -95,7 +95,7 @@ def keep(plan: Plan, store: Store, file: str = "") -> None:
             one.study.name: KeptStudy(one.key, one.study.method.name, tuple(one.study.space))
             for one in plan.studies
         },
-        version=_version(),
+        version=release(),
     )
     store.write_sweep_file(sweep.name, kept.key, json.dumps(asdict(kept), indent=1).encode())
 
@@ -135,10 +135,3 @@ def kept_sweeps(store: Store, name: str) -> list[KeptSweep]:
         reason = "this store keeps no file of such a sweep"
         raise BadInput(f"sweep {name}", reason, did_you_mean(name, {of for of, _ in found}))
     return sorted(versions, key=lambda kept: kept.started, reverse=True)
-
-
-def _version() -> str:
-    try:
-        return version("unlearn_ray")
-    except PackageNotFoundError:
-        return "(not installed)"  # run from its source

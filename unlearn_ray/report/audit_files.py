@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from unlearn_ray.core.errors import without_secrets
+from unlearn_ray.core.release import release
 from unlearn_ray.report.audit import Audit, plain
 from unlearn_ray.report.evidence import SweepEvidence
 from unlearn_ray.report.signing import Signer
@@ -20,7 +20,7 @@ def audit_bytes(found: Audit, evidence: SweepEvidence, signer: Signer | None) ->
         sweep=evidence.sweep,
         store=without_secrets(evidence.store.url),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
-        version=_version(),
+        version=release(),
         signed_by=None if signer is None else {"ed25519_sha256": signer.fingerprint},
     )
     return (json.dumps(told, indent=1, allow_nan=False) + "\n").encode()
@@ -51,10 +51,3 @@ def write_audit(
     for path, content in files.items():
         path.write_bytes(content)
     return list(files)
-
-
-def _version() -> str:
-    try:
-        return version("unlearn_ray")
-    except PackageNotFoundError:
-        return "(not installed)"  # run from its source

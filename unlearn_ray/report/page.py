@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Any
 
@@ -25,6 +24,7 @@ from markupsafe import Markup
 
 from unlearn_ray.core.errors import without_secrets
 from unlearn_ray.core.printable import printable, printable_lines
+from unlearn_ray.core.release import release
 from unlearn_ray.report.contents import Section, drawn
 from unlearn_ray.report.evidence import SweepEvidence
 from unlearn_ray.report.figure import Figure
@@ -106,7 +106,7 @@ def page(
         "keys": key_tables(evidence),
         "audit": audit,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "version": _version(),
+        "version": release(),
         "store": without_secrets(evidence.store.url),
         "contents": _contents(sections, bool(comparison), bool(trials or stopped), bool(audit)),
         "config": _json(CONFIG),
@@ -231,10 +231,3 @@ def _contents(
         ("file", "Sweep file"),
         ("provenance", "Versions, machines, keys"),
     ]
-
-
-def _version() -> str:
-    try:
-        return version("unlearn_ray")
-    except PackageNotFoundError:
-        return "(not installed)"  # run from its source
