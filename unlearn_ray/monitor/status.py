@@ -21,6 +21,7 @@ from unlearn_ray.monitor.time_left import Span
 from unlearn_ray.storage.store import Record, Store
 from unlearn_ray.studies.history import StudyProgress
 from unlearn_ray.studies.stored_rows import read_rows
+from unlearn_ray.studies.study import REFERENCES
 
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
@@ -136,12 +137,24 @@ def sweep_statuses(store: Store, name: str | None, observer: Observer) -> list[S
     records = store.read_records((s.kind, s.key) for one in wanted for s in one.references)
     prefixes = [f"{study.key}/{one.name}/" for one in wanted for study in one.studies]
     rows = SweepRows.of(read_rows(store, *prefixes, columns=COLUMNS))
-    found = [_status(one, records, rows.of_sweep(one.name), active) for one in wanted]
+    scored = _reference_scores(store) if any(one.reference_scores for one in wanted) else Counter()
+    found = [
+        _status(one, records, rows.of_sweep(one.name), scored[one.name], active) for one in wanted
+    ]
     missing = [[s for s in one.references if s.key not in records] for one in wanted]
     return [
         _with_failed_steps(status, steps, store)
         for status, steps in zip(found, missing, strict=True)
     ]
+
+
+def _reference_scores(store: Store) -> Counter[str]:
+    """How many rows of scores the reference models of each sweep have."""
+    rows = read_rows(store, f"{REFERENCES}/", columns=("sweep", "purpose"))
+    if not rows.num_rows:
+        return Counter()
+    told = zip(rows["sweep"].to_pylist(), rows["purpose"].to_pylist(), strict=True)
+    return Counter(sweep for sweep, purpose in told if purpose == "score")
 
 
 def _with_failed_steps(status: SweepStatus, missing: Iterable[Wanted], store: Store) -> SweepStatus:
@@ -155,6 +168,7 @@ def _status(
     manifest: Manifest,
     records: Mapping[str, Record],
     rows: SweepRows,
+    reference_scores: int,
     active: Activity,
 ) -> SweepStatus:
     running = active.steps.get(manifest.name, [])
@@ -184,7 +198,7 @@ def _status(
         references=references,
         studies=studies,
         scores=(
-            rows.count("score"),
+            rows.count("score") + reference_scores,
             manifest.reference_scores
             + manifest.study_scores * sum(one.complete > 0 for one in studies),
         ),
