@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pkgutil
 import subprocess
@@ -26,18 +27,21 @@ HERE = {
     "training_step": ("8 --steps 2 --rounds 1", "batch 8: ours"),
     "window": ("--trials 3 --seeds 1", "regret"),
 }
+PARTS = {"large_store", "simulated"}
+# In processes of their own.
+APART = {"gpu": ("views evaluation trial collectives --small", "as_without: True")}
 RAY = {"trial_cost": ("--trials 8 --slow-trials 2", "a trial beside its training")}
 # Several clusters, or several nodes.
 SLOW = {
     "drivers": ("--drivers 2 --trials 2 --seconds 0", "2 drivers:"),
     "scale": ("--trials 4 --nodes 1 --studies 1 --seconds 0 --told 10", "Tune, defaults"),
 }
-PARTS = {"large_store", "simulated"}
+GPU_SECTIONS = "correctness training resumption packing peers tests --small"
 
 
 def test_every_benchmark_is_tried() -> None:
     modules = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
-    assert modules == HERE.keys() | RAY.keys() | SLOW.keys() | PARTS
+    assert modules == HERE.keys() | APART.keys() | RAY.keys() | SLOW.keys() | PARTS
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -45,6 +49,20 @@ def test_it_measures(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, expected = HERE[name]
     importlib.import_module(f"benchmarks.{name}").main(arguments.split())
     assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", APART)
+def test_it_measures_in_processes_of_its_own(name: str, tmp_path: Path) -> None:
+    arguments, expected = APART[name]
+    runs(name, f"{arguments} --output {tmp_path}/figures.json", expected)
+
+
+@pytest.mark.slow
+def test_every_other_section_runs_without_a_gpu(tmp_path: Path) -> None:
+    runs("gpu", f"{GPU_SECTIONS} --output {tmp_path}/figures.json", "collected")
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert figures["failed"] == {}
+    assert figures["correctness"]["methods"]
 
 
 @pytest.mark.timeout(900)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -64,13 +64,14 @@ def says_in_words_what_it_cannot(method: type[Method], family: type[Family]) -> 
 
 def has_finite_losses_and_gradients(method: type[Method], family: type[Family]) -> None:
     """In each phase some gradient is not 0, and all are finite."""
-    for phase, model, task in _phases(method, family):
-        forget = {"retain": (), "forget": tuple(range(12)), "all": (1, 5, 6)}[phase.trains_on]
-        loss = phase.loss(model, _batch(phase, task.family, forget), task)
+    run = toy_run(method, family)
+    for phase, task in run.phases:
+        batch = toy_batch(phase, task.family, TOY_FORGET[phase.trains_on])
+        loss = phase.loss(run.model, batch, task)
         assert loss.shape == ()
         assert torch.isfinite(loss)
         torch.autograd.backward(loss)
-        optimised = model if phase.module is None else phase.module
+        optimised = run.model if phase.module is None else phase.module
         gradients = [weight.grad for weight in optimised.parameters() if weight.grad is not None]
         assert gradients
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
@@ -83,41 +84,89 @@ def mixed_batches_may_lack_either_set(
     method: type[Method], family: type[Family], forget: str
 ) -> None:
     """A batch of retain and forget set may hold no sample of one of them, by chance."""
-    for phase, model, task in _phases(method, family):
+    run = toy_run(method, family)
+    for phase, task in run.phases:
         if phase.trains_on != "all":
             continue
-        loss = phase.loss(model, _batch(phase, task.family, _MIXED[forget]), task)
+        loss = phase.loss(run.model, toy_batch(phase, task.family, _MIXED[forget]), task)
         torch.autograd.backward(loss)
-        optimised = model if phase.module is None else phase.module
+        optimised = run.model if phase.module is None else phase.module
         gradients = [weight.grad for weight in optimised.parameters() if weight.grad is not None]
         assert torch.isfinite(loss)
         assert gradients
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def _phases(part: type[Method], family: type[Family]) -> Iterator[tuple[Phase, nn.Module, Task]]:
-    criterion, model = family_and_model(family)
-    samples = ToySamples(90, 30, image_size=8, make_model=lambda: family_and_model(family)[1])
-    method, task = tiny(part), Task(criterion, samples)
-    task = replace(task, state=method.prepare(model.eval(), task))
-    for phase in method.phases(model, task):
-        model.train(phase.training).zero_grad()
-        yield phase, model, task
-        if phase.after is not None:
-            phase.after()
-    method.finish(model.eval(), task)
+@dataclass(frozen=True)
+class ToyRun:
+    """A method's run on a two-layer model, without its updates.
+
+    Attributes:
+        model: what is unlearned; `finish` has edited it once all phases were taken.
+        phases: each with the task, once the model is ready for it.
+    """
+
+    model: nn.Module
+    phases: Iterator[tuple[Phase, Task]]
 
 
-def _batch(phase: Phase, family: Family, forget: tuple[int, ...]) -> Batch:
-    companions = tuple(
-        random_batch(
-            12,
-            tuple(range(12)) if source == "forget" else (),
-            seed=5 + number,
-            views=family.views,
-            image_size=8,
+def toy_run(
+    part: type[Method],
+    family: type[Family],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> ToyRun:
+    """The run of a tiny method on noise; whoever takes its phases computes their losses.
+
+    Args:
+        part: the method.
+        family: of the model.
+        device, dtype: of model and images.
+    """
+
+    def made() -> nn.Module:
+        return family_and_model(family)[1].to(device, dtype)
+
+    criterion, model = family_and_model(family)[0], made()
+    noise = ToySamples(90, 30, image_size=8, dtype=dtype, device=device, make_model=made)
+    method, task = tiny(part), Task(criterion, noise)
+
+    def phases() -> Iterator[tuple[Phase, Task]]:
+        ready = replace(task, state=method.prepare(model.eval(), task).to(device))
+        for phase in method.phases(model, ready):
+            model.train(phase.training).zero_grad()
+            yield phase, ready
+            if phase.after is not None:
+                phase.after()
+        method.finish(model.eval(), ready)
+
+    return ToyRun(model, phases())
+
+
+def toy_batch(
+    phase: Phase,
+    family: Family,
+    forget: tuple[int, ...],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """A batch of twelve images with the phase's companions; `forget` names its forget rows."""
+
+    def of_noise(rows: tuple[int, ...], seed: int) -> Batch:
+        return random_batch(
+            12, rows, seed=seed, views=family.views, image_size=8, dtype=dtype, device=device
         )
+
+    companions = tuple(
+        of_noise(tuple(range(12)) if source == "forget" else (), 5 + number)
         for number, source in enumerate(phase.companions)
     )
-    batch = random_batch(12, forget, views=family.views, image_size=8)
-    return replace(batch, companions=companions)
+    return replace(of_noise(forget, 0), companions=companions)
+
+
+# Rows of a batch that belong to the forget set, by what a phase trains on.
+TOY_FORGET: dict[str, tuple[int, ...]] = {
+    "retain": (),
+    "forget": tuple(range(12)),
+    "all": (1, 5, 6),
+}

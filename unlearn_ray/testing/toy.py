@@ -48,7 +48,7 @@ def random_batch(
     views: int = 2,
     image_size: int = 6,
     dtype: torch.dtype = torch.float32,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
 ) -> Batch:
     """Images of noise, with captions of random words; `forget` names the rows of the forget set."""
     noise = torch.Generator().manual_seed(seed)
@@ -91,6 +91,9 @@ class ToySamples:
         retain, forget: number of samples.
         classes: of the dataset.
         forgotten: classes that only the forget set has.
+        image_size: pixels of a side.
+        dtype, device: of the images.
+        make_model: makes the model that a method starts anew with.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class ToySamples:
         forgotten: tuple[int, ...] = (),
         image_size: int = 6,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
         make_model: Callable[[], nn.Module] = nn.Module,
     ) -> None:
         self.num_classes = classes
@@ -110,13 +114,15 @@ class ToySamples:
         noise = torch.Generator().manual_seed(7)
         kept = [label for label in range(classes) if label not in forgotten]
         words = random_tokens(classes, torch.Generator().manual_seed(8))
-        self.prompts = Prompts(words, torch.ones(classes, dtype=torch.int64))
+        lengths = torch.ones(classes, dtype=torch.int64)
+        self.prompts = Prompts(words.to(device), lengths.to(device))
         self.parts: dict[str, tuple[Tensor, Tensor]] = {}
         for part, count in (("retain", retain), ("forget", forget), ("validation", 2 * classes)):
-            images = torch.randn(count, 3, image_size, image_size, generator=noise, dtype=dtype)
+            shape = (count, 3, image_size, image_size)
+            images = torch.randn(shape, generator=noise, dtype=torch.float64).to(device, dtype)
             among = {"retain": kept, "forget": list(forgotten) or kept}.get(part, range(classes))
             chosen = torch.randint(len(among), (count,), generator=noise)
-            self.parts[part] = (images, torch.tensor(list(among))[chosen])
+            self.parts[part] = (images, torch.tensor(list(among))[chosen].to(device))
 
     def size(self, part: PartName) -> int:
         """Number of samples."""
@@ -126,7 +132,7 @@ class ToySamples:
         """Ids of a part's samples; the forget set's come first, as in `random_batch`."""
         order: tuple[PartName, ...] = ("forget", "retain", "validation")
         begin = sum(self.size(before) for before in order[: order.index(part)])
-        return torch.arange(begin, begin + self.size(part))
+        return torch.arange(begin, begin + self.size(part), device=self.labels(part).device)
 
     def labels(self, part: PartName) -> Tensor:
         """Classes of a part's samples."""
