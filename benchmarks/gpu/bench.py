@@ -93,12 +93,12 @@ class Bench:
             labels = torch.randint(CLASSES, (images,), generator=generator)
             shape = (images, size, size, 3)
             noise = torch.randint(128, shape, generator=generator, dtype=torch.uint8)
-            return patterns[labels] + noise, labels
+            device = self.compute.device
+            return (patterns[labels] + noise).to(device), labels.to(device)
 
-        train = drawn(self.images if count is None else count)
-        test = drawn(len(train[1]) // 5)
-        on_device = [tensor.to(self.compute.device) for tensor in (*train, *test)]
-        return ResidentData(*on_device, num_classes=CLASSES)
+        images, labels = drawn(self.images if count is None else count)
+        test_images, test_labels = drawn(len(labels) // 5)
+        return ResidentData(images, labels, test_images, test_labels, CLASSES)
 
     def synchronise(self) -> None:
         """Wait for the device."""

@@ -54,12 +54,12 @@ def _measure(name: str, folder: Path, processes: int, bench: Bench) -> float:
     case = cases(bench)[name]
     batch = min(case.recipe.batch_size, bench.batch)
     data = bench.data(count=4 * batch)
-    case.trained(bench, data, bench.iterations)
+    model = case.trained(bench, data, bench.iterations)
     (folder / str(os.getpid())).touch()
     while len(list(folder.iterdir())) < processes:
         time.sleep(0.001)
     count = 2 * bench.iterations
-    return batch * count / bench.seconds(lambda: case.trained(bench, data, count))
+    return batch * count / bench.seconds(lambda: case.trained(bench, data, count, model=model))
 
 
 def collectives(bench: Bench) -> Figures:

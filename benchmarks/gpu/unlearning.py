@@ -36,7 +36,7 @@ def evaluation(bench: Bench) -> Figures:
     for name, family in (("contrastive", MoCo()), ("classifier", Supervised())):
         suite = _Suite(bench, family, bench.data(), bench.split)
         suite.values()
-        figures[name] = {"seconds": bench.seconds(lambda suite=suite: suite.values())}
+        figures[name] = {"seconds": bench.seconds(suite.values)}
     small = Bench(bench.compute, small=True)
     ours = _Suite(small, Supervised(), small.data(), small.split).values()
     on_cpu = Bench(Compute(torch.device("cpu")), small=True)
