@@ -38,6 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if shift := config.getoption("--shift-seeds"):
         os.environ["SHIFT_SEEDS"] = str(shift)
         shift_seeds(shift)
+    import torch
+
+    # Kernels for a GPU run in Triton's interpreter where there is none; Triton reads it once.
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -20,10 +20,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import unlearn_ray.core.torchvision_import  # noqa: F401
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data.base import Dataset, ImageData
-from unlearn_ray.data.cache import cache_folder, decoded
+from unlearn_ray.data.cache import decoded
 from unlearn_ray.data.datasets.cifar10 import Cifar10
 from unlearn_ray.data.datasets.cifar100 import Cifar100
 from unlearn_ray.data.datasets.digits import Digits

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from tests.core.own_parts import Project, project
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.errors import ConfigError, DataError
 from unlearn_ray.core.keys import content_key, plain
 from unlearn_ray.data import loaded
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.datasets.prompted import Prompted
 

@@ -19,7 +19,11 @@ class View(Protocol):
     """
 
     def __getitem__(self, rows: slice | Int64[Tensor, " n"], /) -> Float[Tensor, "n 3 h w"]:
-        """The selected images, augmented and normalised, on the device."""
+        """The selected images, augmented and normalised, on the device.
+
+        In float32; on a GPU under autocast in its dtype, as a model's first layer takes them.
+        Within `families.similarity.full_precision` they are in float32 everywhere.
+        """
         ...
 
 

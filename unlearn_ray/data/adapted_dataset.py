@@ -15,12 +15,12 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Int64
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.core.schema import field_values, schema
 from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData, ImageSize, Resize
 from unlearn_ray.data.cache import (
-    cache_folder,
     decoded,
     is_decoded,
     stored_arrays,

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
 from unlearn_ray.core.schema import NonNegativeFloat, UnitInterval, schema
+from unlearn_ray.core.transfer import to_device
+from unlearn_ray.data.fused_views import can_fuse, fused_views
 from unlearn_ray.data.rendering import render, scale_and_offset, work_at_once, work_in_groups
 from unlearn_ray.data.rotation import rotated
 from unlearn_ray.data.view_parameters import (
@@ -28,6 +30,7 @@ from unlearn_ray.data.view_parameters import (
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_ALL = slice(None)
 
 
 @schema
@@ -101,15 +104,33 @@ class Augmentation:
         )
 
     def apply(
-        self, images: UInt8[Tensor, "batch height width 3"], parameters: ViewParameters
-    ) -> Float[Tensor, "batch 3 height width"]:
-        """One view of each image, normalised, channels_last in memory."""
+        self,
+        images: UInt8[Tensor, "images height width 3"],
+        parameters: ViewParameters,
+        ids: Int64[Tensor, " batch"] | None = None,
+        rows: slice | Int64[Tensor, " rows"] = _ALL,
+    ) -> Float[Tensor, "rows 3 height width"]:
+        """One view of each image, normalised, channels_last in memory.
+
+        In float32; on a GPU under autocast in its dtype, to which a first layer would convert it.
+
+        Args:
+            images: those of a batch, or of a dataset that `ids` are drawn from.
+            parameters: one row for each image of the batch.
+            ids: positions of the batch's images in `images`, on their device.
+            rows: which images of the batch; by default, all.
+        """
+        if can_fuse(images):
+            return self._apply_at_once(images, parameters.to(images.device), ids, rows)
+        images = images[rows] if ids is None else images[ids[rows]]
+        parameters = parameters.rows(rows)
         size = images.shape[1]
         if parameters.angle is not None:
-            images = rotated(images, parameters.angle.to(images.device, non_blocking=True))
+            images = rotated(images, to_device(parameters.angle, images.device))
         if parameters.shift is not None:
             images = functional.pad(images, (0, 0, *(self.padding,) * 4))
-        views = torch.empty(len(images), size, size, 3, device=images.device)
+        shape = (len(images), size, size, 3)
+        views = torch.empty(shape, dtype=_dtype(images.device), device=images.device)
         if images.device.type != "cpu":
             work = work_at_once(parameters.to(images.device), size)
             render(images, work, self.mean, self.std, views)
@@ -121,6 +142,26 @@ class Augmentation:
         if order is not None:
             views = views.index_select(0, order.argsort())
         return views.permute(0, 3, 1, 2)
+
+    def _apply_at_once(
+        self,
+        images: Tensor,
+        parameters: ViewParameters,
+        ids: Tensor | None,
+        rows: slice | Tensor,
+    ) -> Tensor:
+        chosen = None
+        if isinstance(rows, Tensor):
+            chosen = rows
+        else:
+            parameters = parameters.rows(rows)
+            ids = None if ids is None else ids[rows]
+            images = images[rows] if ids is None else images
+        scale, offset = scale_and_offset(self.mean, self.std)
+        return fused_views(
+            images, parameters, ids=ids, rows=chosen, padding=self.padding, scale=scale,
+            offset=offset, dtype=_dtype(images.device),
+        )  # fmt: skip
 
     def plain(
         self, images: UInt8[Tensor, "batch height width 3"]
@@ -155,10 +196,21 @@ def normalise(
 ) -> Float[Tensor, "batch 3 height width"]:
     """Test-time view: scaled to [0, 1] and normalised, channels_last in memory."""
     count, height, width, _ = images.shape
+    if can_fuse(images):
+        scale, offset = scale_and_offset(mean, std)
+        nothing = ViewParameters(count)
+        return fused_views(images, nothing, scale=scale, offset=offset, dtype=torch.float32)
     # Whole rows at a time: an innermost loop over three channels is not vectorised.
-    scale, offset = (
-        torch.tensor(values).repeat(width).to(images.device, non_blocking=True)
+    factor, summand = (
+        to_device(torch.tensor(values).repeat(width), images.device)
         for values in scale_and_offset(mean, std)
     )
-    rows = images.reshape(count, height, width * 3).to(torch.float32).mul_(scale / 255).add_(offset)
+    rows = images.reshape(count, height, width * 3).to(torch.float32)
+    rows.mul_(factor / 255).add_(summand)
     return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+        return torch.get_autocast_dtype("cuda")
+    return torch.float32

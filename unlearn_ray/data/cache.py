@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,12 +22,6 @@ from unlearn_ray.data.base import Captions, ImageData
 _REVISION = 2
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _CAPTIONS = ("train_captions", "test_captions")
-
-
-def cache_folder() -> Path:
-    """UNLEARN_RAY_CACHE, else ~/.cache/unlearn_ray."""
-    chosen = os.environ.get("UNLEARN_RAY_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unlearn_ray"
 
 
 def decoded(

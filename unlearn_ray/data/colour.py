@@ -14,7 +14,7 @@ from torch import Tensor
 
 # torchvision's weights of luma; they sum to 0.9999.
 LUMA = (0.2989, 0.587, 0.114)
-_TINY = 1e-30
+TINY = 1e-30
 
 
 def luma(planes: Float[Tensor, "3 n p"]) -> Float[Tensor, "n p"]:
@@ -90,7 +90,7 @@ def shift_hue(planes: Float[Tensor, "3 n p"], shift: Float[Tensor, "n 1"]) -> No
     torch.sub(green, blue, out=from_green)
     hue.lerp_(from_green, torch.eq(red, high, out=greatest))
     # No chroma, no hue: 0 / tiny is 0, and the ramps are multiplied by 0.
-    hue.div_(torch.clamp_min(chroma, _TINY, out=greatest)).add_(shift * 6)
+    hue.div_(torch.clamp_min(chroma, TINY, out=greatest)).add_(shift * 6)
     hue.sub_(torch.mul(hue, 1 / 6, out=greatest).floor_(), alpha=6)
 
     torch.sub(hue, 3, out=red)

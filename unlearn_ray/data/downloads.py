@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Int64
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.schema import schema
 from unlearn_ray.core.text_files import expanded
 from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData
-from unlearn_ray.data.cache import cache_folder, decoded, decoded_labels
+from unlearn_ray.data.cache import decoded, decoded_labels
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.schema import schema
 from unlearn_ray.core.text_files import expanded
 from unlearn_ray.data.base import Dataset, DatasetInfo, ImageData, ImageSize, Resize
-from unlearn_ray.data.cache import cache_folder, decoded, writing
+from unlearn_ray.data.cache import decoded, writing
 from unlearn_ray.data.image_files import (
     ImageFile,
     Listing,

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import KEY_LENGTH, canonical
 from unlearn_ray.core.schema import field_values
 from unlearn_ray.data.base import Dataset, ImageData
-from unlearn_ray.data.cache import cache_folder
 
 _ATTRIBUTE = "_loaded"
 _KNOWN: dict[tuple[type, str | bytes], str] = {}

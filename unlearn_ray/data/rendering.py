@@ -2,8 +2,9 @@
 
 Images differ in the position of hue among their colour operations. On the CPU they are sorted by
 it and processed in groups, so that each group runs only the operations that it needs. On a GPU
-all images are processed at once, with neutral operations for those that need none, so that
-nothing synchronises with the device; either way hue, the costliest, is computed once.
+without Triton (`fused_views`) all images are processed at once, with neutral operations for those
+that need none, so that nothing synchronises with the device; either way hue, the costliest, is
+computed once.
 """
 
 from __future__ import annotations

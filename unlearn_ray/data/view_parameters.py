@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import permutations
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
+
+from unlearn_ray.core.transfer import moved
 
 CROP_TRIES = 10
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -44,17 +47,24 @@ class ViewParameters:
     def rows(self, index: slice | Int64[Tensor, " rows"]) -> ViewParameters:
         """The parameters of some of the images, in the order of `index`."""
         count = len(range(self.count)[index] if isinstance(index, slice) else index)
-        chosen = {name: part[index] for name, part in self._tensors().items()}
+        chosen = {name: part[index] for name, part in self.tensors().items()}
         return replace(self, count=count, **chosen)  # type: ignore[arg-type]
 
     def to(self, device: torch.device | str) -> ViewParameters:
-        """The same on another device."""
-        moved = {name: part.to(device, non_blocking=True) for name, part in self._tensors().items()}
-        return replace(self, **moved)  # type: ignore[arg-type]
+        """The same on another device, moved there in one copy."""
+        parts = self.tensors()
+        if all(part.device == torch.device(device) for part in parts.values()):
+            return self
+        return self.with_tensors(moved([*parts.values()], torch.device(device)))
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
+        """The attributes that are tensors."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+
+    def with_tensors(self, parts: Iterable[Tensor]) -> ViewParameters:
+        """The same with other tensors, in the order of `tensors`."""
+        return replace(self, **dict(zip(self.tensors(), parts, strict=True)))  # type: ignore[arg-type]
 
 
 def draw_angle(count: int, degrees: float, generator: torch.Generator) -> Float64[Tensor, " count"]:

@@ -29,9 +29,15 @@ class AsGiven(Augmentation):
         """Nothing is drawn."""
         return ViewParameters(count)
 
-    def apply(self, images: Tensor, parameters: ViewParameters) -> Tensor:
+    def apply(
+        self,
+        images: Tensor,
+        parameters: ViewParameters,
+        ids: Tensor | None = None,
+        rows: slice | Tensor = slice(None),
+    ) -> Tensor:
         """The images themselves."""
-        return images
+        return images[rows] if ids is None else images[ids[rows]]
 
     def plain(self, images: Tensor) -> Tensor:
         """The images themselves."""

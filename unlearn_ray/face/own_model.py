@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.modes import in_eval_mode
+from unlearn_ray.core.precision import round_to_tf32, rounds_to_tf32
 from unlearn_ray.data.base import Split
 from unlearn_ray.face.own_data import Data, Pixels, Samples, samples_of
 from unlearn_ray.face.own_family import (
@@ -275,11 +276,12 @@ def _own_settings(model: nn.Module) -> Iterator[Compute]:
     """The model's device; what the engine changes in PyTorch is as it was after the block."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    tf32, tuned = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+    rounding, tuned = rounds_to_tf32(), torch.backends.cudnn.benchmark
     try:
         on_gpu = any(own.is_cuda for own in model.parameters())
         threads = torch.get_num_threads()
         yield Compute.gpu(threads) if on_gpu else Compute.cpu(threads)
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = tf32, tuned
+        round_to_tf32(*rounding)
+        torch.backends.cudnn.benchmark = tuned

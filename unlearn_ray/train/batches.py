@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -10,7 +11,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from unlearn_ray.core.batch import Batch
+from unlearn_ray.core.transfer import moved
 from unlearn_ray.data.augmentation import Augmentation
+from unlearn_ray.data.fused_views import can_fuse
 from unlearn_ray.data.view_parameters import ViewParameters
 from unlearn_ray.families.base import Family
 from unlearn_ray.train.loop import Iteration, seeded
@@ -26,11 +29,12 @@ class _View:
     """
 
     augmentation: Augmentation
-    images: UInt8[Tensor, "batch height width 3"]
+    images: UInt8[Tensor, "images height width 3"]
+    ids: Int64[Tensor, " batch"] | None
     parameters: ViewParameters
 
     def __getitem__(self, rows: slice | Int64[Tensor, " n"], /) -> Float[Tensor, "n 3 h w"]:
-        return self.augmentation.apply(self.images[rows], self.parameters.rows(rows))
+        return self.augmentation.apply(self.images, self.parameters, self.ids, rows)
 
 
 class Batches:
@@ -63,20 +67,25 @@ class Batches:
         return self._ids.shape[0]
 
     def at(self, iteration: Iteration) -> Batch:
-        """The batch of an iteration."""
-        rows, device = iteration.rows, self._ids.device
-        added = None
+        """The batch of an iteration.
+
+        Nothing waits for a GPU, which still computes earlier iterations while this one is drawn.
+        """
+        rows = iteration.rows
+        added: Tensor | None = None
         if self.added:
             is_added = rows >= len(self)
-            added = (rows[is_added] - len(self)).to(device, non_blocking=True)
-            rows = rows[~is_added]
-        rows = rows.to(device, non_blocking=True)
+            rows, added = rows[~is_added], rows[is_added] - len(self)
+        drawn = self._drawn(len(rows), iteration.generator)
+        rows, added, drawn = _moved(rows, added, drawn, self._ids.device)
         ids = self._ids[rows]
-        images = self._data.train_images[ids]
-        views = tuple(self._view(images, iteration) for _ in range(self._family.views))
+        images = self._data.train_images
+        chosen = ids if can_fuse(images) else None
+        images = images[ids] if chosen is None else images
+        augmentation = self._family.augmentation
         texts = self._data.train_texts
         return Batch(
-            views=views,
+            views=tuple(_View(augmentation, images, chosen, view) for view in drawn),
             labels=self._data.train_labels[ids],
             is_forget=self._is_forget[rows],
             generator=iteration.generator,
@@ -86,10 +95,20 @@ class Batches:
             added=added,
         )
 
-    def _view(self, images: Tensor, iteration: Iteration) -> _View:
-        augmentation = self._family.augmentation
-        drawn = augmentation.sample(images.shape[0], images.shape[1], iteration.generator)
-        return _View(augmentation, images, drawn.to(images.device))
+    def _drawn(self, count: int, generator: torch.Generator) -> list[ViewParameters]:
+        size, family = self._data.train_images.shape[1], self._family
+        return [family.augmentation.sample(count, size, generator) for _ in range(family.views)]
+
+
+def _moved(
+    rows: Tensor, added: Tensor | None, drawn: list[ViewParameters], device: torch.device
+) -> tuple[Tensor, Tensor | None, list[ViewParameters]]:
+    """All that an iteration draws, on the device, in one copy."""
+    indices = [rows] if added is None else [rows, added]
+    parts = [part for view in drawn for part in view.tensors().values()]
+    there = iter(moved([*indices, *parts], device))
+    rows, added = next(there), None if added is None else next(there)
+    return rows, added, [view.with_tensors(islice(there, len(view.tensors()))) for view in drawn]
 
 
 class CompanionBatches:
