@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -225,7 +225,7 @@ def test_training_flags_come_back_after_an_error() -> None:
     assert all(module.training for module in backbone.modules())
 
 
-@pytest.mark.parametrize("features", ["cached", "augmented"])
+@pytest.mark.parametrize("features", ["cached", "augmented", "cached_views"])
 def test_probabilities(features: str) -> None:
     probe = Probe(epochs=4, batch_size=16, features=features)
     watched, again = watch(probe=probe), watch(probe=probe)
@@ -235,7 +235,7 @@ def test_probabilities(features: str) -> None:
         torch.testing.assert_close(probabilities.sum(1), torch.ones(len(probabilities)))
         assert torch.equal(probabilities, again.observed.probabilities(part))
     # 45 retain samples are two whole batches of 16 an epoch.
-    in_training = 4 * 32 if features == "augmented" else 0
+    in_training = {"cached": 0, "augmented": 4 * 32, "cached_views": 4 * 45}[features]
     assert watched.images == 45 + 12 + 3 + 20 + in_training
 
 
@@ -248,6 +248,26 @@ def test_an_augmented_probe_sees_shifted_and_flipped_images() -> None:
     padded = sum(bool((view == mean[0]).all(0).any()) for view in augmented)
     assert unchanged < 10
     assert padded > 30
+
+
+def test_copies_of_views_are_extracted_once_and_differ() -> None:
+    """They are as many different views as an augmented probe sees, and those of the seed alone."""
+    probe = Probe(epochs=6, batch_size=16, features="cached_views", copies=2)
+    watched, longer, other = (
+        watch(probe=probe),
+        watch(probe=replace(probe, copies=3), seed=2),
+        watch(probe=probe, evidence_seed=1),
+    )
+    for each in (watched, longer, other):
+        each.inference.logits("retain")
+        each.inference.logits("forget")
+    plain, first, second, _ = watched.batches
+    assert len(plain) == len(first) == len(second) == len(SPLIT.retain)
+    assert not torch.equal(first, second)
+    # Fewer copies are the first of more, whatever the model; another seed has others.
+    assert torch.equal(first, longer.batches[1])
+    assert torch.equal(second, longer.batches[2])
+    assert not torch.equal(first, other.batches[1])
 
 
 def test_whole_class_unlearning() -> None:

@@ -120,12 +120,15 @@ class _EmbeddedTexts:
             wanted = torch.arange(
                 block * BLOCK, min((block + 1) * BLOCK, count), device=rows.device
             )
-            embedded = in_blocks(self._model, wanted, self._embed, "captions")
+            embedded = in_blocks(self._model, wanted, self._tokens, self._embed, "captions")
             if not self._blocks:
                 self._table = embedded.new_empty(count, embedded.shape[1])
             self._table[wanted.cpu()] = embedded
             self._blocks.add(block)
         return self._table
 
-    def _embed(self, rows: Tensor) -> Tensor:
-        return self._family.embed_texts(self._model, self._texts.tokens[rows].long())
+    def _tokens(self, rows: Tensor) -> Tensor:
+        return self._texts.tokens[rows].long()
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return self._family.embed_texts(self._model, tokens)

@@ -12,14 +12,16 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from unlearn_ray.core.keys import stable_seed
+from unlearn_ray.core.precision import tf32
 from unlearn_ray.core.recipe import Recipe
-from unlearn_ray.data.augmentation import normalise, probe_views
+from unlearn_ray.core.transfer import to_device
+from unlearn_ray.data.augmentation import Augmentation, normalise, probe_views
 from unlearn_ray.data.base import Split
 from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.measure.blocks import BlockOutputs
 from unlearn_ray.measure.classifying import Classifying, classifying, random_linear
 from unlearn_ray.measure.embeddings import Embeddings
-from unlearn_ray.measure.features import Views, extract, frozen
+from unlearn_ray.measure.features import Views, encode, extract, frozen
 from unlearn_ray.measure.probe import Probe, train_probe
 from unlearn_ray.measure.relearning import relearn
 from unlearn_ray.measure.sets import SampleSets
@@ -100,9 +102,7 @@ class Inference:
         Raises:
             NonFiniteLoss: a feature is NaN or infinite.
         """
-        if part not in self._features:
-            self._features[part] = self._extracted(self._backbone, part)
-        return self._features[part]
+        return self._encoded(part).cpu()
 
     def logits(self, part: SetName) -> Float[Tensor, "n classes"]:
         """Logits of a classifier, of prompts (zero-shot), or of a probe of the retain features.
@@ -122,7 +122,7 @@ class Inference:
             return self._extracted(self.model, part)
         classifier = self._classifier
         with torch.no_grad():
-            logits: Tensor = classifier(self.features(part).to(self._compute.device))
+            logits: Tensor = classifier(self._encoded(part))
         return logits.cpu()
 
     def view_features(self, part: SetName, views: int, limit: int) -> Float[Tensor, "m v d"]:
@@ -219,12 +219,7 @@ class Inference:
             DataError: there are no inputs.
         """
         given = inputs.to(self._compute.device)
-        linear = self._trained(
-            recipe,
-            lambda iteration: given[iteration.rows.to(given.device)],
-            labels.to(given.device),
-            inputs.shape[1],
-        )
+        linear = self._trained(recipe, given[None], labels.to(given.device), inputs.shape[1])
         with torch.no_grad():
             logits: Tensor = linear(others.to(given.device))
         return logits.cpu()
@@ -253,6 +248,13 @@ class Inference:
             on_progress=self._telling("relearning"),
         )
 
+    def _encoded(self, part: SetName) -> Float[Tensor, "n d"]:
+        """`features` on the device, where probes are trained and applied."""
+        if part not in self._features:
+            images, ids = self._sets.images(part), self._sets.ids[part]
+            self._features[part] = encode(self._backbone, images, ids, self._test_time)
+        return self._features[part]
+
     def _extracted(
         self,
         module: nn.Module,
@@ -277,12 +279,24 @@ class Inference:
 
     @cached_property
     def _classifier(self) -> nn.Linear:
-        inputs = self._augmented() if self._probe.features == "augmented" else self._cached()
-        size = self.features("retain").shape[1]
-        return self._trained(self._probe, inputs, self._sets.labels("retain"), size)
+        size = self._encoded("retain").shape[1]
+        return self._trained(
+            self._probe, self._probe_inputs(size), self._sets.labels("retain"), size
+        )
+
+    def _probe_inputs(self, size: int) -> Tensor | Callable[[Iteration], Tensor]:
+        if self._probe.features == "augmented":
+            return self._augmented()
+        if self._probe.features == "cached_views":
+            return self._cached_views(size)
+        return self._encoded("retain")[None]
 
     def _trained(
-        self, probe: Recipe, inputs: Callable[[Iteration], Tensor], labels: Tensor, size: int
+        self,
+        probe: Recipe,
+        inputs: Tensor | Callable[[Iteration], Tensor],
+        labels: Tensor,
+        size: int,
     ) -> nn.Linear:
         return train_probe(
             probe,
@@ -303,22 +317,30 @@ class Inference:
     def _telling(self, doing: str) -> Callable[[Progress], bool]:
         return lambda progress: self._on_progress(replace(progress, doing=doing))
 
-    def _cached(self) -> Callable[[Iteration], Tensor]:
-        features = self.features("retain").to(self._compute.device)
-        return lambda iteration: features[iteration.rows.to(features.device)]
+    def _cached_views(self, size: int) -> Float[Tensor, "copies n d"]:
+        images, ids = self._sets.images("retain"), self._sets.ids["retain"]
+        copies = torch.empty(self._probe.sets, len(ids), size, device=self._compute.device)
+        for number, copy in enumerate(copies):
+            generator = seeded("probe views", self._seed, number)
+            views = partial(self._probe_views, generator=generator)
+            copy.copy_(encode(self._backbone, images, ids, views))
+        return copies
 
     def _augmented(self) -> Callable[[Iteration], Tensor]:
-        mean, std = self._augmentation.mean, self._augmentation.std
-        views = replace(probe_views(), mean=mean, std=std)
         images, ids = self._sets.images("retain"), self._sets.ids["retain"]
 
         def features(iteration: Iteration) -> Tensor:
-            batch = images[ids[iteration.rows.to(ids.device)]]
-            with frozen(self._backbone):
-                output: Tensor = self._backbone(views(batch, iteration.generator))
+            batch = images[ids[to_device(iteration.rows, ids.device)]]
+            with frozen(self._backbone), tf32():
+                output: Tensor = self._backbone(self._probe_views(batch, iteration.generator))
             return output.float()
 
         return features
+
+    @cached_property
+    def _probe_views(self) -> Augmentation:
+        mean, std = self._augmentation.mean, self._augmentation.std
+        return replace(probe_views(), mean=mean, std=std)
 
     @property
     def _test_time(self) -> Views:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_ray.core.recipe import Player, Recipe
-from unlearn_ray.measure.features import in_blocks
+from unlearn_ray.core.transfer import to_device
+from unlearn_ray.measure.features import BLOCK, finite, frozen, in_whole
 from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.loop import Iteration, Progress, Training, optimise
 from unlearn_ray.train.sparsity import keeper
@@ -51,17 +52,20 @@ def relearn(
     module.eval()
     keep = keeper(module)
     evaluated = torch.arange(min(limit, labels.shape[0]), device=labels.device)
-    truth = labels[evaluated].cpu()
-    losses: list[Tensor] = []
+    seen: list[Tensor] = []
 
     def evaluate() -> None:
         if keep is not None:
             keep()
-        logits = in_blocks(module, evaluated, lambda rows: module(inputs(rows)), "images")
-        losses.append(functional.cross_entropy(logits.double(), truth))
+        with frozen(module):
+            blocks = [
+                in_whole(inputs(rows), module).float() for rows in torch.split(evaluated, BLOCK)
+            ]
+        # Read once the last update is launched: reading each would synchronise with a GPU.
+        seen.append(torch.cat(blocks))
 
     def loss(iteration: Iteration) -> Tensor:
-        rows = iteration.rows.to(labels.device)
+        rows = to_device(iteration.rows, labels.device)
         logits = module(inputs(rows))
         with torch.autocast(labels.device.type, enabled=False):
             return functional.cross_entropy(logits.float(), labels[rows])
@@ -75,4 +79,6 @@ def relearn(
         after_update=evaluate,
     )
     optimise(training, compute, on_progress=on_progress)
-    return torch.stack(losses)
+    outputs = finite(torch.stack(seen).cpu(), f"{evaluated.shape[0]} images").double()
+    truth = labels[evaluated].cpu()
+    return torch.stack([functional.cross_entropy(logits, truth) for logits in outputs])
