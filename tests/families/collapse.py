@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.augmentation import normalise
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.families.base import Family
 from unlearn_ray.families.similarity import unit_rows

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn_ray.families.split_batch_norm import SplitBatchNorm2d, group_sizes, split_batch_norm
+from tests.operations import operations
+from unlearn_ray.families.split_batch_norm import (
+    SplitBatchNorm2d,
+    by_groups,
+    group_sizes,
+    split_batch_norm,
+)
 from unlearn_ray.testing.toy import TwoLayerBackbone
 
 
@@ -62,6 +68,65 @@ def test_training_equals_a_loop_over_groups(
     torch.testing.assert_close(norm.running_mean, 0.9 * before.running_mean + 0.1 * mean)
     torch.testing.assert_close(norm.running_var, 0.9 * before.running_var + 0.1 * variance)
     assert norm.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "sizes", [[2, 2, 2, 2], [3, 3, 2, 2], [4, 4, 3], [5], [3, 2], [2, 3, 3]], ids=str
+)
+@pytest.mark.parametrize("shape", [(3, 2, 3), (3, 1, 1), (1, 2, 2), (4,)], ids=str)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_groups_in_one_operation_equal_loops(
+    at_once: bool, sizes: list[int], shape: tuple[int, ...], layout: torch.memory_format
+) -> None:
+    if len(shape) == 1 and layout == torch.channels_last:
+        layout = torch.contiguous_format
+    torch.manual_seed(len(sizes))
+    images = torch.randn(sum(sizes), *shape, dtype=torch.float64).to(memory_format=layout)
+    weight, bias = torch.randn(2, shape[0], dtype=torch.float64)
+    out, statistics = by_groups(images, sizes, weight, bias, 1e-5, at_once=at_once)
+    begin = 0
+    for group, size in enumerate(sizes):
+        chunk = images[begin : begin + size].reshape(size, shape[0], -1)
+        expected, mean, variance = naive(chunk[..., None], weight, bias, 1)
+        torch.testing.assert_close(out[begin : begin + size], expected.view(size, *shape))
+        torch.testing.assert_close(statistics[:, group], torch.stack([mean, variance]))
+        begin += size
+    assert out.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("count", [16, 19])
+def test_gradients_of_groups_in_one_operation(count: int, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(count, 5, 3, 4, dtype=torch.float64).to(memory_format=layout)
+    upstream = torch.randn_like(images)
+    weights = torch.randn(2, 5, dtype=torch.float64)
+    found = []
+    for at_once in (False, True):
+        batch, weight, bias = (each.clone().requires_grad_() for each in (images, *weights))
+        out, _ = by_groups(batch, group_sizes(count, 8), weight, bias, 1e-5, at_once=at_once)
+        found.append(torch.autograd.grad(out, [batch, weight, bias], upstream))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+    def of_few(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return by_groups(images, [3, 2, 2], weight, bias, 1e-5, at_once=True)[0]
+
+    few = images[:7, :, :2, :2].clone(), *weights
+    assert torch.autograd.gradcheck(of_few, [each.requires_grad_() for each in few])
+
+
+def test_the_number_of_operations_does_not_grow_with_groups() -> None:
+    """8 groups were 8 launches, forwards and backwards."""
+
+    def run(groups: int) -> None:
+        images = torch.randn(32, 4, 3, 3, requires_grad=True)
+        weight, bias = (torch.ones(4, requires_grad=True) for _ in range(2))
+        sizes = group_sizes(32, groups)
+        out, _ = by_groups(images, sizes, weight, bias, 1e-5, at_once=True)
+        out.sum().backward()
+
+    assert operations(lambda: run(2)) == operations(lambda: run(16))
 
 
 def test_gradients() -> None:

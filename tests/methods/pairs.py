@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.data.augmentation import Augmentation, normalise
 from unlearn_ray.data.base import ImageData, Split
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.families.clip import CLIP, MEAN, STD
 from unlearn_ray.methods.base import Method, Task

@@ -21,6 +21,7 @@ from unlearn_ray.core.schema import schema
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.supervised import Supervised
+from unlearn_ray.methods import observation
 from unlearn_ray.methods.adversarial import Adversarial
 from unlearn_ray.methods.attacker import Attacker, Observed, Pair, membership_loss
 from unlearn_ray.methods.base import Phase, Task
@@ -126,6 +127,37 @@ class TestObservation:
             assert bool((found.sensitivity > 0).all())
         for name, value in model.state_dict().items():
             assert name.endswith("num_batches_tracked") or torch.equal(value, before[name])
+
+    def test_repeated_forward_passes_change_no_number(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def update() -> tuple[list[Tensor], dict[str, Tensor], int]:
+            model, kept = small_model().float().train(), 0
+
+            def keep(tensor: Tensor) -> Tensor:
+                nonlocal kept
+                kept += tensor.numel() * tensor.element_size()
+                return tensor
+
+            batch = batch_of()
+            parts = (replace(each, views=(each.views[0].float(),)) for each in batch.companions)
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                seen = seen_by(model, replace(batch, companions=tuple(parts)))
+            # As the loop does, which has moved the running statistics on by then.
+            model(torch.zeros(3, 3, 4, 4) + torch.arange(3).view(3, 1, 1, 1))
+            sum(each.sensitivity.sum() + each.features.sum() for each in seen).backward()
+            gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+            return gradients, model.state_dict(), kept
+
+        repeated = update()
+        monkeypatch.setattr(observation, "checkpoint", lambda model, images, **_: model(images))
+        kept = update()
+        assert len(kept[0]) == len(repeated[0]) > 0
+        assert all(map(torch.equal, kept[0], repeated[0]))
+        assert kept[1].keys() == repeated[1].keys()
+        assert all(torch.equal(kept[1][name], repeated[1][name]) for name in kept[1])
+        # Of 1 + 3 forward passes, one is kept.
+        assert repeated[2] < 0.5 * kept[2]
 
     @pytest.mark.parametrize("training", [True, False])
     def test_modes_are_as_before(self, training: bool) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.operations import operations
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.data.forget_sets.random import Random
 from unlearn_ray.families.base import ContrastiveFamily, Family, InfoNCE
@@ -19,7 +20,7 @@ from unlearn_ray.methods.alignment_calibration import AlignmentCalibration, mean
 from unlearn_ray.methods.base import Method, Task
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.methods.gradient_ascent import GradientAscent
-from unlearn_ray.methods.l1_sparsity import L1Sparsity
+from unlearn_ray.methods.l1_sparsity import L1Sparsity, l1_norm
 from unlearn_ray.methods.neggrad import NegGrad
 from unlearn_ray.testing.toy import ToySamples, TwoLayerBackbone, random_batch
 
@@ -93,6 +94,29 @@ class TestBaselines:
         criterion = mean([lse - positive for _, positive, lse in rows(pieces_of(family, batch))])
         loss = loss_of(L1Sparsity(coefficient=0.01), family, batch)
         assert loss.item() == pytest.approx(criterion + 0.01 * norm)
+
+
+def test_the_gradient_of_the_l1_norm_is_the_sign() -> None:
+    torch.manual_seed(0)
+    weights = [torch.randn(shape) for shape in [(3, 2, 2, 2), (4, 3), (5,), ()]]
+    weights[0] = weights[0].to(memory_format=torch.channels_last)
+    weights[1][0] = 0
+    trained = [weight.requires_grad_() for weight in weights]
+    norm = l1_norm(trained)
+    values = [value for weight in weights for value in weight.flatten().tolist()]
+    assert norm.item() == pytest.approx(math.fsum(map(abs, values)))
+    gradients = torch.autograd.grad(0.25 * norm, trained)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        assert torch.equal(gradient, 0.25 * weight.detach().sign())
+        assert gradient.stride() == weight.stride()
+
+
+def test_the_l1_norm_of_many_weights_takes_as_many_operations_as_that_of_one() -> None:
+    def counted(count: int) -> int:
+        weights = [torch.randn(3, 2).requires_grad_() for _ in range(count)]
+        return operations(lambda: torch.autograd.grad(l1_norm(weights), weights))
+
+    assert counted(30) == counted(1)
 
 
 @pytest.mark.parametrize(("epochs", "batches"), [(1, 1), (4, 3), (10, 7), (49, 13)])

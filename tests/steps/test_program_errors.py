@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.tiny import SWEEP, finish, run, runtime, tiny_sweep, trial
 from unlearn_ray import results, sweep
 from unlearn_ray.core.boundary import traceback_of
-from unlearn_ray.core.errors import Exit, MachineError, ProgramError, TrialError
+from unlearn_ray.core.errors import Exit, MachineError, OutOfMemory, ProgramError, TrialError
 from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.methods.finetune import Finetune
 from unlearn_ray.monitor.manifest import announce
@@ -95,8 +98,12 @@ def test_a_reference_step(
     assert "Nothing to train" in capsys.readouterr().err
 
 
+OF_CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB.")
+
+
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), MemoryError(), OverflowError("huge"), RecursionError("deep")]
+    "error",
+    [SystemExit(3), MemoryError(), OF_CUDA, OverflowError("huge"), RecursionError("deep")],
 )
 def test_a_trial(
     error: BaseException, finished_sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,6 +122,30 @@ def test_a_trial(
     (kept,) = here.store.failures.read([("unlearn", study.unlearn.key)]).values()
     assert kept.reason == scored.failure
     assert name in kept.traceback
+    scarce = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    assert ("; lower the batch size, or" in scored.failure) == scarce
+
+
+def test_what_does_not_fit_leaves_room_for_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, here = tiny_sweep(tmp_path), runtime(tmp_path / "store")
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def take_too_much(*_: object, **__: object) -> None:
+        model = torch.zeros(100)
+        held.append(weakref.ref(model))
+        torch.empty(2**48)
+
+    monkeypatch.setattr(SimCLR, "info_nce", take_too_much)
+    step = Pretrain(setting=tiny.setting, seed=0)
+    with pytest.raises(OutOfMemory, match=r"you tried to allocate 1125899906842624 bytes.*; lower"):
+        run(step, here)
+    gc.collect()
+    assert [each() for each in held] == [None], "and it was not tried again"
+    assert not here._data.values
+    (kept,) = here.store.failures.read([("pretrain", step.key)]).values()
+    assert "take_too_much" in kept.traceback
 
 
 def test_what_the_machine_denies_is_no_failure_of_the_step(

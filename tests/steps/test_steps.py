@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.metrics.evidence import metrics_of
 from tests.tiny import SWEEP, graph, run, run_references, runtime, tiny_sweep, trial
@@ -38,6 +39,7 @@ from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.kinds.unlearn import Unlearn
+from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import Store, open_store, unpack_tensors
 from unlearn_ray.studies.plan import reference_steps
@@ -207,6 +209,29 @@ def test_two_processes_train_the_same_bits(tiny: Sweep, trained: Store, tmp_path
     for step in (Pretrain(setting=tiny.setting, seed=0), Retrain(setting=tiny.setting, seed=0)):
         run(step, runtime(tmp_path))
         assert equal(tensors(step, open_store(str(tmp_path))), tensors(step, trained))
+
+
+def test_weights_are_drawn_once_and_then_loaded(
+    tiny: Sweep, trained: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    built = Runtime.new_model
+
+    def noted(self: Runtime, setting: Setting, seed: int) -> nn.Module:
+        drawn.append(seed)
+        return built(self, setting, seed)
+
+    monkeypatch.setattr(Runtime, "new_model", noted)
+    here, before = runtime(trained.url), torch.get_rng_state()
+    steps = [step(setting=tiny.setting, seed=0) for step in (Pretrain, Retrain, Pretrain)]
+    models = [here.model(step) for step in steps]
+    assert len(drawn) == 1
+    assert torch.equal(torch.get_rng_state(), before)
+    for step, model in zip(steps, models, strict=True):
+        assert equal(model.state_dict(), tensors(step, trained))
+    # They share nothing.
+    weights = [weight for model in models for weight in model.state_dict().values()]
+    assert len({weight.data_ptr() for weight in weights if weight.numel()}) == len(weights)
 
 
 def test_retraining_is_no_pretraining(tiny: Sweep, trained: Store) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from unlearn_ray.core.errors import MachineError
+from unlearn_ray.core.precision import rounds_to_tf32
 from unlearn_ray.train.compute import Compute, Machine, Stopwatch
 
 CPU = Compute(torch.device("cpu"))
@@ -69,6 +70,41 @@ def test_the_device_is_the_requested_one(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     assert Compute.cpu().device == torch.device("cpu")
     assert Compute.gpu().device == torch.device("cuda", 0)
+    Compute.cpu()  # Its settings are those of this process.
+
+
+def settings() -> dict[str, object]:
+    return {
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "tuned": torch.backends.cudnn.benchmark,
+        "tf32": rounds_to_tf32(),
+        "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    }
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_gpu_repeats_its_digits_if_it_is_told_to(
+    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H200")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        compute = Compute.gpu(deterministic=deterministic)
+        assert settings() == {
+            "deterministic": deterministic,
+            "tuned": not deterministic,
+            "tf32": (False, False),
+            "cublas": ":4096:8" if deterministic else None,
+        }
+        kernels = "sm_90 deterministic" if deterministic else "sm_90"
+        assert compute.machine == Machine("cuda: H200", 1, kernels)
+    finally:
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        torch.backends.cudnn.benchmark = False
+        Compute.cpu()
 
 
 @pytest.mark.gpu

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.operations import operations
 from unlearn_ray.core.recipe import Player, Recipe
 from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.lars import LARS
@@ -112,3 +113,45 @@ def test_clipped_the_learning_rate_is_the_largest_local_rate() -> None:
     assert moved(0.5, 0.02, True) == pytest.approx(0.1 * 0.5)
     assert moved(0.5, 0.002, True) == pytest.approx(0.1 * 0.1)
     assert moved(0.5, 0.002, False) == pytest.approx(0.1 * 0.05)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_the_digits_are_those_of_one_layer_after_the_other(clip: bool) -> None:
+    model = network().float().to(memory_format=torch.channels_last)
+    weights = list(model.parameters())
+    expected = [weight.detach().clone() for weight in weights]
+    velocities: dict[int, Tensor] = {}
+    optimizer = LARS(weights, 0.3, MOMENTUM, DECAY, trust=0.02, clip=clip)
+    for number in range(4):
+        for layer, (weight, parameter) in enumerate(zip(expected, weights, strict=True)):
+            # A layer that joins later has its first velocity when others have moved.
+            if number == 0 and layer == 4:
+                continue
+            gradient = parameter.grad = torch.randn_like(parameter)
+            update = gradient
+            if weight.dim() > 1:
+                trust = 0.02 * weight.norm() / (gradient.norm() + DECAY * weight.norm())
+                trust = (trust / 0.3).clamp(max=1) if clip else trust
+                update = (gradient + DECAY * weight) * trust
+            if layer in velocities:
+                velocities[layer].mul_(MOMENTUM).add_(update)
+            else:
+                velocities[layer] = update.clone()
+            weight.sub_(velocities[layer], alpha=0.3)
+        optimizer.step()
+        for weight, parameter in zip(expected, weights, strict=True):
+            assert torch.equal(parameter.detach(), weight)
+
+
+def test_the_number_of_operations_does_not_grow_with_layers() -> None:
+    """Only the products with local rates, one operation here, are one launch per layer on a GPU."""
+
+    def counted(layers: int) -> int:
+        weights = [nn.Parameter(torch.randn(3, 2)) for _ in range(layers)]
+        optimizer = LARS(weights, 0.3, MOMENTUM, DECAY, trust=0.02, clip=True)
+        for weight in weights:
+            weight.grad = torch.randn_like(weight)
+        optimizer.step()
+        return operations(optimizer.step)
+
+    assert counted(2) == counted(20) < 30

@@ -241,6 +241,20 @@ def test_dense_models_have_nothing_to_keep() -> None:
     assert keeper(model) is None
 
 
+def test_masks_that_a_resumed_run_restores_are_kept() -> None:
+    model = sparse_model(0.5)
+    keep = keeper(model)
+    assert keep is not None
+    restored = {name: ~kept for name, kept in model.sparsity.by_parameter().items()}
+    model.sparsity.set(restored)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(1)
+    keep()
+    for name, weight in prunable(model.backbone).items():
+        assert torch.equal(weight.bool(), restored[name])
+
+
 def test_momentum_copies_are_masked_alike() -> None:
     model = sparse_model(family=MoCo(queue_size=8))
     pairs = list(model.sparsity.pairs(model))

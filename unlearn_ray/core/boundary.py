@@ -63,7 +63,10 @@ EXTRAS = {
     "wandb": "wandb",
     "pytest": "testing",
 }
-_MEMORY = ("can't allocate memory", "Cannot allocate memory", "std::bad_alloc")
+_MEMORY = (
+    *("can't allocate memory", "Cannot allocate memory", "std::bad_alloc"),
+    *("CUDA error: out of memory", "CUDA driver error: out of memory", "STATUS_ALLOC_FAILED"),
+)
 
 
 def run_command(command: Callable[[], int], interrupted: str = "interrupted") -> int:

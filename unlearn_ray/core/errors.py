@@ -259,6 +259,10 @@ class ProgramError(TrialError):
     traceback: str = ""
 
 
+class OutOfMemory(ProgramError):
+    """A step needs more memory than its worker may use, and would need it again."""
+
+
 _STATUSES: tuple[tuple[type[UnlearnRayError], Exit], ...] = (
     (BadInput, Exit.BAD_INPUT),
     (StoreError, Exit.STORE),

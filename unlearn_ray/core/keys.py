@@ -19,6 +19,7 @@ from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import field_values
 
 KEY_LENGTH = 16
+_LEAVES = frozenset({type(None), bool, str, int})
 
 
 def plain(value: Any) -> Any:
@@ -27,7 +28,19 @@ def plain(value: Any) -> Any:
     Raises:
         TypeError: a value has no stable form (a set, a tensor, an open file, a NaN ...).
     """
-    if value is None or isinstance(value, bool | str | int):
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    # The usual kinds first, as a plan has thousands of keys.
+    if kind is not dict and kind is not list:
+        return _plain(value)
+    if kind is list:
+        return [plain(item) for item in value]
+    return _plain_mapping(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool | str | int):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -42,12 +55,17 @@ def plain(value: Any) -> Any:
         identity = getattr(type(value), "identity", None)
         return plain(identity(value) if callable(identity) else field_values(value))
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError(f"{value!r} has no canonical form: a key is not a string")
-        return {key: plain(value[key]) for key in sorted(value)}
+        return _plain_mapping(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [plain(item) for item in value]
     raise TypeError(f"{value!r} has no canonical form: {type(value).__name__}")
+
+
+def _plain_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    for key in value:
+        if not isinstance(key, str):
+            raise TypeError(f"{value!r} has no canonical form: a key is not a string")
+    return {key: plain(value[key]) for key in sorted(value)}
 
 
 def canonical(value: Any) -> str:

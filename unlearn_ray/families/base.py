@@ -16,6 +16,7 @@ from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import schema
+from unlearn_ray.core.transfer import to_device
 from unlearn_ray.data.augmentation import Augmentation, contrastive_views
 from unlearn_ray.data.base import Captions, DatasetInfo
 from unlearn_ray.families.similarity import full_precision, unit_rows
@@ -111,7 +112,7 @@ class Prompts:
             generator: on the CPU, so that every worker and device draws the same prompts.
         """
         uniform = torch.rand(len(self.counts), generator=generator, dtype=torch.float64)
-        places = uniform.to(self.counts.device, non_blocking=True) * self.counts
+        places = to_device(uniform, self.counts.device) * self.counts
         begins = self.counts.cumsum(0) - self.counts
         return self.tokens[begins + places.long()].long()
 

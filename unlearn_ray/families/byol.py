@@ -19,7 +19,7 @@ from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveInt, UnitInterval, schema
 from unlearn_ray.families.base import AnchorLosses, Family
-from unlearn_ray.families.heads import hidden_layers
+from unlearn_ray.families.heads import Head, hidden_layers
 from unlearn_ray.families.momentum import follow, slow_copy
 from unlearn_ray.families.similarity import crossed_cosines
 
@@ -37,10 +37,10 @@ class BYOLModel(nn.Module):
         super().__init__()
         size = cast(int, backbone.feature_size)
         self.backbone = backbone
-        self.projection = nn.Sequential(
+        self.projection = Head(
             *hidden_layers(size, hidden_size), nn.Linear(hidden_size, projection_size)
         )
-        self.prediction = nn.Sequential(
+        self.prediction = Head(
             *hidden_layers(projection_size, hidden_size), nn.Linear(hidden_size, projection_size)
         )
         self.target_backbone = slow_copy(self.backbone)

@@ -1,10 +1,24 @@
-"""Heads of families without negatives."""
+"""Heads: networks on top of a backbone."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Head(nn.Sequential):
+    """Layers, one after the other.
+
+    A class of its own, since PyTorch compiles no module whose `forward` is one of its own.
+    """
+
+    def forward(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n out"]:
+        """The last layer's output."""
+        for layer in self:
+            rows = layer(rows)
+        return rows
 
 
 def hidden_layers(*sizes: int) -> list[nn.Module]:

@@ -18,6 +18,7 @@ from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveFloat, PositiveInt, schema
 from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
+from unlearn_ray.families.heads import Head
 from unlearn_ray.families.similarity import full_precision, unit_rows
 
 
@@ -34,7 +35,7 @@ class SimCLRModel(nn.Module):
         size = cast(int, backbone.feature_size)
         self.backbone = backbone
         # Batch norm's shift replaces the biases.
-        self.projection = nn.Sequential(
+        self.projection = Head(
             nn.Linear(size, size, bias=False),
             nn.BatchNorm1d(size),
             nn.ReLU(inplace=True),

@@ -17,7 +17,7 @@ from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import Layers, PositiveInt, schema
 from unlearn_ray.families.base import AnchorLosses, Family
-from unlearn_ray.families.heads import hidden_layers
+from unlearn_ray.families.heads import Head, hidden_layers
 from unlearn_ray.families.similarity import crossed_cosines
 
 
@@ -42,13 +42,13 @@ class SimSiamModel(nn.Module):
         size = cast(int, backbone.feature_size)
         *hidden, last = [size] + [projection_size] * projection_layers
         self.backbone = backbone
-        self.projection = nn.Sequential(
+        self.projection = Head(
             *hidden_layers(*hidden),
             nn.Linear(hidden[-1], last, bias=False),
             # The authors' last batch norm has neither scale nor shift: they stay 1 and 0.
             nn.BatchNorm1d(projection_size).requires_grad_(False),
         )
-        self.prediction = nn.Sequential(
+        self.prediction = Head(
             *hidden_layers(projection_size, bottleneck_size),
             nn.Linear(bottleneck_size, projection_size),
         )

@@ -115,6 +115,11 @@ class Adversarial(ClassifierMethod, TrainingMethod):
         parts: tuple[PartName, ...] = ("retain", "forget", "validation")
         return tuple((part, self.batch_size) for part in parts) if self.epochs else ()
 
+    def images_kept(self) -> tuple[int, int]:
+        """The retain batch; both others in float32, with one noisy copy at a time if it is seen."""
+        sets = 2 + self.through_sensitivity
+        return (self.batch_size, sets * self.batch_size) if self.epochs else (0, 0)
+
     def prepare(self, model: nn.Module, task: Task) -> nn.Module:
         """The attacker."""
         with seeded_globally(task.samples.generator("attacker"), torch.device("cpu")):

@@ -242,6 +242,13 @@ class Method(Part):
         """
         return ()
 
+    def images_kept(self) -> tuple[int, int]:
+        """Images whose forward passes an update keeps at a time: in bf16, and in float32.
+
+        Of each of the family's views, by which planning estimates the memory of a step.
+        """
+        return sum(size for _, size in self.own_batches()), 0
+
     def outside(self, seed: int, replicate: int) -> Outside | None:
         """What other code did in a run, if the method reads its weights.
 

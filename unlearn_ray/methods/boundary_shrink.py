@@ -26,6 +26,7 @@ from unlearn_ray.core.schema import (
     UnitInterval,
     schema,
 )
+from unlearn_ray.core.transfer import to_device
 from unlearn_ray.families.similarity import full_precision, precise
 from unlearn_ray.methods.base import ClassifierMethod, Task, TrainingMethod, TrainsOn
 from unlearn_ray.methods.shared import frozen_copy
@@ -71,7 +72,8 @@ class BoundaryShrink(ClassifierMethod, TrainingMethod):
 
     def loss(self, model: nn.Module, batch: Batch, task: Task) -> Float[Tensor, ""]:
         """Cross-entropy with the nearest other class."""
-        images = batch.view(0)
+        with full_precision(batch.labels):
+            images = batch.view(0)
         labels = self.nearest(task, images, batch.labels[own_rows(batch.size)])
         logits = gather_rows(model(images), batch.size)
         with full_precision(logits):
@@ -83,7 +85,7 @@ class BoundaryShrink(ClassifierMethod, TrainingMethod):
         """The original's predictions for the attacked images."""
         augmentation = task.family.augmentation
         mean, deviation = (
-            torch.tensor(values, dtype=images.dtype).view(-1, 1, 1).to(images.device)
+            to_device(torch.tensor(values, dtype=images.dtype).view(-1, 1, 1), images.device)
             for values in (augmentation.mean, augmentation.std)
         )
         original = task.state

@@ -19,6 +19,7 @@ from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.core.ranges import Grid, Ranges, log_uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, schema
+from unlearn_ray.core.transfer import to_device
 from unlearn_ray.data.base import Dataset
 from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.families.similarity import full_precision, precise
@@ -121,7 +122,7 @@ class GradientPenalty(TrainingMethod):
             rows = penalties(model, task.family, images, self.scalar)
             terms.append(self.beta * gather_rows(rows, forget.size).mean())
         if self.gamma:
-            rows = length(output(model, task.family, forget.view(0)))
+            rows = length(output(model, task.family, interpolates(forget)))
             terms.append(self.gamma * gather_rows(rows, forget.size).mean())
         return torch.stack(terms).sum()
 
@@ -130,13 +131,15 @@ def interpolates(
     members: Batch, non_members: Batch | None = None
 ) -> Float[Tensor, "own 3 height width"]:
     """This worker's interpolated images; just the members if there are no non-members."""
-    images, size = precise(members.view(0)), members.size
-    if non_members is None:
-        return images
-    own = own_rows(size)
-    partners = torch.arange(size, device=members.labels.device)[own] % non_members.size
-    u = torch.rand(size, generator=members.generator)[own].to(images, non_blocking=True)
-    return torch.lerp(precise(non_members.views[0][partners]), images, u[:, None, None, None])
+    size = members.size
+    with full_precision(members.labels):
+        images = members.view(0)
+        if non_members is None:
+            return images
+        own = own_rows(size)
+        partners = torch.arange(size, device=members.labels.device)[own] % non_members.size
+        u = to_device(torch.rand(size, generator=members.generator)[own], images.device).to(images)
+        return torch.lerp(non_members.views[0][partners], images, u[:, None, None, None])
 
 
 def penalties(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows, own_rows, sharing
 from unlearn_ray.core.modes import in_eval_mode
+from unlearn_ray.core.transfer import to_device
 from unlearn_ray.families.base import ClassifierFamily
 from unlearn_ray.families.similarity import full_precision, precise
 from unlearn_ray.methods.attacker import Observed, Pair
@@ -33,6 +35,9 @@ def observe(
 
     At least in float32: bf16 rounds a logit by more than the noise changes it.
 
+    A noisy copy's forward pass is repeated when its gradient is computed, rather than kept until
+    then: with 10 draws, what an update keeps is 11 times smaller.
+
     Args:
         model: a classifier; its mode and its running statistics do not change.
         family: of the model.
@@ -46,9 +51,20 @@ def observe(
     own = own_rows(count)
     noise = torch.Generator(sets[0].labels.device).manual_seed(drawn_seed(generator))
 
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _again(model, count, sets[0].labels)
+
+    def noisy(images: Tensor) -> Tensor:
+        logits: Tensor = checkpoint(
+            model, images, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
+        )
+        return logits
+
     def observed(batch: Batch) -> Observed:
-        images = batch.views[0][own]
-        step = scale / images.new_tensor(family.augmentation.std)[:, None, None]
+        with full_precision(batch.labels):
+            images = batch.views[0][own]
+        deviation = torch.tensor(family.augmentation.std, dtype=images.dtype)
+        step = to_device(scale / deviation[:, None, None], images.device)
         shape = (count, *images.shape[1:])
         with by_batch_statistics(model), sharing(count), full_precision(images):
             features = family.represent(model, images)
@@ -57,7 +73,7 @@ def observe(
             with torch.set_grad_enabled(through and torch.is_grad_enabled()):
                 for _ in range(draws):
                     drawn = torch.randn(shape, generator=noise, device=images.device)[own]
-                    changes = changes + (model(images + step * drawn) - logits).abs()
+                    changes = changes + (noisy(images + step * drawn) - logits).abs()
                 changes = changes / (draws * scale)
             rows = gather_rows(precise(torch.cat([logits, changes, features], dim=1)), count)
         classes = logits.shape[1]
@@ -85,6 +101,24 @@ def by_batch_statistics(model: nn.Module) -> Iterator[None]:
         finally:
             for norm, (training, momentum) in zip(norms, before, strict=True):
                 norm.training, norm.momentum = training, momentum
+
+
+@contextmanager
+def _again(model: nn.Module, count: int, like: Tensor) -> Iterator[None]:
+    """A forward pass of `observe`, repeated after it: it counts no batch that was counted then."""
+    norms = [
+        (module, module.num_batches_tracked)
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None
+    ]
+    with by_batch_statistics(model), sharing(count), full_precision(like):
+        for norm, batches in norms:
+            norm.num_batches_tracked = torch.zeros_like(batches)
+        try:
+            yield
+        finally:
+            for norm, batches in norms:
+                norm.num_batches_tracked = batches
 
 
 def barlow_twins(

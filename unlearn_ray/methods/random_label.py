@@ -19,6 +19,7 @@ from unlearn_ray.core.ranges import Ranges, log_uniform
 from unlearn_ray.core.recipe import LastBatch
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeInt, PositiveFloat, PositiveInt, schema
+from unlearn_ray.core.transfer import to_device
 from unlearn_ray.families.similarity import precise
 from unlearn_ray.methods.base import (
     ClassifierMethod,
@@ -105,7 +106,7 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
     ) -> Int[Tensor, " n"]:
         classes = task.samples.num_classes
         drawn = torch.randint(classes - self.never_own, own.shape, generator=generator)
-        drawn = drawn.to(own.device, non_blocking=True)
+        drawn = to_device(drawn, own.device)
         return (own + 1 + drawn) % classes if self.never_own else drawn
 
 

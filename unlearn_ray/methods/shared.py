@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.core.schema import PositiveInt, schema
+from unlearn_ray.core.transfer import to_device
 from unlearn_ray.families.base import Scores
 from unlearn_ray.families.momentum import slow_copy
 from unlearn_ray.methods.base import ClassifierMethod, PartName, Samples
@@ -110,14 +111,17 @@ def accuracy(
     Returns:
         None if there is no sample to count.
     """
-    right, counted = 0, 0
+    counts = []
     with in_eval_mode(model):
         for images, labels in samples.blocks(part):
-            among = torch.isin(labels, torch.tensor(classes, device=labels.device))
-            mask = among if classes else torch.ones_like(among)
+            mask = torch.ones_like(labels, dtype=torch.bool)
+            if classes:
+                mask = torch.isin(labels, to_device(torch.tensor(classes), labels.device))
             predicted = (scores or model)(images).argmax(dim=1)
-            right += int(((predicted == labels) & mask).sum())
-            counted += int(mask.sum())
+            counts.append(torch.stack([((predicted == labels) & mask).sum(), mask.sum()]))
+    if not counts:
+        return None
+    right, counted = map(int, torch.stack(counts).sum(dim=0).tolist())
     return right / counted if counted else None
 
 

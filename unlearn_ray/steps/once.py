@@ -42,8 +42,10 @@ from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.runtime import Produced, Runtime
 from unlearn_ray.storage.step_failures import failure_name
 from unlearn_ray.storage.store import Failure, FileEntry, Lease, Record, Store, Work
+from unlearn_ray.train.memory import let_go, shortage
 
 POLL_SECONDS = 0.5
+NOT_DETERMINISTIC = "use another operation, or set `deterministic: false` in resources"
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +110,7 @@ def run_here(step: Step, runtime: Runtime, name: str = "") -> Uploaded:
         name: the step's name in progress reports; its own if not given.
 
     Raises:
-        ProgramError: on the worker whose code raised an error.
+        ProgramError: on the worker whose code raised an error, or needs more memory than it has.
         MachineError: on the worker whose machine ran out of something or denied it.
     """
     started = time.monotonic()
@@ -129,14 +131,22 @@ def _produced(step: Step, runtime: Runtime) -> Produced:
             raise
         if is_machines(error) and (denied := translated(error)):
             raise denied from error
-        raise program_error(step, error) from error
+        kept = f"its traceback is in the store: {failure_name(step.name, step.key)}"
+        if is_out_of_memory(error):
+            told = shortage(error, f"{step}", kept, runtime.compute)
+            runtime.forget()
+            let_go(error, runtime.compute)
+            raise told from error
+        advice = f"{NOT_DETERMINISTIC}; " if _has_no_deterministic_algorithm(error) else ""
+        raise program_error(step, error, f"{advice}{kept}") from error
 
 
-def program_error(step: Step, error: BaseException) -> ProgramError:
+def _has_no_deterministic_algorithm(error: BaseException) -> bool:
+    return "does not have a deterministic implementation" in reason_of(error)
+
+
+def program_error(step: Step, error: BaseException, remedy: str) -> ProgramError:
     """An exception of a step's code as the error that ends the step; it can be pickled."""
-    remedy = f"its traceback is in the store: {failure_name(step.name, step.key)}"
-    if is_out_of_memory(error):
-        remedy = f"lower the batch size, or use a machine with more memory; {remedy}"
     told = ProgramError(f"{step}", reason_of(error), remedy)
     told.traceback = traceback_of(error)
     return told

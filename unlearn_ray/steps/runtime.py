@@ -6,6 +6,7 @@ once per process; no cache can change a result.
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.collective import on_every, on_first, rank
 from unlearn_ray.core.errors import CorruptObject, RemovedArtifact
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset, Split
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.splits import masked_split, split, training_labels
 from unlearn_ray.families.base import Family
 from unlearn_ray.measure.inference import Inference
@@ -118,6 +119,7 @@ class Runtime:
     must_end: Callable[[], bool] = lambda: False
     _data: _Recent[ResidentData] = field(default_factory=lambda: _Recent(2))
     _weights: _Recent[dict[str, Tensor]] = field(default_factory=lambda: _Recent(8))
+    _unused: _Recent[nn.Module] = field(default_factory=lambda: _Recent(1))
     _inference: _Recent[Inference] = field(default_factory=lambda: _Recent(1))
     _observations: _Recent[Observation] = field(
         default_factory=lambda: _Recent(_OBSERVED_BYTES, _bytes_of)
@@ -187,6 +189,14 @@ class Runtime:
             return False
         return self.on_progress(*self._running, progress)
 
+    def forget(self) -> None:
+        """Free everything that is cached."""
+        for cache in (
+            *(self._data, self._weights, self._unused, self._inference),
+            *(self._observations, self._samples, self._splits),
+        ):
+            cache.values.clear()
+
     def remember(self, key: str, model: nn.Module) -> None:
         """Keep a model's weights for the next step of this process."""
         self._weights.put(
@@ -210,7 +220,7 @@ class Runtime:
             return unpack_tensors(self.store.read_artifact(self.known.of(step), MODEL))[0]
 
         weights = self._weights.get(step.key, lambda: on_first(stored))
-        model = self.new_model(step.setting, seed=0)
+        model = self._unloaded(step.setting)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
@@ -222,6 +232,12 @@ class Runtime:
                 "delete the step's record and run the sweep again",
             ) from error
         return self.compute.place(model, 0)
+
+    def _unloaded(self, setting: Setting) -> nn.Module:
+        """A model to load weights into: a copy, as drawing random weights each time costs more."""
+        what = [setting.dataset, setting.model, setting.family, setting.sparsity is not None]
+        drawn = self._unused.get(content_key(what), lambda: self.new_model(setting, seed=0))
+        return copy.deepcopy(drawn)
 
     def inference(self, step: Step, observed: Step) -> Inference:
         """Inference on the sets of a step, with the model that a training step left."""

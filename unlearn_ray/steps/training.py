@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import nn
 
 from unlearn_ray.core.collective import gather_objects
@@ -15,6 +16,9 @@ from unlearn_ray.storage.store import pack_tensors
 from unlearn_ray.storage.tensors import MODEL
 from unlearn_ray.train.loop import Report
 
+# In the results of steps that ran on a GPU: the most of its memory that PyTorch reserved.
+GPU_BYTES = "gpu_bytes"
+
 
 def training_result(report: Report, runtime: Runtime) -> dict[str, Any]:
     """The result for the step's record: compute seconds of all workers, iterations, last loss."""
@@ -23,7 +27,15 @@ def training_result(report: Report, runtime: Runtime) -> dict[str, Any]:
         "iterations": report.iterations,
         "loss": None if report.iterations == 0 else report.loss,
         **runtime.compute.machine.facts(),
+        **_memory(runtime),
     }
+
+
+def _memory(runtime: Runtime) -> dict[str, int]:
+    """What this process has needed of its GPU so far, in bytes: data, earlier steps and all."""
+    if not runtime.compute.on_gpu:
+        return {}
+    return {GPU_BYTES: torch.cuda.max_memory_reserved(runtime.compute.device)}
 
 
 def training_files(model: nn.Module, report: Report) -> dict[str, bytes]:

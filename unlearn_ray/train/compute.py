@@ -21,6 +21,11 @@ from torch import nn
 
 from unlearn_ray.core.collective import world_size
 from unlearn_ray.core.errors import MachineError
+from unlearn_ray.core.precision import round_to_tf32
+from unlearn_ray.train.compiled import compile_children
+
+# Marks, in a machine's kernels, a GPU that repeats every digit.
+DETERMINISTIC = "deterministic"
 
 # Compiling takes about a minute; below this many iterations it does not pay off.
 COMPILE_FROM_ITERATIONS = 5_000
@@ -34,7 +39,7 @@ class Machine:
         device: "cuda: " and the model of the GPU, or "cpu: " and that of the CPU.
         threads: CPU threads; 1 on a GPU, where their number has no effect.
         kernels: the instruction set of PyTorch's kernels, and limits that the environment sets for
-            other libraries.
+            other libraries; of a GPU also whether they are deterministic.
     """
 
     device: str
@@ -52,9 +57,17 @@ class Machine:
 
 @dataclass(frozen=True)
 class Compute:
-    """The device of this process, with its precision and compilation."""
+    """The device of this process, with its precision and compilation.
+
+    Attributes:
+        device: where it computes.
+        share: of the GPU's memory, in (0, 1], that this process may use.
+        deterministic: whether a GPU repeats every digit; a CPU always does.
+    """
 
     device: torch.device
+    share: float = 1.0
+    deterministic: bool = False
 
     @classmethod
     def cpu(cls, threads: int = 1) -> Compute:
@@ -67,8 +80,15 @@ class Compute:
         return cls(torch.device("cpu"))
 
     @classmethod
-    def gpu(cls, threads: int = 1) -> Compute:
+    def gpu(cls, threads: int = 1, *, share: float = 1.0, deterministic: bool = False) -> Compute:
         """The first GPU that this process may use; configures PyTorch for it.
+
+        Args:
+            threads: of the CPU.
+            share: of the GPU, in (0, 1]: a process on a part of it may use that part of its memory.
+            deterministic: whether to use only algorithms that repeat every digit. Otherwise some
+                add in an order that changes from run to run, and those of convolutions are chosen
+                by trying them out.
 
         Raises:
             MachineError: PyTorch finds none.
@@ -80,11 +100,20 @@ class Compute:
                 "install PyTorch's build for CUDA and the GPU's driver there, or request no GPU",
             )
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(False)  # a CPU of this process may have set it
-        # Convolutions may use TF32; similarities and log-sum-exps stay in float32.
-        torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
-        return cls(torch.device("cuda", torch.cuda.current_device()))
+        if deterministic:
+            # cuBLAS reads it when it first computes.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # A CPU of this process may have set it.
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = not deterministic
+        round_to_tf32(False, False)
+        device = torch.device("cuda", torch.cuda.current_device())
+        if share < 1:
+            total = torch.cuda.get_device_properties(device).total_memory
+            torch.cuda.set_per_process_memory_fraction(
+                share_of_memory(share, total) / total, device
+            )
+        return cls(device, share, deterministic)
 
     @property
     def on_gpu(self) -> bool:
@@ -97,7 +126,8 @@ class Compute:
         if self.on_gpu:
             major, minor = torch.cuda.get_device_capability(self.device)
             model = torch.cuda.get_device_name(self.device)
-            return Machine(f"cuda: {model}", 1, f"sm_{major}{minor}")
+            repeats = f" {DETERMINISTIC}" if self.deterministic else ""
+            return Machine(f"cuda: {model}", 1, f"sm_{major}{minor}{repeats}")
         return Machine(f"cpu: {cpu_model()}", torch.get_num_threads(), cpu_kernels())
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -109,9 +139,17 @@ class Compute:
         module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Communication between workers would break a compiled encoder's graph.
         if self.on_gpu and world_size() == 1 and iterations >= COMPILE_FROM_ITERATIONS:
-            for encoder in module.children():
-                encoder.compile()
+            compile_children(module)
         return module
+
+
+# What a process takes of a GPU besides its tensors: the driver's context and loaded kernels.
+CONTEXT_BYTES = 10**9
+
+
+def share_of_memory(share: float, total: int) -> int:
+    """Bytes for the tensors of a process on a share, in (0, 1], of a GPU with so many bytes."""
+    return max(int(share * total) - CONTEXT_BYTES, int(share * total) // 2)
 
 
 # Variables that limit the instructions of the libraries that PyTorch computes with.
@@ -164,6 +202,10 @@ class Stopwatch:
                 yield
             finally:
                 self.seconds += time.process_time() - started
+
+    def leave_out(self, seconds: float) -> None:
+        """Take away CPU seconds of another thread, which `running` has counted."""
+        self.seconds = max(0.0, self.seconds - seconds)
 
     def restart(self, seconds: float) -> None:
         """Set the count to so many seconds."""

@@ -51,26 +51,63 @@ class LARS(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
+            weights, gradients = _with_gradients(group["params"])
+            if weights:
+                updates = _updates(weights, gradients, group)
+                velocities = self._velocities(weights, updates, group["momentum"])
+                torch._foreach_sub_(weights, velocities, alpha=group["lr"])
 
-    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        update = gradient if weight.dim() < 2 else scaled(weight, gradient, group)
-        state = self.state[weight]
-        if "velocity" in state:
-            state["velocity"].mul_(group["momentum"]).add_(update)
-        else:
-            state["velocity"] = update.clone()
-        weight.sub_(state["velocity"], alpha=group["lr"])
+    def _velocities(
+        self, weights: list[Tensor], updates: list[Tensor], momentum: float
+    ) -> list[Tensor]:
+        """Advance every velocity by its update; the first update is the velocity itself."""
+        states = [self.state[weight] for weight in weights]
+        moving = [number for number, state in enumerate(states) if "velocity" in state]
+        if moving:
+            velocities = [states[number]["velocity"] for number in moving]
+            torch._foreach_mul_(velocities, momentum)
+            torch._foreach_add_(velocities, [updates[number] for number in moving])
+        for state, update in zip(states, updates, strict=True):
+            if "velocity" not in state:
+                state["velocity"] = update.clone()
+        return [state["velocity"] for state in states]
 
 
-def scaled(weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-    """The decayed gradient of a layer times its local rate, without synchronising with a GPU."""
-    length, slope = weight.norm(), gradient.norm()
+def _with_gradients(parameters: list[nn.Parameter]) -> tuple[list[Tensor], list[Tensor]]:
+    weights: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is not None:
+            weights.append(parameter)
+            gradients.append(parameter.grad)
+    return weights, gradients
+
+
+def _updates(weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    """u of every parameter."""
+    updates = list(gradients)
+    matrices = [number for number, weight in enumerate(weights) if weight.dim() > 1]
+    if matrices:
+        of_matrices = _scaled(
+            [weights[number] for number in matrices],
+            [gradients[number] for number in matrices],
+            group,
+        )
+        for number, update in zip(matrices, of_matrices, strict=True):
+            updates[number] = update
+    return updates
+
+
+def _scaled(weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    """The decayed gradients of layers times their local rates, without synchronising with a GPU."""
+    lengths, slopes = (torch.stack(torch._foreach_norm(each)) for each in (weights, gradients))
     decay: float = group["decay"]
-    trust = group["trust"] * length / (slope + decay * length)
+    trust = group["trust"] * lengths / (slopes + decay * lengths)
     if group["clip"]:
         trust = (trust / group["lr"]).clamp(max=1)
-    trust = torch.where((length > 0) & (slope > 0), trust, 1.0)
-    return (gradient + decay * weight) * trust
+    trust = torch.where((lengths > 0) & (slopes > 0), trust, 1.0)
+    decayed = torch._foreach_mul(weights, decay)
+    # Not one addition with `alpha`, which may round once instead of twice.
+    torch._foreach_add_(decayed, gradients)
+    torch._foreach_mul_(decayed, trust.unbind())
+    return list(decayed)

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from unlearn_ray.core.collective import average, gather_objects, on_first, world_size
+from unlearn_ray.core.collective import average, gather_objects, on_first, rank, world_size
 from unlearn_ray.core.curves import MOST_POINTS, Curve
 from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import LastBatch, Layout, Player, Recipe
+from unlearn_ray.train.beside import Beside, Checkpoints
 from unlearn_ray.train.checkpoint_clock import CheckpointClock
 from unlearn_ray.train.compute import Compute, Stopwatch
 from unlearn_ray.train.curves import SUMS, LossSums
@@ -127,28 +129,6 @@ class Training:
         return self.players[-1].recipe.layout(self.count, self.last_batch)
 
 
-class Checkpoints(Protocol):
-    """Storage for the checkpoints of a run."""
-
-    @property
-    def seconds_between(self) -> float:
-        """Seconds between two checkpoints."""
-        ...
-
-    @property
-    def at_end(self) -> bool:
-        """Whether to save a checkpoint of the finished run, too."""
-        ...
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """The newest checkpoint: tensors and metadata."""
-        ...
-
-    def save(self, iteration: int, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        """Store a checkpoint."""
-        ...
-
-
 def seeded(*words: str | int) -> torch.Generator:
     """A CPU generator seeded from words and numbers."""
     return torch.Generator().manual_seed(stable_seed(*words))
@@ -168,6 +148,8 @@ def optimise(
         training: players and samples.
         compute: the device.
         checkpoints: where to save and resume; None disables them. Only worker 0 saves and loads.
+            One is stored while the run goes on; if that fails, the next save, or the end, raises
+            the error.
         on_progress: called on worker 0 about every second and at the end; returns whether to
             save a checkpoint now. An exception stops the run, after a last checkpoint if it is
             StopRequested.
@@ -179,21 +161,28 @@ def optimise(
     run = _Run(training, compute, stopwatch or Stopwatch(compute))
     if checkpoints is not None:
         run.resume(checkpoints)
-    try:
-        _descend(run, checkpoints, on_progress)
-    except StopRequested:
-        if checkpoints is not None and run.unsaved:
-            run.save(checkpoints)
-        raise
-    run.check_weights()
-    if checkpoints is not None and checkpoints.at_end and run.unsaved:
-        run.save(checkpoints)
+    # Its end waits for the upload of a checkpoint.
+    with ThreadPoolExecutor(1, "checkpoints") as thread:
+        beside = None if checkpoints is None else Beside(checkpoints, thread)
+        try:
+            _descend(run, beside, on_progress)
+        except StopRequested:
+            if beside is not None:
+                if run.unsaved:
+                    run.save(beside)
+                run.finish(beside)
+            raise
+        run.check_weights()
+        if beside is not None:
+            if beside.at_end and run.unsaved:
+                run.save(beside)
+            run.finish(beside)
     return Report(run.done, run.stopwatch.total(), run.last_loss(), run.curves())
 
 
 def _descend(
     run: _Run,
-    checkpoints: Checkpoints | None,
+    checkpoints: Beside | None,
     on_progress: Callable[[Progress], bool] | None,
 ) -> None:
     save_seconds = math.inf if checkpoints is None else checkpoints.seconds_between
@@ -227,7 +216,9 @@ def check_weights(module: nn.Module, subject: str, remedy: str) -> None:
     Raises:
         NonFiniteLoss: a weight or buffer is NaN or infinite; the message has both texts.
     """
-    if not all(bool(value.isfinite().all()) for value in module.state_dict().values()):
+    finite = [value.isfinite().all() for value in module.state_dict().values()]
+    # Read once, since every reading synchronises with a GPU.
+    if finite and not bool(torch.stack(finite).all()):
         raise NonFiniteLoss(subject, "hold NaN or infinite values", remedy)
 
 
@@ -251,7 +242,8 @@ class _Run:
         self.unsaved = 0
         self.losses = LossSums(len(self.players), self.total, training.points, compute.device)
         self.loss = torch.full((), math.nan, device=compute.device)
-        self.finite = torch.ones((), dtype=torch.bool, device=compute.device)
+        # NaN or infinite from the first loss on that is; float64, so that nothing overflows.
+        self.all_losses = torch.zeros((), dtype=torch.float64, device=compute.device)
         self.parameters = [
             [p for p in player.module.parameters() if p.requires_grad] for player in self.players
         ]
@@ -285,7 +277,7 @@ class _Run:
                 if world_size() > 1:
                     self._average_gradients(parameters)
                 optimizer.step()
-                self.finite &= self.loss.isfinite()
+                self.all_losses.add_(self.loss)
                 losses.append(self.loss)
             if self.training.after_update is not None:
                 self.training.after_update()
@@ -314,7 +306,7 @@ class _Run:
         average([*gradients, self.loss])
 
     def check_loss(self) -> None:
-        if not bool(self.finite):
+        if not math.isfinite(self.all_losses.item()):
             raise NonFiniteLoss(
                 f"loss within the first {self.done} of {self.total} iterations",
                 "became NaN or infinite",
@@ -348,15 +340,22 @@ class _Run:
     def tell(self, on_progress: Callable[[Progress], bool]) -> bool:
         return on_first(lambda: on_progress(self.progress()))
 
-    def save(self, checkpoints: Checkpoints) -> None:
+    def save(self, checkpoints: Beside) -> None:
         self.check_loss()
         self.check_weights()
+        self.finish(checkpoints)
         # Summed over workers, since the run may be resumed with another number of them.
         seconds = math.fsum(gather_objects(self.stopwatch.total()))
         on_first(lambda: self._save(checkpoints, seconds))
         self.unsaved = 0
 
-    def _save(self, checkpoints: Checkpoints, seconds: float) -> None:
+    def finish(self, checkpoints: Beside) -> None:
+        """Wait for the upload of the last checkpoint, whose time is not the training's."""
+        spent = on_first(checkpoints.finish)
+        if not self.compute.on_gpu and rank() == 0:
+            self.stopwatch.leave_out(spent)
+
+    def _save(self, checkpoints: Beside, seconds: float) -> None:
         tensors = {f"model/{name}": value for name, value in self.kept.state_dict().items()}
         for index, (parameter, state) in enumerate(self._optimized()):
             for name, value in state.get(parameter, {}).items():
@@ -368,7 +367,7 @@ class _Run:
             "seconds": repr(seconds),
             "loss": repr(self.last_loss()),
         }
-        checkpoints.save(self.done, {k: v.cpu() for k, v in tensors.items()}, metadata)
+        checkpoints.save(self.done, tensors, metadata)
 
     def _optimized(self) -> list[tuple[nn.Parameter, dict[Tensor, Any]]]:
         """Every parameter of every player, with its optimizer's state."""

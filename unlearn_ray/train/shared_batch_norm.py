@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearn_ray.core.collective import (
@@ -27,9 +26,11 @@ from unlearn_ray.core.collective import (
     rows_together,
     world_size,
 )
+from unlearn_ray.core.transfer import to_device
 from unlearn_ray.families.split_batch_norm import (
     SplitBatchNorm2d,
     add_following,
+    by_groups,
     followed,
     group_sizes,
     move_statistics,
@@ -101,18 +102,13 @@ class SharedBatchNorm(_BatchNorm):
     def _by_own_groups(self, images: Tensor, dealt: _Dealt) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised rows, and the mean over all workers' groups of mean and variance."""
         own = [rows for rows in dealt.pieces[rank()] if rows]
-        statistics = self.weight.new_zeros(2, len(own), self.num_features)
-        normalised = [
-            # With momentum 1 the running statistics become this group's own.
-            functional.batch_norm(
-                chunk, mean, variance, self.weight, self.bias, True, 1.0, self.eps
-            )
-            for chunk, mean, variance in zip(images.split_with_sizes(own), *statistics, strict=True)
-        ]
+        normalised, statistics = by_groups(
+            images, own, self.weight, self.bias, self.eps, at_once=images.is_cuda
+        )
         computed = sum(rows > 0 for pieces in dealt.pieces for rows in pieces)
         mean, variance = statistics.sum(dim=1) * (world_size() / computed)
         average([mean, variance])
-        return torch.cat(normalised), mean, variance
+        return normalised, mean, variance
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,7 @@ class _Normalise(torch.autograd.Function):
             variance, mean = torch.var_mean(chunk, dim=_rows_and_pixels(chunk), correction=0)
             statistics[group] = torch.stack([mean, variance])
         everyone = gather_rows(statistics[None], world_size())
-        rows = torch.tensor(pieces, dtype=weight.dtype).to(weight.device, non_blocking=True)
+        rows = to_device(torch.tensor(pieces, dtype=weight.dtype), weight.device)
         share = (rows / rows.sum(dim=0))[:, :, None]
         mean = (share * everyone[:, :, 0]).sum(dim=0)
         variance = (share * (everyone[:, :, 1] + (everyone[:, :, 0] - mean) ** 2)).sum(dim=0)

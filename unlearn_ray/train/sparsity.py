@@ -129,11 +129,16 @@ def keeper(module: nn.Module) -> Callable[[], None] | None:
         if (masks := masks_of(model)) and any(w.requires_grad for w in model.parameters())
         for pair in masks.pairs(model)
     ]
+    factors: dict[Tensor, Tensor] = {}
 
     @torch.no_grad()
     def keep() -> None:
-        for weight, kept in pairs:
-            weight.mul_(kept)
+        # At the first call, since a resumed run restores its masks after `keeper`; of the weights'
+        # own type, so that a GPU multiplies all of them at once; and one factor for each weight.
+        if not factors:
+            for weight, kept in pairs:
+                factors[weight] = kept.to(weight) * factors.get(weight, 1)
+        torch._foreach_mul_([*factors], [*factors.values()])
 
     return keep if pairs else None
 

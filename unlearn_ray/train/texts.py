@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int, Int32, Int64
 from torch import Tensor
 
+from unlearn_ray.core.transfer import to_device
 from unlearn_ray.data.base import Captions
 from unlearn_ray.families.base import Family
 
@@ -69,5 +70,5 @@ class Texts:
         """
         uniform = torch.rand(ids.shape[0], generator=generator, dtype=torch.float64)
         begins, ends = self.begins[ids], self.begins[ids + 1]
-        places = uniform.to(ids.device, non_blocking=True) * (ends - begins)
+        places = to_device(uniform, ids.device) * (ends - begins)
         return self.tokens[self.rows[begins + places.long()]].long()

@@ -16,9 +16,9 @@ from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.families.base import Family
 from unlearn_ray.models.base import Model
 from unlearn_ray.train.batches import Batches
+from unlearn_ray.train.beside import Checkpoints
 from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.loop import (
-    Checkpoints,
     Iteration,
     Progress,
     Report,

@@ -21,10 +21,10 @@ from unlearn_ray.families.base import Family
 from unlearn_ray.layouts.brought import Checkpoint
 from unlearn_ray.methods.base import Loss, Method, Phase, Source, Task, nothing_brought
 from unlearn_ray.train.batches import Batches, CompanionBatches
+from unlearn_ray.train.beside import Checkpoints
 from unlearn_ray.train.compute import Compute, Stopwatch
 from unlearn_ray.train.curves import of_phase, packed, unpacked
 from unlearn_ray.train.loop import (
-    Checkpoints,
     Iteration,
     Progress,
     Report,
