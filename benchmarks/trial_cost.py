@@ -73,7 +73,7 @@ def _measure(path: Path, store_url: str, options: argparse.Namespace) -> None:
         store=store.url,
         checkpoint_seconds=600,
         threads=sweep.resources.trial.threads,
-        gpu=sweep.resources.trial.gpu,
+        gpu=sweep.resources.trial.gpus,
         identity=store.identify(),
     )
     with cluster(None):

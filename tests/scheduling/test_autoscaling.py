@@ -27,7 +27,7 @@ _LISTS = (
 )
 
 
-def configuration(address: str) -> dict[str, Any]:
+def configuration(address: str, gpus: int) -> dict[str, Any]:
     """What `ray up` would write on the head: no node but it, and up to MOST small workers."""
     provider = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
     return {
@@ -45,7 +45,7 @@ def configuration(address: str) -> dict[str, Any]:
         "available_node_types": {
             HEAD_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "worker": {
-                "resources": {"CPU": 1},
+                "resources": {"CPU": 1} | ({"GPU": gpus} if gpus else {}),
                 "node_config": {},
                 "min_workers": 0,
                 "max_workers": MOST,
@@ -61,7 +61,13 @@ def configuration(address: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def head(tmp_path: Path) -> Iterator[Nodes]:
+def gpus() -> int:
+    """Of each worker."""
+    return 0
+
+
+@pytest.fixture
+def head(tmp_path: Path, gpus: int) -> Iterator[Nodes]:
     """A head that runs no work itself, and an autoscaler."""
     port, file = free_port(), tmp_path / "autoscaling.json"
     environment = {
@@ -71,7 +77,7 @@ def head(tmp_path: Path) -> Iterator[Nodes]:
         "RAY_CLOUD_INSTANCE_ID": HEAD,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
     }
-    file.write_text(json.dumps(configuration(f"127.0.0.1:{port}")))
+    file.write_text(json.dumps(configuration(f"127.0.0.1:{port}", gpus)))
     arguments = (f"--autoscaling-config={file}",)
     with Nodes([0], environment=environment, head=arguments, port=port) as started:
         yield started
@@ -122,3 +128,22 @@ def test_what_no_type_of_node_holds_is_refused(tmp_path: Path, head: Nodes) -> N
         driver.ends(2)
         assert "resources.training: 1 worker of 2 CPUs each can never be placed" in driver.err
         assert "its autoscaler can add no suitable one" in driver.err
+
+
+@pytest.mark.parametrize(
+    ("gpus", "said"),
+    [
+        (0, "the CPU (no GPU in the cluster)"),
+        (1, "GPUs of nodes that the autoscaler adds in the cluster: 1 GPU for training, "),
+    ],
+)
+def test_auto_knows_of_nodes_that_are_not_there_yet(
+    tmp_path: Path, head: Nodes, gpus: int, said: str
+) -> None:
+    file, store = write_sweep(tmp_path), str(tmp_path / "store")
+    address = ("--address", head.address)
+    plan = ("-m", "unlearn_ray", "plan")
+    with Driver(file, store, *address, environment=OPEN, program=plan) as driver:
+        driver.ends(0)
+        assert f"Computes on: {said}" in driver.out
+        assert "can never be placed" not in driver.err

@@ -116,3 +116,61 @@ def _await_death(board: Any) -> None:
             pass
         time.sleep(0.05)
     raise AssertionError("the board still lives")
+
+
+def test_a_group_takes_one_step_after_another() -> None:
+    board = Board.remote()
+
+    def next_step() -> bytes | Directive:
+        return ray.get(board.next_step.remote("group", ["node"]))
+
+    assert ray.get(board.assign.remote("group", "one", b"1"))
+    assert next_step() == b"1"
+    assert next_step() == b"1"  # its workers were restarted
+    ray.get(board.deliver.remote("one", "outcome"))
+    assert ray.get(board.collect.remote("one")) == "outcome"
+    assert next_step() is Directive.CONTINUE
+    assert ray.get(board.assign.remote("group", "two", b"2"))
+    ray.get(board.dismiss.remote("group"))
+    assert next_step() == b"2"
+    ray.get(board.deliver.remote("two", "outcome"))
+    assert next_step() is Directive.STOP
+    assert not ray.get(board.assign.remote("group", "three", b"3"))
+
+
+def test_losses_are_counted_for_the_step_that_a_group_leaves() -> None:
+    board = Board.remote()
+    ray.get(board.assign.remote("group", "one", b"1"))
+    for _ in range(3):
+        ray.get(board.next_step.remote("group", ["node"]))
+    ray.get(board.deliver.remote("one", "outcome"))
+    ray.get(board.assign.remote("group", "two", b"2"))
+    for _ in range(2):
+        ray.get(board.next_step.remote("group", ["node"]))
+    assert ray.get(board.forget_group.remote("group")) == 2
+    assert ray.get(board.next_step.remote("group", ["node"])) is Directive.STOP
+
+
+def test_an_idle_group_ends_once_other_work_waits() -> None:
+    board = Board.remote()
+    ray.get(board.assign.remote("group", "one", b"1"))
+    ray.get(board.deliver.remote("one", "outcome"))
+    blocker = Sleeper.remote()
+    ray.get(blocker.ready.remote())
+    assert ray.get(board.next_step.remote("group", ["node"])) is Directive.CONTINUE
+    waiting = Sleeper.remote()
+    deadline = time.monotonic() + 9  # before it would end without reason
+    while ray.get(board.next_step.remote("group", ["node"])) is Directive.CONTINUE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    ray.kill(blocker)
+    ray.get(waiting.ready.remote())
+    ray.kill(waiting)
+
+
+@ray.remote(num_cpus=1)
+class Sleeper:
+    """Holds a CPU."""
+
+    def ready(self) -> None:
+        """Wait until it has it."""

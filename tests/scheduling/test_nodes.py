@@ -201,7 +201,8 @@ def test_a_quarter_of_a_gpu_packs_four_trials(tmp_path: Path, uninterrupted: Uni
     store = uninterrupted.trained_references(tmp_path / "store")
     pretends = write_part("metric", "pretends", tmp_path)
     with pretends.open("a") as plug_in:
-        plug_in.write("from unlearn_ray.train.compute import Compute\nCompute.gpu = Compute.cpu\n")
+        plug_in.write("from unlearn_ray.train.compute import Compute\n")
+        plug_in.write("Compute.gpu = lambda threads, **_: Compute.cpu(threads)\n")
     # Workers import the plug-in for its part.
     metrics = ", ".join([*SWEEP["metrics"], "pretends"])
     trials = "resources.trial={cpu: 0.5, gpu: 0.25}"
@@ -212,6 +213,29 @@ def test_a_quarter_of_a_gpu_packs_four_trials(tmp_path: Path, uninterrupted: Uni
         with started(nodes, uninterrupted.file, store, *packed) as driver:
             driver.until(lambda: len(node.processes(*TRIAL)) == 4, "four actors of trials at once")
             driver.ends(0)
+    assert {row["study"] for row in rows(store)} >= {"finetune", "neggrad"}
+
+
+def test_auto_takes_the_gpus_of_a_mixed_cluster(
+    tmp_path: Path, uninterrupted: Uninterrupted
+) -> None:
+    """No trial runs on a node without a GPU, though its CPUs are free."""
+    store = uninterrupted.trained_references(tmp_path / "store")
+    pretends = write_part("metric", "pretends", tmp_path)
+    with pretends.open("a") as plug_in:
+        plug_in.write("from unlearn_ray.train.compute import Compute\n")
+        plug_in.write("Compute.gpu = lambda threads, **_: Compute.cpu(threads)\n")
+        plug_in.write("import torch\ntorch.version.cuda = 'of a test'\n")
+    metrics = ", ".join([*SWEEP["metrics"], "pretends"])
+    auto = ("--plugin", str(pretends), f"--set=metrics=[{metrics}]")
+    with Nodes([0]) as nodes:
+        plain, equipped = nodes.add(4), nodes.add(4, "--num-gpus=2")
+        with started(nodes, uninterrupted.file, store, *auto) as driver:
+            driver.until(lambda: len(equipped.processes(*TRIAL)) == 2, "a trial on each GPU")
+            assert plain.processes(*TRIAL) == []
+            driver.ends(0)
+            said = "2 x GPU in the cluster: 1 GPU for training, 1 GPU for each trial"
+            assert f"computes on {said}" in driver.err
     assert {row["study"] for row in rows(store)} >= {"finetune", "neggrad"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ ROOM = 2
 
 
 class Quick(tune.Trainable):  # type: ignore[misc]
-    """Ends at once; some of method "bad" do not end well, some of "shy" do not begin well."""
+    """Ends at once; some of method "bad" do not end well, some of "shy" do not begin well.
+
+    Method "long" does not end at all.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         self.trial = config
@@ -56,6 +60,8 @@ class Quick(tune.Trainable):  # type: ignore[misc]
             os.kill(os.getpid(), signal.SIGKILL)
         if (self.trial["study"], self.trial["trial"]) == ("bad", 2):
             raise ValueError("a bug\nin two lines")
+        if self.trial["study"] == "long":
+            time.sleep(300)
         gap = float(self.trial["trial"])
         told = {METRIC: gap, SEEDS_RUN: 1, SCORES: (gap,), EXCESSES: (), HOURS: ()}
         return {**told, LAST: True, STOPPED: False, FAILURE: None, "done": True}
@@ -131,6 +137,24 @@ def test_what_took_a_trial_along_is_its_reason(two_slots: None) -> None:
     )
     assert raised.untold
     assert raised.failure == "its worker failed 2 times (last: ValueError('a bug\\nin two lines'))"
+
+
+def test_a_machine_that_runs_low_on_memory_ends_no_search(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    # Any use is too much, for Ray's own monitor.
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    request.getfixturevalue("two_slots")
+    _, ended, _ = run([Numbered("long", [0, 1])])
+    for number in (0, 1):
+        assert ended["long", number].untold
+        failure = ended["long", number].failure or ""
+        assert failure.startswith(
+            "its worker was lost 2 times (last: Ray killed it as its machine ran low on memory; "
+            "lower the batch size, or"
+        )
+        assert "\n" not in failure
 
 
 @pytest.mark.parametrize("trials", [3, 6], ids=["its round is over", "its round goes on"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from unlearn_ray.core.errors import StopRequested, WorkerLeaving
 from unlearn_ray.reporting.progress import Heard
 from unlearn_ray.scheduling import notice
-from unlearn_ray.scheduling.ray_private import draining_nodes
+from unlearn_ray.scheduling.ray_private import draining_nodes, work_waits
 from unlearn_ray.train.loop import Progress
 
 # While a worker's node is drained, it saves a checkpoint this often, until the node is gone.
@@ -25,6 +26,12 @@ DRAINED_SAVE_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 # A killed worker no longer reports, and neither does a slow metric.
 SILENT_SECONDS = 600.0
+# A worker group without a step keeps its resources this long, or for a moment, in which the driver
+# gives it the next one, if other work waits for resources. A new group costs some 10 CPU seconds,
+# so one that has lived less than `YOUNG_SECONDS` takes its next step although other work waits.
+IDLE_SECONDS = 10.0
+MOMENT_SECONDS = 3.0
+YOUNG_SECONDS = 60.0
 
 
 class Directive(Enum):
@@ -34,6 +41,35 @@ class Directive(Enum):
     CHECKPOINT = "checkpoint"
     STOP = "stop"
     MIGRATE = "migrate"
+
+
+@dataclass
+class Group:
+    """A worker group, from its first step until its process forgets it.
+
+    Attributes:
+        key: of its step; none while it is idle.
+        step: pickled: this actor does not import what a step is made of.
+        begins: how often its workers have asked for this step: more than once if some were lost.
+        idle_since: when its last step ended.
+        began: when its first step was assigned.
+        dismissed: whether it takes no further step.
+    """
+
+    key: str | None
+    step: bytes
+    began: float
+    idle_since: float = 0.0
+    begins: int = 0
+    dismissed: bool = False
+
+    def should_end(self) -> bool:
+        """Whether this idle group should release its resources."""
+        now = time.monotonic()
+        idle = now - self.idle_since
+        if idle > IDLE_SECONDS:
+            return True
+        return (idle > MOMENT_SECONDS or now - self.began > YOUNG_SECONDS) and work_waits()
 
 
 @dataclass(frozen=True)
@@ -68,6 +104,8 @@ class Board:
         self._looked_at = 0.0
         self._saved_at: dict[str, float] = {}
         self._leaving: set[str] = set()
+        self._groups: dict[str, Group] = {}
+        self._lock = threading.Lock()
 
     def tell(self, key: str, report: StepReport, nodes: Sequence[str]) -> Directive:
         """Note a step's progress; returns what its workers, on these nodes, should do."""
@@ -85,14 +123,52 @@ class Board:
         """Store the outcome of a training step, or the error that ended it."""
         self._forget(key)
         self._delivered[key] = outcome
-
-    def has_outcome(self, key: str) -> bool:
-        """Whether there is an outcome under `key` that was not collected."""
-        return key in self._delivered
+        with self._lock:
+            for group in self._groups.values():
+                if group.key == key:
+                    group.key, group.step, group.idle_since = None, b"", time.monotonic()
 
     def collect(self, key: str) -> Any:
         """Take the outcome under `key`, once."""
         return self._delivered.pop(key, None)
+
+    def assign(self, name: str, key: str, step: bytes) -> bool:
+        """Give an idle worker group, or a new one, its next step; whether it takes it."""
+        with self._lock:
+            group = self._groups.setdefault(name, Group(key, step, time.monotonic()))
+            if not group.dismissed:
+                group.key, group.step, group.begins = key, step, 0
+            return not group.dismissed
+
+    def next_step(self, name: str, nodes: Sequence[str]) -> bytes | Directive:
+        """A group's step, CONTINUE to ask again soon, or STOP to end.
+
+        Workers that were restarted get the step that was interrupted. An idle group on a node that
+        is drained ends.
+        """
+        drained = self._drained(nodes)
+        with self._lock:
+            group = self._groups.get(name)
+            if group is None:
+                return Directive.STOP
+            if group.key is not None:
+                group.begins += 1
+                return group.step
+            ends = self._stopping or drained or group.should_end()
+            group.dismissed = group.dismissed or ends
+            return Directive.STOP if group.dismissed else Directive.CONTINUE
+
+    def dismiss(self, name: str) -> None:
+        """Let a group end after its step."""
+        with self._lock:
+            if name in self._groups:
+                self._groups[name].dismissed = True
+
+    def forget_group(self, name: str) -> int:
+        """Forget a group that has ended; returns how often it began the step that it leaves."""
+        with self._lock:
+            group = self._groups.pop(name, None)
+            return 0 if group is None or group.key is None else group.begins
 
     def begun(self, key: str, report: StepReport) -> None:
         """A step runs now, or again after its worker was lost."""
@@ -125,16 +201,20 @@ class Board:
         self._leaving.discard(key)
 
     def _must_save(self, key: str, nodes: Sequence[str]) -> bool:
-        now = time.monotonic()
-        if now - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = now
-            self._draining = draining_nodes()
-        if self._draining.isdisjoint(nodes):
+        if not self._drained(nodes):
             return False
+        now = time.monotonic()
         if now - self._saved_at.get(key, -DRAINED_SAVE_SECONDS) < DRAINED_SAVE_SECONDS:
             return False
         self._saved_at[key] = now
         return True
+
+    def _drained(self, nodes: Sequence[str]) -> bool:
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            self._draining = draining_nodes()
+        return not self._draining.isdisjoint(nodes)
 
 
 class BoardReporter:

@@ -11,6 +11,7 @@ import ray
 from unlearn_ray.config.sweep_schema import Resources
 from unlearn_ray.core.errors import BadInput
 from unlearn_ray.core.words import counted
+from unlearn_ray.scheduling.placement import Node, bundle, selectors
 from unlearn_ray.scheduling.ray_private import autoscaling_state, draining_nodes
 
 # The autoscaler checks pending requests every 5 s, and reports refusals in the next round.
@@ -24,13 +25,13 @@ class Capacity:
     """The cluster at one moment.
 
     Attributes:
-        nodes: CPUs and GPUs of each node that accepts new work.
+        nodes: those that accept new work.
         autoscaled: whether an autoscaler may add nodes.
         refused: pending groups that the autoscaler reports as infeasible, because no node type
             holds them or because it has reached its node limit.
     """
 
-    nodes: tuple[tuple[float, float], ...]
+    nodes: tuple[Node, ...]
     autoscaled: bool
     refused: int
 
@@ -39,7 +40,7 @@ class Capacity:
         """The cluster now, according to Ray."""
         draining = draining_nodes()
         nodes = tuple(
-            (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            Node.of(node)
             for node in ray.nodes()
             if node["Alive"] and node["NodeID"] not in draining
         )
@@ -49,7 +50,7 @@ class Capacity:
 
     def groups(self, resources: Resources) -> int:
         """How many groups, at their smallest, the nodes hold."""
-        workers = sum(resources.workers_on(*node) for node in self.nodes)
+        workers = sum(node.workers(resources) for node in self.nodes)
         return workers // resources.fewest_workers
 
     def room(self, resources: Resources) -> int:
@@ -66,8 +67,8 @@ class Capacity:
         """The nodes in words, largest first."""
         if not self.nodes:
             return "it has no node that accepts new work"
-        cpu, gpu = max(self.nodes, key=lambda node: (node[1], node[0]))
-        most = f"at most {counted(cpu, 'CPU')} and {counted(gpu, 'GPU')}"
+        largest = max(self.nodes, key=lambda node: (node.gpus, node.cpus))
+        most = f"at most {counted(largest.cpus, 'CPU')} and {counted(largest.gpus, 'GPU')}"
         several = len(self.nodes) > 1
         return f"its {counted(len(self.nodes), 'node')} {'have' if several else 'has'} {most}"
 
@@ -83,27 +84,39 @@ def check_fits(resources: Resources, what: str, *, joining_seconds: float) -> No
     Raises:
         BadInput: no node of the cluster, nor one that its autoscaler may add, holds it.
     """
-    deadline = time.monotonic() + joining_seconds
-    while not (capacity := Capacity.now()).groups(resources) and not capacity.autoscaled:
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(1.0)
+    capacity = joined(resources, joining_seconds)
     if capacity.groups(resources) > 0:
         return
-    if capacity.autoscaled and not _refused_by_autoscaler(resources):
+    if capacity.autoscaled and not refused_by_autoscaler(resources):
         return
     limits = ", and its autoscaler can add no suitable one" if capacity.autoscaled else ""
     raise BadInput(
         f"resources.{what}",
         f"{resources} can never be placed: {capacity.largest()}{limits}",
-        f"lower resources.{what}.cpu, gpu or workers, or start larger or more nodes",
+        f"lower resources.{what}, or start larger or more nodes",
     )
 
 
-def _refused_by_autoscaler(resources: Resources) -> bool:
+def joined(resources: Resources, seconds: float) -> Capacity:
+    """The cluster once its nodes hold a group, or after so many seconds.
+
+    An autoscaler's nodes are not waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while not (capacity := Capacity.now()).groups(resources) and not capacity.autoscaled:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(1.0)
+    return capacity
+
+
+def refused_by_autoscaler(resources: Resources) -> bool:
     """Let one group wait for a moment, to see whether the autoscaler refuses it."""
-    bundle = {"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})
-    group = ray.util.placement_group([bundle] * resources.fewest_workers, strategy="PACK")
+    workers = resources.fewest_workers
+    group = ray.util.placement_group(
+        [bundle(resources)] * workers, strategy="PACK", **selectors(resources, workers)
+    )
+    first = autoscaling_state().autoscaler_state_version
     try:
         deadline = time.monotonic() + AUTOSCALER_SECONDS
         while time.monotonic() < deadline:
@@ -112,7 +125,11 @@ def _refused_by_autoscaler(resources: Resources) -> bool:
                 group.id.hex() in gang.details for gang in state.infeasible_gang_resource_requests
             ):
                 return True
-            if state.pending_instance_requests or state.pending_instances or group.wait(1):
+            if group.wait(1):
+                return False
+            # Nodes may be pending for another sweep: the second round from now has seen this group.
+            pending = state.pending_instance_requests or state.pending_instances
+            if pending and state.autoscaler_state_version >= first + 2:
                 return False
     finally:
         ray.util.remove_placement_group(group)

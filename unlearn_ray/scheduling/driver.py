@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from unlearn_ray.config.auto_gpu import Devices, asks_for_auto, computes_on
 from unlearn_ray.config.sweep_schema import Resources, Sweep
 from unlearn_ray.core.boundary import reason_of
 from unlearn_ray.core.errors import (
@@ -45,17 +46,22 @@ from unlearn_ray.reporting.expected import (
     training_of,
     trials_of,
 )
+from unlearn_ray.reporting.gpu_memory import with_gpus
 from unlearn_ray.reporting.progress import SweepProgress
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.board import Board
 from unlearn_ray.scheduling.capacity import JOINING_SECONDS, Capacity, Room, check_fits
 from unlearn_ray.scheduling.cluster import cluster
+from unlearn_ray.scheduling.cluster_devices import on_cluster
+from unlearn_ray.scheduling.devices import on_this_machine
 from unlearn_ray.scheduling.environment import starts_own_cluster
 from unlearn_ray.scheduling.jobs import Job, Jobs, Later
+from unlearn_ray.scheduling.losses import memory_kill
 from unlearn_ray.scheduling.own_code import check_nodes, shipment_of
+from unlearn_ray.scheduling.placement import task_options
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
 from unlearn_ray.scheduling.studies import executor, own_resources, run_studies
-from unlearn_ray.scheduling.training import run_under_ray_train
+from unlearn_ray.scheduling.training import end_groups, run_under_ray_train
 from unlearn_ray.scheduling.tuning_rows import TuningRows
 from unlearn_ray.scheduling.worker import WorkerConfig, code_of
 from unlearn_ray.steps.base import Step, with_inputs
@@ -125,23 +131,33 @@ def run_sweep(
             progress.doing = "importing plug-ins on every node"
             check_nodes()
         progress.doing = "asking Ray for the cluster's resources"
-        joining_seconds = 0.0 if starts_own_cluster(address) else JOINING_SECONDS
+        joining_seconds = JOINING_SECONDS if joining else 0.0
+        if asks_for_auto(plan.sweep):
+            devices = on_cluster(plan.sweep, joining_seconds) if joining else on_this_machine()
+            plan = with_gpus(plan, store, devices)
+            progress.note(f"computes on {computes_on(plan.sweep, devices)}")
         for what, resources in plan.asks.items():
             check_fits(resources, what, joining_seconds=joining_seconds)
         progress.doing = ""
         return _Driver(plan, store, progress, stop).run()
 
 
-def never_placed(plan: Plan, address: str) -> list[BadInput]:
-    """The plan's requests that the cluster can never serve; connects to it briefly."""
+def looked_at(plan: Plan, store: Store, address: str) -> tuple[Plan, Devices, list[BadInput]]:
+    """A plan as a cluster would run it; connects to it briefly.
+
+    Returns:
+        The plan, its GPUs in numbers; the cluster's GPUs; the requests that it can never serve.
+    """
     found = []
     with cluster(address):
+        devices = on_cluster(plan.sweep, 0.0)
+        plan = with_gpus(plan, store, devices)
         for what, resources in plan.asks.items():
             try:
                 check_fits(resources, what, joining_seconds=0.0)
             except BadInput as error:
                 found.append(error)
-    return found
+    return plan, devices, found
 
 
 @ray.remote  # type: ignore[untyped-decorator]
@@ -181,9 +197,10 @@ class _Driver:
             store=store.url,
             checkpoint_seconds=60 * plan.sweep.checkpoint_minutes,
             threads=resources.trial.threads,
-            gpu=resources.trial.gpu,
+            gpu=resources.trial.gpus,
             identity=store.identify(),
             code=code_of(self.sweep),
+            deterministic=resources.trial.deterministic,
         )
         # On the driver's node, so that the loss of another node cannot take it down.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -218,6 +235,7 @@ class _Driver:
             ended.set()
             if self.stop.is_set():
                 self._stop_steps()
+            end_groups(self.board)
             # It may still be reading earlier durations from a store that does not answer.
             watcher.join(_WATCHER_SECONDS)
             self.lease.finish()
@@ -318,7 +336,12 @@ class _Driver:
         training = self.sweep.resources.training
         execute = partial(
             run_under_ray_train,
-            worker_config=replace(self.worker_config, threads=training.threads, gpu=training.gpu),
+            worker_config=replace(
+                self.worker_config,
+                threads=training.threads,
+                gpu=training.gpus,
+                deterministic=training.deterministic,
+            ),
             resources=training,
             board=self.board,
         )
@@ -717,10 +740,8 @@ def _trial_in_words(assignment: Assignment) -> str:
 
 
 def _task_options(resources: Resources) -> dict[str, Any]:
-    asked = own_resources(resources)
     return {
-        "num_cpus": asked["CPU"],
-        "num_gpus": asked.get("GPU", 0),
+        **task_options(resources, own_resources(resources)),
         "max_retries": resources.retries,
         "retry_exceptions": [WorkerLeaving],
     }
@@ -740,5 +761,5 @@ def _fetch(reference: Any, what: str) -> Any:
         failed.traceback = f"{error}"
         raise failed from error
     except ray.exceptions.RayError as error:
-        reason = f"its worker was lost: {reason_of(error)}"
+        reason = f"its worker was lost: {memory_kill(error) or reason_of(error)}"
         raise WorkersLost(what, reason, "run the sweep again") from error

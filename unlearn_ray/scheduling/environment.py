@@ -20,9 +20,9 @@ _DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A thread that calls Ray after the end must not start a second cluster.
     "RAY_ENABLE_AUTO_CONNECT": "0",
-    # Ray Train's controller polls its workers this often; every report and the end of a run wait
-    # for the next poll (default 2 s).
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Ray Train's controller polls its workers this often; a lost worker and the end of a group
+    # wait for the next poll (default 2 s).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     # Saves one process per training: the board sees which nodes are drained.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -41,6 +41,13 @@ _DRIVER_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     # A worker that requested no GPU sees none, and computes on the CPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+# Of a cluster that this machine alone uses, and only for the sweep: nobody reads these.
+_OWN_ENVIRONMENT = {
+    # Ray's log monitor looks for new files of workers' output, for drivers that print it.
+    "LOG_NAME_UPDATE_INTERVAL_S": "3600",
+    # Its agent measures the machine and every process, for a dashboard.
+    "RAY_enable_metrics_collection": "0",
 }
 # If another server than a head listens, Ray would retry for 10 minutes (20 times 30 s).
 _JOINING_ENVIRONMENT = {"RAY_NUM_REDIS_GET_RETRIES": "3", "RAY_py_gcs_connect_timeout_s": "10"}
@@ -89,7 +96,8 @@ def prepare(address: str | None) -> None:
         _check_folders()
     else:
         _check_listens(*named(address))
-    for name, value in (_DRIVER_ENVIRONMENT | ({} if own else _JOINING_ENVIRONMENT)).items():
+    of_cluster = _OWN_ENVIRONMENT if own else _JOINING_ENVIRONMENT
+    for name, value in (_DRIVER_ENVIRONMENT | of_cluster).items():
         os.environ.setdefault(name, value)
     if own:
         # A token for this process tree only: neither accessible to the machine's other users, nor

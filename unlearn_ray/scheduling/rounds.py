@@ -28,12 +28,16 @@ from ray.tune.stopper import Stopper
 from unlearn_ray.core.errors import StepFailed
 from unlearn_ray.core.words import counted
 from unlearn_ray.scheduling.jobs import Job, Jobs
+from unlearn_ray.scheduling.losses import memory_kill
+from unlearn_ray.scheduling.ray_private import outlive_memory_kills
 from unlearn_ray.scheduling.search import METRIC, NotPickled, StudiesSearch
 
 # Most trials of one run: 120 MB of the driver's memory, but at least 50 for each process, which
 # takes seconds to start again.
 MOST_TRIALS = 2000
 MOST_TRIALS_EACH = 50
+
+outlive_memory_kills()
 
 
 class Round(NotPickled, Searcher):  # type: ignore[misc]
@@ -117,7 +121,7 @@ class Watching(NotPickled, FIFOScheduler):  # type: ignore[misc]
             error = cloudpickle.load(file)
         lost = isinstance(error, RayActorError)
         times = counted(trial.num_failures, "time")
-        why = _loss(error) if lost else f"{error.cause!r}"
+        why = memory_kill(error) or _loss(error) if lost else f"{error.cause!r}"
         failure = f"its worker {'was lost' if lost else 'failed'} {times} (last: {why})"
         self.search.broke(trial.trial_id, failure)
         if trial.status == Trial.PENDING:

@@ -28,6 +28,7 @@ from unlearn_ray.core.words import counted
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.capacity import Room
 from unlearn_ray.scheduling.jobs import Jobs
+from unlearn_ray.scheduling.placement import bundle, selectors
 from unlearn_ray.scheduling.pruners import TrialBars
 from unlearn_ray.scheduling.ray_private import keep_credentials
 from unlearn_ray.scheduling.rounds import Rounds
@@ -75,10 +76,7 @@ def executor(
 
 def own_resources(resources: Resources) -> dict[str, float]:
     """The resources of a trial's own process; next to none if Ray Train workers unlearn."""
-    if resources.most_workers > 1:
-        return {"CPU": 0.01}
-    asked = {"CPU": resources.cpu}
-    return {**asked, "GPU": resources.gpu} if resources.gpu else asked
+    return {"CPU": 0.01} if resources.most_workers > 1 else bundle(resources)
 
 
 class Trial(tune.Trainable):  # type: ignore[misc]
@@ -279,7 +277,7 @@ def run_studies(
     )
     trainable = tune.with_resources(
         tune.with_parameters(Trial, sweep=sweep, worker_config=worker_config, board=board),
-        tune.PlacementGroupFactory([own_resources(resources)]),
+        tune.PlacementGroupFactory([own_resources(resources)], **selectors(resources, 1)),
     )
     Rounds(
         search,

@@ -34,6 +34,7 @@ class WorkerConfig:
             GPUs visible that belong to others.
         identity: the store's permanent name.
         code: the sweep's parts from outside the package, with digests of their code.
+        deterministic: whether GPUs repeat every digit.
     """
 
     store: str
@@ -42,6 +43,7 @@ class WorkerConfig:
     gpu: float
     identity: str
     code: tuple[tuple[type[Part], str], ...] = ()
+    deterministic: bool = False
 
     def runtime(self, board: Any, nodes: Sequence[str] | None = None) -> Runtime:
         """This process's runtime, created on the first call and kept for later steps.
@@ -60,7 +62,7 @@ class WorkerConfig:
             store.check_identity(self.identity)
             _RUNTIMES[self] = Runtime(
                 store=store,
-                compute=Compute.gpu(self.threads) if self.gpu else Compute.cpu(self.threads),
+                compute=self._compute(),
                 checkpoint_seconds=self.checkpoint_seconds,
                 must_end=notice.given,
             )
@@ -68,6 +70,11 @@ class WorkerConfig:
         reporter = BoardReporter(board, nodes or [here()])
         runtime.on_progress, runtime.around = reporter, reporter.running
         return runtime
+
+    def _compute(self) -> Compute:
+        if not self.gpu:
+            return Compute.cpu(self.threads)
+        return Compute.gpu(self.threads, share=min(1.0, self.gpu), deterministic=self.deterministic)
 
     def _check_code(self) -> None:
         for part, code in self.code:
