@@ -41,14 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(given: list[str]) -> int:
-    plan_only = given[:1] == ["plan"]
-    options = _parser().parse_args(given[1:] if plan_only else given)
+    if given[:1] == ["plan"]:
+        return _plan(given[1:])
+    options = _parser().parse_args(given)
     if options.list:
         return listing.run(options)
     if options.file is None:
         _parser().print_help(sys.stderr)
         return Exit.BAD_INPUT
-    return plan.run(options) if plan_only else run.run(options)
+    return run.run(options)
+
+
+def _plan(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m unlearn_ray.sweep plan")
+    plan.arguments(parser)
+    return plan.run(parser.parse_args(given))
 
 
 def _status(given: list[str]) -> int:
@@ -60,8 +67,9 @@ def _status(given: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unlearn_ray.sweep",
-        usage="%(prog)s [plan] FILE [--set KEY=VALUE] [--plugin MODULE_OR_FILE] [--store URL]\n"
+        usage="%(prog)s FILE [--set KEY=VALUE] [--plugin MODULE_OR_FILE] [--store URL]\n"
         "           [--address ADDRESS] [--retry-failed]\n"
+        "       %(prog)s plan FILE [--estimate] [--prices FILE] [...]\n"
         "       %(prog)s status STORE [SWEEP] [--watch [SECONDS]] [--json]",
         description=__doc__,
         epilog=_EXAMPLES + run.NOTES + EXIT_STATUSES,

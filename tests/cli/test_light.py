@@ -78,6 +78,18 @@ def test_a_folder(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(done.stdout) > 100
 
 
+def test_a_report_needs_its_extra_alone(tmp_path: Path) -> None:
+    fill(str(tmp_path / "store"), tuned=True)
+    words = ["report", "small", "--output", str(tmp_path / "report.html")]
+    extra = {name for name, brings in EXTRAS.items() if brings == "report"}
+    done = light("results", str(tmp_path / "store"), *words, missing=HEAVY - extra)
+    assert done.returncode == 0, done.stderr
+    assert "vegaEmbed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    refused = light("results", str(tmp_path / "store"), *words)
+    assert refused.returncode == Exit.MACHINE
+    assert "pip install 'unlearn_ray[report]'" in refused.stderr
+
+
 def test_a_bucket(s3_server: S3Server, capsys: pytest.CaptureFixture[str]) -> None:
     url = s3_server.store_url("some/prefix")
     fill(url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from unlearn_ray.config.describe import CONTRACTS
 from unlearn_ray.config.fields import field_type, schema_fields
-from unlearn_ray.config.model_size import check_images, check_size
+from unlearn_ray.config.model_size import check_copies, check_images, check_size
 from unlearn_ray.config.sweep_file import load_sweep
 from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.errors import ConfigError
@@ -25,6 +25,7 @@ from unlearn_ray.core.runs import LONGEST_NAME
 from unlearn_ray.core.schema import LARGEST_COUNT
 from unlearn_ray.data.base import DatasetInfo
 from unlearn_ray.families.base import Family
+from unlearn_ray.measure.probe import Probe
 from unlearn_ray.models.base import Model
 from unlearn_ray.steps.setting import Setting
 from unlearn_ray.storage.store import open_store
@@ -202,6 +203,17 @@ def test_models_are_counted_as_they_are_built() -> None:
                 check_size(wide, family(), info)
         assert name
     assert torch.get_default_device().type == "cpu"
+
+
+def test_copies_of_features_are_counted_in_bytes() -> None:
+    imagenet = DatasetInfo(1_281_167, 50_000, (), 224)
+    model, simclr = find(Model, "vit")(width=384), find(Family, "simclr")()
+    views = Probe(features="cached_views", copies=20)
+    check_copies(views, model, simclr, replace(imagenet, train_size=50_000))
+    check_copies(views, model, simclr, imagenet)
+    check_copies(views, model, find(Family, "supervised")(), imagenet)
+    with pytest.raises(ConfigError, match=r"384 features of .* 41 GB; at most 40 .* 20 or"):
+        check_copies(replace(views, copies=21), model, simclr, imagenet)
 
 
 def test_images_are_counted_in_bytes() -> None:

@@ -105,7 +105,7 @@ def test_a_file_says_what_it_says(write: Write) -> None:
     assert sweep.search.trials == 6
     assert (sweep.seeds.tuning, sweep.seeds.reporting) == ((0, 1), (2, 3))
     assert sweep.resources.trial.gpu == 0.5
-    assert sweep.resources.training.gpu == 0
+    assert sweep.resources.training.gpu == "auto"
     finetune, alignment, ascent = sweep.studies
     assert finetune.fixed == {"epochs": 5}
     assert finetune.space == {"learning_rate": Range(kind="log_uniform", low=0.003, high=0.03)}
@@ -1141,7 +1141,7 @@ def test_every_sweep_of_contrastive_unlearning_runs_small(path: Path) -> None:
     assert len(sets) >= 4
     sweep = load_sweep(path, [assignment.strip("'") for assignment in sets])
     assert sweep.setting.dataset.name in ("digits", "captioned_digits")
-    assert sweep.resources.training.gpu == sweep.resources.trial.gpu == 0
+    assert sweep.resources.training.gpu == sweep.resources.trial.gpu == "auto"
 
 
 def test_the_list_shows_every_part_with_its_fields() -> None:

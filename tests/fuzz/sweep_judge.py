@@ -147,8 +147,8 @@ def _epochs(recipe: Recipe) -> Iterator[int]:
 
 def _check_resources(resources: Resources) -> None:
     """As Ray takes them: see `ray._common.ray_option_utils`, and its units of 1/10000."""
-    for quantity in (resources.cpu, resources.gpu):
+    for quantity in (resources.cpu, resources.gpus):
         assert quantity == 0 or int(quantity * 10_000) > 0, "too little for Ray"
         assert abs(quantity * 10_000 - round(quantity * 10_000)) < 1e-3, "too fine for Ray"
-    assert resources.gpu <= 1 or resources.gpu.is_integer(), "parts of more than one gpu"
+    assert resources.gpus <= 1 or resources.gpus.is_integer(), "parts of more than one gpu"
     assert resources.most_workers <= 100_000

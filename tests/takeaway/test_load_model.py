@@ -11,9 +11,9 @@ import torch
 
 from tests.takeaway.conftest import Finished
 from tests.tiny import run, runtime, tiny_sweep
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.errors import BadInput, ConfigError, CorruptObject, MissingObject
 from unlearn_ray.core.registry import find, parts
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.families.base import Family

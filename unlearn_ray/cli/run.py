@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from unlearn_ray.cli.sweep_files import planned, sweep_arguments
+from unlearn_ray.cli.webhook import VARIABLE, told, webhook
 from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.errors import EXIT_STATUSES, Exit, StoreError, TrialError
 from unlearn_ray.core.printable import printable
@@ -62,11 +63,16 @@ reference step; its traceback is kept in the store. Once the cause is fixed, --r
 reference steps again. A lost worker is replaced up to resources.*.retries times.
 
 """
+_WEBHOOK = f"""\
+If {VARIABLE} is an http:// or https:// address, a JSON object that says how the sweep ended is
+sent there (POST); what is not taken there fails no sweep.
+
+"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, what overrides its fields, and --retry-failed."""
-    parser.epilog = _EXAMPLES + NOTES + EXIT_STATUSES
+    parser.epilog = _EXAMPLES + NOTES + _WEBHOOK + EXIT_STATUSES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     sweep_arguments(parser)
     retry_argument(parser)
@@ -91,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
     from unlearn_ray.studies.plan import retried
 
     out, err = Console(), Console(stderr=True)
+    hook = webhook()
     plan, store = planned(options)
     if options.retry_failed:
         plan = retried(plan, store)
@@ -102,17 +109,21 @@ def run(options: argparse.Namespace) -> int:
         steps, trials = counted(len(plan.references), "reference step"), counted(ended, "trial")
         _say(f"Nothing to train: all {steps} and {trials} of {plan.sweep.name} are in {store.url}.")
     else:
-        check_before_spending(plan, store, options.address, file_text(sweep_path(options.file)))
-        with interruptible() as stop:
-            try:
-                tally = train(plan, store, options.address, err, stop)
-            except TrialError as error:
-                return _report_failed(plan, store, out, [f"{error}"])
-        if stop.is_set():
-            _say(INTERRUPTED)
-            return Exit.INTERRUPTED
-        failed += tally.trials_failed
-        ended = tally.trials_ended
+        with told(hook, plan.sweep.name, store.url) as summary:
+            check_before_spending(plan, store, options.address, file_text(sweep_path(options.file)))
+            with interruptible() as stop:
+                try:
+                    tally = train(plan, store, options.address, err, stop)
+                except TrialError as error:
+                    summary.failed(error)
+                    return _report_failed(plan, store, out, [f"{error}"])
+            if stop.is_set():
+                summary.state = "interrupted"
+                _say(INTERRUPTED)
+                return Exit.INTERRUPTED
+            failed += tally.trials_failed
+            ended = tally.trials_ended
+            summary.ended(ended, failed)
     keep_models(plan, store)
     _print_table(plan, store, out, ended)
     out.file.flush()  # what cannot be written is an error, not a result

@@ -116,7 +116,7 @@ def _check(options: argparse.Namespace, sweep: Sweep) -> None:
     for line in (*options.before, *options.sbatch):
         if not line.isprintable():
             raise BadInput(shown(line), "it is not one printable line", "give several options")
-    asked = [each.gpu for each in (sweep.resources.training, sweep.resources.trial)]
+    asked = [each.gpus for each in (sweep.resources.training, sweep.resources.trial)]
     if any(asked) and options.gpus is None:
         raise BadInput(
             "--gpus", f"missing, while resources of {options.file} request {max(asked):g} of them",

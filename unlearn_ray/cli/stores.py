@@ -45,20 +45,16 @@ def rows_of(store: Store, sweep: str | None, columns: Columns = ()) -> pa.Table 
         sweep: its name, as --sweep gives it.
         columns: those that it needs.
     """
-    import pyarrow.compute as pc
+    from unlearn_ray.studies.stored_rows import read_rows, swept
 
-    from unlearn_ray.studies.stored_rows import read_rows
-
-    rows = read_rows(store, columns=columns)
-    if rows.num_rows == 0:
-        say_empty(store)
-        return None
-    if sweep is None:
+    rows = read_rows(store, columns=columns, sweep=sweep)
+    if rows.num_rows:
         return rows
-    known = rows["sweep"].unique().to_pylist()
-    if sweep not in known:
+    known = swept(store)
+    if sweep is not None and known:
         raise BadInput(f"--sweep {sweep}", "no rows of this sweep", did_you_mean(sweep, known))
-    return rows.filter(pc.equal(rows["sweep"], sweep))
+    say_empty(store)
+    return None
 
 
 def say_empty(store: Store) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from unlearn_ray.cli.plugin_option import load_plugins, plugin_argument
 
 if TYPE_CHECKING:
+    from unlearn_ray.config.auto_gpu import Devices
     from unlearn_ray.core.errors import BadInput
     from unlearn_ray.storage.store import Store
     from unlearn_ray.studies.plan import Plan
@@ -57,13 +58,23 @@ def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
     return make_plan(sweep, store), store
 
 
-def never_placed(plan: Plan, address: str | None) -> list[BadInput]:
-    """What could never be placed on the cluster at `address`, or else on this machine."""
+def looked_at(
+    plan: Plan, store: Store, address: str | None
+) -> tuple[Plan, Devices, list[BadInput]]:
+    """A plan as the cluster at `address`, or else this machine, would run it.
+
+    Returns:
+        The plan, its GPUs in numbers; the GPUs that there are; what could never be placed.
+    """
+    from unlearn_ray.reporting.gpu_memory import with_gpus
+    from unlearn_ray.scheduling.devices import on_this_machine
     from unlearn_ray.scheduling.environment import prepare, this_machine_lacks
 
     if address is None:
-        return this_machine_lacks(plan.asks)
+        devices = on_this_machine()
+        plan = with_gpus(plan, store, devices)
+        return plan, devices, this_machine_lacks(plan.asks)
     prepare(address)
     from unlearn_ray.scheduling import driver
 
-    return driver.never_placed(plan, address)
+    return driver.looked_at(plan, store, address)

@@ -6,9 +6,9 @@ from itertools import chain
 
 from unlearn_ray.config.batch_check import check_study, check_training, counts_of
 from unlearn_ray.config.sweep_schema import Sweep
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.data import loaded
 from unlearn_ray.data.base import Dataset
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.splits import split
 
 

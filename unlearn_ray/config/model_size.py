@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import cast
 
 import torch
 
@@ -11,7 +12,8 @@ from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.registry import Part
 from unlearn_ray.core.schema import field_values
 from unlearn_ray.data.base import DatasetInfo
-from unlearn_ray.families.base import Family
+from unlearn_ray.families.base import ClassifierFamily, Family
+from unlearn_ray.measure.probe import Probe
 from unlearn_ray.models.base import Model
 
 # Weights and buffers; with gradients and momentum, in 32 bits each, 120 GB.
@@ -19,6 +21,9 @@ MOST_NUMBERS = 10**10
 # Of a whole decoded dataset, which one machine must hold: ImageNet at 224 pixels has 200 GB.
 MOST_BYTES = 3 * 10**11
 LARGEST_IMAGE = 2048
+# Of all features that a probe is trained on, which stay on the device beside the model.
+MOST_FEATURES = 4 * 10**10
+_WIDEST = 8192  # features of a backbone
 
 
 def check_images(info: DatasetInfo) -> None:
@@ -61,6 +66,29 @@ def check_size(model: Model, family: Family, info: DatasetInfo) -> None:
             f"has {many}; at most {MOST_NUMBERS:,}, with their gradients and momentum, fit on a "
             "device",
             "make it smaller",
+        )
+
+
+def check_copies(probe: Probe, model: Model, family: Family, info: DatasetInfo) -> None:
+    """All copies of a probe's cached views must fit on a device; one copy is as much as without.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    unused = isinstance(family, ClassifierFamily) or family.reads_captions
+    numbers = probe.sets * info.train_size
+    if probe.sets <= 1 or unused or 4 * numbers * _WIDEST <= MOST_FEATURES:
+        return  # Building a backbone imports torchvision, which takes seconds.
+    with torch.device("meta"):
+        size = cast(int, model.build(info.image_size).feature_size)
+    if 4 * numbers * size > MOST_FEATURES:
+        fitting = max(1, MOST_FEATURES // (4 * info.train_size * size))
+        raise ConfigError(
+            f"copies = {probe.sets}",
+            f"{size:,} features of each of {info.train_size:,} images then take "
+            f"{4 * numbers * size / 10**9:,.0f} GB; at most {MOST_FEATURES // 10**9} stay on "
+            "a device",
+            f"set copies to {fitting} or fewer",
         )
 
 

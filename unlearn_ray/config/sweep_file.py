@@ -19,7 +19,7 @@ from unlearn_ray.config.fields import (
     require,
     schema_fields,
 )
-from unlearn_ray.config.model_size import check_images, check_size
+from unlearn_ray.config.model_size import check_copies, check_images, check_size
 from unlearn_ray.config.named_ranges import expanded
 from unlearn_ray.config.needs import lacks
 from unlearn_ray.config.plugin_list import load_plugins
@@ -520,6 +520,9 @@ def _check_data(read: dict[str, Any], nodes: dict[str, Value]) -> None:
                 at = nodes["family"]
                 read["family"].check(read["model"], info)
                 check_size(read["model"], read["family"], info)
+                if "probe" in read:
+                    at = nodes["probe"]
+                    check_copies(read["probe"], read["model"], read["family"], info)
         for metric in read.get("metrics", ()):
             at = nodes.get("metrics", nodes["dataset"])
             metric.check(info)

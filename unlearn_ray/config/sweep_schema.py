@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from unlearn_ray.core.errors import listed
+from unlearn_ray.core.errors import listed, shown
 from unlearn_ray.core.ranges import Range
 from unlearn_ray.core.registry import parts
 from unlearn_ray.core.runs import LONGEST_NAME, ORIGINAL, RETRAIN, Run
@@ -224,6 +224,27 @@ def _whole_above_one(gpus: float) -> float:
     return gpus
 
 
+# Ray's, which are those of Kubernetes.
+_WORD = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+_LABEL = re.compile(rf"(?:[a-zA-Z0-9.-]{{1,253}}/)?{_WORD}")
+_SELECTED = re.compile(rf"!?{_WORD}|!?in\({_WORD}(?:, ?{_WORD})*\)")
+
+
+def _accelerator_name(name: str) -> str:
+    if not re.fullmatch(_WORD, name):
+        raise ValueError("must be a name of letters, digits, `-`, `_` and `.`")
+    return name
+
+
+def _selects_nodes(labels: dict[str, str]) -> dict[str, str]:
+    for name, wanted in labels.items():
+        if not _LABEL.fullmatch(name):
+            raise ValueError(f"{shown(name)} is not the name of a label")
+        if not _SELECTED.fullmatch(wanted):
+            raise ValueError(f"{name}: must be a value, `!value`, `in(one, other)` or `!in(one)`")
+    return labels
+
+
 @schema
 class Bank:
     """Models on random masks of audited samples, which scores of forgetting read.
@@ -251,6 +272,8 @@ Cpus = Annotated[float, Field(gt=0, le=10_000), AfterValidator(_countable)]
 Gpus = Annotated[
     float, Field(ge=0, le=1000), AfterValidator(_countable), AfterValidator(_whole_above_one)
 ]
+# What a sweep computes on follows from what the cluster has.
+AUTO: Literal["auto"] = "auto"
 
 
 @schema
@@ -260,24 +283,41 @@ class Resources:
     Attributes:
         workers: Ray Train workers that share one model's training; `{min: 1, max: 4}` is
             elastic: it shrinks when nodes are lost and grows when they join.
-        cpu, gpu: per worker, in steps of 0.0001; `gpu: 0.25` packs four on one device (with
-            one worker each), and more than one must be whole.
+        cpu: per worker, in steps of 0.0001.
+        gpu: per worker, in steps of 0.0001; 0.25 packs four on one device (with one worker each),
+            and more than one must be whole. auto: where the cluster has GPUs, one for training, and
+            for a trial the share of one whose memory it needs, at least an eighth; elsewhere none.
         threads: OpenMP threads per worker.
+        memory: bytes that each worker reserves of its node's memory; null reserves none.
+        accelerator_type: the nodes' GPUs, by Ray's name for them: T4, A100, H100; null takes any.
+        labels: what Ray's labels of the nodes must be: `{ray.io/market-type: spot}`, or of another
+            value "!spot", or of one of several "in(spot, on-demand)".
         retries: how often a lost worker or node is replaced before the step or trial counts as
             failed; in training, nodes that were drained first do not count.
+        deterministic: on a GPU, use only algorithms that repeat every digit, which are slower; a
+            step with an operation that has none fails. A CPU always repeats every digit.
     """
 
     workers: WorkerCount | Workers = 1
     cpu: Cpus = 1.0
-    gpu: Gpus = 0.0
+    gpu: Gpus | Literal["auto"] = AUTO
     threads: Annotated[int, Field(gt=0, le=10_000)] = 1
+    memory: Annotated[int, Field(gt=0, le=10**15)] | None = None
+    accelerator_type: Annotated[str, AfterValidator(_accelerator_name)] | None = None
+    labels: Annotated[dict[str, str], AfterValidator(_selects_nodes)] = Field(default_factory=dict)
     retries: Annotated[int, Field(ge=0, le=1000)] = 3
+    deterministic: bool = False
 
     @model_validator(mode="after")
     def _one_device_each(self) -> Resources:
-        if self.most_workers > 1 and self.gpu % 1:
+        if self.most_workers > 1 and self.gpus % 1:
             raise ValueError("workers that share one training need a whole gpu each, or none")
         return self
+
+    @property
+    def gpus(self) -> float:
+        """GPUs per worker; none as long as `auto` is not settled (`config.auto_gpu`)."""
+        return 0.0 if self.gpu == AUTO else self.gpu
 
     @property
     def most_workers(self) -> int:
@@ -293,20 +333,24 @@ class Resources:
         """How many workers a machine of this size holds."""
         # Ray counts in units of 1/10000.
         fits = [math.floor(cpus / self.cpu + 1e-4)]
-        if self.gpu:
-            fits.append(math.floor(gpus / self.gpu + 1e-4))
+        if self.gpus:
+            fits.append(math.floor(gpus / self.gpus + 1e-4))
         return min(fits)
 
     def __str__(self) -> str:
         """The fewest workers, in words."""
-        gpu = f" and {counted(self.gpu, 'GPU')}" if self.gpu else ""
+        gpu = f" and {counted(self.gpus, 'GPU')}" if self.gpus else ""
         workers = counted(self.fewest_workers, "worker")
-        return f"{workers} of {counted(self.cpu, 'CPU')}{gpu} each"
+        memory = "" if self.memory is None else f" and {self.memory / 10**9:g} GB of memory"
+        kind = f" of type {self.accelerator_type}" if self.accelerator_type else ""
+        labels = ", ".join(f"{name}: {value}" for name, value in self.labels.items())
+        on = f" on nodes with {labels}" if labels else ""
+        return f"{workers} of {counted(self.cpu, 'CPU')}{gpu}{kind}{memory} each{on}"
 
     @property
     def accelerators(self) -> float:
         """GPUs per worker, or CPUs if it requests no GPU."""
-        return self.gpu or self.cpu
+        return self.gpus or self.cpu
 
     def accelerator_hours(self, seconds: float) -> float:
         """Accelerator hours that a group of the fewest workers uses."""

@@ -33,7 +33,7 @@ _AT_A_TIME = 500
 _BY_NAME = ("sweep_files/", "studies/")
 _CLAIMS = "claims/"
 # What a step and a row say of their machine and their time, on which no number depends.
-_OF_A_STEP = {"compute_seconds", "device", "kernels", "threads"}
+_OF_A_STEP = {"compute_seconds", "device", "gpu_bytes", "kernels", "threads"}
 _OF_A_ROW = {
     *("created", "host", "device", "threads", "kernels", "made_on"),
     *("unlearning_compute_seconds", "retraining_compute_seconds", "evaluation_seconds"),

@@ -11,7 +11,7 @@ from typing import Any
 from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.core.keys import content_key
 from unlearn_ray.steps.base import Step
-from unlearn_ray.storage.store import Store
+from unlearn_ray.storage.store import Record, Store
 from unlearn_ray.studies.history import Row, TrialRecord
 from unlearn_ray.studies.plan import Plan
 from unlearn_ray.studies.rows import HOURS, State
@@ -29,6 +29,18 @@ def kind_of(step: Step) -> str:
 def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
     """Seconds that steps like a plan's reference steps took, by `kind_of`.
 
+    Raises:
+        StoreError: the store cannot be read, or a record in it is damaged.
+    """
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for kind, record in earlier_records(plan, store):
+        seconds[kind].append(record.seconds)
+    return dict(seconds)
+
+
+def earlier_records(plan: Plan, store: Store) -> list[tuple[str, Record]]:
+    """Records of steps like a plan's reference steps, each with the `kind_of` its step.
+
     Of observations and measurements only the plan's own: others may be of larger models.
 
     Raises:
@@ -43,11 +55,11 @@ def earlier_seconds(plan: Plan, store: Store) -> dict[str, list[float]]:
     for kind in {step.name for step in trained if kind_of(step) not in known}:
         asked[kind] |= dict.fromkeys(islice(store.records(kind), _MOST))
     records = store.read_records((kind, key) for kind in asked for key in list(asked[kind])[:_MOST])
-    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    found = []
     for record in records.values():
         with suppress(TypeError):  # written by another program: it has no canonical form
-            seconds[_kind(record.config)].append(record.seconds)
-    return dict(seconds)
+            found.append((_kind(record.config), record))
+    return found
 
 
 def trial_seconds(

@@ -20,8 +20,8 @@ from unlearn_ray.monitor.sweep_rows import COLUMNS, SweepRows
 from unlearn_ray.monitor.time_left import Span
 from unlearn_ray.storage.store import Record, Store
 from unlearn_ray.studies.history import StudyProgress
+from unlearn_ray.studies.rows import REFERENCES
 from unlearn_ray.studies.stored_rows import read_rows
-from unlearn_ray.studies.study import REFERENCES
 
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 

@@ -126,6 +126,6 @@ def _measured_by_reports(sweep: Sweep) -> list[str]:
 def needs(resources: Resources) -> str:
     """The resource that a waiting step needs: `a GPU`, `2 CPUs`."""
     workers = resources.fewest_workers
-    amount, what = (resources.gpu, "GPU") if resources.gpu else (resources.cpu, "CPU")
+    amount, what = (resources.gpus, "GPU") if resources.gpus else (resources.cpu, "CPU")
     total = workers * amount
     return f"a {what}" if total <= 1 else f"{total:g} {what}s"

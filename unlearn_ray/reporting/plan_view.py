@@ -12,6 +12,7 @@ from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.errors import listed, shown
 from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.core.words import counted
+from unlearn_ray.reporting.plan_memory import memory_lines
 from unlearn_ray.steps.base import Step
 from unlearn_ray.studies.history import winner, winners
 from unlearn_ray.studies.plan import RETRY, Plan, PlannedStep, PlannedStudy
@@ -20,8 +21,14 @@ from unlearn_ray.studies.plan import RETRY, Plan, PlannedStep, PlannedStudy
 _SHOWN = 10
 
 
-def plan_view(plan: Plan, store: str) -> str:
-    """What a sweep would run against a store, in plain text."""
+def plan_view(plan: Plan, store: str, costs: str = "") -> str:
+    """What a sweep would run against a store, in plain text.
+
+    Args:
+        plan: the plan.
+        store: its URL.
+        costs: what it would compute on and how long, as text; shown before the last line.
+    """
     lines = [f"Sweep {plan.sweep.name} on {store}", "", "To be forgotten:"]
     lines += [f"  {line}" for line in _forgotten(plan.forgotten)]
     lines += ["", "Reference steps:"]
@@ -47,6 +54,8 @@ def plan_view(plan: Plan, store: str) -> str:
         lines += [f"  {_report(planned, len(seeds_of.runs))}", *_to_measure(planned)]
     lines += _scores(plan)
     lines += _budget(plan)
+    lines += memory_lines(plan.sweep)
+    lines += ["", costs] if costs else []
     return printable_lines("\n".join([*lines, "", _to_run(plan)]))
 
 

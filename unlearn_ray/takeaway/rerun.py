@@ -22,7 +22,7 @@ from unlearn_ray.storage.store import Record, Store, unpack_tensors
 from unlearn_ray.storage.tensors import ARRAYS, MODEL
 from unlearn_ray.takeaway.description import description_of
 from unlearn_ray.takeaway.image_model import built
-from unlearn_ray.train.compute import Compute
+from unlearn_ray.train.compute import DETERMINISTIC, Compute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,15 @@ _CHECKPOINT_SECONDS = 1e9
 # Of the test set, whose outputs are compared.
 _IMAGES = 512
 # What a step records of its machine and its time, which no number depends on.
-_BESIDE = {"compute_seconds", "device", "kernels", "threads", "image_size", "class_names"}
+_BESIDE = {
+    "compute_seconds",
+    "device",
+    "gpu_bytes",
+    "kernels",
+    "threads",
+    "image_size",
+    "class_names",
+}
 _MACHINE = ("device", "kernels", "threads")
 
 
@@ -142,7 +150,10 @@ def _compute(record: Record) -> Compute:
     threads = record.result.get("threads")
     threads = threads if isinstance(threads, int) and threads > 0 else 1
     on_gpu = str(record.result.get("device", "")).startswith("cuda")
-    return Compute.gpu(threads) if on_gpu and torch.cuda.is_available() else Compute.cpu(threads)
+    if not (on_gpu and torch.cuda.is_available()):
+        return Compute.cpu(threads)
+    repeats = DETERMINISTIC in str(record.result.get("kernels", "")).split()
+    return Compute.gpu(threads, deterministic=repeats)
 
 
 def _files(
