@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test setup s3 azure browser slurm lint types fast slow kernels benchmarks docs \
+.PHONY: quickstart test setup s3 azure sky browser slurm lint types fast slow kernels benchmarks docs \
 	site digests
 
 quickstart: .venv/installed
@@ -50,6 +50,14 @@ azure: .venv-azurite/installed
 		--prefix .venv-azurite azurite@3.35.0
 	touch $@
 
+# SkyPilot for the slow tests, whose parser reads cluster/sky.yaml.
+sky: .venv-sky/installed
+
+.venv-sky/installed:
+	$(PYTHON) -m venv .venv-sky
+	.venv-sky/bin/python -m pip install --quiet skypilot==0.14.1
+	touch $@
+
 # A real browser for the tests: the distribution's Chromium.
 browser:
 	command -v chromium > /dev/null || (apt-get update --quiet=2 && \
@@ -73,7 +81,7 @@ types: setup
 fast: setup s3 azure browser
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
 
-slow: setup s3 azure browser slurm
+slow: setup s3 azure sky browser slurm
 	$(BIN)/python -m pytest -m 'slow and not gpu'
 
 # An outcome of training that holds by luck holds on one processor. As on one with AVX2, and on one

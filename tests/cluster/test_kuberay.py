@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +37,8 @@ def test_valid(name: str) -> None:
         (f"{WORKER}/maxReplica", 8, "maxReplica"),
         (f"{POD}/terminationGracePeriodSecond", 120, "terminationGracePeriodSecond"),
         (f"{POD}/tolerations/0/effect", 1, "effect"),
-        (f"{POD}/containers/0/envFrom/0/secretReff", {"name": "x"}, "secretReff"),
+        (f"{POD}/volumes/1/projected/sources/0/serviceAccountTokens", {}, "serviceAccountTokens"),
+        (f"{POD}/containers/0/lifecycle/postStarts", {}, "postStarts"),
         (f"{POD}/containers/0/resources/limits/memory", "14Gib", "14Gib"),
         (f"{POD}/containers/0/volumeMounts/0/name", "shm", "shm"),
         (f"{POD}/containers/0/image", 1, "image"),
@@ -99,9 +101,32 @@ def test_a_pod_that_goes_drains_first(spec: dict[str, Any]) -> None:
     assert 60 <= drains < pod["terminationGracePeriodSeconds"]
 
 
-def test_credentials_come_from_a_secret_alone(spec: dict[str, Any]) -> None:
+def test_pods_have_a_role_and_no_key(spec: dict[str, Any]) -> None:
+    for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
+        pod = group["template"]["spec"]
+        [container] = pod["containers"]
+        assert pod["serviceAccountName"] == "unlearn-ray"
+        assert "envFrom" not in container
+        environment = {each["name"]: each.get("value") for each in container["env"]}
+        assert environment["AWS_ROLE_ARN"].startswith("arn:aws:iam::")
+        assert not any("KEY" in name or "SECRET" in name for name in environment)
+        token = Path(environment["AWS_WEB_IDENTITY_TOKEN_FILE"])
+        mounts = {each["name"]: each for each in container["volumeMounts"]}
+        assert mounts["identity"]["mountPath"] == f"{token.parent}"
+        [identity] = [each for each in pod["volumes"] if each["name"] == "identity"]
+        [source] = identity["projected"]["sources"]
+        assert source["serviceAccountToken"]["path"] == token.name
+        assert source["serviceAccountToken"]["audience"] == "sts.amazonaws.com"
+    assert spec["authOptions"] == {"mode": "token"}
+
+
+def test_metrics_can_be_read(spec: dict[str, Any]) -> None:
     for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
         [container] = group["template"]["spec"]["containers"]
-        assert container["envFrom"] == [{"secretRef": {"name": "unlearn-ray-store"}}]
-        assert not any("AWS" in each["name"] for each in container.get("env", []))
-    assert spec["authOptions"] == {"mode": "token"}
+        assert {"containerPort": 8080, "name": "metrics"} in container["ports"]
+
+
+def test_trials_share_a_gpu_by_mps(spec: dict[str, Any]) -> None:
+    [container] = spec["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    command = container["lifecycle"]["postStart"]["exec"]["command"]
+    assert command == ["bash", "/home/ray/unlearn_ray/cluster/mps.sh"]
