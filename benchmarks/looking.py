@@ -8,8 +8,10 @@ here: its export reads a server, and its offline runs can only be uploaded, not 
 CPU time of the whole process, imports included, and its largest memory, on two cores that much
 other work shared: 100,000 rows of 5 sweeps x 20 studies in one file, 100,000 records:
 
-    compare (5 tables)   4.6 s  462 MB        status   1.3 s  234 MB
-    best                 1.5 s  372 MB        plan     5.0 s  461 MB (importing torch takes half)
+    compare (5 tables)   3.2 s  459 MB        status   1.2 s  234 MB
+    compare --sweep      1.8 s  291 MB        report   7.9 s  474 MB (of one sweep)
+    best                 1.6 s  372 MB        plan     4.0 s  462 MB (importing torch takes half)
+    query winners        3.5 s  547 MB        query rows 1.4 s 300 MB
 
     python -m benchmarks.looking                              # 10,000 rows
     python -m benchmarks.looking --rows 100000 --records 100000 --runs 2000 --json looking.json
@@ -117,6 +119,7 @@ def _commands(folder: Path) -> dict[str, list[str]]:
         "best": [*results, "best"],
         "query rows": [*results, "query", QUERY],
         "query winners": [*results, "query", WINNERS],
+        "report": [*results, "report", "sweep_0", "--output", str(folder / "report.html")],
         "status": ["status", store],
         "plan": ["plan", str(folder / "sweep_0.yaml"), "--store", store],
     }

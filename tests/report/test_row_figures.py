@@ -14,8 +14,8 @@ from unlearn_ray.report.evidence import SweepEvidence, sweep_evidence
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.figures.costs import costs
 from unlearn_ray.report.figures.fronts import fronts, of_objectives
-from unlearn_ray.report.figures.hyperparameters import searches
 from unlearn_ray.report.figures.per_seed import per_seed
+from unlearn_ray.report.searches import searches
 from unlearn_ray.report.verdict import verdict_in_words
 from unlearn_ray.storage.store import open_store
 
@@ -109,7 +109,7 @@ def test_a_trial_beyond_a_constraint_is_on_no_front() -> None:
         1: "no other beats it",
         2: "no other beats it",
     }
-    (search,) = searches(told)
+    (search,) = searches(trials, ("a",))
     assert search.numbers[0] == 1
 
 
@@ -139,3 +139,21 @@ def test_no_verdict_for_too_few_models(tmp_path: Path) -> None:
     told = verdict_in_words(sweep_evidence(store).comparison)
     assert [group.studies for group in told.groups] == [(), (), (), ("finetune",)]
     assert told.reasons[0].startswith("finetune: so few models give no p-value below")
+
+
+def test_of_a_large_study_the_best_trials_and_the_front_are_drawn() -> None:
+    count = 250
+    trials = pd.DataFrame(
+        {
+            "study": ["large"] * count + ["small"] * 2,
+            "trial": [*range(count), 0, 1],
+            "score": [*map(float, range(count)), 1.0, 2.0],
+            "score_2": [*[1.0] * (count - 1), 0.0, 1.0, 2.0],
+        }
+    )
+    told: Any = SimpleNamespace(rows=pd.DataFrame({"objective": ["x, y"]}), trials=trials)
+    (figure,) = of_objectives(trials, ("large", "small"), told)
+    drawn = [one["trial"] for one in data(figure) if one["study"] == "large"]
+    assert drawn == [*range(200), count - 1]
+    assert len(data(figure)) == len(drawn) + 2
+    assert "Of 252 trials 203 are drawn" in figure.caption

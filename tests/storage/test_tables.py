@@ -291,3 +291,50 @@ def test_a_part_of_a_table_is_that_of_the_whole(
         own = tuple(prefixes) or ""
         assert wanted == {name for name in everything["row"].to_pylist() if name.startswith(own)}
         assert [row["row"] for row in part] == sorted(wanted)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a", "b", None, "absent"]), max_size=8),
+    st.integers(0, 8),
+    st.lists(st.integers(0, 7), max_size=4),
+    st.integers(0, 4),
+)
+def test_the_rows_of_a_sweep_are_those_of_all_rows(
+    sweeps: list[str | None], compacted: int, added: list[int], merged: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(folder)
+        for number, sweep in enumerate(sweeps):
+            of_sweep: dict[str, Scalar] = {} if sweep == "absent" else {"sweep": sweep}
+            store.write_row(f"{number}", {"value": float(number), **of_sweep})
+            if number == compacted:
+                store.compact()
+        for place, number in enumerate(added):
+            if number < len(sweeps):
+                store.extend_row(f"{number}", {f"added_{place}": place})
+            if place == merged:
+                store.compact()
+        whole = store.read_rows().to_pylist()
+        for name in ("a", "b", "none"):
+            own = store.read_rows(sweep=name).to_pylist()
+            kept = [row for row in whole if row.get("sweep") == name]
+            assert [_held(row) for row in own] == [_held(row) for row in kept]
+            chosen = store.read_rows(columns=("sweep", "value"), sweep=name).to_pylist()
+            assert [row["value"] for row in chosen] == [row["value"] for row in kept]
+
+
+def _held(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+@pytest.mark.parametrize("sweep", [None, "a"])
+def test_two_columns_of_one_name_are_no_table(
+    local_store: Store, caplog: pytest.LogCaptureFixture, sweep: str | None
+) -> None:
+    names = ["row", "row version", "sweep", "sweep"]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table([["x"], [1], ["a"], ["b"]], names=names), sink)
+    local_store.objects.write(f"rows-compacted/{'0' * 32}.parquet", bytes(sink.getvalue()))
+    assert local_store.read_rows(sweep=sweep).num_rows == 0
+    assert "two columns of one name" in caplog.text

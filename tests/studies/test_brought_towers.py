@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from tests.theirs import SIZE, digits, logits, pixels, saved, timm, train
 from tests.tiny import finish, runtime, tiny_sweep
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.core.open_clip_import import open_clip
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.families.clip import CLIP
 from unlearn_ray.layouts.counterpart import Ours

@@ -63,8 +63,11 @@ SECTIONS = (
 
 def drawn(evidence: SweepEvidence) -> list[tuple[Section, list[Figure]]]:
     """The sections that have something to show, with their figures."""
-    found = [
-        (section, [figure for draw in section.draws for figure in draw(evidence)])
-        for section in SECTIONS
-    ]
+    from altair.utils.schemapi import debug_mode
+
+    with debug_mode(False):  # else Altair validates each part as it is made; see `page.chart_spec`
+        found = [
+            (section, [figure for draw in section.draws for figure in draw(evidence)])
+            for section in SECTIONS
+        ]
     return [(section, figures) for section, figures in found if figures]

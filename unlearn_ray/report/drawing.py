@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from unlearn_ray.report.theme import BLUE, GREEN, VERMILION
+
+if TYPE_CHECKING:
+    import altair
 
 # Models, in the order of legends: letter in a chart's data, name, colour, dashes.
 MODELS: Mapping[str, tuple[str, str, Sequence[int]]] = {
@@ -22,6 +26,24 @@ DIVERGING: Final = "blueorange"
 OTHER_DIVERGING: Final = "purplegreen"
 MOST_PANELS_IN_A_ROW = 6
 _DIGITS = 3
+
+
+def inline(rows: list[dict[str, Any]]) -> altair.InlineData:
+    """A chart's data, inside it. Altair copies charts many times: these rows are not copied."""
+    return _by_reference()(values=rows)
+
+
+@cache
+def _by_reference() -> type[altair.InlineData]:
+    import altair as alt
+
+    class ByReference(alt.InlineData):
+        """Data that nobody changes: its copy is itself."""
+
+        def __deepcopy__(self, _: object = None) -> Self:
+            return self
+
+    return ByReference
 
 
 def short(value: float, digits: int = _DIGITS) -> float | None:

@@ -13,14 +13,14 @@ from unlearn_ray.monitor.manifest import Manifest, manifests, orders, tuning_see
 from unlearn_ray.monitor.running import Observer
 from unlearn_ray.monitor.status import SweepStatus, sweep_statuses
 from unlearn_ray.report.observed import MOST_STUDIES, Observations, observations_of
+from unlearn_ray.report.searches import Search, searches
 from unlearn_ray.reporting.ranking import Tuning, scored_trials
-from unlearn_ray.reporting.table import Comparison, comparisons, newest_studies
+from unlearn_ray.reporting.table import Comparison, comparisons, models_of, newest_studies
 from unlearn_ray.studies.rows import HOURS
-from unlearn_ray.studies.stored_rows import read_rows
+from unlearn_ray.studies.stored_rows import read_rows, swept
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
     from unlearn_ray.storage.store import Store
 
@@ -58,6 +58,13 @@ class SweepEvidence:
         of_trials = self.rows[self.rows["purpose"].isin(("tuning", "reporting"))]
         return scored_trials(newest_studies(of_trials)[0], self.tuning)
 
+    @cached_property
+    def searches(self) -> list[Search]:
+        """What its studies searched."""
+        if not (self.rows["purpose"] == "tuning").any():
+            return []
+        return searches(self.trials, self.studies)
+
     @property
     def hours(self) -> dict[str, float]:
         """Accelerator hours that it has spent, by kind of step."""
@@ -69,12 +76,17 @@ class SweepEvidence:
         }
         return {kind: float(each.sum()) for kind, each in held.items() if each is not None}
 
-    @property
+    @cached_property
     def studies(self) -> tuple[str, ...]:
         """The names of its studies: those of its manifest in file order, then others by name."""
         named = () if self.manifest is None else tuple(one.name for one in self.manifest.studies)
         trials = self.rows[self.rows["purpose"].isin(("tuning", "reporting"))]
         return (*named, *sorted(set(map(str, trials["study"])) - set(named)))
+
+    @cached_property
+    def models(self) -> dict[str, pd.DataFrame]:
+        """Complete rows of the reporting runs of its table's models, by name; see `models_of`."""
+        return {} if self.comparison is None else models_of(self.rows, self.tuning)
 
     @cached_property
     def observations(self) -> Observations:
@@ -90,7 +102,7 @@ class SweepEvidence:
         return self._observations(None)
 
     def _observations(self, most: int | None) -> Observations:
-        return observations_of(self.store, self.comparison, self.rows, self.tuning, most)
+        return observations_of(self.store, self.comparison, self.models, most)
 
 
 def sweep_evidence(store: Store, sweep: str | None = None) -> SweepEvidence:
@@ -105,10 +117,8 @@ def sweep_evidence(store: Store, sweep: str | None = None) -> SweepEvidence:
         StoreError: the store cannot be read.
     """
     told = manifests(store)
-    rows = read_rows(store)
-    known = sorted({*told, *(rows["sweep"].unique().to_pylist() if rows.num_rows else ())})
-    name = _chosen(sweep, known, store)
-    frame = _of_sweep(rows, name)
+    name = _chosen(sweep, sorted({*told, *swept(store)}), store)
+    frame = _rows_of(store, name)
     tuning = tuning_seeds(told)
     compared = comparisons(frame, orders(told), tuning) if len(frame) else []
     return SweepEvidence(
@@ -126,9 +136,7 @@ def sweep_evidence(store: Store, sweep: str | None = None) -> SweepEvidence:
 def sweep_names(store: Store) -> list[str]:
     """The sweeps of a store, the last started first, then those of which it has rows alone."""
     told = manifests(store)
-    rows = read_rows(store, columns=("sweep",))
-    held = set(rows["sweep"].to_pylist()) if rows.num_rows else set()
-    return [*told, *sorted(held - told.keys())]
+    return [*told, *(name for name in swept(store) if name not in told)]
 
 
 def _chosen(sweep: str | None, known: list[str], store: Store) -> str:
@@ -147,14 +155,14 @@ def _chosen(sweep: str | None, known: list[str], store: Store) -> str:
     )
 
 
-def _of_sweep(rows: pa.Table, name: str) -> pd.DataFrame:
-    """The rows of a sweep; of an empty store, a frame with the columns of every row."""
+def _rows_of(store: Store, sweep: str) -> pd.DataFrame:
+    """The rows of a sweep; if there is none, a frame with the columns of every row."""
     import pandas as pd
-    import pyarrow.compute as pc
 
+    rows = read_rows(store, sweep=sweep)
     if not rows.num_rows:
         return pd.DataFrame(columns=_IN_EVERY_ROW)
-    frame: pd.DataFrame = rows.filter(pc.equal(rows["sweep"], name)).to_pandas()
+    frame: pd.DataFrame = rows.to_pandas()
     return frame
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64
 from unlearn_ray.core.errors import CorruptObject, DataError, MissingObject
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
 from unlearn_ray.evidence.confidence import confidence
-from unlearn_ray.reporting.table import models_of
+from unlearn_ray.report.records import records
 from unlearn_ray.storage import observations, tensors
 from unlearn_ray.storage.curves import loss_curve
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unlearn_ray.quantities.base import SetName
-    from unlearn_ray.reporting.ranking import Tuning
     from unlearn_ray.reporting.table import Comparison, Line
     from unlearn_ray.storage.store import Record, Store
 
@@ -110,6 +109,7 @@ class Observations:
         self._store = store
         self._models = models
         self.more = more
+        self._runs: dict[str, list[Row]] = {}
         self._outputs: dict[str, Found[Outputs]] = {}
         self._samples: dict[str, Mapping[SetName, Arrays]] = {}
 
@@ -127,11 +127,16 @@ class Observations:
 
     def runs(self, model: str) -> list[Row]:
         """The rows of a model's first replicates of the split."""
+        if model not in self._runs:
+            self._runs[model] = self._read_runs(model)
+        return self._runs[model]
+
+    def _read_runs(self, model: str) -> list[Row]:
         rows = self._models.get(model)
         if rows is None or self.seed is None:
             return []
         own = rows[rows["seed"] == self.seed].sort_values("replicate")[:MOST_RUNS]
-        return [{str(name): of for name, of in row.items()} for row in own.to_dict("records")]
+        return [*records(own)]
 
     def outputs(self, model: str) -> Found[Outputs]:
         """The outputs of a model's runs; nothing at all if no metric reads outputs."""
@@ -281,8 +286,7 @@ class Observations:
 def observations_of(
     store: Store,
     comparison: Comparison | None,
-    rows: pd.DataFrame,
-    tuning: Tuning,
+    models: Mapping[str, pd.DataFrame],
     most: int | None,
 ) -> Observations:
     """The observations of a table's models: of a Pareto front its knee.
@@ -290,13 +294,11 @@ def observations_of(
     Args:
         store: that holds them.
         comparison: the table; None if there are no rows.
-        rows: that it was made from.
-        tuning: tuning seeds of the studies, where known.
+        models: complete rows of its models' runs, by name.
         most: how many studies, those nearest to retraining; None is all.
     """
     if comparison is None:
         return Observations(store, {})
-    models = models_of(rows, tuning)
     lines = [line for line in comparison.lines if line.knee is not False and line.study in models]
     studies = [line for line in lines if line.study not in (ORIGINAL, RETRAIN)]
     nearest = {line.study for line in sorted(studies, key=_gap)[:most]}

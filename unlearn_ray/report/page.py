@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -38,6 +38,7 @@ from unlearn_ray.report.tables import (
     study_table,
 )
 from unlearn_ray.report.theme import CONFIG
+from unlearn_ray.report.vega import bundle
 from unlearn_ray.report.verdict import verdict_in_words
 from unlearn_ray.reporting.render import paragraphs
 from unlearn_ray.reporting.status_view import state
@@ -86,7 +87,7 @@ def page(
     sections = [
         (section, [_placed(figure) for figure in figures]) for section, figures in drawn(evidence)
     ]
-    scripts = [_bundle(), own_file("page.js"), *([own_file("live.js")] if live else [])]
+    scripts = [bundle(), own_file("page.js"), *([own_file("live.js")] if live else [])]
     style = own_file("page.css")
     trials, stopped = _trials(evidence), stopped_table(evidence)
     context: dict[str, Any] = {
@@ -144,8 +145,12 @@ def policy(style: str, scripts: list[str], *, live: bool) -> str:
 
 
 def chart_spec(figure: Figure) -> dict[str, Any]:
-    """A figure's Vega-Lite specification, its strings printable and its numbers finite."""
-    spec: dict[str, Any] = _safe(figure.chart.to_dict())
+    """A figure's Vega-Lite specification, its strings printable and its numbers finite.
+
+    Unvalidated: Altair checks each part against all alternatives of Vega-Lite's schema, which took
+    a third of a page's time; tests validate every figure.
+    """
+    spec: dict[str, Any] = _safe(figure.chart.to_dict(validate=False))
     # Altair's own defaults, which would win over the page's.
     spec.pop("config", None)
     return {**spec, "description": printable(f"{figure.title}. {figure.caption}")}
@@ -159,12 +164,18 @@ def _placed(figure: Figure) -> _Placed:
 
 def _safe(value: Any) -> Any:
     if isinstance(value, str):
-        return printable_lines(value)
+        return _printable_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {name: _safe(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_safe(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return value
+
+
+# A chart repeats a few words in each of thousands of points.
+_printable_text = lru_cache(4096)(printable_lines)
 
 
 def _json(value: Any) -> Markup:
@@ -184,17 +195,6 @@ def _hash(text: str) -> str:
 def own_file(name: str) -> str:
     """The text of a template, style or script of this package."""
     return files("unlearn_ray.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-@cache
-def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script."""
-    import vl_convert
-
-    text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    assert "</script" not in text.lower()
-    assert "<!--" not in text
-    return text
 
 
 def _state(evidence: SweepEvidence) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from unlearn_ray.evidence.roc import FALSE_POSITIVES, negatives_needed
 from unlearn_ray.report.drawing import (
     by_study,
+    inline,
     line_scales,
     percent,
     short,
@@ -128,7 +129,7 @@ def panels(
         )
     )
     return (
-        alt.layer(area, lines, data=alt.InlineData(values=rows))
+        alt.layer(area, lines, data=inline(rows))
         .properties(width=140, height=140)
         .facet(**by_study(names))
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.errors import listed
 from unlearn_ray.report.evidence import SweepEvidence
+from unlearn_ray.report.records import records
 from unlearn_ray.reporting.grid import Grid
 from unlearn_ray.reporting.render import (
     footnotes,
@@ -45,7 +47,7 @@ class ShownTable:
     notes: tuple[str, ...] = ()
     bold: frozenset[str] = field(default_factory=frozenset)
 
-    @property
+    @cached_property
     def words(self) -> frozenset[int]:
         """The columns, counted from 0, that hold words and not numbers alone."""
         rows = self.grid[1:]
@@ -127,7 +129,7 @@ def stopped_table(evidence: SweepEvidence) -> ShownTable | None:
         return None
     grid = [["Trial", "Seeds run", "Mean score so far", "What was searched"]]
     varied = {study: _varied(part) for study, part in trials.groupby("study")}
-    for row in stopped.head(_MOST_STOPPED).to_dict("records"):
+    for row in records(stopped.head(_MOST_STOPPED)):
         point = {name: of for name, of in _point(row).items() if name in varied[row["study"]]}
         name = f"{row['study']} #{row['trial']}"
         numbers = [f"{row['seeds']}", f"{row['score']:.4g}"]
@@ -138,13 +140,13 @@ def stopped_table(evidence: SweepEvidence) -> ShownTable | None:
     return ShownTable(caption, grid, notes)
 
 
-def _point(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return dict(hyperparameters_of({f"{name}": value for name, value in row.items()}))
+def _point(row: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(hyperparameters_of(row))
 
 
 def _varied(trials: pd.DataFrame) -> set[str]:
     """The fields in which the trials of a study differ."""
-    points = list(map(_point, trials.to_dict("records")))
+    points = list(map(_point, records(trials[["study", "trial", "hyperparameters"]])))
     names = {name for point in points for name in point}
     return {name for name in names if len({f"{point.get(name)}" for point in points}) > 1}
 
@@ -182,15 +184,18 @@ def key_tables(evidence: SweepEvidence) -> list[ShownTable]:
 
 def _run_keys(evidence: SweepEvidence) -> ShownTable | None:
     lines = () if evidence.comparison is None else evidence.comparison.lines
-    reporting = evidence.rows[evidence.rows["purpose"] == "reporting"]
+    keys_of = [f"key_{of}" for of in ("unlearn", "original", "retrained")]
+    read = ["study_key", "trial", "seed", "replicate", *keys_of]
+    is_reported = evidence.rows["purpose"] == "reporting"
+    reporting = evidence.rows.loc[is_reported, [each for each in read if each in evidence.rows]]
     grid = [["Winner", "Seed", "Replicate", "Unlearned", "Original", "Retrained"]]
     for line in lines:
         if line.study_key is None:
             continue
         of_study = reporting["study_key"] == line.study_key
         own = reporting[of_study & (reporting["trial"] == line.trial)]
-        for row in own.sort_values(["seed", "replicate"]).to_dict("records"):
-            keys = (row.get(f"key_{of}") for of in ("unlearn", "original", "retrained"))
+        for row in records(own.sort_values(["seed", "replicate"])):
+            keys = (row.get(name) for name in keys_of)
             run = [f"{row['seed']}", f"{row['replicate']}"]
             shown = [key if isinstance(key, str) else _NONE for key in keys]
             grid.append([f"{line.own_name} #{line.trial}", *run, *shown])

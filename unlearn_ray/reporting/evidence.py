@@ -86,7 +86,8 @@ def models(rows: pd.DataFrame, columns: Sequence[str]) -> Models:
     """By split seed, the metrics of each replicate; a row of NaN for one that is missing."""
     # In NumPy: selecting rows of a frame takes a millisecond for each study and seed.
     seeds, replicates = rows["seed"].to_numpy(), rows["replicate"].to_numpy()
-    values = rows[list(columns)].astype(float).to_numpy()
+    numbers = [rows[name].to_numpy(dtype=float, na_value=np.nan) for name in columns]
+    values = np.column_stack(numbers) if numbers else np.empty((len(rows), 0))
     by_split = {}
     for seed in np.unique(seeds):
         own = seeds == seed

@@ -31,12 +31,14 @@ from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
 from unlearn_ray.core.words import counted as counted_words
 from unlearn_ray.reporting.declared import headers_of, metrics_of
 from unlearn_ray.reporting.evidence import Evidence, evidence
-from unlearn_ray.reporting.ranking import UNKNOWN, Tuning, scored_trials, winners_of
+from unlearn_ray.reporting.ranking import UNKNOWN, Tuning, Winner, scored_trials, winners_of
 from unlearn_ray.reporting.scores import ScoreLine, score_lines
 from unlearn_ray.storage.stored import json_value
 from unlearn_ray.studies.rows import MADE_ON_SEPARATOR, State
 
 MACHINES_SHOWN = 4
+# Of each study, by its sweep, name and key.
+_Winners = Mapping[tuple[str, ...], Sequence[Winner]]
 _MINUTES_FROM = 120.0
 _OF_TRIALS = ("tuning", "reporting")
 # What tells the models of a winner apart.
@@ -323,7 +325,8 @@ def comparison(
     unprinted = [name for name in columns if name in _stored_only(columns)]
     if unprinted:
         notes += (f"stored and not printed: {', '.join(unprinted)}",)
-    winners = _winning_rows(current, tuning)
+    chosen = winners_of(current, tuning)
+    winners = _winning_rows(current, chosen)
     partly = _measured_partly(winners, columns)
     if partly:
         notes += (f"not measured on every seed yet, and left out: {', '.join(partly)}",)
@@ -331,16 +334,21 @@ def comparison(
     runs = _runs(winners)
     known_names = sorted(set(trials["study"])) if studies is None else studies
     names = [label for name in known_names for label in _labels(winners, name)]
-    notes += (*_mixed_machines(current), *_of_goals(current, winners, tuning))
+    notes += (*_mixed_machines(current), *_of_goals(current, winners, chosen))
     shown_counted = tuple(column for column in columns if column in counted)
+    of_study = winners.groupby("study").indices
+    reported = {str(name): winners.iloc[found] for name, found in of_study.items()}
+    nothing = winners.iloc[:0]
+    of_names = {name: reported.get(name, nothing) for name in names}
     lines = [
-        _study_line(name, current, winners, columns, shown_counted, runs, tuning) for name in names
+        _study_line(name, current, of_names[name], columns, shown_counted, runs, tuning)
+        for name in names
     ]
     compares = has_retrained(winners if len(winners) else rows)
     references = [_retrained_line(winners, columns)] if len(winners) and compares else []
     references += _original_lines(rows, winners, columns, shown_counted)
     known = evidence(
-        {name: _complete(winners[winners["study"] == name]) for name in names},
+        {name: _complete(of_name) for name, of_name in of_names.items()},
         _of_models(rows, ORIGINAL, winners, "key_original"),
         _of_models(rows, RETRAIN, winners, "key_retrained"),
         columns,
@@ -380,7 +388,8 @@ def models_of(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> dict[str, pd.Data
         rows: of one sweep.
         tuning: tuning seeds of the studies, where known.
     """
-    winners = _winning_rows(newest_studies(rows[rows["purpose"].isin(_OF_TRIALS)])[0], tuning)
+    trials = newest_studies(rows[rows["purpose"].isin(_OF_TRIALS)])[0]
+    winners = _winning_rows(trials, winners_of(trials, tuning))
     references = {
         RETRAIN: _of_models(rows, RETRAIN, winners, "key_retrained"),
         ORIGINAL: _of_models(rows, ORIGINAL, winners, "key_original"),
@@ -433,24 +442,28 @@ def _metric_columns(rows: pd.DataFrame, counted: Collection[str]) -> list[str]:
 
 def _measured_partly(winners: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Metrics that only some of a study's reporting rows have."""
-    complete = winners[winners["state"] == State.COMPLETE]
-    partly: set[str] = set()
-    for _, rows in complete.groupby("study"):
-        known = rows[list(columns)].notna()
-        partly.update(known.columns[known.any() & ~known.all()])
-    return [name for name in columns if name in partly]
+    complete = winners.loc[winners["state"] == State.COMPLETE, ["study", *columns]]
+    known = complete[list(columns)].notna().groupby(complete["study"])
+    partly = (known.any() & ~known.all()).any()
+    return [name for name in columns if partly[name]]
 
 
 def newest_studies(trials: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Rows of the newest study of each name, and notes of how many older ones are left out."""
-    kept, notes = [], []
-    for study, part in trials.groupby("study"):
-        newest = part.groupby("study_key")["created"].max().sort_values().index[-1]
-        kept.append(part[part["study_key"] == newest])
-        older = part["study_key"].nunique() - 1
+    studies, names = pd.factorize(trials["study"], sort=True)
+    kept, notes = studies >= 0, []
+    keys = trials[["study", "study_key"]].drop_duplicates()["study"].value_counts()
+    for number, study in enumerate(names):
+        older = int(keys[study]) - 1
         if older:
+            own = studies == number
+            part = trials.loc[own, ["study_key", "created"]]
+            newest = part.groupby("study_key")["created"].max().sort_values().index[-1]
+            kept &= ~own | (trials["study_key"] == newest).to_numpy(dtype=bool, na_value=False)
             notes.append(f"{study}: {older} older stud{'y' if older == 1 else 'ies'} left out")
-    return (pd.concat(kept) if kept else trials), tuple(notes)
+    # By study, each in the order of its rows. All at once: copying each study's rows took longer.
+    order = np.argsort(studies, kind="stable")
+    return trials.iloc[order[kept[order]]], tuple(notes)
 
 
 def _timed_on(rows: pd.DataFrame) -> str:
@@ -477,16 +490,19 @@ def _mixed_machines(rows: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _winning_rows(trials: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
+def _winning_rows(trials: pd.DataFrame, winners: _Winners) -> pd.DataFrame:
     """Reporting rows of each study's winner, one per run, the newest.
 
     Of a Pareto front, those of every member, under a name of its own; `of_study` and `knee` then
     say whose it is.
     """
     reporting = trials[trials["purpose"] == "reporting"].sort_values(["created", "trial"])
-    chosen = {names[1]: several for names, several in winners_of(trials, tuning).items()}
-    kept = []
-    for study, part in reporting.groupby("study"):
+    chosen = {names[1]: several for names, several in winners.items()}
+    kept: list[np.ndarray] = []
+    members: list[pd.DataFrame] = []
+    # A few columns, and positions in place of rows: a row has dozens of columns.
+    runs = reporting[["study", "trial", *_RUN]].reset_index(drop=True)
+    for study, part in runs.groupby("study"):
         known = set(part["trial"])
         of_study = [one for one in chosen.get(str(study), ()) if one.number in known]
         numbers = [one.number for one in of_study] or [part["trial"].iloc[-1]]
@@ -494,12 +510,17 @@ def _winning_rows(trials: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
         for number in numbers if front else numbers[:1]:
             rows = part[part["trial"] == number].drop_duplicates(_RUN, keep="last")
             one = front.get(number)
-            if one is not None:
-                label = f"{study} #{number}{' (knee)' if one.knee else ''}"
-                of_member = {"of_study": study, "knee": one.knee, "by_first": one.score}
-                rows = rows.assign(study=label, **of_member)
-            kept.append(rows)
-    return pd.concat(kept).sort_values(["study", *_RUN]) if kept else reporting
+            if one is None:
+                kept.append(rows.index.to_numpy())
+                continue
+            label = f"{study} #{number}{' (knee)' if one.knee else ''}"
+            of_member = {"of_study": study, "knee": one.knee, "by_first": one.score}
+            members.append(reporting.iloc[rows.index.to_numpy()].assign(study=label, **of_member))
+    if not kept and not members:
+        return reporting
+    whole = reporting.iloc[np.concatenate([np.empty(0, dtype=int), *kept])]
+    found = pd.concat([*([whole] if len(whole) else []), *members]) if members else whole
+    return found.sort_values(["study", *_RUN])
 
 
 def _labels(winners: pd.DataFrame, study: str) -> list[str]:
@@ -510,7 +531,7 @@ def _labels(winners: pd.DataFrame, study: str) -> list[str]:
     return [str(label) for label in members["study"].unique()] or [study]
 
 
-def _of_goals(trials: pd.DataFrame, winners: pd.DataFrame, tuning: Tuning) -> list[str]:
+def _of_goals(trials: pd.DataFrame, winners: pd.DataFrame, best: _Winners) -> list[str]:
     """What is to be said of Pareto fronts and constraints."""
     notes = []
     fronts = winners[winners["of_study"].notna()] if "of_study" in winners else winners[:0]
@@ -519,7 +540,7 @@ def _of_goals(trials: pd.DataFrame, winners: pd.DataFrame, tuning: Tuning) -> li
             f"#n is trial n, a member of its study's Pareto front of {objective} on the tuning"
             " seeds; the knee is nearest to the front's best of each, scaled to the front's range"
         )
-    for (_, study, _), chosen in winners_of(trials, tuning).items():
+    for (_, study, _), chosen in best.items():
         if chosen and chosen[0].violation > 0:
             objective = trials.loc[trials["study"] == study, "objective"].iloc[0]
             notes.append(
@@ -541,13 +562,13 @@ def _values(text: object) -> dict[str, Any] | None:
 def _study_line(
     study: str,
     trials: pd.DataFrame,
-    winners: pd.DataFrame,
+    rows: pd.DataFrame,
     columns: Sequence[str],
     counted: Sequence[str],
     runs: Sequence[Run],
     tuning: Tuning,
 ) -> Line:
-    rows = winners[winners["study"] == study]
+    """The line of a study, from the rows of its winner's reporting runs."""
     complete = _complete(rows)
     if not len(rows):
         return Line(study=study, note=_why_no_rows(trials[trials["study"] == study], tuning))
@@ -570,14 +591,14 @@ def _study_line(
         point=rows["point"].iloc[0],
         hyperparameters=hyperparameters,
         note=note,
-        **_of_front(rows.iloc[0]),
+        **_of_front(rows),
     )
 
 
-def _of_front(row: pd.Series[Any]) -> dict[str, Any]:
-    """Whose front a winner's row is on; empty if on none."""
-    study = row.get("of_study")
-    return {"of_study": study, "knee": bool(row["knee"])} if isinstance(study, str) else {}
+def _of_front(rows: pd.DataFrame) -> dict[str, Any]:
+    """Whose front a winner's rows are on; empty if on none."""
+    study = rows["of_study"].iloc[0] if "of_study" in rows else None
+    return {"of_study": study, "knee": bool(rows["knee"].iloc[0])} if isinstance(study, str) else {}
 
 
 def _why_no_rows(trials: pd.DataFrame, tuning: Tuning) -> str:
@@ -629,7 +650,8 @@ def _of_models(rows: pd.DataFrame, study: str, winners: pd.DataFrame, key: str) 
 
 
 def _complete(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["state"] == State.COMPLETE]
+    complete = rows["state"] == State.COMPLETE
+    return rows if complete.all() else rows[complete]
 
 
 def _runs(rows: pd.DataFrame) -> tuple[Run, ...]:
@@ -660,8 +682,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _gap_cell(rows: pd.DataFrame, name: str) -> Cell | None:
     """A metric over seeds, and its gaps to the retrained models of the same seeds."""
-    cell = _cell(rows[name])
     unlearned, retrained = _floats(rows[name]), _floats(rows[f"{name}_retrained"])
+    cell = _cell_of_numbers(unlearned)
     both = ~(np.isnan(unlearned) | np.isnan(retrained))
     if cell is None or not both.any():
         return cell
@@ -682,7 +704,10 @@ def _cell_of_all(values: pd.Series[float]) -> Cell | None:
 
 
 def _cell(values: pd.Series[float]) -> Cell | None:
-    numbers = _floats(values)
+    return _cell_of_numbers(_floats(values))
+
+
+def _cell_of_numbers(numbers: Float64[np.ndarray, " rows"]) -> Cell | None:
     numbers = numbers[~np.isnan(numbers)]
     if not len(numbers):
         return None

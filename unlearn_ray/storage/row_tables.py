@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Container, Iterable, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unlearn_ray.core.columns import Type, column_of
@@ -14,6 +15,7 @@ from unlearn_ray.core.errors import CorruptObject
 NAME = "row"
 # Of a row in its file: 1, or its newest addition's. Older files lack it: 1.
 VERSION = "row version"
+SWEEP = "sweep"
 # Which file a row was read from; in memory only.
 SOURCE = "row source"
 # The types of a row's values; other writers' lists are not accepted.
@@ -26,6 +28,8 @@ _TYPES: dict[Type, frozenset[pa.DataType]] = {
 }
 # Tables of at least so many rows are encoded for fast reading; in small ones that takes room.
 _MANY = 1000
+# Columns that are read together where rows are left out.
+_AT_A_TIME = 8
 # Which columns to read: names, or what says so of a name; all if there are none.
 Columns = Sequence[str] | Callable[[str], bool]
 _HIDDEN: dict[str, Type] = {NAME: "text", VERSION: "integer"}
@@ -56,13 +60,16 @@ def to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def from_bytes(data: bytes, subject: str, columns: Columns = ()) -> pa.Table:
+def from_bytes(
+    data: bytes, subject: str, columns: Columns = (), sweep: str | None = None
+) -> pa.Table:
     """The table of a Parquet file of rows.
 
     Args:
         data: of the file.
         subject: its name in errors.
         columns: only those of these that exist, and the hidden ones.
+        sweep: only this sweep's rows; none if there is no column of sweeps.
 
     Raises:
         CorruptObject: it is not a Parquet file of rows, or was altered.
@@ -70,14 +77,14 @@ def from_bytes(data: bytes, subject: str, columns: Columns = ()) -> pa.Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         names = file.schema_arrow.names
-        table = file.read(_wanted(columns, names), use_threads=file.metadata.num_rows >= _MANY)
-        table.validate(full=True)
         present = set(names)
+        if len(present) < len(names):
+            raise ValueError("two columns of one name")
+        table = _read(file, _wanted(columns, names), sweep)
+        table.validate(full=True)
         for column in file.schema_arrow:
             if column.type not in types_of(column.name, present) | {pa.null()}:
                 raise ValueError(f"column {column.name} is {column.type}")
-        if len(present) < len(names):
-            raise ValueError("two columns of one name")
         for column in {NAME, VERSION} & set(table.column_names):
             if table[column].null_count:
                 raise ValueError(f"column {column} has gaps")
@@ -91,6 +98,30 @@ def from_bytes(data: bytes, subject: str, columns: Columns = ()) -> pa.Table:
             " only the row is written again",
         ) from error
     return table
+
+
+def _read(file: pq.ParquetFile, columns: list[str] | None, sweep: str | None) -> pa.Table:
+    """Columns of a file, or of all rows of a sweep in it."""
+    threads = file.metadata.num_rows >= _MANY
+    if sweep is None:
+        return file.read(columns, use_threads=threads)
+    names = file.schema_arrow.names
+    own = of_sweep(file.read([SWEEP]), sweep)
+    wanted = [name for name in names if columns is None or name in columns]
+    # A few at a time: other sweeps' rows never are in memory as a whole.
+    parts = [
+        file.read(wanted[begin : begin + _AT_A_TIME], use_threads=threads).filter(own)
+        for begin in range(0, len(wanted), _AT_A_TIME)
+    ]
+    arrays = [column for part in parts for column in part.columns]
+    return pa.table(arrays, schema=pa.schema([field for part in parts for field in part.schema]))
+
+
+def of_sweep(table: pa.Table, sweep: str) -> pa.ChunkedArray:
+    """Which rows are of a sweep; none if no row says so."""
+    if SWEEP not in table.column_names or table.schema.field(SWEEP).type == pa.null():
+        return pa.chunked_array([pa.nulls(table.num_rows, pa.bool_())])
+    return pc.equal(table[SWEEP], sweep)
 
 
 def _wanted(columns: Columns, names: Sequence[str]) -> list[str] | None:

@@ -520,14 +520,17 @@ class Store:
         """
         self._rows.extend(name, columns, anew)
 
-    def read_rows(self, *prefixes: str, columns: Columns = ()) -> pa.Table:
+    def read_rows(
+        self, *prefixes: str, columns: Columns = (), sweep: str | None = None
+    ) -> pa.Table:
         """All rows, with their names in the column `row`.
 
         Args:
             prefixes: only rows whose name starts with one of these.
             columns: only those of these that exist, or of whose name it says so: that is faster.
+            sweep: only the rows of this one, whose column must then be among them.
         """
-        return self._rows.read(prefixes or ("",), columns)
+        return self._rows.read(prefixes or ("",), columns, sweep)
 
     def row_parts(self) -> RowParts:
         """All rows as they are now, whose columns are read when they are asked for."""

@@ -48,7 +48,15 @@ import pyarrow.compute as pc
 from unlearn_ray.core.errors import CorruptObject, MissingObject, StoreError
 from unlearn_ray.storage.objects import THREADS, ObjectStore
 from unlearn_ray.storage.row_parts import RowParts
-from unlearn_ray.storage.row_tables import NAME, SOURCE, VERSION, Columns, from_bytes, to_bytes
+from unlearn_ray.storage.row_tables import (
+    NAME,
+    SOURCE,
+    VERSION,
+    Columns,
+    from_bytes,
+    of_sweep,
+    to_bytes,
+)
 from unlearn_ray.storage.row_versions import (
     COMPACTED,
     SMALL,
@@ -162,7 +170,9 @@ class Rows:
         rows = {row[NAME]: row for row in pile.merged()[0].drop([VERSION]).to_pylist()}
         return {name: rows[name] for name in names if name in rows}
 
-    def read(self, prefixes: tuple[str, ...] = _ALL, columns: Columns = ()) -> pa.Table:
+    def read(
+        self, prefixes: tuple[str, ...] = _ALL, columns: Columns = (), sweep: str | None = None
+    ) -> pa.Table:
         """All rows whose name starts with one of `prefixes`: the union of their columns, by name.
 
         A column of ints and floats becomes float; one that mixes other types becomes text; rows
@@ -172,13 +182,16 @@ class Rows:
             prefixes: any strings.
             columns: only those of these that exist, and `row`; all if none is named. Or what says
                 of a name whether that column is read.
+            sweep: only the rows of this one, whose column must then be among them.
         """
         pile = Pile(prefixes)
         names = {name for prefix in prefixes for name in self._names_of(SMALL + prefix)}
         for block in _blocks(sorted(names), _READ_AT_A_TIME):
             self._add_small(pile, self._reader.present(block), columns)
-        pile.add(_sound(self._compacted(lambda names: self._tables(names, columns))))
-        return pile.merged()[0].drop([VERSION])
+        # Additions are left whole: where their rows are left out, they wait, as before any row.
+        pile.add(_sound(self._compacted(lambda names: self._tables(names, columns, sweep))))
+        table = pile.merged()[0].drop([VERSION])
+        return table if sweep is None else table.filter(of_sweep(table, sweep))
 
     def parts(self) -> RowParts:
         """All rows as they are now; columns are read later, without further requests."""
@@ -304,10 +317,12 @@ class Rows:
                 return found
         raise StoreError("rows", "they are being compacted continually", "try again later")
 
-    def _tables(self, names: Sequence[str], columns: Columns = ()) -> _Found:
+    def _tables(
+        self, names: Sequence[str], columns: Columns = (), sweep: str | None = None
+    ) -> _Found:
         """The tables of the existing files, by object name."""
         sound, damaged = self._reader.sorted_out(
-            names, lambda name, data: self._table(name, data, columns), most=None
+            names, lambda name, data: self._table(name, data, columns, sweep), most=None
         )
         return {**sound, **dict.fromkeys(damaged)}
 
@@ -349,8 +364,10 @@ class Rows:
         self._reader.note(damaged)
         return tables
 
-    def _table(self, name: str, data: bytes, columns: Columns = ()) -> pa.Table:
-        return from_bytes(data, f"object {name} of {self._objects.url}", columns)
+    def _table(
+        self, name: str, data: bytes, columns: Columns = (), sweep: str | None = None
+    ) -> pa.Table:
+        return from_bytes(data, f"object {name} of {self._objects.url}", columns, sweep)
 
 
 def _check(columns: Mapping[str, Scalar]) -> None:

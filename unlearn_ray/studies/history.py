@@ -209,8 +209,12 @@ def excesses_of(row: Row) -> Vector:
 
 def _numbers(row: Row, names: Iterable[str]) -> Vector:
     """The columns that a row has: tables of several sweeps hold null or NaN in others' rows."""
-    values = (row.get(name) for name in names)
-    return tuple(float(value) for value in values if value is not None and value == value)
+    found = []
+    for name in names:
+        value = row.get(name)
+        if value is not None and value == value:
+            found.append(float(value))
+    return tuple(found)
 
 
 def _searched(number: int, row: Row, study: Study) -> dict[str, Any]:

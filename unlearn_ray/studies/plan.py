@@ -218,6 +218,9 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     rows = sweep_rows(sweep, store, _is_planned_by)
     by_name = {row["row"]: row for row in rows}
     failures = {row["row"] for row in rows if row["state"] == State.FAILED}
+    by_study: dict[str, list[Row]] = {}
+    for row in rows:
+        by_study.setdefault(row["study_key"], []).append(row)
 
     def is_reported(name: str, model: Step) -> bool:
         """Whether a row of the table exists, up to date in every metric or marked as failed."""
@@ -249,7 +252,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     studies = []
     for study in sweep.studies:
         key = study_key(sweep, study)
-        past = recorded_trials(rows, sweep, study)
+        past = recorded_trials(by_study.get(key, ()), sweep, study)
         changed = () if past else changes(sweep, study, store)
         made = PlannedStudy(
             study, key, past, sweep.trials(study), halted, [], False, 0, (), (), changed, blocked

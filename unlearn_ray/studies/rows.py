@@ -44,6 +44,8 @@ class State(StrEnum):
     UNFINISHED = "unfinished"
 
 
+# Where the names of reference models' rows begin.
+REFERENCES = "references"
 # Columns of accelerator hours.
 HOURS = ("accelerator_hours_unlearn", "accelerator_hours_measure")
 # Scores by the second objective and further ones.

@@ -26,7 +26,9 @@ _PURPOSES, _STATES = set(get_args(Purpose)), set(State) - {State.UNFINISHED}
 _LOOKED_AT = {*_IN_EVERY_ROW, "score", "hyperparameters"}
 
 
-def read_rows(store: Store, *prefixes: str, columns: Columns = ()) -> pa.Table:
+def read_rows(
+    store: Store, *prefixes: str, columns: Columns = (), sweep: str | None = None
+) -> pa.Table:
     """The rows of a store whose names start with one of `prefixes`; invalid ones are logged.
 
     Args:
@@ -34,15 +36,22 @@ def read_rows(store: Store, *prefixes: str, columns: Columns = ()) -> pa.Table:
         prefixes: any strings.
         columns: only those of these that exist, and `row`; all if none is named. Or what says of a
             name whether that column is read; then those that tell invalid rows are read, too.
+        sweep: only the rows of this one, whose column must then be among them.
     """
     if callable(columns):
         columns = partial(_is_read, columns)
-    table = store.read_rows(*prefixes, columns=columns)
+    table = store.read_rows(*prefixes, columns=columns, sweep=sweep)
     wrong = _wrong(table, _IN_EVERY_ROW if callable(columns) else columns)
     if wrong is None:
         return table
     _note(table.filter(wrong), store)
     return table.filter(pc.invert(wrong))
+
+
+def swept(store: Store) -> list[str]:
+    """The names of the sweeps that a store has rows of, sorted."""
+    rows = read_rows(store, columns=("sweep",))
+    return sorted(rows["sweep"].unique().to_pylist()) if rows.num_rows else []
 
 
 class LazyRows:

@@ -14,9 +14,8 @@ from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.samples import Samples
 from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.steps.references import TRAININGS, kinds_of
-from unlearn_ray.studies.rows import Purpose
+from unlearn_ray.studies.rows import REFERENCES, Purpose
 
-REFERENCES = "references"
 # The steps behind a score; other kinds of steps change no search.
 SCORED: tuple[type[Step], ...] = (*TRAININGS.values(), Unlearn, Samples, Observe, Measure)
 

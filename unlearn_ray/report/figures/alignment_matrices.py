@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64
 
-from unlearn_ray.report.drawing import DIVERGING, OTHER_DIVERGING, row_header, short
+from unlearn_ray.report.drawing import DIVERGING, OTHER_DIVERGING, inline, row_header, short
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.observed import Arrays, left_out
 
@@ -115,7 +115,7 @@ def _chart(matrices: Mapping[str, Arrays]) -> Any:
     widest = max([*values, 0.01])
     cosine = alt.Scale(scheme=DIVERGING, domain=[-1, 1], domainMid=0)
     gap = alt.Scale(scheme=OTHER_DIVERGING, domain=[-widest, widest], domainMid=0)
-    base = alt.Chart(alt.InlineData(values=rows))
+    base = alt.Chart(inline(rows))
     which = alt.Header(title=None, labelExpr="datum.value == 'b' ? 'before' : 'after'")
     both = _cells(base.transform_fold(["b", "a"], as_=["w", "v"]), "v:Q", "cosine", cosine).facet(
         row=_studies(matrices, shown=True),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unlearn_ray.report.drawing import inline
 from unlearn_ray.report.figure import Figure
+from unlearn_ray.report.records import records
 from unlearn_ray.report.theme import INK, legend_below, scale_of, study_colour, study_dash
 from unlearn_ray.reporting.ranking import TRIAL, VIOLATION
 from unlearn_ray.studies.rows import FURTHER_SCORES, HOURS, State
@@ -16,12 +18,16 @@ if TYPE_CHECKING:
     from unlearn_ray.report.evidence import SweepEvidence
 
 
+_READ = ("study", "trial", "state", "score", "hours", VIOLATION)
+
+
 def best_so_far(evidence: SweepEvidence) -> list[Figure]:
     """The best score so far of each study, against trials and against accelerator hours."""
     if not (evidence.rows["purpose"] == "tuning").any():
         return []
     trials = _ended(evidence)
-    studies = [name for name in evidence.studies if name in set(trials["study"])]
+    ended = set(trials["study"])
+    studies = [name for name in evidence.studies if name in ended]
     lines = {name: _improvements(trials[trials["study"] == name]) for name in studies}
     lines = {name: each for name, each in lines.items() if each}
     if all(len(each) < 2 for each in lines.values()):
@@ -64,7 +70,8 @@ def _ended(evidence: SweepEvidence) -> pd.DataFrame:
 def _improvements(trials: pd.DataFrame) -> list[dict[str, Any]]:
     """The points at which a study's best changed, and the last one."""
     best, hours, found = None, 0.0, []
-    for number, row in enumerate(trials.to_dict("records"), 1):
+    read = trials[[name for name in _READ if name in trials]]
+    for number, row in enumerate(records(read), 1):
         hours += row["hours"]
         kept = row["state"] == State.COMPLETE and not row.get(VIOLATION, 0.0) > 0
         better = kept and row["score"] == row["score"] and (best is None or row["score"] < best)
@@ -102,7 +109,7 @@ def _lines(lines: dict[str, list[dict[str, Any]]], unit: str, title: str) -> alt
     studies = list(lines)
     budget = min(each[-1][unit] for each in lines.values())
     scale = scale_of([point["best"] for point in values], zero=False)
-    base = alt.Chart(alt.InlineData(values=values)).encode(
+    base = alt.Chart(inline(values)).encode(
         x=alt.X(f"{unit}:Q", title=title, axis=alt.Axis(tickMinStep=_step(unit))),
         y=alt.Y("best:Q", title="Best mean score so far", scale=scale),
         color=study_colour(studies, legend=legend_below(studies, symbolType="stroke")),
@@ -120,9 +127,9 @@ def _lines(lines: dict[str, list[dict[str, Any]]], unit: str, title: str) -> alt
         ]
     )
     rule = (
-        alt.Chart(alt.InlineData(values=[{unit: budget}]))
+        alt.Chart(inline([{unit: budget}]))
         .mark_rule(color=INK, strokeDash=[1, 4])
-        .encode(x=f"{unit}:Q")
+        .encode(x=alt.X(f"{unit}:Q"))
     )
     chart: altair.TopLevelMixin = alt.layer(line, points, rule).properties(
         width="container", height=300

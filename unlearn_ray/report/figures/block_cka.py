@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from unlearn_ray.core.runs import RETRAIN
 from unlearn_ray.evidence.cka import linear_cka
-from unlearn_ray.report.drawing import line_scales, row_header, short
+from unlearn_ray.report.drawing import inline, line_scales, row_header, short
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.observed import Arrays, left_out
 
@@ -102,7 +102,7 @@ def _chart(rows: list[dict[str, Any]], letters: Sequence[str], studies: Sequence
     import altair as alt
 
     return (
-        alt.Chart(alt.InlineData(values=rows))
+        alt.Chart(inline(rows))
         .transform_fold(list(letters), as_=["m", "y"])
         .transform_filter("isValid(datum.y)")
         .mark_line(point={"size": 16}, strokeWidth=1.5)

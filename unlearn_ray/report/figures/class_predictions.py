@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN
-from unlearn_ray.report.drawing import SEQUENCE, by_study, short
+from unlearn_ray.report.drawing import SEQUENCE, by_study, inline, short
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.observed import Outputs, left_out
 
@@ -156,7 +156,7 @@ def _chart(found: Mapping[str, np.ndarray], classes: Classes) -> Any:
     }
     size = alt.Step(_CELL)
     cells = (
-        alt.Chart(alt.InlineData(values=rows))
+        alt.Chart(inline(rows))
         .mark_rect()
         .encode(
             x=alt.X(

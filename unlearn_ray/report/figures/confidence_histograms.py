@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN
-from unlearn_ray.report.drawing import line_scales, row_header, short
+from unlearn_ray.report.drawing import inline, line_scales, row_header, short
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.observed import Found, Outputs, left_out
 
@@ -101,7 +101,7 @@ def _chart(rows: list[dict[str, Any]], letters: Sequence[str], studies: Sequence
     import altair as alt
 
     return (
-        alt.Chart(alt.InlineData(values=rows))
+        alt.Chart(inline(rows))
         .transform_fold(list(letters), as_=["m", "y"])
         .mark_line(interpolate="step", strokeWidth=1.5)
         .encode(

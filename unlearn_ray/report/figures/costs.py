@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unlearn_ray.report.drawing import inline
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.theme import BLUE, VERMILION
 from unlearn_ray.studies.rows import HOURS
@@ -69,7 +70,7 @@ def _rounded(hours: float) -> float:
 def _bars(lines: list[dict[str, Any]], by: str, colour: str | None) -> altair.TopLevelMixin:
     import altair as alt
 
-    chart = alt.Chart(alt.InlineData(values=lines)).mark_bar(color=BLUE).encode(
+    chart = alt.Chart(inline(lines)).mark_bar(color=BLUE).encode(
         x=alt.X("hours:Q", title="Accelerator hours", axis=alt.Axis(tickCount=6)),
         y=alt.Y(f"{by}:N", title=None, sort="-x"),
         tooltip=[

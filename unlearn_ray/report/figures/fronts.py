@@ -6,7 +6,9 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.errors import listed
+from unlearn_ray.report.drawing import inline
 from unlearn_ray.report.figure import Figure
+from unlearn_ray.report.records import records
 from unlearn_ray.report.theme import INK, legend_below, scale_of, study_colour, study_shape
 from unlearn_ray.reporting.ranking import STUDY, VIOLATION
 from unlearn_ray.studies.fronts import front
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 # What a deployed model would be asked for, the first that was measured.
 _ON_TEST = ("test_accuracy", "test_accuracy_remaining", "image_to_text_recall_at_1")
 _NAMED = 8
+# Of each study; a page with all marks of a large sweep takes a browser minutes.
+_MOST_MARKS = 200
 _SECONDS = "unlearning_compute_seconds"
 
 
@@ -41,14 +45,16 @@ def fronts(evidence: SweepEvidence) -> list[Figure]:
     if trials[_SECONDS].notna().any():
         axes[_SECONDS] = "Time of unlearning (compute seconds)"
     said = _non_dominated(trials, [*axes], larger=test)
+    drawn = _nearest(trials, gap)
+    said += _left_out(trials, drawn)
     for name, column in (("accuracy", test), ("time", _SECONDS)):
-        if column in axes and trials[[gap, column]].notna().all(axis=1).any():
+        if column in axes and drawn[[gap, column]].notna().all(axis=1).any():
             found.append(
                 Figure(
                     name=f"gap-and-{name}",
                     title=f"Gap against {'test accuracy' if name == 'accuracy' else 'time'}",
                     caption=f"Each mark is a complete trial, over its tuning seeds. {said}",
-                    chart=_scatter(trials, studies, (column, axes[column]), (gap, words)),
+                    chart=_scatter(drawn, studies, (column, axes[column]), (gap, words)),
                 )
             )
     return found + of_objectives(trials, studies, evidence)
@@ -82,12 +88,29 @@ def _non_dominated(trials: pd.DataFrame, columns: list[str], larger: str | None)
         for each in trials[columns].astype(float).itertuples(index=False)
     ]
     members = front(marks)
-    trials["on_front"] = [position in set(members) for position in range(len(trials))]
+    chosen = set(members)
+    trials["on_front"] = [position in chosen for position in range(len(trials))]
     named = [f"{trials['study'].iloc[i]} #{trials['trial'].iloc[i]}" for i in members]
     several = ", ".join(["gap", *(["accuracy"] if larger else []), "time"][: len(columns)])
     return (
         f"Framed and solid are those that no other trial beats in {several} together, over all"
         f" studies: {listed(named, _NAMED) or 'none'}."
+    )
+
+
+def _nearest(trials: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The trials of each study that are drawn: those of smallest value, and those on a front."""
+    place = trials.groupby("study")[by].rank(method="first")
+    return trials[(place <= _MOST_MARKS) | trials["on_front"]]
+
+
+def _left_out(trials: pd.DataFrame, drawn: pd.DataFrame) -> str:
+    most = trials["study"].value_counts().max()
+    if len(trials) == len(drawn) or most <= _MOST_MARKS:
+        return ""
+    return (
+        f" Of {len(trials):,} trials {len(drawn):,} are drawn: the {_MOST_MARKS} best of each"
+        " study, and those that are framed."
     )
 
 
@@ -110,14 +133,16 @@ def of_objectives(
         ]
         members.update(part.index[position] for position in front(marks))
     trials["on_front"] = trials.index.isin(members)
+    drawn = _nearest(trials, "score")
     return [
         Figure(
             name="objectives",
             title="Objectives of the search",
             caption=f"Each mark is a complete trial, by the first two objectives of {objective}."
-            " Framed and solid are the members of each study's own Pareto front.",
+            " Framed and solid are the members of each study's own Pareto front."
+            f"{_left_out(trials, drawn)}",
             chart=_scatter(
-                trials, studies, ("score", "First objective"), (second, "Second objective")
+                drawn, studies, ("score", "First objective"), (second, "Second objective")
             ),
         )
     ]
@@ -129,6 +154,7 @@ def _scatter(
     import altair as alt
 
     numbers = trials.dropna(subset=[x[0], y[0]])
+    read = ("study", "trial", x[0], y[0], "on_front")
     lines = [
         {
             "study": f"{row['study']}",
@@ -137,22 +163,22 @@ def _scatter(
             "y": float(f"{row[y[0]]:.5g}"),
             "front": "no other beats it" if row["on_front"] else "another beats it",
         }
-        for row in numbers.to_dict("records")
+        for row in records(numbers[[*dict.fromkeys(read)]])
     ]
     shown = [name for name in studies if any(line["study"] == name for line in lines)]
     x_scale, y_scale = (scale_of(list(numbers[of]), zero=False) for of in (x[0], y[0]))
-    on_front = alt.datum.front == "no other beats it"
+    on_front = {"test": f"{alt.datum.front == 'no other beats it'}"}
     chart: altair.TopLevelMixin = (
-        alt.Chart(alt.InlineData(values=lines))
+        alt.Chart(inline(lines))
         .mark_point(filled=True)
         .encode(
             x=alt.X("x:Q", title=x[1], scale=x_scale, axis=alt.Axis(tickCount=6)),
             y=alt.Y("y:Q", title=y[1], scale=y_scale),
             color=study_colour(shown, legend=legend_below(shown)),
             shape=study_shape(shown),
-            opacity=alt.condition(on_front, alt.value(1), alt.value(0.35)),
-            size=alt.condition(on_front, alt.value(130), alt.value(50)),
-            stroke=alt.condition(on_front, alt.value(INK), alt.value(None)),
+            opacity=alt.OpacityValue(0.35, condition={**on_front, "value": 1}),
+            size=alt.SizeValue(50, condition={**on_front, "value": 130}),
+            stroke=alt.StrokeValue(None, condition={**on_front, "value": INK}),
             tooltip=[
                 alt.Tooltip("study:N", title="study"),
                 alt.Tooltip("trial:Q", title="trial"),

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from unlearn_ray.core.keys import canonical
+from unlearn_ray.report.drawing import inline
 from unlearn_ray.report.figure import Figure
+from unlearn_ray.report.searches import Search
 from unlearn_ray.report.theme import BLUE, INK, VERMILION
-from unlearn_ray.reporting.ranking import VIOLATION
-from unlearn_ray.studies.history import hyperparameters_of
-from unlearn_ray.studies.rows import State
 
 if TYPE_CHECKING:
     import altair
@@ -27,29 +24,13 @@ READING = (
     " others blue. Fields with numbers of several magnitudes have logarithmic axes."
 )
 _SCORE = "score"
-_FEWEST_TRIALS, _FEWEST_TO_RANK = 3, 5
+_FEWEST_TO_RANK = 5
 _MOST_LINES = 200
 _RATIO_OF_A_LOG_AXIS = 30
 _LONGEST_LABEL = 16
 _MOST_LABELS = 9
 _STEP = 26
 _WORST, _BEST_QUARTER, _WINNER = "others", "best quarter", "best"
-
-
-@dataclass(frozen=True)
-class _Search:
-    """The complete trials of one study, the best first.
-
-    Attributes:
-        fields: the values of each searched field, one per trial.
-        scores: of the trials.
-        numbers: of the trials.
-    """
-
-    study: str
-    fields: Mapping[str, list[Any]]
-    scores: list[float]
-    numbers: list[int]
 
 
 def parallel_coordinates(evidence: SweepEvidence) -> list[Figure]:
@@ -61,7 +42,7 @@ def parallel_coordinates(evidence: SweepEvidence) -> list[Figure]:
             caption=f"{len(search.scores)} complete trials; the best is {_named(search)}.",
             chart=_coordinates(search),
         )
-        for number, search in enumerate(searches(evidence), 1)
+        for number, search in enumerate(evidence.searches, 1)
     ]
 
 
@@ -69,7 +50,7 @@ def importances(evidence: SweepEvidence) -> list[Figure]:
     """How closely each searched field goes with the score, by rank."""
     cells = [
         {"study": search.study, "field": field, **ranked}
-        for search in searches(evidence)
+        for search in evidence.searches
         for field, values in search.fields.items()
         if (ranked := _rank(values, search.scores))
     ]
@@ -91,41 +72,11 @@ def importances(evidence: SweepEvidence) -> list[Figure]:
     ]
 
 
-def searches(evidence: SweepEvidence) -> list[_Search]:
-    """The searches of a sweep that varied a field in several complete trials."""
-    if not (evidence.rows["purpose"] == "tuning").any():
-        return []
-    trials = evidence.trials
-    trials = trials[(trials["state"] == State.COMPLETE) & trials["score"].notna()]
-    beyond = trials[VIOLATION].fillna(0.0) if VIOLATION in trials else 0.0
-    trials = trials.assign(beyond=beyond)
-    found = []
-    for study in evidence.studies:
-        own = trials[trials["study"] == study].sort_values(["beyond", "score", "trial"])
-        rows = [{str(name): value for name, value in row.items()} for row in own.to_dict("records")]
-        points = [hyperparameters_of(row) for row in rows]
-        names = sorted({name for point in points for name in point})
-        fields = {name: [_plain(point.get(name)) for point in points] for name in names}
-        varied = {name: each for name, each in fields.items() if len(set(map(str, each))) > 1}
-        if varied and len(rows) >= _FEWEST_TRIALS:
-            scores = [float(row["score"]) for row in rows]
-            found.append(_Search(study, varied, scores, [int(row["trial"]) for row in rows]))
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Numbers as they are, all else as text."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and math.isfinite(value):
-        return value
-    return value if isinstance(value, str) else canonical(value)
-
-
 def _is_numeric(values: Sequence[Any]) -> bool:
     return all(not isinstance(value, str) for value in values)
 
 
-def _named(search: _Search) -> str:
+def _named(search: Search) -> str:
     best = ", ".join(f"{name} = {_short(values[0])}" for name, values in search.fields.items())
     return f"trial {search.numbers[0]}, score {search.scores[0]:.3g}, {best}"
 
@@ -150,7 +101,7 @@ def _heights(values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]
     return [(each - begin) / span for each in scaled], [(0.0, _short(low)), (1.0, _short(high))]
 
 
-def _coordinates(search: _Search) -> altair.TopLevelMixin:
+def _coordinates(search: Search) -> altair.TopLevelMixin:
     import altair as alt
 
     lines, ticks = [], []
@@ -173,23 +124,24 @@ def _coordinates(search: _Search) -> altair.TopLevelMixin:
         scale=alt.Scale(type="point", padding=0.4),
     )  # fmt: skip
     y = alt.Y("at:Q", axis=None, scale=alt.Scale(domain=[-0.08, 1.08]))
+    is_worst, is_best = (f"{alt.datum.group == group}" for group in (_WORST, _WINNER))
     colours = alt.Scale(domain=groups, range=[INK, BLUE, VERMILION])
     line = (
-        alt.Chart(alt.InlineData(values=lines))
+        alt.Chart(inline(lines))
         .mark_line()
         .encode(
             x=x,
             y=y,
-            detail="trial:N",
+            detail=alt.Detail("trial:N"),
             color=alt.Color("group:O", scale=colours, legend=None, sort=groups),
-            opacity=alt.condition(alt.datum.group == _WORST, alt.value(0.2), alt.value(0.9)),
-            strokeWidth=alt.condition(alt.datum.group == _WINNER, alt.value(3.5), alt.value(1.3)),
+            opacity=alt.OpacityValue(0.9, condition={"test": is_worst, "value": 0.2}),
+            strokeWidth=alt.StrokeWidthValue(1.3, condition={"test": is_best, "value": 3.5}),
         )
     )
     text = (
-        alt.Chart(alt.InlineData(values=ticks))
+        alt.Chart(inline(ticks))
         .mark_text(align="left", dx=5, color=INK, fontSize=11)
-        .encode(x=x, y=y, text="label:N")
+        .encode(x=x, y=y, text=alt.Text("label:N"))
     )
     chart: altair.TopLevelMixin = alt.layer(line, text).properties(width="container", height=200)
     return chart
@@ -197,8 +149,6 @@ def _coordinates(search: _Search) -> altair.TopLevelMixin:
 
 def _rank(values: Sequence[Any], scores: Sequence[float]) -> dict[str, Any] | None:
     """Strength (0 to 1), label and trials of a cell; None if there are too few for one."""
-    from scipy import stats
-
     numeric = [not isinstance(value, str) for value in values]
     if any(numeric):  # of the trials that have the field
         values = [value for value, kept in zip(values, numeric, strict=True) if kept]
@@ -206,15 +156,27 @@ def _rank(values: Sequence[Any], scores: Sequence[float]) -> dict[str, Any] | No
     count, choices = len(values), len(set(values))
     if count < _FEWEST_TO_RANK or choices < 2:
         return None
-    ranks = stats.rankdata(scores)
+    ranks = _ranks(scores)
     if any(numeric):
-        varies = len(set(scores)) > 1
-        found = float(stats.spearmanr(values, ranks).statistic) if varies else 0.0
+        found = _correlation(_ranks(values), ranks) if len(set(scores)) > 1 else 0.0
         return {"strength": round(abs(found), 3), "label": f"{found:+.2f}", "n": count}
     if 2 * choices > count:
         return None  # nearly each trial its own choice: that would be 1 whatever the scores
     ratio = _correlation_ratio(values, ranks)
     return {"strength": round(ratio, 3), "label": f"{ratio:.2f}", "n": count}
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    """From 1; equal values have the mean of theirs."""
+    import pandas as pd  # `scipy.stats` takes half a second to import
+
+    return pd.Series(values, dtype=float).rank().to_numpy()
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    import numpy as np
+
+    return float(np.corrcoef(np.column_stack([one, other]), rowvar=False)[1, 0])
 
 
 def _correlation_ratio(values: Sequence[Any], ranks: np.ndarray) -> float:
@@ -230,7 +192,7 @@ def _correlation_ratio(values: Sequence[Any], ranks: np.ndarray) -> float:
 def _heat(cells: list[dict[str, Any]]) -> altair.TopLevelMixin:
     import altair as alt
 
-    base = alt.Chart(alt.InlineData(values=cells)).encode(
+    base = alt.Chart(inline(cells)).encode(
         x=alt.X("field:N", title=None, axis=alt.Axis(labelAngle=-35, orient="bottom")),
         y=alt.Y("study:N", title=None, sort=None),
         tooltip=[
@@ -245,7 +207,7 @@ def _heat(cells: list[dict[str, Any]]) -> altair.TopLevelMixin:
             "strength:Q", scale=alt.Scale(domain=[0, 1], range=[0.02, 0.6]), legend=None
         )
     )
-    labels = base.mark_text(color=INK, fontSize=12).encode(text="label:N")
+    labels = base.mark_text(color=INK, fontSize=12).encode(text=alt.Text("label:N"))
     chart: altair.TopLevelMixin = alt.layer(tiles, labels).properties(
         width="container", height=_STEP * len({cell["study"] for cell in cells})
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN
-from unlearn_ray.report.drawing import by_study, short
+from unlearn_ray.report.drawing import by_study, inline, short
 from unlearn_ray.report.figure import Figure
 from unlearn_ray.report.observed import left_out
 from unlearn_ray.report.theme import DASHES, PALETTE, cycled
@@ -74,7 +74,7 @@ def _chart(curves: Mapping[str, pd.DataFrame]) -> Any:
     legend = alt.Legend(title=None, orient="top") if len(lines) > 1 else None
     colours, dashes = cycled(PALETTE, len(lines)), cycled(DASHES, len(lines))
     chart = (
-        alt.Chart(alt.InlineData(values=rows))
+        alt.Chart(inline(rows))
         .mark_line(strokeWidth=1.5, point={"size": 10})
         .encode(
             x=alt.X("x:Q", title="iteration", axis=alt.Axis(tickCount=3)),

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.evidence.verdicts import mean_gap
+from unlearn_ray.report.drawing import inline
 from unlearn_ray.report.figure import Figure
+from unlearn_ray.report.records import records
 from unlearn_ray.report.theme import INK, PALETTE, VERMILION, scale_of
 from unlearn_ray.reporting.evidence import models
-from unlearn_ray.reporting.table import Comparison, models_of
+from unlearn_ray.reporting.table import Comparison
 
 if TYPE_CHECKING:
     import altair
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from unlearn_ray.report.evidence import SweepEvidence
 
+_RUN = ("seed", "replicate")
 _STEP = 20
 _COLUMNS, _WIDTH = 3, 255
 _MOST_METRICS = 10
@@ -29,7 +32,7 @@ def per_seed(evidence: SweepEvidence) -> list[Figure]:
     comparison = evidence.comparison
     if comparison is None:
         return []
-    found = models_of(evidence.rows, evidence.tuning)
+    found = evidence.models
     shown = {name: part for name, part in found.items() if name != RETRAIN and len(part)}
     if not shown:
         return []
@@ -70,7 +73,7 @@ def _average_gaps(shown: Mapping[str, pd.DataFrame]) -> Figure:
     lines = [
         _line(name, row["seed"], row["replicate"], float(row["average_gap"]))
         for name, part in shown.items()
-        for row in part.to_dict("records")
+        for row in records(part[[*_RUN, "average_gap"]])
         if row["average_gap"] == row["average_gap"] and row["average_gap"] is not None
     ]
     return Figure(
@@ -90,12 +93,14 @@ def _metrics(shown: Mapping[str, pd.DataFrame], comparison: Comparison) -> list[
     known = comparison.evidence
     floors = {} if known is None else {name: known.floors[name].mean for name in columns}
     ending = "_gap" if comparison.compares else ""
+    read = [*_RUN, *(f"{name}{ending}" for name in columns)]
+    rows = {study: records(part.reindex(columns=read)) for study, part in shown.items()}
     lines = [
         {**_line(study, row["seed"], row["replicate"], float(value)), "metric": name}
         for name in columns
-        for study, part in shown.items()
-        for row in part.to_dict("records")
-        if (value := row.get(f"{name}{ending}")) is not None and value == value
+        for study, of_study in rows.items()
+        for row in of_study
+        if (value := row[f"{name}{ending}"]) is not None and value == value
     ]
     if not lines:
         return []
@@ -164,9 +169,9 @@ def _dots(
     names = names or _by_mean(lines)
     axis_of_names = alt.Axis() if named else None
     y = alt.Y("study:N", title=None, scale=alt.Scale(domain=names), axis=axis_of_names)
-    base = alt.Chart(alt.InlineData(values=lines))
+    base = alt.Chart(inline(lines))
     seeds = sorted({line["seed"] for line in lines}, key=int)
-    colour: Any = alt.value(PALETTE[0])
+    colour: Any = alt.ColorValue(PALETTE[0])
     if 1 < len(seeds) <= len(PALETTE):
         of_seeds = alt.Scale(domain=seeds, range=list(PALETTE[: len(seeds)]))
         legend = alt.Legend(orient="bottom", title="Seed of the split")
@@ -178,12 +183,14 @@ def _dots(
         alt.Tooltip("value:Q", title="value", format=".4~g"),
     ]
     dots = base.mark_circle(size=45, opacity=0.65).encode(x=x, y=y, color=colour, tooltip=tooltip)
-    means = base.mark_tick(color=INK, thickness=2, size=14).encode(x="mean(value):Q", y=y)
+    means = base.mark_tick(color=INK, thickness=2, size=14).encode(x=alt.X("mean(value):Q"), y=y)
     layers = [dots, means]
     if rule is not None:
-        floor = alt.Chart(alt.InlineData(values=[{"value": rule}]))
+        floor = alt.Chart(inline([{"value": rule}]))
         layers.append(
-            floor.mark_rule(color=VERMILION, strokeDash=[5, 3], strokeWidth=2).encode(x="value:Q")
+            floor.mark_rule(color=VERMILION, strokeDash=[5, 3], strokeWidth=2).encode(
+                x=alt.X("value:Q")
+            )
         )
     chart: altair.LayerChart | altair.FacetChart = alt.layer(*layers).properties(
         width="container", height=_STEP * len(names)

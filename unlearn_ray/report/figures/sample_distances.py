@@ -13,6 +13,7 @@ from unlearn_ray.core.runs import ORIGINAL, RETRAIN
 from unlearn_ray.report.drawing import (
     MODELS,
     by_study,
+    inline,
     percent,
     short,
 )
@@ -150,7 +151,7 @@ def _chart(models: Mapping[str, Distances], across: Distances, titles: tuple[str
         x=x, y=y, tooltip=[alt.Tooltip("x:Q", title=titles[0]), alt.Tooltip("y:Q", title=titles[1])]
     )
     return (
-        alt.layer(line, points, data=alt.InlineData(values=rows))
+        alt.layer(line, points, data=inline(rows))
         .properties(width=140, height=140)
         .facet(**by_study(models))
     )
