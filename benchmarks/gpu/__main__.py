@@ -26,6 +26,7 @@ SECTIONS = {
     "evaluation": "benchmarks.gpu.unlearning",
     "trial": "benchmarks.gpu.unlearning",
     "resumption": "benchmarks.gpu.training",
+    "deterministic": "benchmarks.gpu.training",
     "packing": "benchmarks.gpu.packing",
     "collectives": "benchmarks.gpu.packing",
     "peers": "benchmarks.gpu.peers",

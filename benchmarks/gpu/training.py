@@ -24,11 +24,12 @@ from unlearn_ray.families.simclr import SimCLR
 from unlearn_ray.families.simsiam import SimSiam
 from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.train import compute
+from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.resident import ResidentData
 from unlearn_ray.train.training import new_model, train_from_scratch
 
 if TYPE_CHECKING:
-    from unlearn_ray.train.loop import Checkpoints
+    from unlearn_ray.train.beside import Checkpoints
 
 _TINY_TEXTS = {"text_width": 8, "text_heads": 2, "text_layers": 2, "embedding_size": 8}
 
@@ -206,6 +207,15 @@ def resumption(bench: Bench) -> Figures:
             "resumed": _apart(run(middle), first),
         }
     return figures
+
+
+def deterministic(bench: Bench) -> Figures:
+    """The same where the device was told to repeat every digit; names what does not."""
+    if bench.compute.on_gpu:
+        bench = replace(bench, compute=Compute.gpu(deterministic=True))
+    figures = resumption(bench)
+    apart = [name for name, found in figures.items() if found["second_run"] or found["resumed"]]
+    return figures | {"beyond": apart}
 
 
 def _weights(bench: Bench, case: Case, data: ResidentData, checkpoints: Kept | None) -> Tensor:

@@ -68,6 +68,9 @@ UNCOVERED = {
     "unlearn_ray.steps.graph": "says in which order steps are run",
     "unlearn_ray.steps.known": "keeps records",
     "unlearn_ray.steps.once": "runs what others compute",
+    "unlearn_ray.steps.timing": "times the first iterations of a training, and keeps nothing of it",
+    "unlearn_ray.train.memory": "messages",
+    "unlearn_ray.train.step_memory": "estimates memory, for plans",
     "unlearn_ray.data.loaded": "hands on what a dataset loads, or refuses it",
 }
 
