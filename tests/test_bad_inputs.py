@@ -111,6 +111,21 @@ IN_THE_FILE = {
     "unknown field at the top": ("training:", "trainig:", "tiny.yaml:7: trainig"),
     "wrong type": ("epochs: 1, batch_size: 128}\np", "epochs: many}\np", "training.epochs = many"),
     "negative number": ("{epochs: 2}", "{epochs: -2}", "probe.epochs = -2"),
+    "no copies": (
+        "{epochs: 2}",
+        "{features: cached_views, copies: 0}",
+        "tiny.yaml:8: probe.copies = 0",
+    ),
+    "copies of nothing": (
+        "{epochs: 2}",
+        "{epochs: 2, copies: 4}",
+        "tiny.yaml:8: probe = {epochs: 2, copies: 4}: copies = 4 of cached features",
+    ),
+    "copies that fit no device": (
+        "{epochs: 2}",
+        "{epochs: 1000000, features: cached_views, copies: 1000000}",
+        "tiny.yaml:8: probe.copies = 1000000",
+    ),
     "not a number": ("rate: 0.01", "rate: .nan", "methods.finetune.learning_rate = nan"),
     "empty range": (
         "rate: 0.01",

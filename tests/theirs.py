@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import unlearn_ray.core.torchvision_import  # noqa: F401
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.data.base import ImageData
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.digits import Digits
 
 # isort: split

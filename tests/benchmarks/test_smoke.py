@@ -24,6 +24,7 @@ HERE = {
     "gradient_penalty": ("2 --rounds 1 --families supervised --penalties penalty", "penalty"),
     "looking": ("--rows 60 --records 3 --sweeps 1 --studies 2 --runs 2", "search_runs"),
     "pareto": ("--budget 12 --repetitions 1", "two objectives, nsga2"),
+    "probe": ("--seeds 1 --copies 1 --epochs 2 --pretraining 1", "weights equal"),
     "training_step": ("8 --steps 2 --rounds 1", "batch 8: ours"),
     "window": ("--trials 3 --seeds 1", "regret"),
 }
@@ -34,9 +35,10 @@ RAY = {"trial_cost": ("--trials 8 --slow-trials 2", "a trial beside its training
 # Several clusters, or several nodes.
 SLOW = {
     "drivers": ("--drivers 2 --trials 2 --seconds 0", "2 drivers:"),
+    "processor_time": ("--references 4", "RayTrainWorker"),
     "scale": ("--trials 4 --nodes 1 --studies 1 --seconds 0 --told 10", "Tune, defaults"),
 }
-GPU_SECTIONS = "correctness training resumption packing peers tests --small"
+GPU_SECTIONS = "correctness training resumption deterministic packing peers tests --small"
 
 
 def test_every_benchmark_is_tried() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.data.base import Dataset, ForgetSet
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.splits import split, training_ids
 from unlearn_ray.testing.check import Check

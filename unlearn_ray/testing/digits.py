@@ -13,8 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from unlearn_ray.core.caching import cache_folder
 from unlearn_ray.data.base import ForgetSet
-from unlearn_ray.data.cache import cache_folder
 from unlearn_ray.data.datasets.captioned_digits import CaptionedDigits
 from unlearn_ray.data.datasets.digits import Digits
 from unlearn_ray.data.forget_sets.classes import Classes
