@@ -41,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(given: list[str]) -> int:
-    if given[:1] == ["plan"]:
+    if given[:1] == ["plan"] and len(given) > 1:
         return _plan(given[1:])
-    options = _parser().parse_args(given)
+    options = _parser().parse_args(given if given != ["plan"] else [])
     if options.list:
         return listing.run(options)
     if options.file is None:

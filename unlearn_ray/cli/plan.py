@@ -70,6 +70,10 @@ def _costs(options: argparse.Namespace, plan: Plan, store: Store, devices: Devic
         return told
     if not options.estimate:
         return f"{told}\n\n{work_view(plan)}"
+    # It builds the networks, which a plan alone has no need of.
+    from unlearn_ray.reporting.plan_memory import memory_lines
+
+    told = "\n".join([told, *memory_lines(plan.sweep)])
     return f"{told}\n\n{estimate_view(plan, estimated(plan, store, _timed), devices, prices)}"
 
 

@@ -12,7 +12,6 @@ from unlearn_ray.core.boundary import one_line
 from unlearn_ray.core.errors import listed, shown
 from unlearn_ray.core.printable import printable_lines
 from unlearn_ray.core.words import counted
-from unlearn_ray.reporting.plan_memory import memory_lines
 from unlearn_ray.steps.base import Step
 from unlearn_ray.studies.history import winner, winners
 from unlearn_ray.studies.plan import RETRY, Plan, PlannedStep, PlannedStudy
@@ -54,7 +53,6 @@ def plan_view(plan: Plan, store: str, costs: str = "") -> str:
         lines += [f"  {_report(planned, len(seeds_of.runs))}", *_to_measure(planned)]
     lines += _scores(plan)
     lines += _budget(plan)
-    lines += memory_lines(plan.sweep)
     lines += ["", costs] if costs else []
     return printable_lines("\n".join([*lines, "", _to_run(plan)]))
 
