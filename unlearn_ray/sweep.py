@@ -41,9 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(given: list[str]) -> int:
-    if given[:1] == ["plan"] and len(given) > 1:
+    if given == ["plan"]:
+        given = []  # without a file it explains itself, too
+    if given[:1] == ["plan"]:
         return _plan(given[1:])
-    options = _parser().parse_args(given if given != ["plan"] else [])
+    options = _parser().parse_args(given)
     if options.list:
         return listing.run(options)
     if options.file is None:

@@ -120,7 +120,7 @@ class _EmbeddedTexts:
             wanted = torch.arange(
                 block * BLOCK, min((block + 1) * BLOCK, count), device=rows.device
             )
-            embedded = in_blocks(self._model, wanted, self._tokens, self._embed, "captions")
+            embedded = in_blocks(self._model, wanted, self._tokens, self._embed, "captions").cpu()
             if not self._blocks:
                 self._table = embedded.new_empty(count, embedded.shape[1])
             self._table[wanted.cpu()] = embedded

@@ -64,7 +64,7 @@ def encode(
         NonFiniteLoss: a feature is NaN or infinite.
     """
     take: Callable[[Tensor], Tensor] = module if output is None else output
-    return _outputs(module, ids, lambda block: views(images[block]), take, "images")
+    return in_blocks(module, ids, lambda block: views(images[block]), take, "images")
 
 
 def in_blocks(
@@ -74,7 +74,7 @@ def in_blocks(
     output: Callable[[Tensor], Tensor],
     what: str,
 ) -> Float[Tensor, "n d"]:
-    """The output for chosen rows of images or captions, at most 512 at a time, on the CPU.
+    """The output for chosen rows of images or captions, at most 512 at a time, on the device.
 
     Precision is float32 on every device (`core.precision`): inference is cheap compared with
     training, and gaps of a tenth of a percent matter.
@@ -89,16 +89,6 @@ def in_blocks(
     Raises:
         NonFiniteLoss: an output is NaN or infinite.
     """
-    return _outputs(module, rows, inputs, output, what).cpu()
-
-
-def _outputs(
-    module: nn.Module,
-    rows: Int[Tensor, " n"],
-    inputs: Callable[[Tensor], Tensor],
-    output: Callable[[Tensor], Tensor],
-    what: str,
-) -> Float[Tensor, "n d"]:
     with frozen(module):
         blocks = [
             in_whole(inputs(rows[start : start + BLOCK]), output).float()
