@@ -36,7 +36,6 @@ from torch.utils._python_dispatch import (  # noqa: E402
 from torch.utils._pytree import tree_flatten, tree_map  # noqa: E402
 
 from tests.shadow.ledger import Ledger  # noqa: E402
-from tests.shadow.views import rendered  # noqa: E402
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 LEDGER = Ledger()
@@ -130,8 +129,7 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     inner = dict(kwargs) if target != "cuda" else {**kwargs, "device": CPU}
     if kwargs.get("generator") is not None:
         _refuse_generator(kwargs["generator"], on_device=bool(ours) or target == "cuda")
-    run = rendered if name == "fused_views" else func
-    found = run(*tree_map(_inner, args), **tree_map(_inner, inner))
+    found = func(*tree_map(_inner, args), **tree_map(_inner, inner))
     if target == "cpu" or (target is None and not ours):
         return found
     wrapped = tree_map(_outer, found)

@@ -2,8 +2,8 @@
 
 # isort: off
 from tests.shadow.device import Device
-# isort: on
 
+# isort: on
 import argparse
 import importlib
 import json
@@ -12,6 +12,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from tests.shadow import views
+from unlearn_ray.data import view_kernel
 from unlearn_ray.train import loop
 
 GROUPS = ("device", "families", "methods", "measures")
@@ -26,6 +28,7 @@ def main() -> None:
     # Telling how far a run is reads its loss, about once a second: no iteration's own cost.
     loop.PROGRESS_SECONDS = math.inf
     found: dict[str, Any] = {}
+    view_kernel.render = views.render
     with Device():
         for name, case in importlib.import_module(f"tests.shadow.cases.{options.group}").cases():
             try:

@@ -9,8 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from torch import Tensor
 
-from tests.shadow.device import counting
-from tests.shadow.ledger import Ledger
+from tests.shadow.cases.counted import counted
 from tests.shadow.world import (
     DEEP,
     SHALLOW,
@@ -51,7 +50,7 @@ def cases() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
 def _case(family: Family, backbone: Model, optimizer: Optimizer) -> dict[str, Any]:
     train = partial(_train, family, backbone, optimizer)
     (_, expected), (_, found) = train(on_cpu()), train(on_device(exact=True))
-    (shorter, less), (longer, more) = (_counted(train, batch) for batch in (BATCH, BATCH // 2))
+    (shorter, less), (longer, more) = (counted(train, batch) for batch in (BATCH, BATCH // 2))
     return {
         "strayed": strayed(found, expected, weights(maker(family, backbone)(0))),
         "loss": shorter.loss,
@@ -76,9 +75,3 @@ def _train(
         compute=compute, checkpoints=checkpoints,
     )  # fmt: skip
     return report, weights(model)
-
-
-def _counted(train: Callable[..., Any], batch: int) -> tuple[Report, Ledger]:
-    with counting() as ledger:
-        report, _ = train(on_device(), batch)
-    return report, ledger

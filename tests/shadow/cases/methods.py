@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tests.shadow.device import counting
-from tests.shadow.ledger import Ledger
+from tests.shadow.cases.counted import counted
 from tests.shadow.world import (
     DEEP,
     FORGET_SETS,
@@ -65,7 +64,7 @@ def _case(part: type[Method]) -> dict[str, Any]:
     }
     if report.iterations == 0:
         return case
-    (shorter, less), (longer, more) = (_counted(run, batch) for batch in (BATCH, BATCH // 2))
+    (shorter, less), (longer, more) = (counted(run, batch) for batch in (BATCH, BATCH // 2))
     cost = PerIteration(longer.iterations, shorter.iterations, more, less)
     again = resumed(lambda kept: run(on_device(), BATCH, kept)[1])
     return {**case, "loss": shorter.loss, "resumed": again, **cost.report()}
@@ -107,9 +106,3 @@ def _run(
         checkpoints=checkpoints,
     )  # fmt: skip
     return report, weights(model)
-
-
-def _counted(run: Callable[..., Any], batch: int) -> tuple[Report, Ledger]:
-    with counting() as ledger:
-        report, _ = run(on_device(), batch)
-    return report, ledger
