@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unlearn_ray.core.errors import DataError, did_you_mean, listed, shown
-from unlearn_ray.core.text_files import expanded, lines, read_text
+from unlearn_ray.core.text_files import expanded, lines, read_text, write_whole
 
 TEXT = "5\n6\ncaf\u00e9 \u732b\n"
 
@@ -125,3 +125,15 @@ def test_lists_in_messages_are_short() -> None:
     assert shown("x" * 100, 10) == "xxxxxxx..."
     assert shown("\x1b[2Ja") == r"'\x1b[2Ja'"
     assert shown("") == "''"
+
+
+def test_a_file_is_written_as_a_whole_or_stays(tmp_path: Path) -> None:
+    path = tmp_path / "kept.txt"
+    write_whole(path, b"one")
+    write_whole(path, b"another")
+    with pytest.raises(OSError, match="nowhere"):
+        write_whole(tmp_path / "nowhere" / "kept.txt", b"lost")
+    with pytest.raises(TypeError):
+        write_whole(path, "no bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"another"
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.txt"]

@@ -1,4 +1,4 @@
-"""Reading files that a user names, with a clear error where that fails.
+"""Reading files that a user names, with a clear error where that fails; writing files as a whole.
 
 Only regular files are opened, so that reading never blocks on a pipe, and only up to a size that
 is plausible for their content.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from unlearn_ray.core.errors import DataError, shown_path
@@ -120,3 +121,18 @@ def read_text(path: str, field: str, remedy: str, most_bytes: int) -> str:
 def lines(text: str) -> list[str]:
     """The lines of a text, split at \\n, \\r\\n and \\r only, not at Unicode's other breaks."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file as a whole: nobody reads a part of it, whatever is killed.
+
+    Raises:
+        OSError: it cannot be written; a file of that name is as it was.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()

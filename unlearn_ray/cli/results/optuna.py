@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearn_ray.cli.output import say
 from unlearn_ray.cli.stores import readable, rows_of
 from unlearn_ray.core.errors import BadInput, Exit, MachineError
+from unlearn_ray.core.text_files import write_whole
 from unlearn_ray.core.words import counted
 
 if TYPE_CHECKING:
@@ -81,17 +80,11 @@ def _check(path: Path, *, overwrite: bool) -> None:
 
 
 def _write(data: bytes, path: Path) -> None:
-    """Write the file as a whole: nobody reads a part of it, whatever is killed."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
+        write_whole(path, data)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BadInput(f"--output {path}", reason, "name a file to write") from None
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
 
 
 def _tell(made: Journal, path: Path) -> None:
