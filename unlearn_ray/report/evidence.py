@@ -80,8 +80,8 @@ class SweepEvidence:
     def studies(self) -> tuple[str, ...]:
         """The names of its studies: those of its manifest in file order, then others by name."""
         named = () if self.manifest is None else tuple(one.name for one in self.manifest.studies)
-        trials = self.rows[self.rows["purpose"].isin(("tuning", "reporting"))]
-        return (*named, *sorted(set(map(str, trials["study"])) - set(named)))
+        trials = self.rows[["study"]][self.rows["purpose"].isin(("tuning", "reporting"))]
+        return (*named, *sorted(set(trials["study"].unique()) - set(named)))
 
     @cached_property
     def models(self) -> dict[str, pd.DataFrame]:

@@ -28,7 +28,9 @@ _OF_GOALS = (*FURTHER_SCORES, *EXCESSES)
 VIOLATION, KNEE = "violation", "knee"
 _NUMBERS = ("average_gap_percentage", "unlearning_compute_seconds")
 _TEXTS = ("method", "hyperparameters", "failure")
-_RANKED_BY = frozenset({*TRIAL, *READ, *_OF_GOALS, "average_gap", *_NUMBERS, *_TEXTS})
+# The columns that winners are chosen by.
+WON_BY = frozenset({*TRIAL, *READ, *_OF_GOALS})
+_RANKED_BY = WON_BY | {"average_gap", *_NUMBERS, *_TEXTS}
 
 
 def is_ranked_by(column: str) -> bool:

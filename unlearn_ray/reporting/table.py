@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from unlearn_ray.core.columns import column_of
 from unlearn_ray.core.gaps import average_gap_percentage, counted_columns, gaps
@@ -31,7 +31,14 @@ from unlearn_ray.core.runs import ORIGINAL, RETRAIN, Run
 from unlearn_ray.core.words import counted as counted_words
 from unlearn_ray.reporting.declared import headers_of, metrics_of
 from unlearn_ray.reporting.evidence import Evidence, evidence
-from unlearn_ray.reporting.ranking import UNKNOWN, Tuning, Winner, scored_trials, winners_of
+from unlearn_ray.reporting.ranking import (
+    UNKNOWN,
+    WON_BY,
+    Tuning,
+    Winner,
+    scored_trials,
+    winners_of,
+)
 from unlearn_ray.reporting.scores import ScoreLine, score_lines
 from unlearn_ray.storage.stored import json_value
 from unlearn_ray.studies.rows import MADE_ON_SEPARATOR, State
@@ -43,6 +50,11 @@ _MINUTES_FROM = 120.0
 _OF_TRIALS = ("tuning", "reporting")
 # What tells the models of a winner apart.
 _RUN = ["seed", "replicate"]
+# The steps that a row's models come from.
+_KEYS = ("key_original", "key_retrained")
+# Of all rows of trials; of those that are shown, every column.
+_LOOKED_AT_OF_TRIALS = frozenset({*WON_BY, "made_on", "objective"})
+_POSITION = "position"
 # Half of a row's columns, by their names in `core.columns`.
 _NOT_LOOKED_AT = frozenset(
     {
@@ -252,15 +264,15 @@ def is_compared(column: str) -> bool:
     return column_of(column).name not in _NOT_LOOKED_AT
 
 
-def _counted_of(rows: pd.DataFrame) -> set[str]:
-    """The columns that count in the average gap of rows: of the known metrics they hold."""
-    held = set(_metric_columns(rows, ()))
+def _counted_among(columns: Collection[str]) -> set[str]:
+    """Those of the metric columns of rows that count in the average gap: of known metrics."""
+    held = set(columns)
     return set(counted_columns([m for m in metrics_of(held) if held.issuperset(m.columns)]))
 
 
 def unknown_columns(rows: pd.DataFrame) -> list[str]:
     """The metric columns of rows that no known metric has: those of absent plug-ins."""
-    held = _metric_columns(rows, ())
+    held = _metric_columns(rows)
     known = headers_of(metrics_of(held))
     return [name for name in held if name not in known]
 
@@ -282,11 +294,13 @@ def comparisons(
         orders: each sweep's studies, in file order; studies no longer in the file come last.
         tuning: tuning seeds of studies, where known.
     """
+    codes, names = pd.factorize(rows["sweep"], sort=True)
     found = []
-    for sweep, part in rows.groupby("sweep"):
+    for number, sweep in enumerate(names):
+        part = _Part(rows, np.flatnonzero(codes == number))
         studies = list(orders.get(str(sweep), ()))
-        studies += sorted(set(part.loc[part["purpose"].isin(_OF_TRIALS), "study"]) - set(studies))
-        found.append(comparison(part, studies, tuning=tuning))
+        studies += sorted(set(part.studies) - set(studies))
+        found.append(_comparison(part, studies, None, None, None, tuning))
     return found
 
 
@@ -310,14 +324,75 @@ def comparison(
         measured: columns to show; all that rows have if left out.
         tuning: tuning seeds of the studies, where known.
     """
+    return _comparison(_Part(rows), studies, headers, counted, measured, tuning)
+
+
+class _Part:
+    """Rows of one sweep.
+
+    Nearly all rows are of tuning, and a row has dozens of columns: what is looked at of those is
+    copied alone.
+
+    Args:
+        rows: of any sweeps.
+        positions: of the sweep's among them; all if left out.
+    """
+
+    def __init__(
+        self, rows: pd.DataFrame, positions: Int64[np.ndarray, " own"] | None = None
+    ) -> None:
+        self._rows = rows
+        self._own = np.arange(len(rows)) if positions is None else positions
+        purposes = rows["purpose"].iloc[self._own]
+        of_trials = purposes.isin(_OF_TRIALS).to_numpy(dtype=bool)
+        looked_at = [name for name in rows.columns if name in _LOOKED_AT_OF_TRIALS]
+        where = self._own[of_trials]
+        # What chooses the winners, and the position of each row.
+        self.trials = rows[looked_at].iloc[where].assign(**{_POSITION: where})
+        self.references = rows.iloc[self._own[(purposes == "reference").to_numpy(dtype=bool)]]
+        self.scores = rows.iloc[self._own[(purposes == "score").to_numpy(dtype=bool)]]
+
+    @property
+    def studies(self) -> list[str]:
+        """The names of its studies."""
+        return [*self.trials["study"].unique()]
+
+    @property
+    def last(self) -> pd.Series[Any]:
+        """Its last row."""
+        return self._rows.iloc[self._own[-1]]
+
+    def whole(self, trials: pd.DataFrame) -> pd.DataFrame:
+        """Every column of some of `trials`."""
+        return self._rows.iloc[trials[_POSITION].to_numpy()]
+
+    def metric_columns(self, counted: Collection[str] = ()) -> list[str]:
+        """Its measured metrics, as of `_metric_columns`."""
+        return _metric_columns(self._rows, counted, self._own)
+
+    def has_retrained(self) -> bool:
+        """Whether its models have retrained ones to compare with; see `has_retrained`."""
+        return has_retrained(self._rows[[*_KEYS]].iloc[self._own])
+
+
+def _comparison(
+    part: _Part,
+    studies: Sequence[str] | None,
+    headers: Mapping[str, str] | None,
+    counted: Collection[str] | None,
+    measured: Collection[str] | None,
+    tuning: Tuning,
+) -> Comparison:
     notes: tuple[str, ...] = ()
-    held = _metric_columns(rows, ())
+    held = part.metric_columns()
     headers = headers_of(metrics_of(held)) if headers is None else headers
     if counted is None:
-        counted = _counted_of(rows)
-    columns = [c for c in _metric_columns(rows, counted) if measured is None or c in measured]
-    trials = rows[rows["purpose"].isin(_OF_TRIALS)]
-    current, older = newest_studies(trials)
+        counted = _counted_among(held)
+    columns = sorted(
+        (name for name in held if measured is None or name in measured),
+        key=lambda name: name not in counted,
+    )
+    current, older = newest_studies(part.trials)
     notes += older
     unknown = [name for name in columns if name not in headers]
     if unknown:
@@ -326,13 +401,13 @@ def comparison(
     if unprinted:
         notes += (f"stored and not printed: {', '.join(unprinted)}",)
     chosen = winners_of(current, tuning)
-    winners = _winning_rows(current, chosen)
+    winners = _winning_rows(part.whole(current[current["purpose"] == "reporting"]), chosen)
     partly = _measured_partly(winners, columns)
     if partly:
         notes += (f"not measured on every seed yet, and left out: {', '.join(partly)}",)
         columns = [name for name in columns if name not in partly]
     runs = _runs(winners)
-    known_names = sorted(set(trials["study"])) if studies is None else studies
+    known_names = sorted(part.studies) if studies is None else studies
     names = [label for name in known_names for label in _labels(winners, name)]
     notes += (*_mixed_machines(current), *_of_goals(current, winners, chosen))
     shown_counted = tuple(column for column in columns if column in counted)
@@ -341,16 +416,21 @@ def comparison(
     nothing = winners.iloc[:0]
     of_names = {name: reported.get(name, nothing) for name in names}
     lines = [
-        _study_line(name, current, of_names[name], columns, shown_counted, runs, tuning)
+        _study_line(name, of_names[name], columns, shown_counted, runs)
+        if len(of_names[name])
+        else Line(
+            study=name,
+            note=_why_no_rows(part.whole(current[current["study"] == name]), tuning),
+        )
         for name in names
     ]
-    compares = has_retrained(winners if len(winners) else rows)
+    compares = has_retrained(winners) if len(winners) else part.has_retrained()
     references = [_retrained_line(winners, columns)] if len(winners) and compares else []
-    references += _original_lines(rows, winners, columns, shown_counted)
+    references += _original_lines(part.references, winners, columns, shown_counted)
     known = evidence(
         {name: _complete(of_name) for name, of_name in of_names.items()},
-        _of_models(rows, ORIGINAL, winners, "key_original"),
-        _of_models(rows, RETRAIN, winners, "key_retrained"),
+        _of_models(part.references, ORIGINAL, winners, "key_original"),
+        _of_models(part.references, RETRAIN, winners, "key_retrained"),
         columns,
         shown_counted,
     )
@@ -358,7 +438,7 @@ def comparison(
         notes += (_NOT_COMPARED,)
     elif known is None and shown_counted and len(winners):
         notes += (_NO_EVIDENCE,)
-    shown = rows.iloc[-1]
+    shown = part.last
     problem = ", ".join(str(shown[name]) for name in ("dataset", "forget_set", "family", "model"))
     return Comparison(
         sweep=str(shown["sweep"]),
@@ -367,7 +447,7 @@ def comparison(
         counted=shown_counted,
         lines=(*references, *lines),
         evidence=known,
-        scores=score_lines(rows, _scored_models(lines)),
+        scores=score_lines(part.scores, _scored_models(lines)),
         notes=notes,
         stored_only=frozenset(unprinted),
         timed_on=_timed_on(winners),
@@ -377,7 +457,7 @@ def comparison(
 
 def has_retrained(rows: pd.DataFrame) -> bool:
     """Whether models of these rows have retrained ones to compare with; True if there is none."""
-    original, retrained = (rows[key].notna().any() for key in ("key_original", "key_retrained"))
+    original, retrained = (rows[key].notna().any() for key in _KEYS)
     return bool(retrained or not original)
 
 
@@ -388,25 +468,27 @@ def models_of(rows: pd.DataFrame, tuning: Tuning = UNKNOWN) -> dict[str, pd.Data
         rows: of one sweep.
         tuning: tuning seeds of the studies, where known.
     """
-    trials = newest_studies(rows[rows["purpose"].isin(_OF_TRIALS)])[0]
-    winners = _winning_rows(trials, winners_of(trials, tuning))
+    part = _Part(rows)
+    trials = newest_studies(part.trials)[0]
+    reporting = part.whole(trials[trials["purpose"] == "reporting"])
+    winners = _winning_rows(reporting, winners_of(trials, tuning))
     references = {
-        RETRAIN: _of_models(rows, RETRAIN, winners, "key_retrained"),
-        ORIGINAL: _of_models(rows, ORIGINAL, winners, "key_original"),
+        RETRAIN: _of_models(part.references, RETRAIN, winners, "key_retrained"),
+        ORIGINAL: _of_models(part.references, ORIGINAL, winners, "key_original"),
     }
     if not len(winners):  # of whatever was trained first
-        of_references = _complete(rows[rows["purpose"] == "reference"]).sort_values("created")
+        of_references = _complete(part.references).sort_values("created")
         references = {
             name: of_references[of_references["study"] == name].drop_duplicates(_RUN, keep="last")
             for name in references
         }
-    studies = {str(name): _complete(part) for name, part in winners.groupby("study")}
+    studies = {str(name): _complete(own) for name, own in winners.groupby("study")}
     return {**references, **studies}
 
 
 def printed_columns(rows: pd.DataFrame) -> list[str]:
     """The measured metric columns that tables print, those of the average gap first."""
-    found = _metric_columns(rows, _counted_of(rows))
+    found = _metric_columns(rows, _counted_among(_metric_columns(rows)))
     return [name for name in found if name not in _stored_only(found)]
 
 
@@ -427,15 +509,29 @@ def _scored_models(lines: Iterable[Line]) -> dict[str, tuple[str, str]]:
     return {ORIGINAL: ("", ""), RETRAIN: ("", ""), **winners}
 
 
-def _metric_columns(rows: pd.DataFrame, counted: Collection[str]) -> list[str]:
-    """Measured metrics: those in the average gap first, each group in the rows' order."""
+def _metric_columns(
+    rows: pd.DataFrame,
+    counted: Collection[str] = (),
+    positions: Int64[np.ndarray, " own"] | slice = slice(None),
+) -> list[str]:
+    """Measured metrics: those in the average gap first, each group in the rows' order.
+
+    Args:
+        rows: of any sweeps.
+        counted: the columns in the average gap.
+        positions: of the rows that count.
+    """
     columns = [
         name.removesuffix("_retrained")
         for name in rows.columns
         if name.endswith("_retrained") and f"{name.removesuffix('_retrained')}_gap" in rows.columns
     ]
     measured = [
-        name for name in columns if rows[[name, f"{name}_retrained"]].notna().any(axis=None)
+        name
+        for name in columns
+        if any(
+            rows[each].notna().to_numpy()[positions].any() for each in (name, f"{name}_retrained")
+        )
     ]
     return sorted(measured, key=lambda name: name not in counted)
 
@@ -490,13 +586,13 @@ def _mixed_machines(rows: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _winning_rows(trials: pd.DataFrame, winners: _Winners) -> pd.DataFrame:
+def _winning_rows(reporting: pd.DataFrame, winners: _Winners) -> pd.DataFrame:
     """Reporting rows of each study's winner, one per run, the newest.
 
     Of a Pareto front, those of every member, under a name of its own; `of_study` and `knee` then
     say whose it is.
     """
-    reporting = trials[trials["purpose"] == "reporting"].sort_values(["created", "trial"])
+    reporting = reporting.sort_values(["created", "trial"])
     chosen = {names[1]: several for names, several in winners.items()}
     kept: list[np.ndarray] = []
     members: list[pd.DataFrame] = []
@@ -561,17 +657,13 @@ def _values(text: object) -> dict[str, Any] | None:
 
 def _study_line(
     study: str,
-    trials: pd.DataFrame,
     rows: pd.DataFrame,
     columns: Sequence[str],
     counted: Sequence[str],
     runs: Sequence[Run],
-    tuning: Tuning,
 ) -> Line:
-    """The line of a study, from the rows of its winner's reporting runs."""
+    """The line of a study, from the rows of its winner's reporting runs, at least one."""
     complete = _complete(rows)
-    if not len(rows):
-        return Line(study=study, note=_why_no_rows(trials[trials["study"] == study], tuning))
     trial = int(rows["trial"].iloc[0])
     hyperparameters = _values(rows["hyperparameters"].iloc[0])
     note = ""
@@ -627,10 +719,10 @@ def _retrained_line(winners: pd.DataFrame, columns: Sequence[str]) -> Line:
 
 
 def _original_lines(
-    rows: pd.DataFrame, winners: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]
+    references: pd.DataFrame, winners: pd.DataFrame, columns: Sequence[str], counted: Sequence[str]
 ) -> list[Line]:
     """The original model, in the runs of the winners; empty if it was not measured."""
-    original = _of_models(rows, ORIGINAL, winners, "key_original")
+    original = _of_models(references, ORIGINAL, winners, "key_original")
     if not len(original):
         return []
     return [
@@ -642,10 +734,12 @@ def _original_lines(
     ]
 
 
-def _of_models(rows: pd.DataFrame, study: str, winners: pd.DataFrame, key: str) -> pd.DataFrame:
+def _of_models(
+    references: pd.DataFrame, study: str, winners: pd.DataFrame, key: str
+) -> pd.DataFrame:
     """The complete rows of a reference model, of the models that the winners come from."""
-    compared = rows[key].isin(set(winners[key].dropna())) & (rows["purpose"] == "reference")
-    of_study = _complete(rows[(rows["study"] == study) & compared])
+    compared = references[key].isin(winners[key].dropna().unique())
+    of_study = _complete(references[(references["study"] == study) & compared])
     return of_study.sort_values([*_RUN, "created"]).drop_duplicates(_RUN, keep="last")
 
 

@@ -62,8 +62,6 @@ def loss_curve(store: Store, key: str) -> pd.DataFrame:
         CorruptObject: it is not a file of curves.
     """
     record = next((found for kind in _KINDS if (found := store.record(kind, key))), None)
-    if record is None and (kind := store.kinds().get(key)):
-        record = store.record(kind, key)
     return _empty() if record is None else curves_of(store, record)
 
 

@@ -84,15 +84,17 @@ class LocalFolder:
 
     def names(self, prefix: str) -> list[str]:
         """See `ObjectStore.names`."""
-        return sorted(name for name, _ in self._files(prefix))
+        return sorted(name for _, names in self._folders_of(prefix) for name in names)
 
     def entries(self, prefix: str) -> list[Entry]:
         """See `ObjectStore.entries`."""
         found = []
-        for name, path in self._files(prefix):
-            with _translated(path), suppress(FileNotFoundError):
-                status = os.stat(path, follow_symlinks=False)
-                found.append(Entry(name, status.st_size, status.st_mtime))
+        for folder, names in self._folders_of(prefix):
+            for name in names:
+                path = f"{folder}{os.sep}{name.rpartition('/')[2]}"
+                with _translated(path), suppress(FileNotFoundError):
+                    status = os.stat(path, follow_symlinks=False)
+                    found.append(Entry(name, status.st_size, status.st_mtime))
         return sorted(found, key=lambda entry: entry.name)
 
     def upload(self, name: str, path: Path) -> None:
@@ -119,8 +121,8 @@ class LocalFolder:
                     removed += status.st_size
         return removed
 
-    def _files(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Names and paths of objects; as text, for 100,000 of them take seconds as `Path`."""
+    def _folders_of(self, prefix: str) -> Iterator[tuple[str, list[str]]]:
+        """Folders as paths, and the names of the objects in each: text, as there may be many."""
         where = prefix.rpartition("/")[0]
         top = self._path(where) if where else self.folder
         self._check_inside(where, top)
@@ -129,10 +131,10 @@ class LocalFolder:
                 folders[:] = [each for each in folders if not each.startswith(".")]
                 inside = Path(folder).relative_to(self.folder).as_posix()
                 begin = "" if inside == "." else f"{inside}/"
-                for each in files:
-                    name = f"{begin}{each}"
-                    if not each.startswith(".") and name.startswith(prefix):
-                        yield name, f"{folder}{os.sep}{each}"
+                names = [f"{begin}{each}" for each in files if not each.startswith(".")]
+                if not begin.startswith(prefix):
+                    names = [name for name in names if name.startswith(prefix)]
+                yield folder, names
 
     def _path(self, name: str) -> Path:
         """The path of an object, whether it exists or not."""

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_each(frames[0], told, output)
     for frame in frames:
-        for sweep in sorted(set(frame["sweep"])):
+        for sweep in sorted(frame["sweep"].unique()):
             if sweep in told and told[sweep].plugins:
                 _tell_of_plugins(told[sweep], frame[frame["sweep"] == sweep])
     return Exit.DONE
@@ -81,7 +81,9 @@ def _print_both(
     from unlearn_ray.reporting.two_sweeps import two_sweeps
 
     first, second = frames
-    identities = store.study_identities({*first["study_key"], *second["study_key"]})
+    identities = store.study_identities(
+        {*first["study_key"].unique(), *second["study_key"].unique()}
+    )
     output.two_sweeps(two_sweeps(first, second, identities, tuning_seeds(told)))
 
 
