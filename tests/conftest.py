@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def leases_end() -> Iterator[None]:
+    """A lease that a test forgets would write to its store until the last test has ended."""
+    before = set(threading.enumerate())
+    yield
+    held = [each for each in threading.enumerate() if each.name.startswith("lease ")]
+    assert {each.name for each in held if each not in before} == set()
 
 
 @pytest.fixture(scope="session")

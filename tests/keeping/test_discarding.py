@@ -132,15 +132,16 @@ def test_a_sweep_that_starts_meanwhile_loses_nothing(local: Store) -> None:
     """What gc has removed before stays announced."""
     collect(local, "best")
     before, removed = contents(local), local.removals.steps()
-    announce = local.removals.announce
+    announce, started = local.removals.announce, []
 
     def then_start(steps: Iterable[tuple[str, str]], why: str) -> None:
         announce(steps, why)
-        local.start_driver("other")
+        started.append(local.start_driver("other"))
 
     local.removals.announce = then_start  # type: ignore[method-assign]
     with pytest.raises(StoreError, match="other started meanwhile"):
         discard(local, "searched", lambda _: True)
+    started[0].release()
     assert contents(local) == before
     assert local.removals.steps() == removed
 

@@ -36,7 +36,7 @@ Arguments = Mapping[str, _Argument | tuple[_Argument, ...]]
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
 def schema(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, keyword-only dataclass whose values pydantic validates."""
-    config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
+    config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, defer_build=True)
     return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
 
 

@@ -85,23 +85,53 @@ def excess_gap(unlearned: Values, retrained: Values) -> ExcessGap:
     unbiased form, shifted by the resampling's own bias and widened for small numbers of models by
     sqrt(n / (n - 1)) t / z (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015).
     """
-    strata = strata_of(unlearned, retrained)
+    (found,) = excess_gaps(
+        *({split: of[:, None] for split, of in each.items()} for each in (unlearned, retrained))
+    )
+    return found
+
+
+def excess_gaps(unlearned: Models, retrained: Models) -> list[ExcessGap]:
+    """The excess gap of each metric by itself, whatever others were measured of a model."""
+    metrics = next((each.shape[1] for each in (*unlearned.values(), *retrained.values())), 1)
+    found: dict[int, ExcessGap] = {}
+    for columns in _measured_alike(metrics, unlearned, retrained):
+        kinds = (
+            {split: of[:, columns] for split, of in each.items()} for each in (unlearned, retrained)
+        )
+        found |= zip(columns, _excess_gaps(strata_of(*kinds), len(columns)), strict=True)
+    return [found[number] for number in range(metrics)]
+
+
+def _measured_alike(metrics: int, *kinds: Models) -> list[list[int]]:
+    """The metrics in groups, each measured of the same models."""
+    groups: dict[bytes, list[int]] = {}
+    for number in range(metrics):
+        missing = [np.isnan(each[:, number]) for models in kinds for each in models.values()]
+        groups.setdefault(b"".join(each.tobytes() for each in missing), []).append(number)
+    return [*groups.values()]
+
+
+def _excess_gaps(strata: list[Stratum], metrics: int) -> list[ExcessGap]:
     if not strata:
         nothing = math.nan
-        return ExcessGap(nothing, nothing, nothing, nothing, nothing, nothing, smallest_p=1.0)
-    by_split = [excess(each, labels)[:, 0] for each, labels in arrangements(strata)]
-    permuted = np.mean(by_split, axis=0)
-    unbiased = float(np.mean([_unbiased(each) for each in strata]))
-    low, high = _interval(strata, float(permuted[0]), unbiased)
-    return ExcessGap(
-        value=float(permuted[0]),
-        unbiased=unbiased,
-        low=low,
-        high=high,
-        null=float(permuted.mean()),
-        p_value=p_value(permuted),
-        smallest_p=smallest_p(strata),
-    )
+        none = ExcessGap(nothing, nothing, nothing, nothing, nothing, nothing, smallest_p=1.0)
+        return [none] * metrics
+    permuted = np.mean([excess(each, labels) for each, labels in arrangements(strata)], axis=0)
+    unbiased = np.mean([_unbiased(each) for each in strata], axis=0)
+    low, high = _intervals(strata, permuted[0], unbiased)
+    return [
+        ExcessGap(
+            value=float(permuted[0, number]),
+            unbiased=float(unbiased[number]),
+            low=float(low[number]),
+            high=float(high[number]),
+            null=float(permuted[:, number].mean()),
+            p_value=p_value(permuted[:, number]),
+            smallest_p=smallest_p(strata),
+        )
+        for number in range(metrics)
+    ]
 
 
 def joint_test(unlearned: Models, retrained: Models, least: Least = LEAST_FLOOR) -> JointTest:
@@ -150,14 +180,19 @@ def _within(stratum: Stratum, weights: np.ndarray) -> Float64[np.ndarray, "ways 
     return np.stack(forms, axis=1)
 
 
-def _unbiased(stratum: Stratum) -> float:
-    n, m, apart = stratum.unlearned, stratum.retrained, stratum.distances[..., 0]
-    own, others = apart[:n, :n].sum() / (n * (n - 1)), apart[n:, n:].sum() / (m * (m - 1))
-    return float(apart[:n, n:].mean() - own / 2 - others / 2)
+def _unbiased(stratum: Stratum) -> Float64[np.ndarray, " metrics"]:
+    n, m, apart = stratum.unlearned, stratum.retrained, stratum.distances
+    own = apart[:n, :n].sum(axis=(0, 1)) / (n * (n - 1))
+    others = apart[n:, n:].sum(axis=(0, 1)) / (m * (m - 1))
+    return np.asarray(apart[:n, n:].mean(axis=(0, 1)) - own / 2 - others / 2)
 
 
-def _interval(strata: list[Stratum], value: float, unbiased: float) -> tuple[float, float]:
-    """95 % bootstrap interval; resampling adds value - unbiased to the unbiased form."""
+def _intervals(
+    strata: list[Stratum],
+    value: Float64[np.ndarray, " metrics"],
+    unbiased: Float64[np.ndarray, " metrics"],
+) -> Float64[np.ndarray, "2 metrics"]:
+    """95 % bootstrap intervals; resampling adds value - unbiased to the unbiased form."""
     from scipy import special  # `stats`, whose quantiles these are, takes half a second to import
 
     sizes = [size for each in strata for size in (each.unlearned, each.retrained)]
@@ -168,9 +203,8 @@ def _interval(strata: list[Stratum], value: float, unbiased: float) -> tuple[flo
     spread = math.sqrt(np.mean([size / (size - 1) for size in sizes]))
     freedom = sum(sizes) - len(sizes)
     widening = spread * special.stdtrit(freedom, 0.975) / special.ndtri(0.975)
-    ends = unbiased + widening * (np.quantile(resampled, [0.025, 0.975]) - value)
-    low, high = np.maximum(ends, 0).tolist()
-    return low, high
+    quantiles = np.quantile(resampled, [0.025, 0.975], axis=0)
+    return np.asarray(np.maximum(unbiased + widening * (quantiles - value), 0))
 
 
 @lru_cache(8)  # a table has the same sizes for every method and metric
@@ -189,10 +223,20 @@ def _resampled(
     stratum: Stratum,
     u: Float64[np.ndarray, "resamples unlearned"],
     r: Float64[np.ndarray, "resamples retrained"],
-) -> Float64[np.ndarray, " resamples"]:
+) -> Float64[np.ndarray, "resamples metrics"]:
     """The unbiased form of samples, given by the shares of the models."""
-    n, m, apart = stratum.unlearned, stratum.retrained, stratum.distances[..., 0]
-    between = ((u @ apart[:n, n:]) * r).sum(axis=1)
-    own = ((u @ apart[:n, :n]) * u).sum(axis=1) * n / (n - 1)
-    others = ((r @ apart[n:, n:]) * r).sum(axis=1) * m / (m - 1)
+    n, m, apart = stratum.unlearned, stratum.retrained, stratum.distances
+    between = _mean_distance(u, apart[:n, n:], r)
+    own = _mean_distance(u, apart[:n, :n], u) * n / (n - 1)
+    others = _mean_distance(r, apart[n:, n:], r) * m / (m - 1)
     return np.asarray(between - own / 2 - others / 2)
+
+
+def _mean_distance(
+    a: Float64[np.ndarray, "resamples n"],
+    apart: Float64[np.ndarray, "n m metrics"],
+    b: Float64[np.ndarray, "resamples m"],
+) -> Float64[np.ndarray, "resamples metrics"]:
+    """a'Db of each metric and of each row of both weights."""
+    from_each = (a @ apart.reshape(len(apart), -1)).reshape(len(a), *apart.shape[1:])
+    return np.asarray((from_each * b[:, :, None]).sum(axis=1))

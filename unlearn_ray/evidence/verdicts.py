@@ -19,6 +19,8 @@ from unlearn_ray.evidence.floors import LEAST_FLOOR, Least, floors
 from unlearn_ray.evidence.permutations import Models
 from unlearn_ray.evidence.populations import JointTest, joint_test, replicates_needed
 
+# By split seed, how far each replicate of a method is from each retrained model.
+_Gaps = Mapping[int, Float64[np.ndarray, "replicates present"]]
 # Differences of noise floors that are rounding.
 _ROUNDING = 1e-9
 
@@ -86,20 +88,15 @@ def compare(
     is too narrow at few replicates. The noise floor is taken as known: it is a unit. Splits with
     fewer than two shared replicates or retrained models do not count.
     """
-    return _compared(first, second, retrained, level, floors(retrained, least))
+    unit = floors(retrained, least)
+    of_first, of_second = (_by_split(each, retrained, unit) for each in (first, second))
+    return _compared(of_first, of_second, level)
 
 
-def _compared(
-    first: Models,
-    second: Models,
-    retrained: Models,
-    level: float,
-    unit: Float64[np.ndarray, " metrics"],
-) -> Comparison:
+def _compared(first: _Gaps, second: _Gaps, level: float) -> Comparison:
     from scipy import special  # `stats`, whose t these are, takes half a second to import
 
-    splits = sorted(first.keys() & second.keys() & retrained.keys())
-    parts = [_differences(first[s], second[s], retrained[s], unit) for s in splits]
+    parts = [_differences(first[s], second[s]) for s in sorted(first.keys() & second.keys())]
     parts = [each for each in parts if min(each.shape) > 1]
     if not parts:
         return Comparison(math.nan, math.nan, math.nan, math.nan, level)
@@ -133,12 +130,16 @@ def ranks(
     least: Least = LEAST_FLOOR,
 ) -> dict[str, int]:
     """1 + the number of methods that are nearer to retraining, by Holm over all pairs."""
+    unit = floors(retrained, least)
+    return _ranks({name: _by_split(each, retrained, unit) for name, each in methods.items()}, level)
+
+
+def _ranks(methods: Mapping[str, _Gaps], level: float) -> dict[str, int]:
     names = [*methods]
     pairs = [(a, b) for number, a in enumerate(names) for b in names[number + 1 :]]
     if not pairs:
         return dict.fromkeys(names, 1)
-    unit = floors(retrained, least)
-    compared = [_compared(methods[a], methods[b], retrained, level, unit) for a, b in pairs]
+    compared = [_compared(methods[a], methods[b], level) for a, b in pairs]
     better = dict.fromkeys(names, 0)
     adjusted = holm([each.p_value for each in compared])
     for (a, b), each, p in zip(pairs, compared, adjusted, strict=True):
@@ -169,30 +170,34 @@ def judge(
     if not methods:
         return {}
     unit = floors(retrained, least)
-    nothing = {
-        name: _compared(each, original, retrained, level, unit) for name, each in methods.items()
-    }
+    gaps = {name: _by_split(each, retrained, unit) for name, each in methods.items()}
+    of_original = _by_split(original, retrained, unit)
+    nothing = {name: _compared(each, of_original, level) for name, each in gaps.items()}
     adjusted = holm([each.p_value for each in nothing.values()])
-    placed = ranks(methods, retrained, level, least)
+    placed = _ranks(gaps, level)
     judged = {}
     for (name, models), p in zip(methods.items(), adjusted, strict=True):
         joint = joint_test(models, retrained, least)
         refused = _refusal(joint, models.keys() & retrained.keys(), level)
         verdict = Verdict.UNDECIDED if refused else _verdict(nothing[name], p, joint, level)
-        gap = mean_gap(models, retrained, least)
-        judged[name] = Judgement(verdict, gap, placed[name], joint, nothing[name], refused)
+        judged[name] = Judgement(
+            verdict, _mean_gap(gaps[name]), placed[name], joint, nothing[name], refused
+        )
     return judged
 
 
 def mean_gap(models: Models, retrained: Models, least: Least = LEAST_FLOOR) -> float:
     """Mean gap of one method's models, in noise floors, averaged over splits; NaN without any."""
-    unit = floors(retrained, least)
-    gaps = [
-        np.nanmean(rows)
-        for split in sorted(models.keys() & retrained.keys())
-        if (rows := _gaps(models[split], retrained[split], unit)).size and not np.isnan(rows).all()
+    return _mean_gap(_by_split(models, retrained, floors(retrained, least)))
+
+
+def _mean_gap(gaps: _Gaps) -> float:
+    of_splits = [
+        np.nanmean(gaps[split])
+        for split in sorted(gaps)
+        if gaps[split].size and not np.isnan(gaps[split]).all()
     ]
-    return float(np.mean(gaps)) if gaps else math.nan
+    return float(np.mean(of_splits)) if of_splits else math.nan
 
 
 def _verdict(nothing: Comparison, p_value: float, joint: JointTest, level: float) -> Verdict:
@@ -223,14 +228,17 @@ def _gaps(
     return np.asarray((np.abs(models[:, None] - kept[None]) / unit).mean(axis=2))
 
 
+def _by_split(models: Models, retrained: Models, unit: Float64[np.ndarray, " metrics"]) -> _Gaps:
+    """The gaps of one method's models from the retrained ones of their splits."""
+    splits = models.keys() & retrained.keys()
+    return {split: _gaps(models[split], retrained[split], unit) for split in splits}
+
+
 def _differences(
-    first: Float64[np.ndarray, "replicates metrics"],
-    second: Float64[np.ndarray, "others metrics"],
-    retrained: Float64[np.ndarray, "retrained metrics"],
-    unit: Float64[np.ndarray, " metrics"],
+    first: Float64[np.ndarray, "replicates present"],
+    second: Float64[np.ndarray, "others present"],
 ) -> Float64[np.ndarray, "shared present"]:
     """The gaps of two methods' shared replicates, the first's less the second's."""
     shared = min(len(first), len(second))
-    each = [_gaps(models[:shared], retrained, unit) for models in (first, second)]
-    rows = each[0] - each[1]
+    rows = first[:shared] - second[:shared]
     return np.asarray(rows[~np.isnan(rows).any(axis=1)])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from unlearn_ray.evidence.floors import NoiseFloor, noise_floor
 from unlearn_ray.evidence.permutations import Models
-from unlearn_ray.evidence.populations import ExcessGap, excess_gap
+from unlearn_ray.evidence.populations import ExcessGap, excess_gaps
 from unlearn_ray.evidence.verdicts import Judgement, Verdict, judge, mean_gap
 
 LEVEL = 0.05
@@ -65,15 +65,17 @@ def evidence(
         return None
     of_studies = {name: models(rows, counted) for name, rows in studies.items() if len(rows)}
     of_original = models(original, counted)
-    by_column = _by_column(retrained, columns)
+    every_retrained = models(retrained, columns)
     return Evidence(
         replicates=max(map(_several, of_retrained.values())),
-        floors={name: noise_floor(values) for name, values in by_column.items()},
+        floors={
+            name: noise_floor({seed: of[:, number] for seed, of in every_retrained.items()})
+            for number, name in enumerate(columns)
+        },
         excess={
-            study: {
-                name: excess_gap(values, by_column[name])
-                for name, values in _by_column(rows, columns).items()
-            }
+            study: dict(
+                zip(columns, excess_gaps(models(rows, columns), every_retrained), strict=True)
+            )
             for study, rows in studies.items()
             if len(rows)
         },
@@ -96,15 +98,6 @@ def models(rows: pd.DataFrame, columns: Sequence[str]) -> Models:
         every[replicates[own]] = values[own]
         by_split[int(seed)] = every
     return by_split
-
-
-def _by_column(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[int, np.ndarray]]:
-    """Of each metric, by split seed, the value of each replicate."""
-    by_split = models(rows, columns)
-    return {
-        name: {seed: values[:, number] for seed, values in by_split.items()}
-        for number, name in enumerate(columns)
-    }
 
 
 def _several(values: np.ndarray) -> int:

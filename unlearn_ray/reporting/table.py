@@ -360,7 +360,8 @@ class _Part:
     @property
     def last(self) -> pd.Series[Any]:
         """Its last row."""
-        return self._rows.iloc[self._own[-1]]
+        row: pd.Series[Any] = self._rows.iloc[self._own[-1]]
+        return row
 
     def whole(self, trials: pd.DataFrame) -> pd.DataFrame:
         """Every column of some of `trials`."""
