@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearn_ray.cli.sweep_files import looked_at, planned, sweep_arguments
+from unlearn_ray.core.collector import collector_paused
 from unlearn_ray.core.errors import BadInput, Exit
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; warns of what this machine or cluster could never run."""
-    from unlearn_ray.reporting.plan_view import plan_view
+    # PyTorch and all parts are imported meanwhile, whose millions of objects stay.
+    with collector_paused():
+        from unlearn_ray.reporting.plan_view import plan_view
 
     if options.prices is not None and not options.estimate:
         raise BadInput("--prices", "no hours are estimated", "add --estimate")
-    plan, store = planned(options)
+    with collector_paused():
+        plan, store = planned(options)
     plan, devices, warnings = looked_at(plan, store, options.address)
     print(plan_view(plan, store.url, _costs(options, plan, store, devices)))
     for warning in warnings:

@@ -203,7 +203,7 @@ def _intervals(
     spread = math.sqrt(np.mean([size / (size - 1) for size in sizes]))
     freedom = sum(sizes) - len(sizes)
     widening = spread * special.stdtrit(freedom, 0.975) / special.ndtri(0.975)
-    quantiles = np.quantile(resampled, [0.025, 0.975], axis=0)
+    quantiles = np.quantile(resampled, [0.025, 0.975], axis=1)
     return np.asarray(np.maximum(unbiased + widening * (quantiles - value), 0))
 
 
@@ -223,7 +223,7 @@ def _resampled(
     stratum: Stratum,
     u: Float64[np.ndarray, "resamples unlearned"],
     r: Float64[np.ndarray, "resamples retrained"],
-) -> Float64[np.ndarray, "resamples metrics"]:
+) -> Float64[np.ndarray, "metrics resamples"]:
     """The unbiased form of samples, given by the shares of the models."""
     n, m, apart = stratum.unlearned, stratum.retrained, stratum.distances
     between = _mean_distance(u, apart[:n, n:], r)
@@ -236,7 +236,6 @@ def _mean_distance(
     a: Float64[np.ndarray, "resamples n"],
     apart: Float64[np.ndarray, "n m metrics"],
     b: Float64[np.ndarray, "resamples m"],
-) -> Float64[np.ndarray, "resamples metrics"]:
+) -> Float64[np.ndarray, "metrics resamples"]:
     """a'Db of each metric and of each row of both weights."""
-    from_each = (a @ apart.reshape(len(apart), -1)).reshape(len(a), *apart.shape[1:])
-    return np.asarray((from_each * b[:, :, None]).sum(axis=1))
+    return np.asarray(np.einsum("krm,rm->kr", a @ np.moveaxis(apart, 2, 0), b))

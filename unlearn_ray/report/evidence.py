@@ -14,7 +14,7 @@ from unlearn_ray.monitor.running import Observer
 from unlearn_ray.monitor.status import SweepStatus, sweep_statuses
 from unlearn_ray.report.observed import MOST_STUDIES, Observations, observations_of
 from unlearn_ray.report.searches import Search, searches
-from unlearn_ray.reporting.ranking import Tuning, scored_trials
+from unlearn_ray.reporting.ranking import Tuning, is_ranked_by, scored_trials
 from unlearn_ray.reporting.table import Comparison, comparisons, models_of, newest_studies
 from unlearn_ray.studies.rows import HOURS
 from unlearn_ray.studies.stored_rows import read_rows, swept
@@ -55,7 +55,8 @@ class SweepEvidence:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """The trials of its newest studies, scored over the tuning seeds; see `scored_trials`."""
-        of_trials = self.rows[self.rows["purpose"].isin(("tuning", "reporting"))]
+        ranked_by = [name for name in self.rows if is_ranked_by(str(name))]
+        of_trials = self.rows[ranked_by][self.rows["purpose"].isin(("tuning", "reporting"))]
         return scored_trials(newest_studies(of_trials)[0], self.tuning)
 
     @cached_property

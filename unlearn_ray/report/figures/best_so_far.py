@@ -57,10 +57,9 @@ def best_so_far(evidence: SweepEvidence) -> list[Figure]:
 
 def _ended(evidence: SweepEvidence) -> pd.DataFrame:
     """Trials that have ended, in the order of their numbers, with their accelerator hours."""
-    rows = evidence.rows[evidence.rows["purpose"] == "tuning"]
-    spent = rows[TRIAL].copy()
-    hours = [name for name in HOURS if name in rows]
-    spent["hours"] = rows[hours].astype(float).sum(axis=1)
+    hours = [name for name in HOURS if name in evidence.rows]
+    rows = evidence.rows[[*TRIAL, *hours]][evidence.rows["purpose"] == "tuning"]
+    spent = rows[TRIAL].assign(hours=rows[hours].astype(float).sum(axis=1))
     spent = spent.groupby(TRIAL, as_index=False).sum()
     trials = evidence.trials
     trials = trials[trials["state"] != State.UNFINISHED].merge(spent, on=TRIAL)

@@ -53,7 +53,8 @@ def costs(evidence: SweepEvidence) -> list[Figure]:
 
 def _by_study(evidence: SweepEvidence) -> list[dict[str, Any]]:
     rows = evidence.rows
-    trials = rows[rows["purpose"].isin(("tuning", "reporting"))]
+    read = ["study", *(name for name in HOURS if name in rows)]
+    trials = rows[read][rows["purpose"].isin(("tuning", "reporting"))]
     return [
         {"study": study, "what": what, "hours": _rounded(float(own[column].astype(float).sum()))}
         for study in evidence.studies

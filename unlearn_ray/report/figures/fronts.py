@@ -63,13 +63,13 @@ def fronts(evidence: SweepEvidence) -> list[Figure]:
 def _complete(evidence: SweepEvidence) -> pd.DataFrame | None:
     """Complete trials with their accuracy on test samples; None if there is none."""
     rows = evidence.rows
-    tuning = rows[rows["purpose"] == "tuning"]
+    test = [name for name in _ON_TEST if name in rows]
+    tuning = rows[[*STUDY, "trial", *test]][rows["purpose"] == "tuning"]
     if not len(tuning):
         return None
     trials = evidence.trials[evidence.trials["state"] == State.COMPLETE].copy()
-    test = [name for name in _ON_TEST if name in tuning]
     if test:
-        measured = tuning[[*STUDY, "trial", *test]].astype(dict.fromkeys(test, float))
+        measured = tuning.astype(dict.fromkeys(test, float))
         means = measured.groupby([*STUDY, "trial"], as_index=False).mean()
         trials = trials.merge(means, on=[*STUDY, "trial"], how="left")
     return trials if len(trials) else None
