@@ -20,7 +20,7 @@ from tests.tiny import tiny_sweep
 from unlearn_ray.config.sweep_schema import Search, Seeds, Study, Sweep
 from unlearn_ray.core.ranges import Range
 from unlearn_ray.scheduling.shared_study import Assignment, Ending, SharedStudy
-from unlearn_ray.storage.store import Store, open_store
+from unlearn_ray.storage.store import Lease, Store, open_store
 from unlearn_ray.studies.fronts import Score, Vector
 from unlearn_ray.studies.history import (
     TrialRecord,
@@ -145,7 +145,10 @@ class Driver:
 
     def run(self) -> None:
         """Until every trial of the study has ended, or it is killed."""
-        lease = self.store.start_driver(self.sweep.name)
+        with self.store.start_driver(self.sweep.name) as lease:
+            self._run(lease)
+
+    def _run(self, lease: Lease) -> None:
         (study,) = self.sweep.studies
         shared = SharedStudy(
             self.sweep,
