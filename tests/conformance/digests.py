@@ -46,6 +46,7 @@ COVERED = (
 UNCOVERED = {
     "unlearn_ray.core.code": "makes the digests themselves; tests/core says what they are",
     "unlearn_ray.core.boundary": "messages",
+    "unlearn_ray.core.collector": "pauses garbage collection, and computes nothing",
     "unlearn_ray.core.columns": "says what rows hold, and computes none of it",
     "unlearn_ray.core.errors": "messages",
     "unlearn_ray.core.flat": "names what is within other fields, for readers",
