@@ -16,6 +16,7 @@ from unlearn_ray.config.auto_gpu import (
     share_of,
 )
 from unlearn_ray.config.sweep_schema import Resources, Sweep
+from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.train.compute import CONTEXT_BYTES
 
@@ -78,6 +79,16 @@ def test_auto_is_the_default_and_takes_what_there_is(sweep: Sweep) -> None:
     ):
         found = settled(sweep, devices, needed).resources
         assert (found.training.gpus, found.trial.gpus) == (training, trial)
+
+
+def test_graphs_need_a_gpu(tmp_path: Path) -> None:
+    sweep = tiny_sweep(tmp_path, SWEEP + "resources: {trial: {graphs: true}}\n")
+    assert settled(sweep, ONE, GB).resources.trial.graphs
+    for devices in (NONE, CPU_BUILD):
+        with pytest.raises(
+            ConfigError, match=r"resources\.trial\.graphs = true: .* finds none on this"
+        ):
+            settled(sweep, devices, GB)
 
 
 def test_numbers_of_the_file_stay(sweep: Sweep) -> None:

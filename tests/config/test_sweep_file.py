@@ -331,6 +331,20 @@ BAD = {
         "workers that share one training need a whole gpu each, or none",
         "change one of its fields",
     ),
+    "graphs without a gpu": (
+        "{trial: {gpu: 0.5}}",
+        "{trial: {gpu: 0, graphs: true}}",
+        "25: resources.trial = {gpu: 0, graphs: true}",
+        "graphs are captured on a GPU, and gpu: 0 requests none",
+        "change one of its fields",
+    ),
+    "graphs of several workers": (
+        "{trial: {gpu: 0.5}}",
+        "{trial: {workers: 2, gpu: 1, graphs: true}}",
+        "25: resources.trial = {workers: 2, gpu: 1, graphs: true}",
+        "graphs need workers: 1; what several workers share is not captured",
+        "change one of its fields",
+    ),
     "range where none is allowed": (
         "{epochs: 3,",
         "{epochs: {int: [1, 3]},",

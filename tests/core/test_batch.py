@@ -15,7 +15,7 @@ def three() -> list[Batch]:
     """A batch with two companions, and those."""
     first = random_batch(5, (0, 1, 2, 3, 4), seed=1)
     second, third = random_batch(3, seed=2), random_batch(2, seed=3)
-    return [replace(first, companions=(second, third), progress=0.25), second, third]
+    return [replace(first, companions=(second, third), done=0.25), second, third]
 
 
 def test_joined_is_the_one_after_the_other() -> None:

@@ -46,7 +46,7 @@ def pairs(model: BYOLModel) -> list[tuple[nn.Parameter, nn.Parameter]]:
 
 def test_loss_equals_loops() -> None:
     model = small_model()
-    batch = replace(random_batch(6, (0, 3), dtype=torch.float64), progress=0.25)
+    batch = replace(random_batch(6, (0, 3), dtype=torch.float64), done=0.25)
     moved = copy.deepcopy(model)
     momentum = 1 - (1 - 0.99) * (math.cos(math.pi / 4) + 1) / 2
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_target_follows_once_per_call_by_the_schedule() -> None:
     model = small_model(family)
     for number in range(5):
         before = [target.clone() for target, _ in pairs(model)]
-        batch = replace(random_batch(6, dtype=torch.float64), progress=number / 5)
+        batch = replace(random_batch(6, dtype=torch.float64), done=number / 5)
         family.criterion(model, batch)
         momentum = 1 - 0.2 * (math.cos(math.pi * number / 5) + 1) / 2
         for old, (target, online) in zip(before, pairs(model), strict=True):

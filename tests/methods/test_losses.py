@@ -129,7 +129,7 @@ def test_l1_sparsity_decays_by_the_epoch(epochs: int, batches: int) -> None:
     norm = loss_of(L1Sparsity(coefficient=1), family, batch).item() - free
     total = epochs * batches
     for iteration in {*range(0, total, max(1, total // 40)), total - 1}:
-        now = replace(batch, progress=iteration / total)
+        now = replace(batch, done=iteration / total)
         epoch = iteration // batches
         expected = free + 0.01 * (1 - epoch / epochs) * norm
         assert loss_of(method, family, now).item() == pytest.approx(expected)

@@ -36,6 +36,11 @@ def test_what_training_and_the_largest_trial_need(tmp_path: Path) -> None:
     assert batch > 0
     assert adversarial - fisher == 7 * batch
     assert training_memory(sweep) > batch
+    graphs = tiny_sweep(
+        tmp_path, SUPERVISED + "resources: {trial: {gpu: 1, graphs: true}, training: {gpu: 1}}\n"
+    )
+    assert study_memory(graphs.studies[0], graphs) - fisher == 2 * batch
+    assert training_memory(graphs) == training_memory(sweep)
     only = tiny_sweep(tmp_path, SUPERVISED + "resources: {trial: {gpu: 1}}\n")
     assert "training" not in memory_lines(only)[1]
 

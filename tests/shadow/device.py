@@ -35,6 +35,7 @@ from torch.utils._python_dispatch import (  # noqa: E402
 )
 from torch.utils._pytree import tree_flatten, tree_map  # noqa: E402
 
+from tests.shadow import graphs  # noqa: E402
 from tests.shadow.ledger import Ledger  # noqa: E402
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
@@ -129,7 +130,11 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     inner = dict(kwargs) if target != "cuda" else {**kwargs, "device": CPU}
     if kwargs.get("generator") is not None:
         _refuse_generator(kwargs["generator"], on_device=bool(ours) or target == "cuda")
-    found = func(*tree_map(_inner, args), **tree_map(_inner, inner))
+    graph = graphs.capturing()
+    if graph is not None and (ours or target == "cuda"):
+        found = graph.launch(func, tree_map(_inner, args), tree_map(_inner, inner))
+    else:
+        found = func(*tree_map(_inner, args), **tree_map(_inner, inner))
     if target == "cpu" or (target is None and not ours):
         return found
     wrapped = tree_map(_outer, found)
@@ -170,6 +175,11 @@ def _count(
     target: str | None,
 ) -> None:
     crossed = _crossing(name, args, kwargs, target)
+    if graphs.capturing() is not None:
+        # Launches count when they are replayed.
+        if crossed is not None or _waits(name, args, kwargs):
+            raise RuntimeError(f"operation not permitted when stream is capturing ({name})")
+        return
     if crossed is not None:
         moved, to_device, non_blocking = crossed
         size = moved.numel() * moved.element_size()
@@ -183,8 +193,10 @@ def _count(
             LEDGER.add("pinned" if _is_pinned(moved) else "staged", size=size)
         return
     if name in _INDEXING:
-        _count_indices(name, args)
-    if name in _SYNCHRONISE or (name == "repeat_interleave" and kwargs.get("output_size") is None):
+        for index in args[1]:
+            if index is not None and not isinstance(index, OnDevice):
+                LEDGER.add("waited", size=index.numel() * index.element_size())
+    if _waits(name, args, kwargs):
         LEDGER.add("sync")
     if name not in _FREE:
         many = name.startswith(("_foreach", "_fused_ad", "_fused_sgd"))
@@ -207,16 +219,17 @@ def _crossing(
     return None
 
 
-def _count_indices(name: str, args: Sequence[Any]) -> None:
+def _waits(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operation waits until everything before it is done."""
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    if name not in _INDEXING:
+        return name in _SYNCHRONISE
     indices = [index for index in args[1] if index is not None]
     masks = [index for index in indices if index.dtype in (torch.bool, torch.uint8)]
     # A number from the host is written under a mask without looking for the places.
     fills = name != "index" and len(indices) == 1 and args[2].numel() == 1
-    if masks and not (fills and not isinstance(args[2], OnDevice)):
-        LEDGER.add("sync")
-    for index in indices:
-        if not isinstance(index, OnDevice):
-            LEDGER.add("waited", size=index.numel() * index.element_size())
+    return bool(masks) and not (fills and not isinstance(args[2], OnDevice))
 
 
 # ----- memory that the device reads by itself
@@ -346,6 +359,15 @@ class Event:
         LEDGER.add("sync")
 
 
+class CUDAGraph(graphs.CUDAGraph):
+    """A graph whose replay is one launch."""
+
+    def replay(self) -> None:
+        """Do what was captured again."""
+        LEDGER.add("launch", operation="replay")
+        super().replay()
+
+
 def _patch() -> None:
     torch.Generator = _Generator  # type: ignore[misc]
     torch.tensor = _moved(_REAL_TENSOR)
@@ -369,6 +391,11 @@ def _patch() -> None:
         "manual_seed_all": lambda *_: None,
         "synchronize": lambda *_: LEDGER.add("sync"),
         "Event": Event,
+        "CUDAGraph": CUDAGraph,
+        "graph": graphs.graph,
+        "Stream": graphs.Stream,
+        "stream": graphs.stream,
+        "current_stream": graphs.current_stream,
         "default_generators": (),
         "get_device_properties": lambda *_: SimpleNamespace(name="shadow", total_memory=_MEMORY),
         "mem_get_info": lambda *_: (_MEMORY, _MEMORY),
@@ -379,6 +406,7 @@ def _patch() -> None:
     }
     for name, value in replaced.items():
         setattr(torch.cuda, name, value)
+    torch.accelerator.current_stream = graphs.current_stream  # type: ignore[assignment]
     torch.cuda._initialized = True
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     # A module's parameters cannot change their type in place.

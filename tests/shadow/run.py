@@ -16,7 +16,7 @@ from tests.shadow import views
 from unlearn_ray.data import view_kernel
 from unlearn_ray.train import loop
 
-GROUPS = ("device", "families", "methods", "measures")
+GROUPS = ("device", "families", "methods", "measures", "graphs")
 
 
 def main() -> None:

@@ -82,9 +82,10 @@ def settings() -> dict[str, object]:
     }
 
 
+@pytest.mark.parametrize("graphs", [True, False])
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_a_gpu_repeats_its_digits_if_it_is_told_to(
-    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+    deterministic: bool, graphs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -92,14 +93,14 @@ def test_a_gpu_repeats_its_digits_if_it_is_told_to(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H200")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
-        compute = Compute.gpu(deterministic=deterministic)
+        compute = Compute.gpu(deterministic=deterministic, graphs=graphs)
         assert settings() == {
             "deterministic": deterministic,
             "tuned": not deterministic,
             "tf32": (False, False),
             "cublas": ":4096:8" if deterministic else None,
         }
-        kernels = "sm_90 deterministic" if deterministic else "sm_90"
+        kernels = "sm_90" + " deterministic" * deterministic + " graphs" * graphs
         assert compute.machine == Machine("cuda: H200", 1, kernels)
     finally:
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)

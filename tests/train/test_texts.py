@@ -88,7 +88,8 @@ def test_every_caption_is_tokenised_once() -> None:
 def test_one_of_an_images_captions_is_drawn_all_alike() -> None:
     texts, words = Texts.load(CAPTIONS, Words(), CPU), read(Words())
     ids = torch.tensor([3, 0, 7, 43, 3])
-    drawn = [texts.drawn(ids, seeded("draw", number)) for number in range(2000)]
+    uniform = torch.rand(2000, 5, generator=seeded("draw"), dtype=torch.float64)
+    drawn = [texts.drawn(ids, each) for each in uniform]
     assert drawn[0].shape == (5, CONTEXT)
     assert drawn[0].dtype == torch.int64
     for place, image in enumerate(ids.tolist()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unlearn_ray.config.sweep_schema import AUTO, Resources, Sweep
+from unlearn_ray.core.errors import ConfigError
 from unlearn_ray.core.words import counted
 from unlearn_ray.train.compute import CONTEXT_BYTES
 
@@ -59,6 +60,9 @@ def settled(sweep: Sweep, devices: Devices, trial_bytes: int | None) -> Sweep:
         sweep: as in its file.
         devices: of the machine or cluster that it will run on.
         trial_bytes: what PyTorch needs of a GPU's memory in a trial; None if unknown.
+
+    Raises:
+        ConfigError: steps would be captured as graphs, and there is no GPU.
     """
     training, trial = sweep.resources.training, sweep.resources.trial
     whole = 1.0 if devices.usable else 0.0
@@ -66,13 +70,23 @@ def settled(sweep: Sweep, devices: Devices, trial_bytes: int | None) -> Sweep:
     if devices.usable and trial.most_workers == 1:
         share = share_of(trial_bytes, devices.memory)
     resources = replace(
-        sweep.resources, training=_with_gpus(training, whole), trial=_with_gpus(trial, share)
+        sweep.resources,
+        training=_with_gpus("training", training, whole, devices),
+        trial=_with_gpus("trial", trial, share, devices),
     )
     return replace(sweep, resources=resources)
 
 
-def _with_gpus(resources: Resources, gpus: float) -> Resources:
-    return replace(resources, gpu=gpus) if resources.gpu == AUTO else resources
+def _with_gpus(kind: str, resources: Resources, gpus: float, devices: Devices) -> Resources:
+    if resources.gpu != AUTO:
+        return resources
+    if resources.graphs and not gpus:
+        raise ConfigError(
+            f"resources.{kind}.graphs = true",
+            f"graphs are captured on a GPU, and PyTorch finds none {devices.where}",
+            "set it to false, or run the sweep where there is one",
+        )
+    return replace(resources, gpu=gpus)
 
 
 def share_of(trial_bytes: int | None, memory: int | None) -> float:

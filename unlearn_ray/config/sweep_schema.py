@@ -296,6 +296,9 @@ class Resources:
             failed; in training, nodes that were drained first do not count.
         deterministic: on a GPU, use only algorithms that repeat every digit, which are slower; a
             step with an operation that has none fails. A CPU always repeats every digit.
+        graphs: on a GPU, capture one iteration as a CUDA graph and replay it for the others, in one
+            launch each; with one worker. What cannot be captured runs as without. Its memory is the
+            graph's own, in addition to that of iterations that are not replayed.
     """
 
     workers: WorkerCount | Workers = 1
@@ -307,6 +310,15 @@ class Resources:
     labels: Annotated[dict[str, str], AfterValidator(_selects_nodes)] = Field(default_factory=dict)
     retries: Annotated[int, Field(ge=0, le=1000)] = 3
     deterministic: bool = False
+    graphs: bool = False
+
+    @model_validator(mode="after")
+    def _graphs_of_a_gpu(self) -> Resources:
+        if self.graphs and self.gpu == 0:
+            raise ValueError("graphs are captured on a GPU, and gpu: 0 requests none")
+        if self.graphs and self.most_workers > 1:
+            raise ValueError("graphs need workers: 1; what several workers share is not captured")
+        return self
 
     @model_validator(mode="after")
     def _one_device_each(self) -> Resources:

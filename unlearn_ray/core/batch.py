@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
+from unlearn_ray.core.capture import Host, capturer, refuse
 from unlearn_ray.core.collective import own_rows
+from unlearn_ray.core.transfer import given
 
 
 class View(Protocol):
@@ -27,6 +30,20 @@ class View(Protocol):
         ...
 
 
+class Moment(Protocol):
+    """What the host draws and schedules an iteration by: `train.loop.Iteration`, or its batch."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """See `Batch`."""
+        ...
+
+    @property
+    def progress(self) -> float:
+        """See `Batch`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Batch:
     """The images of one iteration: every worker holds the same whole batch.
@@ -36,15 +53,15 @@ class Batch:
         labels: class of each image, (B,).
         is_forget: which images belong to the forget set, (B,).
         generator: a CPU generator seeded from (seed, iteration), for all other random draws of
-            the iteration (such as MoCo's key shuffle); the same on every worker.
+            the iteration (such as MoCo's key shuffle); the same on every worker. An iteration
+            that draws from it other than by `drawn` is not captured as a CUDA graph.
         ids: each image's index in the dataset's training set, (B,).
         texts: tokens of one caption per image, redrawn whenever the image is seen, (B, L);
             None if the family reads no captions.
         companions: mini-batches of other sets that this iteration also sees.
         added: indices of the images in this batch that the method itself adds to the epoch
             (`Phase.added`), (A,); None if it adds none.
-        progress: share of the run's iterations done before this one, in [0, 1); each phase of
-            a method counts as a run of its own.
+        done: `progress`.
     """
 
     views: tuple[View, ...]
@@ -54,13 +71,46 @@ class Batch:
     ids: Int64[Tensor, " batch"]
     texts: Int64[Tensor, "batch length"] | None = None
     companions: tuple[Batch, ...] = ()
-    progress: float = 0.0
+    done: float = 0.0
     added: Int64[Tensor, " added"] | None = None
 
     @property
     def size(self) -> int:
         """Number of images in the whole batch, not counting those that the method adds."""
         return self.labels.shape[0]
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's iterations done before this one, in [0, 1).
+
+        Each phase of a method counts as a run of its own. What is computed from it by `scheduled`
+        also changes where iterations are captured as a CUDA graph.
+        """
+        refuse("reads how far the run is other than by Batch.scheduled")
+        return self.done
+
+    def drawn(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """What `draw` makes of the iteration's generator, on the CPU; on the device.
+
+        Args:
+            draw: draws from its argument, and depends on nothing else that differs between
+                iterations.
+        """
+
+        def make(moment: Moment) -> Host[Tensor]:
+            return Host([draw(moment.generator)], _only)
+
+        return given(make, self, self.labels.device)
+
+    def scheduled(self, value: Callable[[float], float]) -> float | Float[Tensor, ""]:
+        """A number that follows `progress`; on the device where the iteration is captured."""
+        if capturer() is None:
+            return value(self.done)
+
+        def make(moment: Moment) -> Host[Tensor]:
+            return Host([torch.tensor(value(moment.progress))], _only)
+
+        return given(make, self, self.labels.device)
 
     @property
     def joined(self) -> Batch:
@@ -76,7 +126,7 @@ class Batch:
             generator=self.generator,
             ids=torch.cat([part.ids for part in parts]),
             texts=torch.cat(texts) if texts else None,
-            progress=self.progress,
+            done=self.done,
         )
 
     def view(
@@ -90,6 +140,11 @@ class Batch:
         """
         own = own_rows(self.size)
         return self.views[index][own if order is None else order[own]]
+
+
+def _only(tensors: Sequence[Tensor]) -> Tensor:
+    (tensor,) = tensors
+    return tensor
 
 
 @dataclass(frozen=True)

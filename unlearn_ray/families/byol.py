@@ -59,7 +59,7 @@ class BYOLModel(nn.Module):
         """The target network's projections of images, without gradients."""
         return cast(Tensor, self.target_projection(self.target_backbone(images)))
 
-    def follow(self, momentum: float) -> None:
+    def follow(self, momentum: float | Float[Tensor, ""]) -> None:
         """Update the target: target = momentum * target + (1 - momentum) * online."""
         follow(self.target_backbone, self.backbone, momentum)
         follow(self.target_projection, self.projection, momentum)
@@ -105,7 +105,7 @@ class BYOL(Family):
         """The regression loss of every image, (B,)."""
         assert isinstance(model, BYOLModel)
         if model.training and torch.is_grad_enabled():
-            model.follow(self.momentum_at(batch.progress))
+            model.follow(batch.scheduled(self.momentum_at))
         views = [batch.view(view) for view in range(2)]
         predicted = [gather_rows(model.predict(view), batch.size) for view in views]
         targets = [gather_rows(model.target(view), batch.size) for view in views]

@@ -17,7 +17,6 @@ from unlearn_ray.core.batch import Batch
 from unlearn_ray.core.collective import gather_rows
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import PositiveFloat, PositiveInt, UnitInterval, schema
-from unlearn_ray.core.transfer import to_device
 from unlearn_ray.families.base import ContrastiveFamily, InfoNCE
 from unlearn_ray.families.momentum import enqueue, follow, slow_copy
 from unlearn_ray.families.similarity import full_precision, unit_rows
@@ -62,8 +61,7 @@ class MoCoModel(nn.Module):
         The images pass the key encoder in a shuffled order, drawn from the batch's generator, so
         that a key's group in the split batch norm is not its query's.
         """
-        order = torch.randperm(batch.size, generator=batch.generator)
-        order = to_device(order, batch.labels.device)
+        order = batch.drawn(lambda generator: torch.randperm(batch.size, generator=generator))
         projected = self.key_projection(self.key_backbone(batch.view(1, order)))
         projected = gather_rows(projected, batch.size)
         with full_precision(projected):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -15,13 +16,20 @@ def slow_copy(network: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def follow(slow: nn.Module, network: nn.Module, momentum: float) -> None:
+def follow(slow: nn.Module, network: nn.Module, momentum: float | Float[Tensor, ""]) -> None:
     """Update the copy's weights: slow = momentum * slow + (1 - momentum) * network.
 
-    The copy keeps its own running statistics of batch norm.
+    The copy keeps its own running statistics of batch norm. On the device, momentum is a tensor.
     """
+    slows: list[Tensor] = list(slow.parameters())
+    weights: list[Tensor] = list(network.parameters())
+    if isinstance(momentum, Tensor):
+        apart = torch._foreach_sub(weights, slows)
+        torch._foreach_mul_(apart, 1 - momentum)
+        torch._foreach_add_(slows, apart)
+        return
     move = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
-    move(list(slow.parameters()), list(network.parameters()), 0)
+    move(slows, weights, 0)
 
 
 @torch.no_grad()

@@ -11,12 +11,14 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
+from unlearn_ray.core.capture import Host
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.precision import tf32
 from unlearn_ray.core.recipe import Recipe
-from unlearn_ray.core.transfer import to_device
+from unlearn_ray.core.transfer import given
 from unlearn_ray.data.augmentation import Augmentation, normalise, probe_views
 from unlearn_ray.data.base import Split
+from unlearn_ray.data.view_parameters import ViewParameters
 from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.measure.blocks import BlockOutputs
 from unlearn_ray.measure.classifying import Classifying, classifying, random_linear
@@ -328,11 +330,18 @@ class Inference:
 
     def _augmented(self) -> Callable[[Iteration], Tensor]:
         images, ids = self._sets.images("retain"), self._sets.ids["retain"]
+        views = self._probe_views
+
+        def make(iteration: Iteration) -> Host[tuple[Tensor, ViewParameters]]:
+            rows = iteration.rows
+            drawn = views.sample(len(rows), images.shape[1], iteration.generator)
+            parts = [rows, *drawn.tensors().values()]
+            return Host(parts, lambda there: (there[0], drawn.with_tensors(there[1:])))
 
         def features(iteration: Iteration) -> Tensor:
-            batch = images[ids[to_device(iteration.rows, ids.device)]]
+            rows, drawn = given(make, iteration, ids.device)
             with frozen(self._backbone), tf32():
-                output: Tensor = self._backbone(self._probe_views(batch, iteration.generator))
+                output: Tensor = self._backbone(views.apply(images[ids[rows]], drawn))
             return output.float()
 
         return features

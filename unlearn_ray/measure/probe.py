@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unlearn_ray.core.capture import Host
 from unlearn_ray.core.errors import DataError
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import LastBatch, Player, Recipe
@@ -21,7 +23,7 @@ from unlearn_ray.core.schema import (
     field_values,
     schema,
 )
-from unlearn_ray.core.transfer import to_device
+from unlearn_ray.core.transfer import given, to_device
 from unlearn_ray.measure.regression import regress
 from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.loop import Iteration, Progress, Training, optimise
@@ -139,14 +141,17 @@ def train_probe(
     def loss(iteration: Iteration) -> Tensor:
         with torch.autocast(compute.device.type, enabled=False):
             logits = linear(features(iteration))
-            return functional.cross_entropy(
-                logits, labels[to_device(iteration.rows, compute.device)]
-            )
+            rows = given(_rows, iteration, compute.device)
+            return functional.cross_entropy(logits, labels[rows])
 
     players = (Player(linear, probe, loss),)
     training = Training(players, labels.shape[0], stable_seed(*words))
     optimise(training, compute, on_progress=on_progress)
     return linear
+
+
+def _rows(iteration: Iteration) -> Host[Tensor]:
+    return Host([iteration.rows], itemgetter(0))
 
 
 def _in_turns(features: Float[Tensor, "copies n d"]) -> Callable[[Iteration], Tensor]:

@@ -1,13 +1,16 @@
 """Softmax regression on fixed features: the loop of a linear probe, without autograd.
 
 A probe takes thousands of tiny updates, whose cost is that of launching them. Their gradient is
-known in closed form, so each is eleven operations: no graph, no generator and no look at its loss.
+known in closed form, so each is eleven operations: no autograd, no generator and no look at its
+loss. An update that is captured as a CUDA graph finds its batch by itself: an epoch takes nothing
+from the host but its order and its learning rate.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -17,9 +20,11 @@ from torch.optim.sgd import sgd
 from unlearn_ray.core.errors import NonFiniteLoss
 from unlearn_ray.core.recipe import Recipe
 from unlearn_ray.core.transfer import to_device
+from unlearn_ray.train import step_graph
 from unlearn_ray.train.checkpoint_clock import CheckpointClock
 from unlearn_ray.train.compute import Compute, Stopwatch
 from unlearn_ray.train.loop import PROGRESS_SECONDS, Progress, check_weights, seeded
+from unlearn_ray.train.step_graph import DeviceGraph
 
 aten = torch.ops.aten
 _MEAN, _NONE_IGNORED = 1, -100  # arguments of aten's negative log-likelihood
@@ -84,9 +89,15 @@ class _Run:
         self.layout = recipe.layout(labels.shape[0])
         self.total = recipe.epochs * self.layout.batches
         self.done = 0
-        self.rate = 0.0
-        self.features, self.labels = features, labels
-        self.shown, self.rows, self.truth = features[:0], labels[:0], labels[:0]
+        self.graph: DeviceGraph | None = None
+        self.rate: float | Tensor = 0.0
+        if compute.graphs and self.total >= step_graph.CAPTURE_FROM_ITERATIONS:
+            self.graph, self.rate = DeviceGraph(), features.new_zeros(())
+        self.copies, self.features = len(features), features.flatten(0, 1)
+        # Of the epoch: each sample's row of the features, and its label; and the next batch's.
+        self.labels, self.truth = labels, torch.empty_like(labels)
+        self.rows = torch.empty_like(labels, dtype=torch.int64)
+        self.places = torch.arange(self.layout.batch, device=labels.device)
         self.weight, self.bias = linear.weight.detach(), linear.bias.detach()
         both = (self.weight, self.bias)
         self.gradients = [torch.zeros_like(each) for each in both]
@@ -98,16 +109,31 @@ class _Run:
 
     def show(self, epoch: int, order: Int[Tensor, " n"]) -> None:
         """Begin an epoch with its order of the samples."""
-        self.rate = self.recipe.learning_rate_at(epoch)
-        self.shown = self.features[epoch % len(self.features)]
-        self.rows = to_device(order, self.labels.device)
-        self.truth = self.labels[self.rows]
+        rate = self.recipe.learning_rate_at(epoch)
+        self.rate = self.rate.fill_(rate) if isinstance(self.rate, Tensor) else rate
+        self.rows.copy_(to_device(order, self.labels.device))
+        self.truth.copy_(self.labels[self.rows])
+        self.rows += epoch % self.copies * len(self.labels)
+        torch.arange(self.layout.batch, out=self.places)
 
     def update(self, batch: int) -> None:
-        """One update, by the kernels that autograd calls, in its order."""
+        """One update."""
         of_batch = self.layout.rows(batch)
-        inputs = self.shown.index_select(0, self.rows[of_batch])
-        truth = self.truth[of_batch]
+        if self.graph is None or of_batch.stop - of_batch.start != self.layout.batch:
+            self._descend(self.rows[of_batch], self.truth[of_batch])
+        else:
+            self.graph.run(self._next)
+        self.done += 1
+
+    def _next(self) -> None:
+        """An update on the next batch, which the device finds."""
+        rows, truth = (each.index_select(0, self.places) for each in (self.rows, self.truth))
+        self._descend(rows, truth)
+        self.places += self.layout.batch
+
+    def _descend(self, rows: Int[Tensor, " batch"], truth: Int[Tensor, " batch"]) -> None:
+        """An update on a batch, by the kernels that autograd calls, in its order."""
+        inputs = self.features.index_select(0, rows)
         log_shares = torch.addmm(self.bias, inputs, self.weight.t()).log_softmax(dim=1)
         loss = (log_shares, truth, None, _MEAN, _NONE_IGNORED)
         self.loss, count = aten.nll_loss_forward(*loss)
@@ -118,10 +144,10 @@ class _Run:
         torch.sum(errors, dim=0, out=self.gradients[1])
         sgd(
             [self.weight, self.bias], self.gradients, self.velocities, fused=True,
-            weight_decay=self.recipe.weight_decay, momentum=self.recipe.momentum, lr=self.rate,
+            weight_decay=self.recipe.weight_decay, momentum=self.recipe.momentum,
+            lr=cast(float, self.rate),  # or a tensor, as in its optimizer
             dampening=0.0, nesterov=False, maximize=False,
         )  # fmt: skip
-        self.done += 1
 
     def check_loss(self) -> None:
         """Read the losses so far, which synchronises with the device."""

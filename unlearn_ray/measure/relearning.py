@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unlearn_ray.core.capture import refuse
 from unlearn_ray.core.recipe import Player, Recipe
 from unlearn_ray.core.transfer import to_device
 from unlearn_ray.measure.features import BLOCK, finite, frozen, in_whole
@@ -55,6 +56,7 @@ def relearn(
     seen: list[Tensor] = []
 
     def evaluate() -> None:
+        refuse("keeps the outputs after its update")
         if keep is not None:
             keep()
         with frozen(module):

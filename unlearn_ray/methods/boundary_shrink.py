@@ -26,7 +26,6 @@ from unlearn_ray.core.schema import (
     UnitInterval,
     schema,
 )
-from unlearn_ray.core.transfer import to_device
 from unlearn_ray.families.similarity import full_precision, precise
 from unlearn_ray.methods.base import ClassifierMethod, Task, TrainingMethod, TrainsOn
 from unlearn_ray.methods.shared import frozen_copy
@@ -84,8 +83,9 @@ class BoundaryShrink(ClassifierMethod, TrainingMethod):
     ) -> Int[Tensor, " n"]:
         """The original's predictions for the attacked images."""
         augmentation = task.family.augmentation
+        # Filled on the device: an iteration copies only what differs from the last one's.
         mean, deviation = (
-            to_device(torch.tensor(values, dtype=images.dtype).view(-1, 1, 1), images.device)
+            torch.stack([images.new_full((1, 1), value) for value in values])
             for values in (augmentation.mean, augmentation.std)
         )
         original = task.state

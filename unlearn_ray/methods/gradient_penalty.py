@@ -19,7 +19,6 @@ from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.core.ranges import Grid, Ranges, log_uniform
 from unlearn_ray.core.registry import register
 from unlearn_ray.core.schema import NonNegativeFloat, schema
-from unlearn_ray.core.transfer import to_device
 from unlearn_ray.data.base import Dataset
 from unlearn_ray.families.base import ClassifierFamily, Family
 from unlearn_ray.families.similarity import full_precision, precise
@@ -138,7 +137,7 @@ def interpolates(
             return images
         own = own_rows(size)
         partners = torch.arange(size, device=members.labels.device)[own] % non_members.size
-        u = to_device(torch.rand(size, generator=members.generator)[own], images.device).to(images)
+        u = members.drawn(lambda generator: torch.rand(size, generator=generator)[own]).to(images)
         return torch.lerp(non_members.views[0][partners], images, u[:, None, None, None])
 
 

@@ -59,13 +59,13 @@ class L1Sparsity(TrainingMethod):
         """The family's criterion plus the penalty."""
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         norm = l1_norm(trained)
-        return task.family.criterion(model, batch) + self._weight(batch) * norm
+        return task.family.criterion(model, batch) + batch.scheduled(self._weight_at) * norm
 
-    def _weight(self, batch: Batch) -> float:
+    def _weight_at(self, progress: float) -> float:
         if self.coefficient_schedule == "constant":
             return self.coefficient
         # Rounding must not assign an epoch's first iteration to the previous epoch.
-        epoch = math.floor(batch.progress * self.epochs + 1e-6)
+        epoch = math.floor(progress * self.epochs + 1e-6)
         return self.coefficient * (1 - epoch / self.epochs)
 
 

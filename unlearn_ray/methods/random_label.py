@@ -7,6 +7,7 @@ Machine Learning", AAAI 2021; as in the code of Fan et al., "SalUn", ICLR 2024.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -79,7 +80,8 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
         last = max(int(samples.ids(part).max()) for part in ("forget", "retain"))
         own = samples.labels("forget")
         labels = torch.zeros(last + 1, dtype=own.dtype, device=own.device)
-        labels[samples.ids("forget")] = self._drawn(own, task, samples.generator("random labels"))
+        drawn = self._drawn(own, task, samples.generator("random labels"))
+        labels[samples.ids("forget")] = self._labels(own, to_device(drawn, own.device), task)
         return RandomLabels(labels)
 
     def phases(self, model: nn.Module, task: Task) -> Sequence[Phase]:
@@ -96,7 +98,8 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
         """Cross-entropy of a batch of one set or both."""
         drawn = task.state_of(RandomLabels).labels[batch.ids]
         if self.redrawn:
-            drawn = self._drawn(batch.labels, task, batch.generator)
+            drawn = batch.drawn(partial(self._drawn, batch.labels, task))
+            drawn = self._labels(batch.labels, drawn, task)
         labels = torch.where(batch.is_forget, drawn, batch.labels)
         logits = classifier_family(task).batch_logits(model, batch)
         return functional.cross_entropy(precise(logits), labels)
@@ -104,10 +107,13 @@ class RandomLabel(ClassifierMethod, TrainingMethod):
     def _drawn(
         self, own: Int[Tensor, " n"], task: Task, generator: torch.Generator
     ) -> Int[Tensor, " n"]:
-        classes = task.samples.num_classes
-        drawn = torch.randint(classes - self.never_own, own.shape, generator=generator)
-        drawn = to_device(drawn, own.device)
-        return (own + 1 + drawn) % classes if self.never_own else drawn
+        classes = task.samples.num_classes - self.never_own
+        return torch.randint(classes, own.shape, generator=generator)
+
+    def _labels(
+        self, own: Int[Tensor, " n"], drawn: Int[Tensor, " n"], task: Task
+    ) -> Int[Tensor, " n"]:
+        return (own + 1 + drawn) % task.samples.num_classes if self.never_own else drawn
 
 
 class RandomLabels(nn.Module):

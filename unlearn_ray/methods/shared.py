@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from unlearn_ray.core.capture import refuse
 from unlearn_ray.core.modes import in_eval_mode
 from unlearn_ray.core.schema import PositiveInt, schema
 from unlearn_ray.core.transfer import to_device
@@ -46,6 +47,7 @@ def plain_attention() -> Iterator[None]:
 
 def drawn_seed(generator: torch.Generator) -> int:
     """A seed for a generator on another device or for torch's global ones."""
+    refuse("seeds generators of the device")
     return int(torch.randint(2**62, (), generator=generator))
 
 

@@ -22,7 +22,7 @@ def training_memory(sweep: Sweep) -> int:
     """Bytes for pretraining and retraining, about."""
     setting = sweep.setting
     images = setting.training.batch_size * setting.family.views
-    return _memory(sweep, images, 0, 0)
+    return _memory(sweep, images, 0, 0, graphs=sweep.resources.training.graphs)
 
 
 def study_memory(study: Study, sweep: Sweep) -> int:
@@ -30,10 +30,13 @@ def study_memory(study: Study, sweep: Sweep) -> int:
     views = sweep.setting.family.views
     kept = [study.at(point).images_kept() for point in study.corners()]
     # Most methods keep the original.
-    return max(_memory(sweep, views * half, views * full, 1) for half, full in kept)
+    graphs = sweep.resources.trial.graphs
+    return max(_memory(sweep, views * half, views * full, 1, graphs=graphs) for half, full in kept)
 
 
-def _memory(sweep: Sweep, half: int, full: int, copies: int) -> int:
+def _memory(sweep: Sweep, half: int, full: int, copies: int, *, graphs: bool) -> int:
+    if graphs:  # an iteration that is not replayed has memory of its own
+        half, full = 2 * half, 2 * full
     info = sweep.setting.dataset.info()
     pixels = 3 * info.image_size**2 * (info.train_size + info.test_size)
     model = sweep.setting.model

@@ -201,6 +201,7 @@ class _Driver:
             identity=store.identify(),
             code=code_of(self.sweep),
             deterministic=resources.trial.deterministic,
+            graphs=resources.trial.graphs,
         )
         # On the driver's node, so that the loss of another node cannot take it down.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -341,6 +342,7 @@ class _Driver:
                 threads=training.threads,
                 gpu=training.gpus,
                 deterministic=training.deterministic,
+                graphs=training.graphs,
             ),
             resources=training,
             board=self.board,

@@ -35,6 +35,7 @@ class WorkerConfig:
         identity: the store's permanent name.
         code: the sweep's parts from outside the package, with digests of their code.
         deterministic: whether GPUs repeat every digit.
+        graphs: whether GPUs replay iterations as CUDA graphs.
     """
 
     store: str
@@ -44,6 +45,7 @@ class WorkerConfig:
     identity: str
     code: tuple[tuple[type[Part], str], ...] = ()
     deterministic: bool = False
+    graphs: bool = False
 
     def runtime(self, board: Any, nodes: Sequence[str] | None = None) -> Runtime:
         """This process's runtime, created on the first call and kept for later steps.
@@ -74,7 +76,10 @@ class WorkerConfig:
     def _compute(self) -> Compute:
         if not self.gpu:
             return Compute.cpu(self.threads)
-        return Compute.gpu(self.threads, share=min(1.0, self.gpu), deterministic=self.deterministic)
+        return Compute.gpu(
+            self.threads, share=min(1.0, self.gpu), deterministic=self.deterministic,
+            graphs=self.graphs,
+        )  # fmt: skip
 
     def _check_code(self) -> None:
         for part, code in self.code:

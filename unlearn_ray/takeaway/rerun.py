@@ -22,7 +22,7 @@ from unlearn_ray.storage.store import Record, Store, unpack_tensors
 from unlearn_ray.storage.tensors import ARRAYS, MODEL
 from unlearn_ray.takeaway.description import description_of
 from unlearn_ray.takeaway.image_model import built
-from unlearn_ray.train.compute import DETERMINISTIC, Compute
+from unlearn_ray.train.compute import DETERMINISTIC, GRAPHS, Compute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,8 +152,8 @@ def _compute(record: Record) -> Compute:
     on_gpu = str(record.result.get("device", "")).startswith("cuda")
     if not (on_gpu and torch.cuda.is_available()):
         return Compute.cpu(threads)
-    repeats = DETERMINISTIC in str(record.result.get("kernels", "")).split()
-    return Compute.gpu(threads, deterministic=repeats)
+    kernels = str(record.result.get("kernels", "")).split()
+    return Compute.gpu(threads, deterministic=DETERMINISTIC in kernels, graphs=GRAPHS in kernels)
 
 
 def _files(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -11,7 +14,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from unlearn_ray.core.batch import Batch
-from unlearn_ray.core.transfer import moved
+from unlearn_ray.core.capture import Host
+from unlearn_ray.core.transfer import given
 from unlearn_ray.data.augmentation import Augmentation
 from unlearn_ray.data.fused_views import can_fuse
 from unlearn_ray.data.view_parameters import ViewParameters
@@ -66,18 +70,19 @@ class Batches:
     def __len__(self) -> int:
         return self._ids.shape[0]
 
-    def at(self, iteration: Iteration) -> Batch:
+    def at(
+        self, iteration: Iteration, rows_of: Callable[[Iteration], Tensor] = attrgetter("rows")
+    ) -> Batch:
         """The batch of an iteration.
 
         Nothing waits for a GPU, which still computes earlier iterations while this one is drawn.
+
+        Args:
+            iteration: with its generator.
+            rows_of: the rows of an iteration; by default, its own.
         """
-        rows = iteration.rows
-        added: Tensor | None = None
-        if self.added:
-            is_added = rows >= len(self)
-            rows, added = rows[~is_added], rows[is_added] - len(self)
-        drawn = self._drawn(len(rows), iteration.generator)
-        rows, added, drawn = _moved(rows, added, drawn, self._ids.device)
+        drawn = given(partial(self._drawn, rows_of), iteration, self._ids.device)
+        rows = drawn.rows
         ids = self._ids[rows]
         images = self._data.train_images
         chosen = ids if can_fuse(images) else None
@@ -85,30 +90,59 @@ class Batches:
         augmentation = self._family.augmentation
         texts = self._data.train_texts
         return Batch(
-            views=tuple(_View(augmentation, images, chosen, view) for view in drawn),
+            views=tuple(_View(augmentation, images, chosen, view) for view in drawn.views),
             labels=self._data.train_labels[ids],
             is_forget=self._is_forget[rows],
             generator=iteration.generator,
             ids=ids,
-            texts=None if texts is None else texts.drawn(ids, iteration.generator),
-            progress=iteration.progress,
-            added=added,
+            texts=None if texts is None else texts.drawn(ids, drawn.captions),
+            done=iteration.progress,
+            added=drawn.added,
         )
 
-    def _drawn(self, count: int, generator: torch.Generator) -> list[ViewParameters]:
-        size, family = self._data.train_images.shape[1], self._family
-        return [family.augmentation.sample(count, size, generator) for _ in range(family.views)]
+    def _drawn(self, rows_of: Callable[[Iteration], Tensor], iteration: Iteration) -> Host[_Drawn]:
+        rows, generator = rows_of(iteration), iteration.generator
+        added: Tensor | None = None
+        if self.added:
+            is_added = rows >= len(self)
+            rows, added = rows[~is_added], rows[is_added] - len(self)
+        size, count, family = self._data.train_images.shape[1], len(rows), self._family
+        views = [family.augmentation.sample(count, size, generator) for _ in range(family.views)]
+        shown = 0 if self._data.train_texts is None else count
+        captions = torch.rand(shown, generator=generator, dtype=torch.float64)
+        drawn = _Drawn(rows, views, added, captions)
+        return Host(drawn.tensors(), drawn.with_tensors)
 
 
-def _moved(
-    rows: Tensor, added: Tensor | None, drawn: list[ViewParameters], device: torch.device
-) -> tuple[Tensor, Tensor | None, list[ViewParameters]]:
-    """All that an iteration draws, on the device, in one copy."""
-    indices = [rows] if added is None else [rows, added]
-    parts = [part for view in drawn for part in view.tensors().values()]
-    there = iter(moved([*indices, *parts], device))
-    rows, added = next(there), None if added is None else next(there)
-    return rows, added, [view.with_tensors(islice(there, len(view.tensors()))) for view in drawn]
+@dataclass(frozen=True)
+class _Drawn:
+    """What is drawn for a batch.
+
+    Attributes:
+        rows: of the images, (B,).
+        views: the parameters of each view.
+        added: see `Batch`.
+        captions: in [0, 1), which of its captions an image shows, (B,); without captions, (0,).
+    """
+
+    rows: Tensor
+    views: list[ViewParameters]
+    added: Tensor | None
+    captions: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """All of it."""
+        parts = [part for view in self.views for part in view.tensors().values()]
+        added = [] if self.added is None else [self.added]
+        return [self.rows, self.captions, *added, *parts]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> _Drawn:
+        """The same with other tensors, in the order of `tensors`."""
+        rows, captions, *rest = tensors
+        left = iter(rest)
+        added = None if self.added is None else next(left)
+        views = [view.with_tensors(islice(left, len(view.tensors()))) for view in self.views]
+        return _Drawn(rows, views, added, captions)
 
 
 class CompanionBatches:
@@ -138,10 +172,12 @@ class CompanionBatches:
             iteration: with its number and its generator.
             most: maximum number of images; by default, the batch size.
         """
+        return self._batches.at(iteration, partial(self._rows, most))
+
+    def _rows(self, most: int | None, iteration: Iteration) -> Tensor:
         number, position = divmod(iteration.number, len(self._batches) // self._size)
         if number != self._pass:
             generator = seeded(*self._words, number)
             self._order = torch.randperm(len(self._batches), generator=generator)
             self._pass = number
-        rows = self._order[position * self._size : (position + 1) * self._size]
-        return self._batches.at(replace(iteration, rows=rows[:most]))
+        return self._order[position * self._size : (position + 1) * self._size][:most]

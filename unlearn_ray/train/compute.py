@@ -24,8 +24,9 @@ from unlearn_ray.core.errors import MachineError
 from unlearn_ray.core.precision import round_to_tf32
 from unlearn_ray.train.compiled import compile_children
 
-# Marks, in a machine's kernels, a GPU that repeats every digit.
+# Mark, in a machine's kernels, a GPU that repeats every digit, and one that replays iterations.
 DETERMINISTIC = "deterministic"
+GRAPHS = "graphs"
 
 # Compiling takes about a minute; below this many iterations it does not pay off.
 COMPILE_FROM_ITERATIONS = 5_000
@@ -39,7 +40,7 @@ class Machine:
         device: "cuda: " and the model of the GPU, or "cpu: " and that of the CPU.
         threads: CPU threads; 1 on a GPU, where their number has no effect.
         kernels: the instruction set of PyTorch's kernels, and limits that the environment sets for
-            other libraries; of a GPU also whether they are deterministic.
+            other libraries; of a GPU also whether they are deterministic, and replayed as graphs.
     """
 
     device: str
@@ -63,11 +64,13 @@ class Compute:
         device: where it computes.
         share: of the GPU's memory, in (0, 1], that this process may use.
         deterministic: whether a GPU repeats every digit; a CPU always does.
+        graphs: whether iterations are captured and replayed as a CUDA graph (`train.step_graph`).
     """
 
     device: torch.device
     share: float = 1.0
     deterministic: bool = False
+    graphs: bool = False
 
     @classmethod
     def cpu(cls, threads: int = 1) -> Compute:
@@ -80,7 +83,14 @@ class Compute:
         return cls(torch.device("cpu"))
 
     @classmethod
-    def gpu(cls, threads: int = 1, *, share: float = 1.0, deterministic: bool = False) -> Compute:
+    def gpu(
+        cls,
+        threads: int = 1,
+        *,
+        share: float = 1.0,
+        deterministic: bool = False,
+        graphs: bool = False,
+    ) -> Compute:
         """The first GPU that this process may use; configures PyTorch for it.
 
         Args:
@@ -89,6 +99,7 @@ class Compute:
             deterministic: whether to use only algorithms that repeat every digit. Otherwise some
                 add in an order that changes from run to run, and those of convolutions are chosen
                 by trying them out.
+            graphs: whether iterations are captured and replayed as a CUDA graph.
 
         Raises:
             MachineError: PyTorch finds none.
@@ -113,7 +124,7 @@ class Compute:
             torch.cuda.set_per_process_memory_fraction(
                 share_of_memory(share, total) / total, device
             )
-        return cls(device, share, deterministic)
+        return cls(device, share, deterministic, graphs)
 
     @property
     def on_gpu(self) -> bool:
@@ -126,8 +137,9 @@ class Compute:
         if self.on_gpu:
             major, minor = torch.cuda.get_device_capability(self.device)
             model = torch.cuda.get_device_name(self.device)
-            repeats = f" {DETERMINISTIC}" if self.deterministic else ""
-            return Machine(f"cuda: {model}", 1, f"sm_{major}{minor}{repeats}")
+            marks = {DETERMINISTIC: self.deterministic, GRAPHS: self.graphs}
+            kernels = [f"sm_{major}{minor}", *(mark for mark, on in marks.items() if on)]
+            return Machine(f"cuda: {model}", 1, " ".join(kernels))
         return Machine(f"cpu: {cpu_model()}", torch.get_num_threads(), cpu_kernels())
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -28,7 +28,7 @@ class LARS(torch.optim.Optimizer):
 
     Args:
         parameters: to optimise.
-        lr: the learning rate.
+        lr: the learning rate; a tensor may change while a CUDA graph replays the update.
         momentum: m.
         weight_decay: b.
         trust: the trust coefficient; 0.001 in the paper.
@@ -38,7 +38,7 @@ class LARS(torch.optim.Optimizer):
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],
-        lr: float,
+        lr: float | Tensor,
         momentum: float,
         weight_decay: float,
         trust: float = 0.001,
@@ -55,7 +55,10 @@ class LARS(torch.optim.Optimizer):
             if weights:
                 updates = _updates(weights, gradients, group)
                 velocities = self._velocities(weights, updates, group["momentum"])
-                torch._foreach_sub_(weights, velocities, alpha=group["lr"])
+                if isinstance(group["lr"], Tensor):
+                    torch._foreach_sub_(weights, torch._foreach_mul(velocities, group["lr"]))
+                else:
+                    torch._foreach_sub_(weights, velocities, alpha=group["lr"])
 
     def _velocities(
         self, weights: list[Tensor], updates: list[Tensor], momentum: float

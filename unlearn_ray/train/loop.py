@@ -11,10 +11,10 @@ each computes its rows of the same batches, and their weights stay equal bit for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -25,6 +25,7 @@ from unlearn_ray.core.curves import MOST_POINTS, Curve
 from unlearn_ray.core.errors import CorruptObject, NonFiniteLoss, StopRequested
 from unlearn_ray.core.keys import stable_seed
 from unlearn_ray.core.recipe import LastBatch, Layout, Player, Recipe
+from unlearn_ray.train import step_graph
 from unlearn_ray.train.beside import Beside, Checkpoints
 from unlearn_ray.train.checkpoint_clock import CheckpointClock
 from unlearn_ray.train.compute import Compute, Stopwatch
@@ -247,15 +248,50 @@ class _Run:
         self.parameters = [
             [p for p in player.module.parameters() if p.requires_grad] for player in self.players
         ]
+        as_graph = compute.graphs and self.total >= step_graph.CAPTURE_FROM_ITERATIONS
         self.optimizers = [
-            _optimizer(player.recipe, parameters)
+            _optimizer(player.recipe, parameters, compute.device if as_graph else None)
             for player, parameters in zip(self.players, self.parameters, strict=True)
         ]
+        self.step = self._graph().run if as_graph else self._step
+
+    def _graph(self) -> step_graph.StepGraph:
+        def again(iteration: Iteration) -> Iteration:
+            generator = seeded("iteration", self.training.seed, iteration.number)
+            return replace(iteration, generator=generator)
+
+        return step_graph.StepGraph(
+            self._step, again, ready=self._capturable, rows=self.layout.batch,
+            device=self.compute.device,
+            reason="is shared by several workers" if world_size() > 1 else "",
+        )  # fmt: skip
+
+    @contextmanager
+    def _capturable(self) -> Iterator[None]:
+        """No gradients, so that a graph allocates its own, and optimizers that are captured."""
+        groups = [
+            group
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            if "capturable" in group
+        ]
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        # Adam asks for it, and warns wherever it is set and nothing is captured.
+        for group in groups:
+            group["capturable"] = True
+        yield
+        for group in groups:
+            group["capturable"] = False
 
     def set_learning_rates(self, epoch: int) -> None:
         for player, optimizer in zip(self.players, self.optimizers, strict=True):
+            rate = player.recipe.learning_rate_at(epoch)
             for group in optimizer.param_groups:
-                group["lr"] = player.recipe.learning_rate_at(epoch)
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
     def curves(self) -> tuple[Curve, ...]:
         def rate(recipe: Recipe) -> Callable[[int], float]:
@@ -264,23 +300,9 @@ class _Run:
         return self.losses.curves(self.done, [rate(player.recipe) for player in self.players])
 
     def update(self, iteration: Iteration) -> None:
-        losses = []
         with self.stopwatch.running(), self._compiled_or_not(iteration):
-            for player, parameters, optimizer in zip(
-                self.players, self.parameters, self.optimizers, strict=True
-            ):
-                optimizer.zero_grad(set_to_none=True)
-                with self.compute.autocast():
-                    value = player.loss(iteration)
-                value.backward()  # type: ignore[no-untyped-call]
-                self.loss = value.detach()
-                if world_size() > 1:
-                    self._average_gradients(parameters)
-                optimizer.step()
-                self.all_losses.add_(self.loss)
-                losses.append(self.loss)
-            if self.training.after_update is not None:
-                self.training.after_update()
+            losses = self.step(iteration)
+        self.loss = losses[-1]
         for number, loss in enumerate(losses):
             self.losses.add(number, self.done, loss)
         self.done += 1
@@ -289,13 +311,36 @@ class _Run:
         if not self.compute.on_gpu:
             self.check_loss()
 
+    def _step(self, iteration: Iteration) -> list[Tensor]:
+        """One update of every player; returns their losses.
+
+        It is this that a CUDA graph captures: what differs between iterations is on the device.
+        """
+        losses = []
+        for player, parameters, optimizer in zip(
+            self.players, self.parameters, self.optimizers, strict=True
+        ):
+            optimizer.zero_grad(set_to_none=True)
+            with self.compute.autocast():
+                value = player.loss(iteration)
+            value.backward()  # type: ignore[no-untyped-call]
+            loss = value.detach()
+            if world_size() > 1:
+                self._average_gradients(parameters, loss)
+            optimizer.step()
+            self.all_losses.add_(loss)
+            losses.append(loss)
+        if self.training.after_update is not None:
+            self.training.after_update()
+        return losses
+
     def _compiled_or_not(self, iteration: Iteration) -> AbstractContextManager[object]:
         """Run a batch of another size eagerly: compiling for one more size would not pay off."""
         if self.compute.on_gpu and len(iteration.rows) != self.layout.batch:
             return cast(AbstractContextManager[object], torch.compiler.set_stance("force_eager"))
         return nullcontext()
 
-    def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
+    def _average_gradients(self, parameters: list[nn.Parameter], loss: Tensor) -> None:
         """Average gradients with one all-reduce per update.
 
         Not DistributedDataParallel: a family calls parts of its model, not its forward, and
@@ -303,7 +348,7 @@ class _Run:
         workers see the same value and fail at the same update.
         """
         gradients = [p.grad for p in parameters if p.grad is not None]
-        average([*gradients, self.loss])
+        average([*gradients, loss])
 
     def check_loss(self) -> None:
         if not math.isfinite(self.all_losses.item()):
@@ -408,24 +453,30 @@ class _Run:
                 entries[parameter][entry] = buffer.copy_(value)
 
 
-def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(
+    recipe: Recipe, parameters: list[nn.Parameter], device: torch.device | None
+) -> torch.optim.Optimizer:
+    """An optimizer, whose learning rate is a tensor on `device` unless that is None."""
     decay = recipe.weight_decay
+    rate: float | Tensor = recipe.learning_rate
+    if device is not None:
+        rate = torch.full((), recipe.learning_rate, device=device)
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=decay, fused=True)
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
     if recipe.optimizer == "adamw":
         groups = [
             {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+        return torch.optim.AdamW(groups, lr=rate, fused=True)
     if recipe.optimizer == "lars":
         return LARS(
-            parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=decay,
+            parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay,
             trust=recipe.trust, clip=recipe.clip_trust,
         )  # fmt: skip
     return torch.optim.SGD(
         parameters,
-        lr=recipe.learning_rate,
+        lr=rate,
         momentum=recipe.momentum,
         weight_decay=decay,
         fused=True,

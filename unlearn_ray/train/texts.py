@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 import torch
-from jaxtyping import Int, Int32, Int64
+from jaxtyping import Float64, Int, Int32, Int64
 from torch import Tensor
 
-from unlearn_ray.core.transfer import to_device
 from unlearn_ray.data.base import Captions
 from unlearn_ray.families.base import Family
 
@@ -60,15 +59,14 @@ class Texts:
         return self.rows[places].long(), begins
 
     def drawn(
-        self, ids: Int[Tensor, " batch"], generator: torch.Generator
+        self, ids: Int[Tensor, " batch"], uniform: Float64[Tensor, " batch"]
     ) -> Int64[Tensor, "batch length"]:
-        """Tokens of one caption per image, drawn uniformly.
+        """Tokens of one caption per image.
 
         Args:
             ids: of the images, on the device.
-            generator: on the CPU, so that every worker and device draws the same captions.
+            uniform: in [0, 1), which of its captions an image shows; on the device.
         """
-        uniform = torch.rand(ids.shape[0], generator=generator, dtype=torch.float64)
         begins, ends = self.begins[ids], self.begins[ids + 1]
-        places = to_device(uniform, ids.device) * (ends - begins)
+        places = uniform * (ends - begins)
         return self.tokens[self.rows[begins + places.long()]].long()

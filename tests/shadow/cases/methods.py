@@ -47,15 +47,15 @@ def cases() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
 
 
 def _case(part: type[Method]) -> dict[str, Any]:
-    family, forget_set = _taken(part)
+    family, forget_set = taken(part)
     for backbone in (SHALLOW, DEEP):
-        run = partial(_run, part, family, forget_set, backbone)
+        train = partial(run, part, family, forget_set, backbone)
         before = weights(maker(family, backbone)(0))
-        expected = run(on_cpu())[1]
+        expected = train(on_cpu())[1]
         # LCODEC takes no step where the Hessian is not positive.
         if distance(expected, before):
             break
-    report, found = run(on_device(exact=True))
+    report, found = train(on_device(exact=True))
     case = {
         "on": f"{family.name}, {forget_set.name}",
         "iterations": report.iterations,
@@ -64,13 +64,14 @@ def _case(part: type[Method]) -> dict[str, Any]:
     }
     if report.iterations == 0:
         return case
-    (shorter, less), (longer, more) = (counted(run, batch) for batch in (BATCH, BATCH // 2))
+    (shorter, less), (longer, more) = (counted(train, batch) for batch in (BATCH, BATCH // 2))
     cost = PerIteration(longer.iterations, shorter.iterations, more, less)
-    again = resumed(lambda kept: run(on_device(), BATCH, kept)[1])
+    again = resumed(lambda kept: train(on_device(), BATCH, kept)[1])
     return {**case, "loss": shorter.loss, "resumed": again, **cost.report()}
 
 
-def _taken(part: type[Method]) -> tuple[Family, ForgetSet]:
+def taken(part: type[Method]) -> tuple[Family, ForgetSet]:
+    """The first family and forget set that a method takes."""
     families = [find(Family, "supervised"), *parts(Family).values()]
     for family in map(tiny, families):
         for forget_set in FORGET_SETS:
@@ -79,17 +80,17 @@ def _taken(part: type[Method]) -> tuple[Family, ForgetSet]:
     raise AssertionError(f"{part.name} takes nothing that this test has")
 
 
-def _method(part: type[Method], batch: int) -> Method:
+def _method(part: type[Method], batch: int, **given: Any) -> Method:
     """With batches of one size, whatever they are called, and files that are none."""
     own: dict[str, Any] = {
         field.name: batch for field in fields(part) if field.name.endswith("batch_size")
     }
     if part.reads_weights:
         own["weights"] = Checkpoint(checkpoint="theirs.safetensors")
-    return tiny(part, **own)
+    return tiny(part, **own, **given)
 
 
-def _run(
+def run(
     part: type[Method],
     family: Family,
     forget_set: ForgetSet,
@@ -97,11 +98,13 @@ def _run(
     compute: Compute,
     batch: int = BATCH,
     checkpoints: Checkpoints | None = None,
+    **own: Any,
 ) -> tuple[Report, dict[str, Tensor]]:
+    """Unlearn, by a method with such fields of its own; its report and the weights."""
     make = maker(family, backbone)
     model: nn.Module = make(0)
     report = unlearn(
-        model, family, _method(part, batch), resident(family, compute), parts_of(forget_set),
+        model, family, _method(part, batch, **own), resident(family, compute), parts_of(forget_set),
         seed=0, compute=compute, make_model=make, brought=lambda _: make(2).state_dict(),
         checkpoints=checkpoints,
     )  # fmt: skip
