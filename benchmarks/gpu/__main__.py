@@ -21,6 +21,7 @@ from benchmarks.gpu.bench import Bench, Figures
 # By worth: what is left out when the minutes are over stands last.
 SECTIONS = {
     "correctness": "benchmarks.gpu.correctness",
+    "graphs": "benchmarks.gpu.graphs",
     "training": "benchmarks.gpu.training",
     "views": "benchmarks.gpu.training",
     "evaluation": "benchmarks.gpu.unlearning",

@@ -26,11 +26,13 @@ from unlearn_ray.families.supervised import Supervised
 from unlearn_ray.train import compute
 from unlearn_ray.train.compute import Compute
 from unlearn_ray.train.resident import ResidentData
+from unlearn_ray.train.step_graph import CAPTURE_FROM_ITERATIONS
 from unlearn_ray.train.training import new_model, train_from_scratch
 
 if TYPE_CHECKING:
     from unlearn_ray.train.beside import Checkpoints
 
+MODES = ("eager", "compiled", "graph", "compiled_graph")
 _TINY_TEXTS = {"text_width": 8, "text_heads": 2, "text_layers": 2, "embedding_size": 8}
 
 
@@ -79,17 +81,24 @@ def cases(bench: Bench) -> dict[str, Case]:
 
 
 def training(bench: Bench) -> Figures:
-    """Images a second and epochs' seconds of each family, eager and compiled; peak memory."""
+    """Images a second and epochs' seconds of each family in every mode; peak memory.
+
+    Its operations launched one by one ("eager") or compiled, and either replayed as a CUDA graph.
+    """
     data, peak = bench.data(), matrix_peak(bench)
     figures: Figures = {"bf16_peak_tflops_measured": peak / 1e12, "families": {}}
     for name, case in cases(bench).items():
-        of_data = _with_captions(bench, case, data)
+        of_data = with_captions(bench, case, data)
         found: Figures = {"flops_an_image": flops_an_image(bench, case, of_data)}
-        for mode in ("eager", "compiled"):
-            with _compiling(mode == "compiled"):
-                found[mode] = _speed(bench, case, of_data, found["flops_an_image"], peak)
+        modes = [mode for mode in MODES if bench.compute.on_gpu or "graph" not in mode]
+        for mode in modes:
+            graphs = replace(bench.compute, graphs="graph" in mode)
+            with _compiling("compiled" in mode):
+                found[mode] = _speed(
+                    replace(bench, compute=graphs), case, of_data, found["flops_an_image"], peak
+                )
         found["seconds_an_epoch_of_45000"] = min(
-            found[mode]["seconds_an_epoch_of_45000"] for mode in ("eager", "compiled")
+            found[mode]["seconds_an_epoch_of_45000"] for mode in modes
         )
         figures["families"][name] = found
     return figures
@@ -99,7 +108,8 @@ def _speed(
     bench: Bench, case: Case, data: ResidentData, flops_an_image: float, peak: float
 ) -> Figures:
     batch = min(case.recipe.batch_size, bench.batch)
-    memory = bench.peak_bytes(lambda: case.trained(bench, data, 2))
+    few = CAPTURE_FROM_ITERATIONS if bench.compute.graphs else 2
+    memory = bench.peak_bytes(lambda: case.trained(bench, data, few))
     # The same model throughout: a new one would be compiled anew.
     model = case.trained(bench, data, 1)
     seconds = bench.an_iteration(lambda count: case.trained(bench, data, count, model=model))
@@ -113,7 +123,7 @@ def _speed(
     }
 
 
-def _with_captions(bench: Bench, case: Case, data: ResidentData) -> ResidentData:
+def with_captions(bench: Bench, case: Case, data: ResidentData) -> ResidentData:
     """The data with one caption for each image, for a family that reads them."""
     if not case.family.reads_captions:
         return data
@@ -195,7 +205,7 @@ def resumption(bench: Bench) -> Figures:
     """How far weights of a resumed run, and of a second run, are from those of the first."""
     data, figures = bench.data(count=16 * bench.batch), {}
     for name, case in cases(bench).items():
-        of_data = _with_captions(bench, case, data)
+        of_data = with_captions(bench, case, data)
 
         run = partial(_weights, bench, case, of_data)
         first, every = run(None), Kept()
@@ -203,8 +213,8 @@ def resumption(bench: Bench) -> Figures:
         middle = Kept(saved=[kept for kept in every.saved if kept[0] == 3])
         figures[name] = {
             "checkpoints": len(every.saved),
-            "second_run": _apart(run(None), first),
-            "resumed": _apart(run(middle), first),
+            "second_run": apart(run(None), first),
+            "resumed": apart(run(middle), first),
         }
     return figures
 
@@ -223,5 +233,6 @@ def _weights(bench: Bench, case: Case, data: ResidentData, checkpoints: Kept | N
     return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
+def apart(one: Tensor, other: Tensor) -> float:
+    """The distance of two vectors, relative to the norm of the second."""
     return float((one - other).norm() / other.norm())

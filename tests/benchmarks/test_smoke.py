@@ -30,7 +30,7 @@ HERE = {
 }
 PARTS = {"large_store", "simulated"}
 # In processes of their own.
-APART = {"gpu": ("views evaluation trial collectives --small", "as_without: True")}
+APART = {"gpu": ("views graphs evaluation trial collectives --small", "as_without: True")}
 RAY = {"trial_cost": ("--trials 8 --slow-trials 2", "a trial beside its training")}
 # Several clusters, or several nodes.
 SLOW = {

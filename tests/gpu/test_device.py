@@ -7,6 +7,7 @@ import torch
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.correctness import correctness
+from benchmarks.gpu.graphs import graphs
 from benchmarks.gpu.packing import collectives
 from benchmarks.gpu.training import resumption
 from benchmarks.gpu.unlearning import evaluation
@@ -22,6 +23,10 @@ def bench() -> Bench:
 
 def test_every_family_and_method_computes_as_float64_does(bench: Bench) -> None:
     assert correctness(bench)["beyond"] == []
+
+
+def test_replayed_iterations_train_as_launched_ones(bench: Bench) -> None:
+    assert graphs(bench)["beyond"] == []
 
 
 def test_metrics_are_those_of_a_cpu(bench: Bench) -> None:

@@ -198,7 +198,7 @@ def _descend(
         run.set_learning_rates(epoch)
         for number in range(position, min(run.per_epoch, position + run.total - run.done)):
             rows = order[run.layout.rows(number // training.repeats)]
-            generator = seeded("iteration", training.seed, run.done)
+            generator = run.generator(run.done)
             run.update(Iteration(epoch, run.done, rows, generator, run.done / run.total))
             save, tell = clock.after(run.done)
             if tell and on_progress is not None:
@@ -253,21 +253,21 @@ class _Run:
             _optimizer(player.recipe, parameters, compute.device if as_graph else None)
             for player, parameters in zip(self.players, self.parameters, strict=True)
         ]
-        self.step = self._graph().run if as_graph else self._step
+        self.graph: step_graph.StepGraph | None = None
+        if as_graph:
+            reason = "is shared by several workers" if world_size() > 1 else ""
+            self.graph = step_graph.StepGraph(self.layout.batch, compute.device, reason)
 
-    def _graph(self) -> step_graph.StepGraph:
-        def again(iteration: Iteration) -> Iteration:
-            generator = seeded("iteration", self.training.seed, iteration.number)
-            return replace(iteration, generator=generator)
+    def again(self, iteration: Iteration) -> Iteration:
+        """An iteration before anything was drawn."""
+        return replace(iteration, generator=self.generator(iteration.number))
 
-        return step_graph.StepGraph(
-            self._step, again, ready=self._capturable, rows=self.layout.batch,
-            device=self.compute.device,
-            reason="is shared by several workers" if world_size() > 1 else "",
-        )  # fmt: skip
+    def generator(self, number: int) -> torch.Generator:
+        """Of the draws of an iteration."""
+        return seeded("iteration", self.training.seed, number)
 
     @contextmanager
-    def _capturable(self) -> Iterator[None]:
+    def capturable(self) -> Iterator[None]:
         """No gradients, so that a graph allocates its own, and optimizers that are captured."""
         groups = [
             group
@@ -301,7 +301,7 @@ class _Run:
 
     def update(self, iteration: Iteration) -> None:
         with self.stopwatch.running(), self._compiled_or_not(iteration):
-            losses = self.step(iteration)
+            losses = self.step(iteration) if self.graph is None else self.graph.run(self, iteration)
         self.loss = losses[-1]
         for number, loss in enumerate(losses):
             self.losses.add(number, self.done, loss)
@@ -311,7 +311,7 @@ class _Run:
         if not self.compute.on_gpu:
             self.check_loss()
 
-    def _step(self, iteration: Iteration) -> list[Tensor]:
+    def step(self, iteration: Iteration) -> list[Tensor]:
         """One update of every player; returns their losses.
 
         It is this that a CUDA graph captures: what differs between iterations is on the device.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -79,30 +79,35 @@ class DeviceGraph:
         self.replay()
 
 
+class Iterated(Protocol):
+    """A training whose iterations are captured."""
+
+    def step(self, iteration: Iteration) -> list[Tensor]:
+        """Compute an iteration; returns its losses, on the device."""
+        ...
+
+    def again(self, iteration: Iteration) -> Iteration:
+        """The same iteration with a new generator, as if nothing had been drawn."""
+        ...
+
+    def capturable(self) -> AbstractContextManager[None]:
+        """Entered while an iteration is captured."""
+        ...
+
+
 class StepGraph:
     """Runs the iterations of a training: the first as they are, the others by replaying one.
 
+    It does not hold the training, whose end frees its memory.
+
     Args:
-        step: computes an iteration, and returns its losses on the device.
-        again: the same iteration with a new generator, as if nothing had been drawn.
-        ready: entered while an iteration is captured.
         rows: of a batch; one of another size is not replayed.
         device: of everything.
         reason: why no iteration can be captured, if that is known.
     """
 
-    def __init__(
-        self,
-        step: Callable[[Iteration], list[Tensor]],
-        again: Callable[[Iteration], Iteration],
-        *,
-        ready: Callable[[], AbstractContextManager[None]],
-        rows: int,
-        device: torch.device,
-        reason: str = "",
-    ) -> None:
-        self._step, self._again = step, again
-        self._ready, self._rows, self._device = ready, rows, device
+    def __init__(self, rows: int, device: torch.device, reason: str = "") -> None:
+        self._rows, self._device = rows, device
         self._graph = DeviceGraph()
         self._warm_ups = 0
         self._tape: list[Make] = []
@@ -114,44 +119,44 @@ class StepGraph:
         if reason:
             self._give_up(reason)
 
-    def run(self, iteration: Iteration) -> list[Tensor]:
-        """Compute an iteration.
+    def run(self, training: Iterated, iteration: Iteration) -> list[Tensor]:
+        """Compute an iteration; always of the same training.
 
         Returns:
             Its losses, on the device; those of a replay are overwritten by the next.
         """
         if self._reason:
-            return self._step(iteration)
+            return training.step(iteration)
         if len(iteration.rows) != self._rows:
-            return self._launched(iteration, "has a batch of another size")
+            self._tell("has a batch of another size")
+            return training.step(iteration)
         if self._warm_ups < WARM_UPS:
-            return self._warm_up(iteration)
+            return self._warm_up(training, iteration)
         hosts = self._made(iteration)
         taken = [tensor for host in hosts for tensor in host.tensors]
         if self._losses is None:
-            self._losses = self._captured(iteration, hosts, taken)
+            self._losses = self._captured(training, iteration, hosts, taken)
         elif not _alike(taken, self._like):
-            reason = "takes tensors of other shapes than the one that is replayed"
-            return self._launched(self._again(iteration), reason)
+            self._tell("takes tensors of other shapes than the one that is replayed")
+            return training.step(training.again(iteration))
         host = packed(taken, pinned=self._device.type == "cuda")
         self._buffer.copy_(host, non_blocking=True)
         self._graph.replay()
         return self._losses
 
-    def _launched(self, iteration: Iteration, reason: str) -> list[Tensor]:
-        """One iteration between those that are replayed; its reason is told once."""
+    def _tell(self, reason: str) -> None:
+        """Tell once why an iteration between those that are replayed is not."""
         if reason not in self._told:
             self._told.add(reason)
             _log.info("an iteration is launched operation by operation: it %s", reason)
-        return self._step(iteration)
 
-    def _warm_up(self, iteration: Iteration) -> list[Tensor]:
+    def _warm_up(self, training: Iterated, iteration: Iteration) -> list[Tensor]:
         recorder = _Recorder(iteration, self._device)
         with self._graph.warming_up(), captured_by(recorder):
-            losses = self._step(iteration)
+            losses = training.step(iteration)
         # The tape of an earlier iteration must give this one what it took.
         self._tape = self._tape or recorder.tape
-        again = self._again(iteration)
+        again = training.again(iteration)
         reason = recorder.reason or _difference(self._made(again), recorder.hosts)
         if not reason and not torch.equal(
             again.generator.get_state(), iteration.generator.get_state()
@@ -166,13 +171,17 @@ class StepGraph:
         return [make(iteration) for make in self._tape]
 
     def _captured(
-        self, iteration: Iteration, hosts: Sequence[Host[Any]], taken: Sequence[Tensor]
+        self,
+        training: Iterated,
+        iteration: Iteration,
+        hosts: Sequence[Host[Any]],
+        taken: Sequence[Tensor],
     ) -> list[Tensor]:
         self._like = [torch.empty_like(tensor) for tensor in taken]
         self._buffer = packed(taken).to(self._device)
         player = _Player(hosts, iter(unpacked(self._buffer, taken)))
-        with self._ready(), captured_by(player), self._graph.capturing():
-            return self._step(iteration)
+        with training.capturable(), captured_by(player), self._graph.capturing():
+            return training.step(iteration)
 
     def _give_up(self, reason: str) -> None:
         self._reason, self._tape = reason, []
