@@ -61,9 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         requests.mkdir()
         os.environ["UNLEARN_RAY_BENCHMARK_REQUESTS"] = str(requests)
         with _nodes(options.nodes) as address:
-            seeds_run = _sweep(options, address, Path(folder))
-            _others(options, address, options.seconds * seeds_run)
+            cost = _sweep(options, address, Path(folder))
+            tune = _others(options, address, options.seconds * cost.seeds)
     _suggestions(options.told)
+    print(f"  of {options.trials} trials, and what a sweep of 10,000 may take")
+    print(f"    driver's memory, at most        {cost.megabytes:8.0f} MB    1000 MB")
+    print(f"    requests to the store a trial   {cost.requests:8.2f}         10")
+    print(f"    driver's CPU a trial            {1000 * cost.cpu:8.1f} ms")
+    print(f"      more than plain Tune's        {1000 * (cost.cpu - tune):8.1f} ms      20 ms")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -112,8 +117,25 @@ class _Moment:
         return cls(trials, kilobytes / 1024, time.perf_counter(), time.process_time())
 
 
-def _sweep(options: argparse.Namespace, address: str, folder: Path) -> float:
-    """Run the sweep and say what it cost; returns how many seeds a trial ran, on average."""
+@dataclass(frozen=True)
+class _Cost:
+    """What the sweep cost.
+
+    Attributes:
+        seeds: that a trial ran, on average.
+        requests: to the store, of a trial, by the driver and all workers.
+        megabytes: the driver's memory, at most.
+        cpu: seconds of the driver's processor, of a trial that is not among the first.
+    """
+
+    seeds: float
+    requests: float
+    megabytes: float
+    cpu: float
+
+
+def _sweep(options: argparse.Namespace, address: str, folder: Path) -> _Cost:
+    """Run the sweep and say what it cost."""
     from benchmarks.simulated import requests, run_references, simulated_sweep
     from unlearn_ray.reporting.progress import SweepProgress
     from unlearn_ray.scheduling.driver import run_sweep
@@ -136,12 +158,14 @@ def _sweep(options: argparse.Namespace, address: str, folder: Path) -> float:
         run_sweep(plan, store, address=address, progress=progress, stop=threading.Event())
     trials = ended()
     after = requests(folder / "requests")
+    asked = 0.0
     print(f"  requests to the store per trial ({options.studies} studies, {SEEDS} seeds)")
     for who in sorted(after):
         verbs = {
             verb: (count - before.get(who, {}).get(verb, 0)) / trials
             for verb, count in after[who].items()
         }
+        asked += sum(verbs.values())
         listed = ", ".join(f"{verb} {count:.2f}" for verb, count in verbs.items())
         print(f"    {who:8} {sum(verbs.values()):6.2f}: {listed}")
     rows: int = store.read_rows(columns=("trial",)).num_rows
@@ -154,7 +178,13 @@ def _sweep(options: argparse.Namespace, address: str, folder: Path) -> float:
     print(f"  merging the last rows:      {seconds:.2f} s")
     seconds, _ = _timed(lambda: make_plan(sweep, store))
     print(f"  plan after that:            {seconds:.2f} s", flush=True)
-    return rows / trials
+    first = moments[min(1, len(moments) - 2)]
+    return _Cost(
+        seeds=rows / trials,
+        requests=asked,
+        megabytes=max(moment.megabytes for moment in moments),
+        cpu=(moments[-1].cpu - first.cpu) / max(1, moments[-1].trials - first.trials),
+    )
 
 
 @contextmanager
@@ -194,8 +224,12 @@ def _print_moment(moments: list[_Moment], options: argparse.Namespace) -> None:
     print(line, flush=True)
 
 
-def _others(options: argparse.Namespace, address: str, sleep: float) -> None:
-    """The same number of slots and the same sleep, and nothing else."""
+def _others(options: argparse.Namespace, address: str, sleep: float) -> float:
+    """The same number of slots and the same sleep, and nothing else.
+
+    Returns:
+        Seconds of the driver's processor a trial of Tune with reused actors.
+    """
     import ray
 
     # A process for each trial is slow: two for each slot are enough to see it.
@@ -213,6 +247,7 @@ def _others(options: argparse.Namespace, address: str, sleep: float) -> None:
     print(f"  beside it, per trial of {sleep:.2f} s on {options.nodes} slots: wall, driver's CPU")
     for name, (wall, cpu) in costs.items():
         print(f"    {name:24} {1000 * wall:8.1f} ms {1000 * cpu:8.1f} ms", flush=True)
+    return costs["Tune, reuse_actors=True"][1]
 
 
 def _tasks(trials: int, sleep: float) -> tuple[float, float]:

@@ -45,7 +45,7 @@ from unlearn_ray.studies.rows import State
 from unlearn_ray.train.compute import Compute
 
 REQUESTS = "UNLEARN_RAY_BENCHMARK_REQUESTS"
-VERBS = ("read", "write", "create", "delete", "names")
+VERBS = ("read", "write", "create", "delete", "delete_all", "names")
 STUDIES = 100
 SPACE = {"x": Range("uniform", 0.0, 1.0), "y": Range("uniform", 0.0, 1.0)}
 

@@ -36,7 +36,7 @@ RAY = {"trial_cost": ("--trials 8 --slow-trials 2", "a trial beside its training
 SLOW = {
     "drivers": ("--drivers 2 --trials 2 --seconds 0", "2 drivers:"),
     "processor_time": ("--references 4", "RayTrainWorker"),
-    "scale": ("--trials 4 --nodes 1 --studies 1 --seconds 0 --told 10", "Tune, defaults"),
+    "scale": ("--trials 4 --nodes 1 --studies 1 --seconds 0 --told 10", "more than plain Tune"),
 }
 GPU_SECTIONS = "correctness training resumption deterministic packing peers tests --small"
 

@@ -203,9 +203,12 @@ def objects(store: str, prefix: str) -> dict[str, bytes]:
 
 def attempts(store: str) -> Counter[str]:
     """How often the artifact of each training was uploaded, by `kind/key`."""
-    names = open_store(store).objects.names("artifacts/")
-    folders = {tuple(name.split("/")[1:4]) for name in names}
-    return Counter(f"{kind}/{key}" for kind, key, _ in folders if kind in TRAININGS)
+    names = (name.split("/") for name in open_store(store).objects.names("artifacts/"))
+    return Counter(
+        f"{kind}/{key}"
+        for _, kind, key, _, file in names
+        if kind in TRAININGS and file == "model.safetensors"
+    )
 
 
 def environment_of(mark: str) -> dict[str, str]:

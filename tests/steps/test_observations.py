@@ -145,11 +145,12 @@ def test_a_damaged_file_is_named() -> None:
 
 
 def observed(store: Store) -> set[str]:
-    records = [store.record("observe", key) for key in store.records("observe")]
+    own = store.read_records(("observe", key) for key in store.records("observe"))
+    records = [*own.values(), *store.sharing().values()]
     return {
         f"{record.config['quantity']['name']} for {record.row.split('/')[-1].split('-')[0] or '-'}"
         for record in records
-        if record is not None
+        if record.kind == "observe"
     }
 
 
@@ -228,7 +229,8 @@ def test_a_metric_of_models_of_other_seeds(tmp_path: Path) -> None:
     assert len(reported) == 9
     # The first row's run made the models of the other seeds, too; it is what they cost.
     keys = [(kind, key) for key, kind in store.kinds().items()]
-    spent = [each.accelerator_hours for each in store.read_records(keys).values() if each.row]
+    records = [*store.read_records(keys).values(), *store.sharing().values()]
+    spent = [each.accelerator_hours for each in records if each.row]
     assert sum(row[of] or 0.0 for row in rows for of in HOURS) == pytest.approx(sum(spent))
     by_model: dict[str, set[float]] = {}
     for row in reported:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,10 @@ class Interrupted:
             if now or (self.left < 0 and self.act is die):
                 self.act()
         return getattr(self.objects, name)(*arguments)
+
+    def delete_all(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.delete(name)
 
 
 def die() -> None:

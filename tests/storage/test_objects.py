@@ -37,6 +37,16 @@ def test_write_read_replace_delete(store: Store) -> None:
         objects.read("a/b.bin")
 
 
+def test_many_go_at_once(store: Store) -> None:
+    names = [f"a/{number}" for number in range(12)]
+    for name in names:
+        store.objects.write(name, b"")
+    store.objects.delete_all([*names[:9], "a/absent"])
+    assert store.objects.names("a/") == sorted(names[9:])
+    store.objects.delete_all([])
+    assert store.objects.names("a/") == sorted(names[9:])
+
+
 def test_a_folder_of_objects_is_no_object(store: Store) -> None:
     store.objects.write("a/b/c", b"")
     for name in ("a", "a/b", "a/b/c/d"):

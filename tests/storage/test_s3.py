@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from unlearn_ray.core.errors import (
     StoreError,
     StoreUnreachable,
 )
+from unlearn_ray.storage.s3 import S3Bucket
 from unlearn_ray.storage.store import open_store
 
 SECRET = "a-wrong-secret-that-nobody-may-see"
@@ -191,6 +194,28 @@ def test_a_server_without_conditional_writes_is_refused(s3_server: S3Server, ref
         with pytest.raises(StoreError, match="use a server with conditional writes"):
             store.check_writable()
         server.shutdown()
+
+
+def test_a_server_that_deletes_one_by_one(s3_server: S3Server) -> None:
+    objects = open_store(s3_server.store_url("one-by-one")).objects
+    assert isinstance(objects, S3Bucket)
+    asked: list[str] = []
+
+    def refuse(model: Any, **_: object) -> tuple[object, dict[str, Any]] | None:
+        asked.append(model.name)
+        if model.name != "DeleteObjects":
+            return None
+        answer = {"HTTPStatusCode": 501}
+        parsed = {"Error": {"Code": "NotImplemented"}, "ResponseMetadata": answer}
+        return SimpleNamespace(status_code=501), parsed
+
+    objects._connection.opened().client.meta.events.register("before-call.s3", refuse)
+    for name in ("a", "b"):
+        objects.write(name, b"")
+    objects.delete_all(["a", "b"])
+    assert objects.names("") == []
+    assert asked.count("DeleteObjects") == 1
+    assert asked.count("DeleteObject") == 2
 
 
 def test_a_missing_object_names_itself_and_the_store(s3_server: S3Server) -> None:

@@ -18,6 +18,7 @@ from unlearn_ray.steps.kinds.pretrain import Pretrain
 from unlearn_ray.steps.kinds.retrain import Retrain
 from unlearn_ray.steps.kinds.unlearn import Unlearn
 from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.store import Store, open_store
 from unlearn_ray.studies.trial import TrialSeed, reference_row, score
 from unlearn_ray.train.compute import Compute, Machine
@@ -48,32 +49,75 @@ def hours(row: dict[str, Any]) -> list[Any]:
     return [row[column] for column in COLUMNS]
 
 
-def test_a_trial_under_one_seed_costs_19_requests(sweep: Sweep, store: str) -> None:
-    asked: list[tuple[str, str]] = []
+class Counting:
+    """The objects of a store, and what is asked of them: verb and folder of each request."""
 
-    class Counting:
-        def __getattr__(self, verb: str) -> Any:
-            found = getattr(beneath, verb)
-            if not callable(found):
-                return found
+    def __init__(self, beneath: ObjectStore) -> None:
+        self.beneath = beneath
+        self.asked: Counter[tuple[str, str]] = Counter()
 
-            def ask(name: str, *data: bytes) -> Any:
-                asked.append((verb, name.split("/")[0]))
-                return found(name, *data)
+    def __getattr__(self, verb: str) -> Any:
+        found = getattr(self.beneath, verb)
+        if not callable(found):
+            return found
 
-            return ask
+        def ask(name: str | list[str], *data: bytes) -> Any:
+            first = name if isinstance(name, str) else name[0]
+            self.asked[verb, first.split("/")[0]] += 1
+            return found(name, *data)
 
-    beneath = open_store(store).objects
-    here = Runtime(Store(Counting(), 30.0), Compute.cpu(), 600)  # type: ignore[arg-type]
+        return ask
+
+
+def counted(url: str) -> tuple[Counting, Store]:
+    objects = Counting(open_store(url).objects)
+    return objects, Store(objects, 30.0)  # type: ignore[arg-type]
+
+
+# Its lease, and whether a record appeared before that; weights and outputs, a record of all the
+# steps, and the row: however many metrics there are.
+OF_A_SEED = {
+    ("create", "leases"): 1,
+    ("read", "records"): 1,
+    ("write", "artifacts"): 2,
+    ("create", "records"): 1,
+    ("create", "rows"): 1,
+    ("delete", "leases"): 1,
+}
+
+
+def test_a_trial_under_one_seed_costs_seven_requests(sweep: Sweep, store: str) -> None:
+    objects, opened = counted(store)
+    here = Runtime(opened, Compute.cpu(), 600)
     for number in (10, 11):  # the first reads records that the others know
-        asked.clear()
+        objects.asked.clear()
         score(at(sweep, 0.001 * number, number), here)
-    # Of the unlearned model, and of its outputs.
-    both = [("read", "records"), ("create", "leases"), ("read", "records")]
-    both += [("write", "artifacts"), ("create", "records"), ("delete", "leases")]
-    metrics = [("read", "records"), ("create", "records")] * len(sweep.scored_by)
-    once = [("write", "artifacts"), ("names", "checkpoints"), ("create", "rows")]  # loss curves
-    assert Counter(asked) == Counter([*both, *both, *metrics, *once])
+    assert objects.asked == OF_A_SEED
+
+
+def test_a_trial_of_two_seeds_costs_fifteen(
+    sweep: Sweep, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With its claim, and its part in the merging of rows, which takes none for each of them."""
+    objects, opened = counted(str(tmp_path_factory.mktemp("two")))
+    here = Runtime(opened, Compute.cpu(), 600)
+    for seed in (0, 1):
+        run_references(sweep, seed, here)
+    merged: dict[str, Any] = {}
+    for number in range(3):
+        if number == 1:
+            objects.asked.clear()  # the first reads records that the others know
+        opened.claims("study").take(number, {"x": number}, "driver", sweep.name)
+        for seed in (0, 1):
+            ran = at(sweep, 0.001 * (number + 1), number, seed=seed)
+            merged[ran.row_name] = score(ran, here).row
+    two_trials = {what: 4 * times for what, times in OF_A_SEED.items()}
+    assert objects.asked == {("create", "claims"): 2, **two_trials}
+    objects.asked.clear()
+    assert opened.compact(merged) == 6
+    assert {verb for verb, folder in objects.asked if folder == "rows"} == {"names", "delete_all"}
+    assert objects.asked.total() <= 9
+    assert opened.read_rows().num_rows == 6
 
 
 def test_a_row_counts_the_steps_that_were_run_for_it(sweep: Sweep, store: str) -> None:
@@ -82,10 +126,11 @@ def test_a_row_counts_the_steps_that_were_run_for_it(sweep: Sweep, store: str) -
     opened = open_store(store)
     unlearn = Unlearn(setting=sweep.setting, seed=0, method=at(sweep, 0.02, 20).method)
     outputs = Observe(setting=sweep.setting, seed=0, model=unlearn, quantity=Outputs())
-    steps = [unlearn, outputs, *measures(unlearn, sweep.scored_by)]
-    records = [opened.record(step.name, step.key) for step in steps]
-    seconds = [record.seconds for record in records if record is not None]
-    assert len(seconds) == len(steps)
+    record = opened.record("unlearn", unlearn.key)
+    assert record is not None
+    steps = [outputs, *measures(unlearn, sweep.scored_by)]
+    assert {one.key for one in record.sharing} == {step.key for step in steps}
+    seconds = [each.seconds for each in (record, *record.sharing)]
     both = seconds[0], sum(seconds[1:])
     assert hours(first.row) == pytest.approx([0.5 * each / 3600 for each in both])
     assert first.row["evaluation_seconds"] == pytest.approx(both[1])

@@ -39,6 +39,8 @@ def shown_step(found: Record | Failure, store: Store) -> Shown:
         }
         return Shown(facts, {"use": _used_by(found.key, store)}, found.traceback)
     kinds = store.kinds()
+    if not kinds.keys() >= set(found.inputs.values()):
+        kinds |= {key: record.kind for key, record in store.sharing().items()}
     inputs = {
         f"input {role}": f"{kinds.get(key, 'no record of')} {key}"
         for role, key in found.inputs.items()
@@ -46,8 +48,10 @@ def shown_step(found: Record | Failure, store: Store) -> Shown:
     config = {f"config.{name}": value for name, value in flat(_own_config(found), "")}
     removal = store.removed(found)
     removed = {} if removal is None else {"removed": f"{removal.created}, by {removal.why}"}
+    shared = ", ".join(f"{one.kind} {one.key}" for one in found.along)
+    along = {"along with it": shared} if shared else {}
     return Shown(
-        {**_made(found), **removed, **inputs, **config, **_files(found), **_result(found)},
+        {**_made(found), **removed, **inputs, **along, **config, **_files(found), **_result(found)},
         {"use": _used_by(found.key, store), "losses": _losses(found, store)},
     )
 
@@ -98,7 +102,7 @@ def _own_config(record: Record) -> dict[str, Any]:
 
 def _files(record: Record) -> dict[str, str]:
     return {
-        f"file {name}": f"{entry.size:,} bytes, {entry.name}"
+        f"file {name}": f"{entry.size:,} bytes, {'in ' * (entry.data is not None)}{entry.name}"
         for name, entry in sorted(record.files.items())
     }
 

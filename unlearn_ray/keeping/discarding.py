@@ -102,7 +102,12 @@ def _found(store: Store, sweep: str, running: frozenset[str]) -> Discard:
     own = set(holdings.references.get(sweep, ()))
     own |= {key for key, record in holdings.records.items() if record.sweep == sweep}
     others = _needed_by_others(holdings, sweep, running)
-    steps = tuple(holdings.records[key] for key in sorted(own - others))
+    going = own - others
+    steps = tuple(
+        record
+        for record in (holdings.records[key] for key in sorted(going))
+        if not record.along or record.along in going
+    )
     return Discard(
         sweep=sweep,
         rows=tuple(row["row"] for row in holdings.rows_of.get(sweep, ())),
@@ -209,7 +214,10 @@ def _remove_unfinished(store: Store, found: Discard) -> None:
     own = [one for one in store.failures.read(failed).values() if one.sweep == found.sweep]
     store.failures.forget((one.kind, one.key) for one in own)
     complete = {(kind, key) for key, kind in store.kinds().items()}
-    store.removals.withdraw(store.removals.steps() - complete)
+    without = store.removals.steps() - complete
+    if without:
+        without -= {(record.kind, record.key) for record in store.sharing().values()}
+    store.removals.withdraw(without)
 
 
 def _of_studies(store: Store, studies: Collection[str]) -> list[str]:

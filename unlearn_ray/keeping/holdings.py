@@ -19,7 +19,7 @@ from unlearn_ray.core.errors import CorruptObject, StoreError, listed
 from unlearn_ray.monitor.manifest import Manifest, manifests
 from unlearn_ray.storage.objects import Entry
 from unlearn_ray.storage.records import record_name
-from unlearn_ray.storage.store import Store
+from unlearn_ray.storage.store import Record, Store
 from unlearn_ray.studies.history import Row
 
 ARTIFACTS = "artifacts/"
@@ -44,6 +44,7 @@ class Kept:
         names: of its files.
         quantity: that it observed; "" of other kinds.
         sweep, row: that it was run for.
+        along: the key of the step whose record it shares; "" if it has one of its own.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Kept:
     quantity: str
     sweep: str
     row: str
+    along: str = ""
 
     @property
     def step(self) -> Step:
@@ -89,7 +91,10 @@ class Holdings:
         # What appears meanwhile is younger than the rows that are read last.
         entries = {entry.name: entry for entry in store.objects.entries(ARTIFACTS)}
         kinds = store.kinds()
-        records = {record.key: record for record in _records(store, kinds)}
+        records: dict[str, Kept] = {}
+        for record in _records(store, kinds):
+            if not record.along or record.key not in kinds:
+                records[record.key] = record
         told = manifests(store)
         unread = {record_name(kind, key) for key, kind in kinds.items() if key not in records}
         # A sync tool's conflict copies do not match.
@@ -218,17 +223,23 @@ def _records(store: Store, kinds: Mapping[str, str]) -> Iterator[Kept]:
     while several := list(itertools.islice(steps, _AT_A_TIME)):
         # As much of each as is needed: a store may have a million of them.
         for record in store.read_records(several).values():
-            quantity = record.config.get("quantity")
-            yield Kept(
-                kind=record.kind,
-                key=record.key,
-                inputs=tuple(record.inputs.values()),
-                files={entry.name: entry.size for entry in record.files.values()},
-                names=tuple(record.files),
-                quantity=str(quantity.get("name", "")) if isinstance(quantity, dict) else "",
-                sweep=record.sweep,
-                row=record.row,
-            )
+            yield _kept(record)
+            yield from (_kept(one, record.key) for one in record.sharing)
+
+
+def _kept(record: Record, along: str = "") -> Kept:
+    quantity = record.config.get("quantity")
+    return Kept(
+        kind=record.kind,
+        key=record.key,
+        inputs=tuple(record.inputs.values()),
+        files={each.name: each.size for each in record.files.values() if each.data is None},
+        names=tuple(record.files),
+        quantity=str(quantity.get("name", "")) if isinstance(quantity, dict) else "",
+        sweep=record.sweep,
+        row=record.row,
+        along=along,
+    )
 
 
 def _rows(store: Store) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ killed half-way, the store holds complete steps and perhaps an upload without a 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -77,56 +77,116 @@ def merge(store: Store, other: Store) -> Merged:
     if store.url == other.url:
         raise BadInput(f"store {other.url}", "it is the same store", "name another one")
     with kept_alone(store, f"merge of {other.url}") as lease:
-        theirs, mine = (_steps(one) for one in (other, store))
+        theirs, mine = _Steps.of(other), _Steps.of(store)
         rows = _Rows(store, other)
-        _check_agreement(store, other, theirs & mine, rows)
+        _check_agreement(theirs, mine, rows)
         size = 0
-        lacking = iter(sorted(theirs - mine))
+        lacking = iter(sorted(theirs.own - mine.all))
+        apart = dict(theirs.sharing)
         while several := list(islice(lacking, _AT_A_TIME)):
             lease.check()
             records = other.read_records(several).values()
+            for one in (each for record in records for each in record.along):
+                apart.pop(one.key, None)
             with ThreadPoolExecutor(_COPIES) as pool:
                 size += sum(pool.map(lambda record: _copy(record, store, other), records))
+        lease.check()
+        for record in apart.values():
+            if (record.kind, record.key) not in mine.all:
+                size += _copy_apart(record, store, other)
         lease.check()
         for folder in _BY_NAME:
             _copy_named(other.objects.names(folder), store, other)
         _copy_claims(store, other)
-        done = _steps(store)
-        failed = {(kind, key) for key, kind in other.failures.kinds().items()} - done
+        failures = {(kind, key) for key, kind in other.failures.kinds().items()}
+        failed = failures - _Steps.of(store).all
         _copy_named([failure_name(*step) for step in failed], store, other)
         store.take_rows(other, rows.lacking)
         for name, columns in rows.extensions.items():
             store.extend_row(name, columns)
         # Last: they say what there is to be seen.
         sweeps = _copy_manifests(store, other)
-    return Merged(len(theirs - mine), len(rows.lacking), size, len(rows.extensions), sweeps)
+    return Merged(len(theirs.all - mine.all), len(rows.lacking), size, len(rows.extensions), sweeps)
 
 
-def _steps(store: Store) -> set[Step]:
-    return {(kind, key) for key, kind in store.kinds().items()}
+@dataclass(frozen=True)
+class _Steps:
+    """The completed steps of a store.
+
+    Attributes:
+        store: that has them.
+        own: those with a record of their own.
+        sharing: the records of those that share one, by key.
+    """
+
+    store: Store
+    own: frozenset[Step]
+    sharing: Mapping[str, Record]
+
+    @classmethod
+    def of(cls, store: Store) -> _Steps:
+        own = frozenset((kind, key) for key, kind in store.kinds().items())
+        return cls(store, own, store.sharing())
+
+    @property
+    def all(self) -> frozenset[Step]:
+        return self.own | {(record.kind, record.key) for record in self.sharing.values()}
+
+    def records(self, steps: Sequence[Step]) -> dict[str, Record]:
+        """The records of some, by key."""
+        shared = {key: self.sharing[key] for _, key in steps if key in self.sharing}
+        return shared | self.store.read_records(step for step in steps if step in self.own)
 
 
 def _copy(record: Record, store: Store, other: Store) -> int:
     """Copy a step; returns the size of its artifact."""
     step, size = (record.kind, record.key), 0
-    try:
-        for file, entry in record.files.items():
-            store.objects.write(entry.name, other.read_artifact(record, file))
-            size += entry.size
-    except RemovedArtifact:
-        removal = other.removals.of(*step)
-        store.removals.announce([step], removal.why if removal else "gc")
+    for one in (record, *record.sharing):
+        try:
+            for file, entry in one.files.items():
+                if entry.data is None:
+                    store.objects.write(entry.name, other.read_artifact(one, file))
+                    size += entry.size
+        except RemovedArtifact:
+            _announce(one, store, other)
     name = record_name(*step)
     if other.record(*step) != record:
-        store.remove_artifact(record.files)
+        _remove(record, store)
         reason = f"{record.kind} {record.key} was run again there meanwhile"
         raise StoreError(f"store {other.url}", reason, "run the command again")
     if not store.objects.create(name, other.objects.read(name)):
         # A sweep that runs on the store was quicker.
         written = store.record(*step)
         if written is not None and written.files != record.files:
-            store.remove_artifact(record.files)
+            _remove(record, store)
     return size
+
+
+def _remove(record: Record, store: Store) -> None:
+    for files in (record.files, *(one.files for one in record.along)):
+        store.remove_artifact(files)
+
+
+def _copy_apart(record: Record, store: Store, other: Store) -> int:
+    """Copy a step that shares a record there, whose own step is known here without it.
+
+    It gets a record of its own; returns the size of its artifact.
+    """
+    files: dict[str, bytes] = {}
+    try:
+        files = {file: other.read_artifact(record, file) for file in record.files}
+    except RemovedArtifact:
+        return 0  # a number of it stays in its row; it is computed again where it is needed
+    small = [file for file, entry in record.files.items() if entry.data is not None]
+    entries = store.put_artifact(record.kind, record.key, files, small)
+    if not store.complete(replace(record, files=entries)):
+        store.remove_artifact(entries)
+    return sum(entry.size for entry in entries.values() if entry.data is None)
+
+
+def _announce(record: Record, store: Store, other: Store) -> None:
+    removal = other.removals.of(record.kind, record.key)
+    store.removals.announce([(record.kind, record.key)], removal.why if removal else "gc")
 
 
 def _copy_named(names: Iterable[str], store: Store, other: Store) -> None:
@@ -210,24 +270,25 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _check_agreement(store: Store, other: Store, both: Collection[Step], rows: _Rows) -> None:
-    unequal = [*_unequal_steps(store, other, sorted(both)), *(f"row {n}" for n in rows.unequal)]
+def _check_agreement(theirs: _Steps, mine: _Steps, rows: _Rows) -> None:
+    unequal = [*_unequal_steps(theirs, mine), *(f"row {name}" for name in rows.unequal)]
     if unequal:
         raise BadInput(
-            f"store {other.url}",
+            f"store {theirs.store.url}",
             f"both stores ran {listed(unequal)}, and their numbers differ",
             "nothing was copied; remove the sweep from one of them (rm), and run it again on the"
             " merged store",
         )
 
 
-def _unequal_steps(store: Store, other: Store, both: Sequence[Step]) -> Iterator[str]:
+def _unequal_steps(theirs: _Steps, mine: _Steps) -> Iterator[str]:
+    both = sorted(theirs.all & mine.all)
     for start in range(0, len(both), _AT_A_TIME):
         several = both[start : start + _AT_A_TIME]
-        mine, theirs = (one.read_records(several) for one in (store, other))
-        for key in sorted(mine.keys() & theirs.keys()):
-            if _said(mine[key]) != _said(theirs[key]):
-                yield f"{mine[key].kind} {key}"
+        one, other = mine.records(several), theirs.records(several)
+        for key in sorted(one.keys() & other.keys()):
+            if _said(one[key]) != _said(other[key]):
+                yield f"{one[key].kind} {key}"
 
 
 def _said(record: Record) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
@@ -20,6 +20,9 @@ from unlearn_ray.reporting.progress import Heard
 from unlearn_ray.scheduling import notice
 from unlearn_ray.scheduling.ray_private import draining_nodes, work_waits
 from unlearn_ray.train.loop import Progress
+
+if TYPE_CHECKING:  # the actor needs none of what it imports
+    from unlearn_ray.studies.rows import Scalar
 
 # While a worker's node is drained, it saves a checkpoint this often, until the node is gone.
 DRAINED_SAVE_SECONDS = 5.0
@@ -105,7 +108,16 @@ class Board:
         self._saved_at: dict[str, float] = {}
         self._leaving: set[str] = set()
         self._groups: dict[str, Group] = {}
+        self._rows: dict[str, dict[str, Scalar]] = {}
         self._lock = threading.Lock()
+
+    def wrote(self, name: str, row: dict[str, Scalar]) -> None:
+        """Keep a row as a trial wrote it: the driver merges it without reading it again."""
+        self._rows[name] = row
+
+    def written(self, names: Sequence[str]) -> dict[str, dict[str, Scalar]]:
+        """Take those of these rows that are known here, once."""
+        return {name: self._rows.pop(name) for name in names if name in self._rows}
 
     def tell(self, key: str, report: StepReport, nodes: Sequence[str]) -> Directive:
         """Note a step's progress; returns what its workers, on these nodes, should do."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -78,7 +78,7 @@ from unlearn_ray.studies.bank import (
 )
 from unlearn_ray.studies.history import Row, StudyProgress, TrialRecord, recorded_trials, winners
 from unlearn_ray.studies.plan import Plan, PlannedStudy, reference_steps, sweep_rows
-from unlearn_ray.studies.rows import HOURS, State
+from unlearn_ray.studies.rows import HOURS, Scalar, State
 from unlearn_ray.studies.stored_rows import read_rows
 from unlearn_ray.studies.study import point_key
 from unlearn_ray.studies.trial import (
@@ -216,7 +216,7 @@ class _Driver:
         self.unscored: set[str] = set()
         # Of each study, the winners among the trials that have ended.
         self.chosen: dict[str, list[TrialRecord]] = {}
-        self.tuning_rows = TuningRows(self.sweep, store, self._later)
+        self.tuning_rows = TuningRows(self.sweep, store, self._later, self._written)
         self.jobs = Jobs({"training": Room(resources.training, MOST_TRAININGS)})
 
     def run(self) -> Tally:
@@ -242,6 +242,13 @@ class _Driver:
             self.lease.finish()
         trials = sum(min(one.ended, one.wanted) for one in self.progress.studies.values())
         return Tally(self.trials_failed, trials)
+
+    def _written(self, names: Sequence[str]) -> dict[str, dict[str, Scalar]]:
+        """Those of these rows that the board has; a lost board only costs reading them."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            found: dict[str, dict[str, Scalar]] = ray.get(self.board.written.remote(names))
+            return found
+        return {}
 
     def _stop_steps(self) -> None:
         """Give running steps a moment to save a checkpoint."""

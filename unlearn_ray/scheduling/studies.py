@@ -189,11 +189,14 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             earlier_excesses=self.excesses,
             bar=bars[run] if run < len(bars) else None,
         )
-        return score(
+        scored = score(
             trial,
             self.worker_config.runtime(self.board),
             executor(self.worker_config, self.sweep.resources.trial, self.board),
         )
+        if scored.wrote:
+            self.board.wrote.remote(trial.row_name, scored.row)
+        return scored
 
 
 Point = tuple[str, float, int]

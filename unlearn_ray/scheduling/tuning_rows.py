@@ -6,14 +6,14 @@ the sweep runs: otherwise resuming a sweep of 10,000 trials would begin with a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from unlearn_ray.config.sweep_schema import Sweep
 from unlearn_ray.scheduling.shared_study import Assignment, Ending
 from unlearn_ray.storage.store import Store
-from unlearn_ray.studies.rows import HOURS, State
+from unlearn_ray.studies.rows import HOURS, Scalar, State
 from unlearn_ray.studies.study import row_name, study_key
 from unlearn_ray.studies.trial import TrialSeed, lost_row
 
@@ -27,14 +27,20 @@ class TuningRows:
         sweep: the sweep, with its studies.
         store: of the rows.
         later: runs blocking work elsewhere.
+        written: the rows of these names that trials of this driver wrote, as far as known.
     """
 
     def __init__(
-        self, sweep: Sweep, store: Store, later: Callable[[Callable[[], object]], None]
+        self,
+        sweep: Sweep,
+        store: Store,
+        later: Callable[[Callable[[], object]], None],
+        written: Callable[[Sequence[str]], Mapping[str, Mapping[str, Scalar]]],
     ) -> None:
         self._sweep = sweep
         self._store = store
         self._later = later
+        self._written = written
         self._studies = {study.name: study for study in sweep.studies}
         self._keys = {study.name: study_key(sweep, study) for study in sweep.studies}
         self._settled: list[str] = []
@@ -54,7 +60,8 @@ class TuningRows:
             self._settled = []
 
     def _merge(self, names: list[str]) -> None:
-        if self._store.compact(names) is None:
+        written = self._written(names)
+        if self._store.compact({name: written.get(name) for name in names}) is None:
             self._settled += names  # another process merges rows: merge these with the next
 
     def name(self, assignment: Assignment, seed: int) -> str:

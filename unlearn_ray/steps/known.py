@@ -14,7 +14,7 @@ from unlearn_ray.storage.store import Record, Store
 if TYPE_CHECKING:
     from unlearn_ray.steps.base import Step
 
-_MOST = 16_384
+_MOST = 4_096
 
 
 class Known:
@@ -33,11 +33,17 @@ class Known:
         return self._records.get(step.key)
 
     def keep(self, record: Record) -> None:
-        """Add a record."""
-        self._records[record.key] = record
-        self._records.move_to_end(record.key)
+        """Add a record, and those of the steps that share it."""
+        for one in (record, *record.sharing):
+            self._records[one.key] = one
+            self._records.move_to_end(one.key)
         while len(self._records) > _MOST:
             self._records.popitem(last=False)
+
+    def forget(self, steps: Iterable[Step]) -> None:
+        """Drop the records of steps: what was kept is not what the store holds."""
+        for step in steps:
+            self._records.pop(step.key, None)
 
     def look(self, steps: Iterable[Step]) -> None:
         """Read the records of steps that the store holds, many at a time.

@@ -4,6 +4,11 @@ Ask the store; if there is no record, take the lease, run, upload the artifact, 
 and remove checkpoints and lease. A process that dies meanwhile leaves a lease that expires and a
 checkpoint to resume from.
 
+Steps may run along with one that makes a model: right after it, under its lease, and with one
+record for all, written when they are done. A process that dies before that loses what the training
+took, so this is for models that take no longer than the time between two checkpoints, which a
+death may cost in any case. Whoever waits for the model finds it together with these steps.
+
 A step whose artifact was removed on purpose is run again only where the artifact is needed, in the
 same way, and its new record replaces the old one.
 """
@@ -13,9 +18,9 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -41,10 +46,12 @@ from unlearn_ray.core.errors import (
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.runtime import Produced, Runtime
 from unlearn_ray.storage.step_failures import failure_name
-from unlearn_ray.storage.store import Failure, FileEntry, Lease, Record, Store, Work
+from unlearn_ray.storage.store import Along, Failure, FileEntry, Lease, Record, Store, Work
 from unlearn_ray.train.memory import let_go, shortage
 
 POLL_SECONDS = 0.5
+# Files of steps that run along with another are held by its record if they are no larger.
+SMALL_BYTES = 1 << 14
 NOT_DETERMINISTIC = "use another operation, or set `deterministic: false` in resources"
 
 _log = logging.getLogger(__name__)
@@ -87,6 +94,10 @@ class Account:
     trial: str = ""
 
 
+# Runs the steps that share a record, one after another, once the record's own step has run.
+RunAlong = Callable[[Record], Iterable[Along]]
+
+
 @dataclass(frozen=True)
 class Done:
     """A step's record, and whether this call ran it."""
@@ -117,6 +128,39 @@ def run_here(step: Step, runtime: Runtime, name: str = "") -> Uploaded:
     with runtime.running(step.key, name or f"{step}"):
         produced = _produced(step, runtime)
         return on_first(lambda: _upload(step, produced, runtime.store, started))
+
+
+def run_along(
+    step: Step, runtime: Runtime, account: Account, record: Record, known: Callable[[Record], None]
+) -> Along:
+    """Run a step in this process under the lease of another one, whose record it will share.
+
+    Args:
+        step: its inputs are in the store or known.
+        runtime: this process's.
+        account: what its time is charged to.
+        record: that of the other step.
+        known: called with the step's record.
+    """
+    started, store = time.monotonic(), runtime.store
+    with (
+        _noted(step, store, account),
+        runtime.running(step.key, work_of(step, account).name),
+    ):
+        produced = _produced(step, runtime)
+    small = {name for name, data in produced.files.items() if len(data) <= SMALL_BYTES}
+    along = Along(
+        kind=step.name,
+        key=step.key,
+        config=step.config,
+        inputs={name: wanted.key for name, wanted in step.inputs().items()},
+        files=store.put_artifact(record.kind, record.key, produced.files, small),
+        result=produced.result,
+        seconds=time.monotonic() - started,
+    )
+    (alone,) = replace(record, along=(along,)).sharing
+    known(alone)
+    return along
 
 
 def _produced(step: Step, runtime: Runtime) -> Produced:
@@ -153,7 +197,7 @@ def program_error(step: Step, error: BaseException, remedy: str) -> ProgramError
 
 
 def _upload(step: Step, produced: Produced, store: Store, started: float) -> Uploaded:
-    files = store.put_artifact(step.name, step.key, produced.files)
+    files = store.put_artifact(step.name, step.key, produced.files, produced.small)
     return Uploaded(
         files=files,
         result=produced.result,
@@ -170,28 +214,30 @@ def run_once(
     account: Account,
     *,
     give_up: Callable[[], bool] = lambda: False,
+    along: RunAlong = lambda _: (),
 ) -> Done:
     """Run a step under its lease, unless its record appears first.
 
     Args:
-        step: its inputs are in the store; it had no record when last looked up.
+        step: its inputs are in the store; it probably has no record.
         store: where records and leases are.
         execute: runs the step and uploads its artifact: `run_here`, or Ray Train.
         account: what the time is charged to, if it is run.
         give_up: polled while another process holds the lease, also one that this process lost
             because it was suspended while the step ran.
+        along: runs the steps that share its record.
 
     Raises:
         HeldElsewhere: `give_up` returned True.
     """
     if not step.exclusive:
-        return _run_noted(step, store, execute, account, None)
+        return _run(step, store, execute, account, None, along)
     lost: Lease | None = None
     while True:
         lease = store.lease(step.key, work_of(step, account))
         if lease is not None:
             try:
-                return _run_leased(step, store, execute, account, lease)
+                return _run_leased(step, store, execute, account, lease, along)
             except LeaseLost as error:
                 # This process was silent for too long; the one that took over writes the record.
                 _log.warning("%s: %s", step, error)
@@ -238,8 +284,11 @@ def restore(
         record = store.record(step.name, step.key)
         if record is None or store.removed(record) is not None:
             _log.warning("%s: its artifact was removed and is needed; it is run again", step)
-            uploaded = _uploaded(step, store, execute, lease)
-            record = _record(step, uploaded, account, lease)
+            uploaded = execute(step)
+            fresh = _record(step, uploaded, account, lease)
+            _check(lease, fresh, store)
+            # What shared its record is as true of this artifact.
+            record = fresh if record is None else replace(fresh, along=record.along)
             store.replace(record)
             store.clear_checkpoints(step.key)
         lease.finish()
@@ -263,6 +312,7 @@ def _run_leased(
     execute: Callable[[Step], Uploaded],
     account: Account,
     lease: Lease,
+    along: RunAlong,
 ) -> Done:
     with lease:
         # The previous holder of the lease may have completed the step.
@@ -271,7 +321,7 @@ def _run_leased(
             done = (
                 Done(record, ran=False)
                 if record
-                else _run_noted(step, store, execute, account, lease)
+                else _run(step, store, execute, account, lease, along)
             )
         except TrialError:
             # A retry would fail again, and what the step left is useless.
@@ -282,15 +332,11 @@ def _run_leased(
         return done
 
 
-def _run_noted(
-    step: Step,
-    store: Store,
-    execute: Callable[[Step], Uploaded],
-    account: Account,
-    lease: Lease | None,
-) -> Done:
+@contextmanager
+def _noted(step: Step, store: Store, account: Account) -> Iterator[None]:
+    """Keep in the store why the step fails, if it does within the block."""
     try:
-        return _run(step, store, execute, account, lease)
+        yield
     except TrialError as error:
         # A trial's row says so, too.
         if isinstance(error, ProgramError) or not account.row:
@@ -318,33 +364,44 @@ def _run(
     execute: Callable[[Step], Uploaded],
     account: Account,
     lease: Lease | None,
+    along: RunAlong,
 ) -> Done:
-    uploaded = _uploaded(step, store, execute, lease)
+    with _noted(step, store, account):
+        uploaded = execute(step)
     record = _record(step, uploaded, account, lease)
-    ran = store.complete(record)
+    done: list[Along] = []
+    try:
+        for one in along(record):
+            done.append(one)
+    finally:
+        # Whatever ends the other steps, this one is complete.
+        record = replace(record, along=tuple(done))
+        written = _completed(record, store, lease)
     if uploaded.checkpointed or (lease and lease.generation > 1):
         store.clear_checkpoints(step.key)
-    if ran:
-        return Done(record, ran=True)
-    written = store.record(step.name, step.key)
+    return Done(written, ran=written is record)
+
+
+def _completed(record: Record, store: Store, lease: Lease | None) -> Record:
+    """The record that counts: this one, unless another process was quicker."""
+    _check(lease, record, store)
+    if store.complete(record):
+        return record
+    written = store.record(record.kind, record.key)
     assert written is not None, "a record that could not be created exists"
-    if written.files != uploaded.files:
-        _remove(uploaded, store)
-    return Done(written, ran=False)
+    if written.files != record.files:
+        _remove(record, store)
+    return written
 
 
-def _uploaded(
-    step: Step, store: Store, execute: Callable[[Step], Uploaded], lease: Lease | None
-) -> Uploaded:
-    """What `execute` uploaded; nothing is left of it if the lease was lost meanwhile."""
-    uploaded = execute(step)
+def _check(lease: Lease | None, record: Record, store: Store) -> None:
+    """Make sure that the lease was not lost meanwhile; else nothing is left of the artifact."""
     if lease is not None:
         try:
             lease.check()
         except LeaseLost:
-            _remove(uploaded, store)
+            _remove(record, store)
             raise
-    return uploaded
 
 
 def _record(step: Step, uploaded: Uploaded, account: Account, lease: Lease | None) -> Record:
@@ -367,7 +424,8 @@ def _record(step: Step, uploaded: Uploaded, account: Account, lease: Lease | Non
     )
 
 
-def _remove(uploaded: Uploaded, store: Store) -> None:
-    """Remove a duplicate of another process's upload; `Store.clean` finds what stays."""
+def _remove(record: Record, store: Store) -> None:
+    """Remove duplicates of another process's uploads; `Store.clean` finds what stays."""
     with suppress(StoreError):
-        store.remove_artifact(uploaded.files)
+        for files in (record.files, *(one.files for one in record.along)):
+            store.remove_artifact(files)

@@ -51,10 +51,17 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Produced:
-    """A step's output: the files of its artifact, and the result for its record."""
+    """A step's output.
+
+    Attributes:
+        files: those of its artifact.
+        result: for its record.
+        small: names of the files that its record holds.
+    """
 
     files: dict[str, bytes]
     result: dict[str, Any]
+    small: frozenset[str] = frozenset()
 
 
 class _Recent(Generic[Value]):

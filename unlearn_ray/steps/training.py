@@ -10,7 +10,7 @@ from torch import nn
 
 from unlearn_ray.core.collective import gather_objects
 from unlearn_ray.data.base import Dataset
-from unlearn_ray.steps.runtime import Runtime
+from unlearn_ray.steps.runtime import Produced, Runtime
 from unlearn_ray.storage.curves import CURVES, pack_curves
 from unlearn_ray.storage.store import pack_tensors
 from unlearn_ray.storage.tensors import MODEL
@@ -38,10 +38,11 @@ def _memory(runtime: Runtime) -> dict[str, int]:
     return {GPU_BYTES: torch.cuda.max_memory_reserved(runtime.compute.device)}
 
 
-def training_files(model: nn.Module, report: Report) -> dict[str, bytes]:
-    """The trained model, and its loss curves if anything was trained."""
+def trained(model: nn.Module, report: Report, result: dict[str, Any]) -> Produced:
+    """The trained model, and its loss curves if anything was trained, which the record holds."""
     weights = {MODEL: pack_tensors(dict(model.state_dict()))}
-    return weights | ({CURVES: pack_curves(report.curves)} if report.curves else {})
+    curves = {CURVES: pack_curves(report.curves)} if report.curves else {}
+    return Produced(weights | curves, result, small=frozenset(curves))
 
 
 def images_result(dataset: Dataset) -> dict[str, Any]:

@@ -139,6 +139,7 @@ class Leases:
         self._seconds = seconds
         self._reader = reader
         self._seen: dict[str, _Sighting] = {}
+        self._first: set[str] = set()
 
     def take(self, key: str, work: Work) -> Lease | None:
         """The lease of `key`, or None while another holds it; call again to keep watching."""
@@ -156,6 +157,10 @@ class Leases:
             if not self._may_take_over(key, generation, holder):
                 return None
         return self._create(key, generation + 1, work)
+
+    def is_first(self, key: str) -> bool:
+        """Whether this instance holds a lease that nobody held before; no request."""
+        return key in self._first
 
     def has_ended(self, key: str) -> bool:
         """Whether the first holder of a lease released it, died or fell silent; never waits.
@@ -236,7 +241,9 @@ class Leases:
         if not self._objects.create(_name(key, generation), _to_bytes(mine)):
             return None
         self._seen.pop(key, None)
-        return Lease(self._objects, key, generation, mine, started)
+        if generation == 1:
+            self._first.add(key)
+        return Lease(self._objects, key, generation, mine, started, on_end=self._first.discard)
 
     def _generations(self, prefix: str) -> dict[str, set[int]]:
         """The existing generations, by key, of names with this prefix."""
@@ -310,7 +317,13 @@ class Lease:
     """
 
     def __init__(
-        self, objects: ObjectStore, key: str, generation: int, holder: Holder, taken_at: float
+        self,
+        objects: ObjectStore,
+        key: str,
+        generation: int,
+        holder: Holder,
+        taken_at: float,
+        on_end: Callable[[str], None],
     ) -> None:
         self.key = key
         self.generation = generation
@@ -318,6 +331,7 @@ class Lease:
         self._holder = holder
         self._alive_at = taken_at
         self._was_silent = False
+        self._on_end = on_end
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease {key}", daemon=True)
         self._thread.start()
@@ -375,6 +389,7 @@ class Lease:
     def _stop(self) -> None:
         self._end.set()
         self._thread.join()
+        self._on_end(self.key)
 
     def _unless_refused(self, change: Callable[[], None]) -> None:
         try:

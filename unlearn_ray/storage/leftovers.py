@@ -160,8 +160,7 @@ class Cleaner:
             names, lambda name, data: from_bytes(*names[name], data)
         )
         named = {
-            names[name]: {entry.name for entry in record.files.values()}
-            for name, record in sound.items()
+            names[name]: {entry.name for entry in record.uploads} for name, record in sound.items()
         }
         return named, {names[name] for name in damaged}
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -78,9 +78,13 @@ class LocalFolder:
 
     def delete(self, name: str) -> None:
         """See `ObjectStore.delete`."""
-        path = self._path(name)
-        with _translated(f"{path}"), suppress(FileNotFoundError, NotADirectoryError):
-            path.unlink()
+        self.delete_all([name])
+
+    def delete_all(self, names: Sequence[str]) -> None:
+        """See `ObjectStore.delete_all`."""
+        for path in map(self._path, names):
+            with _translated(f"{path}"), suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
 
     def names(self, prefix: str) -> list[str]:
         """See `ObjectStore.names`."""

@@ -11,10 +11,16 @@ from unlearn_ray.storage.store import Failure, Record, Store
 def find_record(store: Store, prefix: str) -> Record:
     """The record of the one completed step whose key starts with `prefix`.
 
+    Steps that share a model's record are looked for only if no other key starts with it: that
+    takes a request for each model.
+
     Raises:
         BadInput: no key or several keys start with it.
     """
     kinds = store.kinds()
+    if not any(key.startswith(prefix) for key in kinds):
+        sharing = store.sharing()
+        return sharing[_only(prefix, {key: record.kind for key, record in sharing.items()})]
     key = _only(prefix, kinds)
     record = store.record(kinds[key], key)
     if record is None:
@@ -30,7 +36,10 @@ def find_step(store: Store, prefix: str) -> Record | Failure:
     """
     kinds = store.kinds()
     failed = {key: kind for key, kind in store.failures.kinds().items() if key not in kinds}
-    key = _only(prefix, {**kinds, **failed})
+    known = {**kinds, **failed}
+    if not any(key.startswith(prefix) for key in known):
+        return find_record(store, prefix)
+    key = _only(prefix, known)
     if key in failed:
         failure = store.failures.read([(failed[key], key)]).get(key)
         if failure is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,6 +67,9 @@ class ObjectStore(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
+
+    def delete_all(self, names: Sequence[str]) -> None:
+        """Remove objects, if they are there, in as few requests as the store allows."""
 
     def names(self, prefix: str) -> list[str]:
         """Names that start with `prefix` (any text, not only a folder), sorted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -19,11 +19,37 @@ _NAME = re.compile(rf"{_FOLDER}/([^/]+)/([0-9a-f]{{16}})\.json")
 
 @stored
 class FileEntry:
-    """One uploaded file: its object's name, its size in bytes, its SHA-256 in hex."""
+    """One file of an artifact.
+
+    Attributes:
+        name: of its object; that of its record if the record holds it.
+        size: in bytes.
+        sha256: in hex.
+        data: its content in Base64 if the record holds it.
+    """
 
     name: str
     size: Count
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    data: str | None = None
+
+
+@stored
+class Along:
+    """A step that ran right after another one, under its lease, and shares its record.
+
+    Attributes:
+        kind, key, config, inputs, files, result, seconds: as in `Record`; large files are among
+            the other step's uploads.
+    """
+
+    kind: Word
+    key: Word
+    config: dict[str, Any]
+    inputs: dict[str, Word]
+    files: dict[str, FileEntry]
+    result: dict[str, Any]
+    seconds: Seconds
 
 
 @stored
@@ -46,6 +72,7 @@ class Record:
         workers: how many ran it in the end.
         accelerators: per worker: GPUs, or CPUs if it requests no GPU.
         earlier_seconds: wall time of earlier attempts that were stopped or killed.
+        along: the steps that share this record.
     """
 
     kind: Word
@@ -63,6 +90,35 @@ class Record:
     workers: Count
     accelerators: Seconds
     earlier_seconds: Seconds
+    along: tuple[Along, ...] = ()
+
+    @property
+    def sharing(self) -> list[Record]:
+        """The records of the steps that share this one."""
+        return [
+            replace(
+                self,
+                kind=one.kind,
+                key=one.key,
+                config=one.config,
+                inputs=one.inputs,
+                files=one.files,
+                result=one.result,
+                seconds=one.seconds,
+                earlier_seconds=0.0,
+                along=(),
+            )
+            for one in self.along
+        ]
+
+    @property
+    def uploads(self) -> list[FileEntry]:
+        """The files that are objects of their own, those of the steps that share it included."""
+        entries = [
+            *self.files.values(),
+            *(each for one in self.along for each in one.files.values()),
+        ]
+        return [entry for entry in entries if entry.data is None]
 
     @property
     def accelerator_hours(self) -> float:
@@ -131,7 +187,7 @@ def from_bytes(kind: str, key: str, data: bytes) -> Record:
     record = _SCHEMA.parse(name, data)
     if (record.kind, record.key) != (kind, key):
         raise _SCHEMA.corrupt(name, f"it belongs to {record.kind} {record.key}")
-    for entry in record.files.values():
+    for entry in record.uploads:
         if not is_name(entry.name) or not entry.name.startswith(artifact_folder(kind, key)):
             raise _SCHEMA.corrupt(name, f"{entry.name[:200]!r} is not a file of this step")
     return record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
 import socket
@@ -28,6 +30,7 @@ from unlearn_ray.storage.leftovers import PROBES, Cleaner, Leftovers, clock
 from unlearn_ray.storage.local import LocalFolder
 from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.records import (
+    Along,
     FileEntry,
     Record,
     artifact_folder,
@@ -47,10 +50,11 @@ if TYPE_CHECKING:
 
     from unlearn_ray.storage.row_parts import RowParts
     from unlearn_ray.storage.row_tables import Columns
-    from unlearn_ray.storage.tables import Rows, Scalar
+    from unlearn_ray.storage.tables import Rows, Scalar, Written
 
 __all__ = [
     "DRIVER",
+    "Along",
     "Claim",
     "Claims",
     "Failure",
@@ -256,26 +260,43 @@ class Store:
         return {names[name][1]: record for name, record in found.items()}
 
     def records(self, kind: str) -> list[str]:
-        """Keys of the completed steps of a kind."""
+        """Keys of the completed steps of a kind that have a record of their own."""
         return list(self.kinds(kind))
 
     def kinds(self, kind: str = "") -> dict[str, str]:
-        """The kind of each completed step, by key; of all kinds, or of one."""
+        """The kind of each step that has a record of its own, by key; of all kinds, or of one."""
         names = self.objects.names(f"records/{kind}/" if kind else "records/")
         return {key: of for of, key in filter(None, map(step_in, names))}
 
+    def sharing(self) -> dict[str, Record]:
+        """The steps that share the record of an unlearned model, by key; a request for each."""
+        models = self.read_records(("unlearn", key) for key in self.records("unlearn"))
+        return {one.key: one for record in models.values() for one in record.sharing}
+
     # artifacts
 
-    def put_artifact(self, kind: str, key: str, files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    def put_artifact(
+        self, kind: str, key: str, files: Mapping[str, bytes], small: Collection[str] = ()
+    ) -> dict[str, FileEntry]:
         """Upload a step's output, by file name; returns the entries for its record.
 
         Every upload has a folder of its own, so that two of one step never mix.
+
+        Args:
+            kind, key: the step.
+            files: its output.
+            small: names of those that the record itself will hold: they cost no request.
         """
         folder = f"{artifact_folder(kind, key)}{uuid.uuid4().hex[:16]}"
         entries: dict[str, FileEntry] = {}
         try:
             for file, data in files.items():
-                entry = FileEntry(f"{folder}/{file}", len(data), hashlib.sha256(data).hexdigest())
+                digest = hashlib.sha256(data).hexdigest()
+                if file in small:
+                    name, held = record_name(kind, key), base64.b64encode(data).decode()
+                    entries[file] = FileEntry(name, len(data), digest, held)
+                    continue
+                entry = FileEntry(f"{folder}/{file}", len(data), digest)
                 self.objects.write(entry.name, data)
                 entries[file] = entry
         except StoreError:
@@ -287,7 +308,8 @@ class Store:
     def remove_artifact(self, files: Mapping[str, FileEntry]) -> None:
         """Remove an upload that no record names."""
         for entry in files.values():
-            self.objects.delete(entry.name)
+            if entry.data is None:
+                self.objects.delete(entry.name)
 
     def read_artifact(self, record: Record, file: str) -> bytes:
         """One file of a completed step's artifact, verified.
@@ -306,7 +328,7 @@ class Store:
             raise MissingObject(subject, f"its files are {listed(sorted(record.files))}", remedy)
         entry = record.files[file]
         try:
-            data = self.objects.read(entry.name)
+            data = self._content(entry)
         except MissingObject as error:
             self._check_not_removed(record)
             newer = self.record(record.kind, record.key)
@@ -325,8 +347,18 @@ class Store:
         removal = self.removals.of(record.kind, record.key)
         if removal is None:
             return None
-        there = set(self.objects.names(artifact_folder(record.kind, record.key)))
-        return removal if any(each.name not in there for each in record.files.values()) else None
+        names = {each.name for each in record.files.values() if each.data is None}
+        folders = {f"{name.rpartition('/')[0]}/" for name in names}
+        there = {name for folder in folders for name in self.objects.names(folder)}
+        return removal if names - there else None
+
+    def _content(self, entry: FileEntry) -> bytes:
+        if entry.data is None:
+            return self.objects.read(entry.name)
+        try:
+            return base64.b64decode(entry.data, validate=True)
+        except binascii.Error:
+            return b""  # its digest tells
 
     def _check_not_removed(self, record: Record) -> None:
         removal = self.removals.of(record.kind, record.key)
@@ -391,9 +423,13 @@ class Store:
     def latest_checkpoint(self, key: str) -> tuple[int, bytes] | None:
         """Iteration and bytes of the newest intact checkpoint.
 
+        The first holder of a step's lease finds none: that costs it no request.
+
         Raises:
             CorruptObject: there are checkpoints, but none is intact.
         """
+        if self._leases.is_first(key) and not self.has_checkpointed(key):
+            return None
         found = checkpoints.latest(self.objects, key)
         if found is not None:
             self._checkpointed.add(key)
@@ -544,14 +580,15 @@ class Store:
         """Those of these rows that exist, by name, without unmerged additions."""
         return self._rows.get_all(names)
 
-    def compact(self, names: Iterable[str] | None = None) -> int | None:
+    def compact(self, names: Collection[str] | Mapping[str, Written] | None = None) -> int | None:
         """Merge small files of rows into one; returns how many.
 
         One process does so at a time. While another does, this one waits until that one has ended
         or shows a heartbeat, which takes less than half of `lease_seconds`.
 
         Args:
-            names: only these rows.
+            names: only these rows. As a mapping, to each row as it was written, which saves
+                reading it, or to None.
 
         Returns:
             None if another process merges rows, and these may not be among them.

@@ -39,14 +39,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from unlearn_ray.core.errors import CorruptObject, MissingObject, StoreError
-from unlearn_ray.storage.objects import THREADS, ObjectStore
+from unlearn_ray.storage.objects import ObjectStore
 from unlearn_ray.storage.row_parts import RowParts
 from unlearn_ray.storage.row_tables import (
     NAME,
@@ -69,6 +68,8 @@ from unlearn_ray.storage.row_versions import (
 from unlearn_ray.storage.stored import Reader
 
 Scalar = bool | int | float | str | None
+# A row as its writer has written it; None if that is unknown.
+Written = Mapping[str, Scalar] | None
 
 _ATTEMPTS = 20
 _ATTEMPT_SECONDS = 0.01
@@ -212,21 +213,24 @@ class Rows:
         found = self._compacted(read)
         return RowParts(small, {name: merged[name] for name in _sound(found)}, self._table)
 
-    def compact(self, names: Iterable[str] | None = None) -> int:
+    def compact(self, names: Collection[str] | Mapping[str, Written] | None = None) -> int:
         """Merge small files into one and remove them; returns how many.
 
         Safe against a crash at any point, and concurrently with any other process.
 
         Args:
-            names: the rows' names; all if not given.
+            names: the rows' names; all if not given. As a mapping, to each row as it was written,
+                which saves reading it, or to None.
         """
         small = self._names_of(SMALL)
+        written: dict[str, Mapping[str, Scalar]] = {}
         if names is not None:
-            wanted = set(names)
-            small = [name for name in small if row_of(name) in wanted]
+            small = [name for name in small if row_of(name) in names]
+            if isinstance(names, Mapping):
+                written = {object_name(name): row for name, row in names.items() if row is not None}
         # Even without small files, a crash may have left several compacted ones.
         blocks = list(_blocks(small, _READ_AT_A_TIME)) or [[]]
-        return sum(self._compact(block) for block in blocks)
+        return sum(self._compact(block, written) for block in blocks)
 
     def take(self, other: Rows, names: Collection[str]) -> None:
         """Copy rows of another store, with all their additions, as one compacted file.
@@ -271,15 +275,17 @@ class Rows:
         self._objects.write(f"{COMPACTED}{uuid.uuid4().hex}{SUFFIX}", to_bytes(table))
 
     def _delete(self, names: Iterable[str]) -> None:
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._objects.delete, names))
+        self._objects.delete_all(list(names))
 
-    def _compact(self, names: Sequence[str]) -> int:
-        small = self._reader.present(names)
-        if not small and len(self._names_of(COMPACTED)) < 2:
+    def _compact(self, names: Sequence[str], written: Mapping[str, Mapping[str, Scalar]]) -> int:
+        known = [name for name in names if name in written]
+        small = self._reader.present(name for name in names if name not in written)
+        if not (small or known) and len(self._names_of(COMPACTED)) < 2:
             return 0
         pile = Pile()
-        read = self._add_small(pile, small)
+        read = self._add_small(pile, small) + known
+        for block in _blocks(known, _PARSED_AT_A_TIME):
+            pile.add({name: _table_of(row_of(name), 1, written[name]) for name in block})
         compacted = _sound(self._compacted(self._tables))
         pile.add(compacted)
         table, waiting = pile.merged()
@@ -403,8 +409,12 @@ def _storable_value(value: Scalar) -> Scalar:
 
 
 def _file(name: str, version: int, row: Mapping[str, Scalar]) -> bytes:
+    return to_bytes(_table_of(name, version, row))
+
+
+def _table_of(name: str, version: int, row: Mapping[str, Scalar]) -> pa.Table:
     columns = {NAME: name, VERSION: version, **_storable(row)}
-    return to_bytes(pa.table({column: [value] for column, value in columns.items()}))
+    return pa.table({column: [value] for column, value in columns.items()})
 
 
 def _blocks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

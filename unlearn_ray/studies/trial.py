@@ -19,16 +19,16 @@ from unlearn_ray.methods.base import Method
 from unlearn_ray.metrics.base import Metric
 from unlearn_ray.objectives.base import Objective
 from unlearn_ray.steps.base import Step, with_inputs
-from unlearn_ray.steps.graph import Graph
+from unlearn_ray.steps.graph import Beside, Graph
 from unlearn_ray.steps.kinds.expect import Expect
 from unlearn_ray.steps.kinds.measure import Measure, measures
 from unlearn_ray.steps.kinds.observe import Observe
 from unlearn_ray.steps.kinds.unlearn import Unlearn
-from unlearn_ray.steps.once import Account, Uploaded, run_here, versions, work_of
+from unlearn_ray.steps.once import Account, Uploaded, run_along, run_here, versions, work_of
 from unlearn_ray.steps.references import reference, role_of
 from unlearn_ray.steps.runtime import Runtime
 from unlearn_ray.steps.setting import Setting
-from unlearn_ray.storage.store import Record, Store
+from unlearn_ray.storage.store import Along, Record, Store
 from unlearn_ray.studies.fronts import Score, Vector
 from unlearn_ray.studies.history import Bar, excesses_of, score_of, stops
 from unlearn_ray.studies.rows import (
@@ -191,6 +191,7 @@ class Scored:
         failure: why it failed.
         accelerator_hours: those of the steps that were run for its row, now or earlier.
         row: the row in the store.
+        wrote: whether this call wrote it.
         excesses: what it is beyond each constraint; empty without any.
     """
 
@@ -199,6 +200,7 @@ class Scored:
     failure: str | None
     accelerator_hours: float
     row: dict[str, Scalar]
+    wrote: bool
     excesses: Vector = ()
 
 
@@ -228,6 +230,9 @@ def score(
 
     graph = Graph(runtime.known, execute, trial.account, keep=trial.keep, give_up=give_up)
 
+    def beside(step: Step, record: Record, known: Callable[[Record], None]) -> Along:
+        return run_along(step, runtime, trial.account, record, known)
+
     def of(model: Step | None) -> Measured | None:
         return None if model is None else Measured.of(model, trial.measures(model), graph)
 
@@ -236,7 +241,9 @@ def score(
     failure: str | None = None
     started = time.monotonic()
     try:
-        measured = Measured.of(trial.unlearn, trial.measures(trial.unlearn), graph)
+        brief = Beside(beside, most_seconds=runtime.checkpoint_seconds)
+        along = brief if trial.purpose == "tuning" else None
+        measured = Measured.of(trial.unlearn, trial.measures(trial.unlearn), graph, along)
     except TrialError as error:
         failure = str(error)
         # A failed step has no record of its hours.
@@ -249,8 +256,10 @@ def score(
         hours = Hours(*(hours_for(trial.row_name, records) for records in (made, rest)))
         original = runtime.known.of(trial.unlearn.original)
         written = _complete_row(trial, hours, measured, compared, original)
+    wrote = False
     if trial.purpose == "tuning":
-        if not runtime.store.write_row(trial.row_name, written):
+        wrote = runtime.store.write_row(trial.row_name, written)
+        if not wrote:
             written = runtime.store.row(trial.row_name) or written
     else:
         written = write_grown(trial.row_name, written, trial.metrics, runtime.store)
@@ -261,6 +270,7 @@ def score(
         failure=None if reason is None else str(reason),
         accelerator_hours=hours.total,
         row=written,
+        wrote=wrote,
         excesses=excesses_of(written),
     )
 
@@ -325,15 +335,25 @@ class Measured:
     values: Mapping[str, float]
 
     @classmethod
-    def of(cls, model: Step, steps: Sequence[Measure], graph: Graph) -> Measured:
+    def of(
+        cls, model: Step, steps: Sequence[Measure], graph: Graph, along: Beside | None = None
+    ) -> Measured:
         """Ensure the model and its measurements.
+
+        Args:
+            model: the step that trains it.
+            steps: its measurements.
+            graph: runs them.
+            along: how they run along with the model; if not given, each has a record of its own.
 
         Raises:
             TrialError: a step failed.
             HeldElsewhere: another process runs one.
         """
-        (trained,) = graph.ensure(model)
-        done = graph.ensure(*steps)
+        if along is None:
+            (trained,), done = graph.ensure(model), graph.ensure(*steps)
+        else:
+            trained, *done = graph.ensure_along(model, steps, along)
         read = (wanted for step in steps for wanted in step.inputs().values())
         own = {
             one.key: one for one in read if isinstance(one, Observe) and one.model.key == model.key

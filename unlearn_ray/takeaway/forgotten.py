@@ -52,4 +52,8 @@ def _samples(row: Mapping[str, Any], store: Store) -> Record | None:
         measured = store.record("measure", str(key)) if column.startswith(_KEY) else None
         if measured is not None and _ROLE in measured.inputs:
             return store.record(Samples.name, measured.inputs[_ROLE])
+    model = store.record("unlearn", str(row.get("key_unlearn")))
+    for measured in () if model is None else model.sharing:
+        if _ROLE in measured.inputs:
+            return store.record(Samples.name, measured.inputs[_ROLE])
     return None

@@ -19,7 +19,7 @@ from unlearn_ray.data.splits import training_ids
 from unlearn_ray.layouts.brought import Role
 from unlearn_ray.steps.base import Request, Step
 from unlearn_ray.steps.runtime import Produced, Runtime
-from unlearn_ray.steps.training import images_result, training_files, training_result
+from unlearn_ray.steps.training import images_result, trained, training_result
 from unlearn_ray.train.sparsity import Sparsity, magnitude_masks, masks_of, synflow_masks
 from unlearn_ray.train.training import train_from_scratch
 
@@ -130,7 +130,7 @@ class Pretrain(Step):
         )
         runtime.remember(self.key, model)
         result = {**training_result(report, runtime), **images_result(setting.dataset)}
-        return Produced(training_files(model, report), result)
+        return trained(model, report, result)
 
     def _prune(self, model: nn.Module, sparsity: Sparsity, runtime: Runtime) -> None:
         if self.ranked is None:

@@ -18,7 +18,7 @@ from unlearn_ray.methods.base import Method
 from unlearn_ray.steps.base import Step
 from unlearn_ray.steps.references import reference
 from unlearn_ray.steps.runtime import Produced, Runtime
-from unlearn_ray.steps.training import training_files, training_result
+from unlearn_ray.steps.training import trained, training_result
 from unlearn_ray.storage.outside import read_outside
 from unlearn_ray.train.unlearning import unlearn
 
@@ -79,7 +79,7 @@ class Unlearn(Step):
         outside = self.method.outside(self.seed, self.replicate)
         if outside is not None:
             result["compute_seconds"] = outside.seconds
-        return Produced(training_files(model, report), result)
+        return trained(model, report, result)
 
     def _brought(self, checkpoint: Checkpoint) -> Mapping[str, Tensor]:
         setting = self.setting
