@@ -82,6 +82,25 @@ def test_a_step_without_loss_curves_is_the_same_step(
     assert merge(local, other).steps == 0
 
 
+def test_steps_that_share_a_record_there_alone_get_one_of_their_own(
+    local: Store, filled: Filled, tmp_path: Path
+) -> None:
+    other = filled(str(tmp_path / "other"))
+    shared = other.sharing()
+    for key in local.records("unlearn"):
+        record = local.record("unlearn", key)
+        assert record is not None
+        local.objects.write(record_name("unlearn", key), to_bytes(replace(record, along=())))
+    assert merge(local, other).steps == len(shared) > 0
+    for key, record in shared.items():
+        own = local.record(record.kind, key)
+        assert own is not None
+        assert own.result == record.result
+        for file in record.files:
+            assert local.read_artifact(own, file) == other.read_artifact(record, file)
+    assert merge(local, other).steps == 0
+
+
 def test_a_row_with_other_numbers_is_refused(local: Store, filled: Filled, tmp_path: Path) -> None:
     other = filled(str(tmp_path / "other"))
     name = other.read_rows()["row"][0].as_py()

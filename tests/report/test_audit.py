@@ -81,7 +81,7 @@ def test_scores_sets_and_digests(asked: Path, tmp_path: Path) -> None:
             record = record_of(store, link["kind"], link["key"])
             assert content_key(link["config"]) == link["key"]
             for name, file in link["files"].items():
-                data = store.objects.read(record.files[name].name)
+                data = store.read_artifact(record, name)
                 assert file == {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         samples = record_of(store, "samples", links["sets"]["key"])
         columns = unpack(store.read_artifact(samples, OBSERVED), "samples")
