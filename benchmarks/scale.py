@@ -10,18 +10,23 @@ and its agents): 64 nodes take 30 GB. Where that is not there, give fewer nodes.
 of the driver and the store depends on the number of trials; wall times are those of this machine,
 whose cores all nodes share.
 
-Measured on two cores with 8 nodes, 10,000 trials of 10 studies, a third of them on all three seeds
-(1.3 sleeps of 0.1 s a trial, 16 ms of 8 slots):
+Measured on two busy cores with 3 nodes, 2,000 trials of 4 studies, which ran 2.24 of 3 seeds each,
+without any sleep:
 
-                                    wall a trial    driver's CPU a trial    driver's memory
-    the sweep: trials 16 to 1,000        37 ms              14 ms           562 to 613 MB
-               5,001 to 10,000           45 ms              27 ms           745 to 806 MB
-    bare Ray tasks                       19 ms               4 ms
-    plain Tune, reuse_actors            239 ms              15 ms
-    plain Tune, defaults               1260 ms              21 ms
+                                    driver's CPU a trial    driver's memory
+    the sweep: trials 6 to 1,000          19 ms             665 to 736 MB
+               1,001 to 2,000             26 ms             736 to 826 MB
+    bare Ray tasks                         1 ms
+    plain Tune, reuse_actors               9 ms
+    plain Tune, defaults                  34 ms
 
-Requests to the store a trial: 5.4 of the driver, 17.4 of the workers; 28 rows a second. What grows
-is the sampler (2, 9 and 49 ms after 100, 1,000 and 5,000 trials of one study), by TPE's nature.
+Requests to the store: 6.1 of a worker for each seed of a trial; of the driver one for a trial, and
+those of the end, when it reads the rows that were not merged yet, at most 2,000. So a trial of one
+seed takes 7 requests, of two 13, of three 19.
+
+What grows with the number of trials: Tune's memory, up to 2,000 trials (`scheduling.rounds`); rows
+while they are merged, 100 MB at 20,000; Optuna's trials, 20 MB at 10,000 of 10 studies; and the
+sampler's time (2, 9 and 49 ms after 100, 1,000 and 5,000 trials of one study), by TPE's nature.
 
     python -m benchmarks.scale                                  # minutes
     python -m benchmarks.scale --trials 10000 --nodes 64

@@ -78,13 +78,12 @@ class LocalFolder:
 
     def delete(self, name: str) -> None:
         """See `ObjectStore.delete`."""
-        self.delete_all([name])
+        _unlink(self._path(name))
 
     def delete_all(self, names: Sequence[str]) -> None:
         """See `ObjectStore.delete_all`."""
-        for path in map(self._path, names):
-            with _translated(f"{path}"), suppress(FileNotFoundError, NotADirectoryError):
-                path.unlink()
+        for name in names:
+            _unlink(self._path(name))
 
     def names(self, prefix: str) -> list[str]:
         """See `ObjectStore.names`."""
@@ -214,6 +213,11 @@ def finished_file(path: Path) -> Iterator[BinaryIO]:
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def _unlink(path: Path) -> None:
+    with _translated(f"{path}"), suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
 
 
 def _finish(file: BinaryIO) -> None:
