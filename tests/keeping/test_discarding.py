@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -187,14 +187,14 @@ def test_an_addition_goes_before_its_row(local: Store) -> None:
     """Else, killed between the two, the next row of that name would begin with it."""
     row = str(rows(local, "searched")[0]["row"])
     local.extend_row(row, {"some_metric": 1.0})
-    delete = local.objects.delete
+    delete = local.objects.delete_all
     order: list[str] = []
 
-    def noted(name: str) -> None:
-        order.append(name)
-        delete(name)
+    def noted(names: Sequence[str]) -> None:
+        order.extend(names)
+        delete(names)
 
-    local.objects.delete = noted  # type: ignore[method-assign]
+    local.objects.delete_all = noted  # type: ignore[method-assign]
     local.remove_rows([row])
     own = [one for one in order if one.startswith(f"rows/{row}")]
     assert [one.endswith(".parquet") for one in own] == [False, True]
