@@ -5,13 +5,18 @@ it, in the same run: MLflow's search_runs over as many runs of the same trials, 
 logging them in batches takes a reasonable time; it is given a process of its own, too. W&B is not
 here: its export reads a server, and its offline runs can only be uploaded, not searched.
 
-CPU time of the whole process, imports included, and its largest memory, on two cores that much
-other work shared: 100,000 rows of 5 sweeps x 20 studies in one file, 100,000 records:
+CPU time of the whole process, imports included, and its largest memory, on two cores that other
+work shared: rows of 5 sweeps x 20 studies in one file, 100,000 of them with as many records, and
+1,000,000:
 
-    compare (5 tables)   3.2 s  459 MB        status   1.2 s  234 MB
-    compare --sweep      1.8 s  291 MB        report   7.9 s  474 MB (of one sweep)
-    best                 1.6 s  372 MB        plan     4.0 s  462 MB (importing torch takes half)
-    query winners        3.5 s  547 MB        query rows 1.4 s 300 MB
+                         100,000        1,000,000
+    compare (5 tables)   1.8 s  334 MB   5.7 s  1414 MB
+    best                 1.1 s  391 MB   8.6 s  1985 MB
+    query winners        2.5 s  395 MB   7.2 s  1699 MB
+    query rows           0.8 s  331 MB   2.0 s  1104 MB
+    status               0.8 s  235 MB   6.5 s   853 MB
+    report (one sweep)   2.5 s  365 MB  10.5 s  1055 MB
+    plan                 2.7 s  476 MB   7.8 s  1321 MB (importing torch takes 1.2 s)
 
     python -m benchmarks.looking                              # 10,000 rows
     python -m benchmarks.looking --rows 100000 --records 100000 --runs 2000 --json looking.json
