@@ -222,7 +222,9 @@ def test_full_disk(small_disk: Path, tmp_path: Path) -> None:
     assert here.store.objects.names("artifacts/") == []
     assert not list((small_disk / "store" / ".unfinished").iterdir())
     # The lease is free again, and what fits can be stored.
-    assert here.store.lease(Pretrain(setting=big, seed=0).key, Work("pretrain")) is not None
+    lease = here.store.lease(Pretrain(setting=big, seed=0).key, Work("pretrain"))
+    assert lease is not None
+    lease.release()
     small = Pretrain(setting=tiny_sweep(tmp_path, text).setting, seed=0)
     assert run(small, here).ran
     assert here.store.records("pretrain") == [small.key]
