@@ -151,20 +151,15 @@ def _copy(record: Record, store: Store, other: Store) -> int:
             _announce(one, store, other)
     name = record_name(*step)
     if other.record(*step) != record:
-        _remove(record, store)
+        store.remove_uploads(record)
         reason = f"{record.kind} {record.key} was run again there meanwhile"
         raise StoreError(f"store {other.url}", reason, "run the command again")
     if not store.objects.create(name, other.objects.read(name)):
         # A sweep that runs on the store was quicker.
         written = store.record(*step)
         if written is not None and written.files != record.files:
-            _remove(record, store)
+            store.remove_uploads(record)
     return size
-
-
-def _remove(record: Record, store: Store) -> None:
-    for files in (record.files, *(one.files for one in record.along)):
-        store.remove_artifact(files)
 
 
 def _copy_apart(record: Record, store: Store, other: Store) -> int:

@@ -427,5 +427,4 @@ def _record(step: Step, uploaded: Uploaded, account: Account, lease: Lease | Non
 def _remove(record: Record, store: Store) -> None:
     """Remove duplicates of another process's uploads; `Store.clean` finds what stays."""
     with suppress(StoreError):
-        for files in (record.files, *(one.files for one in record.along)):
-            store.remove_artifact(files)
+        store.remove_uploads(record)

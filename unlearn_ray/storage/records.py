@@ -95,21 +95,7 @@ class Record:
     @property
     def sharing(self) -> list[Record]:
         """The records of the steps that share this one."""
-        return [
-            replace(
-                self,
-                kind=one.kind,
-                key=one.key,
-                config=one.config,
-                inputs=one.inputs,
-                files=one.files,
-                result=one.result,
-                seconds=one.seconds,
-                earlier_seconds=0.0,
-                along=(),
-            )
-            for one in self.along
-        ]
+        return [replace(self, **vars(one), earlier_seconds=0.0, along=()) for one in self.along]
 
     @property
     def uploads(self) -> list[FileEntry]:

@@ -311,6 +311,11 @@ class Store:
             if entry.data is None:
                 self.objects.delete(entry.name)
 
+    def remove_uploads(self, record: Record) -> None:
+        """Remove what the steps of a record that does not count have uploaded."""
+        for entry in record.uploads:
+            self.objects.delete(entry.name)
+
     def read_artifact(self, record: Record, file: str) -> bytes:
         """One file of a completed step's artifact, verified.
 
