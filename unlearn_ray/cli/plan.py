@@ -46,13 +46,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; warns of what this machine or cluster could never run."""
+    if options.prices is not None and not options.estimate:
+        raise BadInput("--prices", "no hours are estimated", "add --estimate")
     # PyTorch and all parts are imported meanwhile, whose millions of objects stay.
     with collector_paused():
         from unlearn_ray.reporting.plan_view import plan_view
 
-    if options.prices is not None and not options.estimate:
-        raise BadInput("--prices", "no hours are estimated", "add --estimate")
-    with collector_paused():
         plan, store = planned(options)
     plan, devices, warnings = looked_at(plan, store, options.address)
     print(plan_view(plan, store.url, _costs(options, plan, store, devices)))

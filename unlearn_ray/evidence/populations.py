@@ -92,7 +92,15 @@ def excess_gap(unlearned: Values, retrained: Values) -> ExcessGap:
 
 
 def excess_gaps(unlearned: Models, retrained: Models) -> list[ExcessGap]:
-    """The excess gap of each metric by itself, whatever others were measured of a model."""
+    """The excess gap of each metric by itself, whatever others were measured of a model.
+
+    Args:
+        unlearned, retrained: by split, a row for each replicate and a column for each metric; NaN
+            where one was not measured.
+
+    Returns:
+        As of `excess_gap`, in the order of the columns, each in its metric's unit.
+    """
     metrics = next((each.shape[1] for each in (*unlearned.values(), *retrained.values())), 1)
     found: dict[int, ExcessGap] = {}
     for columns in _measured_alike(metrics, unlearned, retrained):
